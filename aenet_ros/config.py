@@ -1,0 +1,274 @@
+"""Every default and its bounds: the one home of each number that a user may change.
+
+ROS parameters, the command line and ``config/fusion.yaml`` are generated from these dataclasses or checked
+against them by a test. A nested dataclass is a group: ``Config().sync.slop_ms`` is the ROS parameter ``sync.slop_ms``.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any, NamedTuple, cast
+
+from aenet_ros.errors import ConfigError
+
+Scalar = bool | int | float | str
+Value = Scalar | tuple[float, ...]
+
+IDENTITY_3X3 = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+
+
+def option(
+    default: Value,
+    doc: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] = (),
+    dynamic: bool = False,
+    unit: str = "",
+) -> Any:
+    """A dataclass field with its documentation and bounds (inclusive).
+
+    ``dynamic`` says that a running node takes a new value; the others need deactivate, cleanup, configure.
+    """
+    metadata = {"doc": doc, "low": low, "high": high, "choices": choices, "dynamic": dynamic, "unit": unit}
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class ThermalInputConfig:
+    transport: str = option("raw", "raw: sensor_msgs/Image; compressed: CompressedImage (png or jpeg).", choices=("raw", "compressed"))
+    qos: str = option(
+        "best_effort",
+        "Reliability of the subscription. best_effort matches every publisher; reliable asks for re-sending and matches reliable ones only.",
+        choices=("best_effort", "reliable"),
+    )
+    depth: int = option(5, "Frames that the middleware keeps for us (keep-last).", low=1, high=100)
+
+
+@dataclass(frozen=True)
+class RgbInputConfig(ThermalInputConfig):
+    pass
+
+
+@dataclass(frozen=True)
+class InputConfig:
+    thermal: ThermalInputConfig = ThermalInputConfig()
+    rgb: RgbInputConfig = RgbInputConfig()
+
+
+@dataclass(frozen=True)
+class SyncConfig:
+    policy: str = option(
+        "nearest",
+        "nearest: our matcher; exact: equal stamps only; approximate: message_filters' ApproximateTimeSynchronizer, where installed.",
+        choices=("nearest", "exact", "approximate"),
+    )
+    slop_ms: float = option(
+        25.0,
+        "Largest difference of two stamps that still makes a pair, after the clock offset.",
+        low=0.0,
+        high=10_000.0,
+        dynamic=True,
+        unit="ms",
+    )
+    queue_size: int = option(10, "Frames of each stream that wait for a partner at most; older ones are dropped and counted.", low=1, high=1000)
+    clock_offset_ms: float = option(
+        0.0,
+        "Thermal stamp minus rgb stamp of the same instant; taken off the thermal stamp before matching.",
+        low=-3_600_000.0,
+        high=3_600_000.0,
+        dynamic=True,
+        unit="ms",
+    )
+
+
+@dataclass(frozen=True)
+class AgcConfig:
+    mode: str = option(
+        "auto",
+        "auto: 8-bit frames as they are, deeper ones by percentile; percentile: always stretch; fixed: from fixed_low to fixed_high.",
+        choices=("auto", "percentile", "fixed"),
+        dynamic=True,
+    )
+    low_percentile: float = option(1.0, "Percentile of the counts that becomes black.", low=0.0, high=50.0, dynamic=True, unit="%")
+    high_percentile: float = option(99.5, "Percentile of the counts that becomes white.", low=50.0, high=100.0, dynamic=True, unit="%")
+    smoothing_s: float = option(
+        1.0, "Time constant of the range's exponential smoothing; 0 follows every frame.", low=0.0, high=60.0, dynamic=True, unit="s"
+    )
+    scene_cut: float = option(
+        0.35,
+        "Overlap (intersection over union) of a frame's range with the smoothed one under which the range starts anew; 0 never does.",
+        low=0.0,
+        high=1.0,
+        dynamic=True,
+    )
+    min_range: float = option(
+        32.0,
+        "Least width of the range in counts, so that the noise of an empty scene is not blown up (float frames: in their own unit / 32).",
+        low=0.0,
+        high=65535.0,
+        dynamic=True,
+        unit="counts",
+    )
+    fixed_low: float = option(0.0, "Black point of mode fixed, in agc.unit.", low=-1e6, high=1e6, dynamic=True)
+    fixed_high: float = option(255.0, "White point of mode fixed, in agc.unit.", low=-1e6, high=1e6, dynamic=True)
+    unit: str = option("counts", "Unit of fixed_low and fixed_high.", choices=("counts", "celsius"), dynamic=True)
+    celsius_per_count: float = option(0.01, "Degrees Celsius that one count is worth (radiometric cameras).", low=-1e3, high=1e3, dynamic=True, unit="degC")
+    celsius_at_zero: float = option(-273.15, "Degrees Celsius at zero counts.", low=-1e6, high=1e6, dynamic=True, unit="degC")
+    invert: bool = option(False, "True for a black-hot camera: hot becomes bright again.", dynamic=True)
+
+
+@dataclass(frozen=True)
+class RegistrationConfig:
+    mode: str = option(
+        "identity",
+        "identity: the thermal frame is scaled to the rgb grid; homography: a 3x3 matrix.",
+        choices=("identity", "homography"),
+    )
+    homography: tuple[float, ...] = option(IDENTITY_3X3, "Row-major 3x3 that maps rgb pixels to thermal pixels, both at full size.")
+    file: str = option("", "YAML file with the key homography (3x3, rgb pixels to thermal pixels); wins over registration.homography.")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    weights: str = option("", "Path of a .safetensors file with its .json card beside it; empty: the packaged weights.")
+    device: str = option("auto", "auto: cuda where there is one, else cpu; or cpu, cuda, cuda:N.")
+    precision: str = option("auto", "auto: fp16 on cuda, fp32 on cpu.", choices=("auto", "fp32", "fp16"))
+    allow_cpu: bool = option(True, "False: refuse to run rather than fall back from cuda to cpu.")
+    threads: int = option(0, "CPU threads of the network; 0: all cores, at most four.", low=0, high=256)
+
+
+@dataclass(frozen=True)
+class OutputConfig:
+    encoding: str = option("rgb8", "Encoding of fused/image.", choices=("rgb8", "bgr8", "mono8"), dynamic=True)
+    thermal_weight: float = option(
+        1.0, "Share of the fusion in the picture: 1 is the network's own, 0 the plain rgb frame.", low=0.0, high=1.0, dynamic=True
+    )
+    jpeg_quality: int = option(90, "Quality of fused/image/compressed.", low=1, high=100, dynamic=True)
+    reliability: str = option("reliable", "Reliability of the image publishers; reliable matches every subscriber.", choices=("reliable", "best_effort"))
+
+
+@dataclass(frozen=True)
+class DiagnosticsConfig:
+    period_s: float = option(1.0, "Time between two messages on /diagnostics.", low=0.1, high=60.0, unit="s")
+    stale_s: float = option(2.0, "Time without a frame, or without a pair, after which diagnostics turn to an error.", low=0.1, high=3600.0, dynamic=True, unit="s")
+    min_rate_hz: float = option(5.0, "Fused rate under which diagnostics warn.", low=0.0, high=1000.0, dynamic=True, unit="Hz")
+    max_latency_ms: float = option(
+        200.0, "Time from the rgb stamp to publishing over which diagnostics warn; 0 never does.", low=0.0, high=1e6, dynamic=True, unit="ms"
+    )
+
+
+@dataclass(frozen=True)
+class Config:
+    """All of a fusing node's or an offline run's configuration; see the groups."""
+
+    autostart: bool = option(True, "Configure and activate by itself; false waits for a lifecycle manager.")
+    enabled: bool = option(True, "False: frames are received and counted but not fused (also ~/set_enabled).", dynamic=True)
+    input: InputConfig = InputConfig()
+    sync: SyncConfig = SyncConfig()
+    agc: AgcConfig = AgcConfig()
+    registration: RegistrationConfig = RegistrationConfig()
+    model: ModelConfig = ModelConfig()
+    output: OutputConfig = OutputConfig()
+    diagnostics: DiagnosticsConfig = DiagnosticsConfig()
+
+
+class OptionSpec(NamedTuple):
+    """One configurable value: its dotted name, default, and what its ``option`` said."""
+
+    name: str
+    default: Value
+    doc: str
+    low: float | None
+    high: float | None
+    choices: tuple[str, ...]
+    dynamic: bool
+    unit: str
+
+
+def specs() -> dict[str, OptionSpec]:
+    """All options by dotted name, in the order of declaration."""
+    return {spec.name: spec for spec in _walk(Config(), "")}
+
+
+def _walk(group: Any, prefix: str) -> Iterator[OptionSpec]:
+    for item in fields(group):
+        value = getattr(group, item.name)
+        if is_dataclass(value):
+            yield from _walk(value, f"{prefix}{item.name}.")
+        else:
+            yield OptionSpec(name=prefix + item.name, default=value, **item.metadata)
+
+
+def flatten(config: Config) -> dict[str, Value]:
+    """The configuration's values by dotted name."""
+    return {spec.name: spec.default for spec in _walk(config, "")}
+
+
+def build(values: Mapping[str, Any], base: Config | None = None) -> Config:
+    """``base`` (default: all defaults) with ``values``, given by dotted name, put in and everything validated.
+
+    Raises ConfigError, which names the option, the value and what is allowed.
+    """
+    known = specs()
+    checked: dict[str, Value] = {}
+    for name, value in values.items():
+        if name not in known:
+            raise ConfigError(f"unknown option '{name}'; known are: {', '.join(known)}")
+        checked[name] = _check(known[name], value)
+    config = cast(Config, _replace(base or Config(), checked, ""))
+    _check_together(config)
+    return config
+
+
+def _replace(group: Any, values: Mapping[str, Value], prefix: str) -> Any:
+    changes: dict[str, Any] = {}
+    for item in fields(group):
+        current, name = getattr(group, item.name), prefix + item.name
+        if is_dataclass(current):
+            changes[item.name] = _replace(current, values, name + ".")
+        elif name in values:
+            changes[item.name] = values[name]
+    return replace(group, **changes)
+
+
+def _check(spec: OptionSpec, value: Any) -> Value:
+    """The value in the type of the option's default, or ConfigError."""
+    if isinstance(spec.default, tuple):
+        return _check_list(spec, value)
+    kind = type(spec.default)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not kind:
+        raise ConfigError(f"{spec.name}: {value!r} is a {type(value).__name__}; give a {kind.__name__}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{spec.name}: {value} is not a finite number")
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if (spec.low is not None and value < spec.low) or (spec.high is not None and value > spec.high):
+            raise ConfigError(f"{spec.name}: {value:g} is out of range; give {spec.low:g} to {spec.high:g}{' ' + spec.unit if spec.unit else ''}")
+    if spec.choices and value not in spec.choices:
+        raise ConfigError(f"{spec.name}: '{value}' is not known; give one of {', '.join(spec.choices)}")
+    return cast(Value, value)
+
+
+def _check_list(spec: OptionSpec, value: Any) -> tuple[float, ...]:
+    default = cast(tuple[float, ...], spec.default)
+    try:
+        numbers = tuple(float(item) for item in value)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{spec.name}: {value!r} is not a list of numbers") from error
+    if len(numbers) != len(default) or not all(map(math.isfinite, numbers)):
+        raise ConfigError(f"{spec.name}: give {len(default)} finite numbers, not {list(numbers)}")
+    return numbers
+
+
+def _check_together(config: Config) -> None:
+    """Bounds that hold between options."""
+    agc = config.agc
+    if agc.low_percentile >= agc.high_percentile:
+        raise ConfigError(f"agc.low_percentile ({agc.low_percentile:g}) must be less than agc.high_percentile ({agc.high_percentile:g})")
+    if agc.fixed_low >= agc.fixed_high:
+        raise ConfigError(f"agc.fixed_low ({agc.fixed_low:g}) must be less than agc.fixed_high ({agc.fixed_high:g}); for black-hot set agc.invert")
+    if agc.unit == "celsius" and agc.celsius_per_count == 0.0:
+        raise ConfigError("agc.celsius_per_count is 0, so no temperature maps to a count; give the camera's scale (0.01 for Boson and Lepton TLinear)")

@@ -1,0 +1,33 @@
+"""The errors of aenet_ros: each names the offending value and says what to do about it."""
+
+
+class AenetError(Exception):
+    """Base of every error that a user's input, files or hardware can cause."""
+
+
+class ConfigError(AenetError, ValueError):
+    """A configuration value is out of bounds, of the wrong type, or unknown."""
+
+
+class ImageError(AenetError, ValueError):
+    """An image message or array cannot be decoded, encoded or fused as it is."""
+
+
+class UnsupportedEncodingError(ImageError):
+    """The encoding is none that the codec reads; the message lists those it does."""
+
+
+class CheckpointError(AenetError):
+    """Weights are missing, damaged, tampered with, or of another architecture."""
+
+
+class DeviceError(AenetError, RuntimeError):
+    """The wanted compute device is absent or failed."""
+
+
+class SourceError(AenetError):
+    """A file, folder, video or bag to read from or write to is missing or damaged."""
+
+
+class MissingDependencyError(AenetError, ImportError):
+    """An optional package is needed for what was asked and is not installed."""

@@ -1,0 +1,72 @@
+"""What travels through the pipeline: single frames, pairs of them, and fused results."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Plane = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One camera frame.
+
+    ``data`` by ``encoding``, which is one of five canonical ones:
+
+    ========  =======================  ==========================================
+    encoding  dtype, shape             meaning
+    ========  =======================  ==========================================
+    mono8     uint8 [H, W]             grey, 0..255
+    mono16    uint16 [H, W]            counts, 0..65535
+    32FC1     float32 [H, W]           counts or a temperature; NaN where unknown
+    rgb8      uint8 [H, W, 3]          red, green, blue
+    bgr8      uint8 [H, W, 3]          blue, green, red
+    ========  =======================  ==========================================
+
+    ``data`` may be a read-only view of a message's buffer, with row padding. ``source_encoding`` is what
+    the message said (for example ``16UC1`` or ``yuyv``); an array that came from no message leaves it empty.
+    """
+
+    stamp_ns: int
+    data: Array
+    encoding: str
+    frame_id: str = ""
+    source_encoding: str = ""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        height, width = self.data.shape[:2]
+        return int(height), int(width)
+
+
+@dataclass(frozen=True, slots=True)
+class FramePair:
+    """A thermal and an rgb frame that belong together.
+
+    ``difference_ns`` is the thermal stamp, after the clock offset was taken off, minus the rgb stamp.
+    """
+
+    thermal: Frame
+    rgb: Frame
+    difference_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FusedFrame:
+    """The result for one pair, on the grid, stamp and frame_id of its rgb frame.
+
+    ``image`` is uint8 [H, W, 3] in the order that ``encoding`` names (rgb8 or bgr8) or uint8 [H, W] (mono8).
+    ``thermal_registered`` holds the thermal frame's untouched counts on the rgb grid (dtype of the input, 0 or
+    NaN outside the thermal view); None unless it was asked for. ``timings_ns`` gives each stage's duration.
+    """
+
+    stamp_ns: int
+    image: Array
+    encoding: str
+    frame_id: str = ""
+    thermal_registered: Array | None = None
+    timings_ns: dict[str, int] = field(default_factory=dict)
