@@ -36,29 +36,30 @@ def option(
 
 
 @dataclass(frozen=True)
-class ThermalInputConfig:
+class StreamConfig:
+    """How one camera stream is subscribed to."""
+
     transport: str = option("raw", "raw: sensor_msgs/Image; compressed: CompressedImage (png or jpeg).", choices=("raw", "compressed"))
     qos: str = option(
         "best_effort",
-        "Reliability of the subscription. best_effort matches every publisher; reliable asks for re-sending and matches reliable ones only.",
+        "Reliability asked for: best_effort matches every publisher; reliable has lost frames sent again, where the publisher is reliable too.",
         choices=("best_effort", "reliable"),
     )
     depth: int = option(5, "Frames that the middleware keeps for us (keep-last).", low=1, high=100)
 
 
 @dataclass(frozen=True)
-class RgbInputConfig(ThermalInputConfig):
-    pass
-
-
-@dataclass(frozen=True)
 class InputConfig:
-    thermal: ThermalInputConfig = ThermalInputConfig()
-    rgb: RgbInputConfig = RgbInputConfig()
+    """The two camera streams."""
+
+    thermal: StreamConfig = StreamConfig()
+    rgb: StreamConfig = StreamConfig()
 
 
 @dataclass(frozen=True)
 class SyncConfig:
+    """How frames are paired in time."""
+
     policy: str = option(
         "nearest",
         "nearest: our matcher; exact: equal stamps only; approximate: message_filters' ApproximateTimeSynchronizer, where installed.",
@@ -72,7 +73,9 @@ class SyncConfig:
         dynamic=True,
         unit="ms",
     )
-    queue_size: int = option(10, "Frames of each stream that wait for a partner at most; older ones are dropped and counted.", low=1, high=1000)
+    queue_size: int = option(
+        10, "Frames of each stream that wait for a partner at most; older ones are dropped and counted.", low=1, high=1000
+    )
     clock_offset_ms: float = option(
         0.0,
         "Thermal stamp minus rgb stamp of the same instant; taken off the thermal stamp before matching.",
@@ -85,6 +88,8 @@ class SyncConfig:
 
 @dataclass(frozen=True)
 class AgcConfig:
+    """Thermal counts to 0..1."""
+
     mode: str = option(
         "auto",
         "auto: 8-bit frames as they are, deeper ones by percentile; percentile: always stretch; fixed: from fixed_low to fixed_high.",
@@ -114,13 +119,17 @@ class AgcConfig:
     fixed_low: float = option(0.0, "Black point of mode fixed, in agc.unit.", low=-1e6, high=1e6, dynamic=True)
     fixed_high: float = option(255.0, "White point of mode fixed, in agc.unit.", low=-1e6, high=1e6, dynamic=True)
     unit: str = option("counts", "Unit of fixed_low and fixed_high.", choices=("counts", "celsius"), dynamic=True)
-    celsius_per_count: float = option(0.01, "Degrees Celsius that one count is worth (radiometric cameras).", low=-1e3, high=1e3, dynamic=True, unit="degC")
+    celsius_per_count: float = option(
+        0.01, "Degrees Celsius that one count is worth (radiometric cameras).", low=-1e3, high=1e3, dynamic=True, unit="degC"
+    )
     celsius_at_zero: float = option(-273.15, "Degrees Celsius at zero counts.", low=-1e6, high=1e6, dynamic=True, unit="degC")
     invert: bool = option(False, "True for a black-hot camera: hot becomes bright again.", dynamic=True)
 
 
 @dataclass(frozen=True)
 class RegistrationConfig:
+    """How the thermal frame is laid onto the rgb grid."""
+
     mode: str = option(
         "identity",
         "identity: the thermal frame is scaled to the rgb grid; homography: a 3x3 matrix.",
@@ -132,6 +141,8 @@ class RegistrationConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
+    """The network and where it runs."""
+
     weights: str = option("", "Path of a .safetensors file with its .json card beside it; empty: the packaged weights.")
     device: str = option("auto", "auto: cuda where there is one, else cpu; or cpu, cuda, cuda:N.")
     precision: str = option("auto", "auto: fp16 on cuda, fp32 on cpu.", choices=("auto", "fp32", "fp16"))
@@ -141,21 +152,39 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class OutputConfig:
+    """What is published."""
+
     encoding: str = option("rgb8", "Encoding of fused/image.", choices=("rgb8", "bgr8", "mono8"), dynamic=True)
     thermal_weight: float = option(
         1.0, "Share of the fusion in the picture: 1 is the network's own, 0 the plain rgb frame.", low=0.0, high=1.0, dynamic=True
     )
     jpeg_quality: int = option(90, "Quality of fused/image/compressed.", low=1, high=100, dynamic=True)
-    reliability: str = option("reliable", "Reliability of the image publishers; reliable matches every subscriber.", choices=("reliable", "best_effort"))
+    reliability: str = option(
+        "reliable", "Reliability of the image publishers; reliable matches every subscriber.", choices=("reliable", "best_effort")
+    )
 
 
 @dataclass(frozen=True)
 class DiagnosticsConfig:
+    """When diagnostics are sent and when they complain."""
+
     period_s: float = option(1.0, "Time between two messages on /diagnostics.", low=0.1, high=60.0, unit="s")
-    stale_s: float = option(2.0, "Time without a frame, or without a pair, after which diagnostics turn to an error.", low=0.1, high=3600.0, dynamic=True, unit="s")
+    stale_s: float = option(
+        2.0,
+        "Time without a frame, or without a pair, after which diagnostics turn to an error.",
+        low=0.1,
+        high=3600.0,
+        dynamic=True,
+        unit="s",
+    )
     min_rate_hz: float = option(5.0, "Fused rate under which diagnostics warn.", low=0.0, high=1000.0, dynamic=True, unit="Hz")
     max_latency_ms: float = option(
-        200.0, "Time from the rgb stamp to publishing over which diagnostics warn; 0 never does.", low=0.0, high=1e6, dynamic=True, unit="ms"
+        200.0,
+        "Time from the rgb stamp to publishing over which diagnostics warn; 0 never does.",
+        low=0.0,
+        high=1e6,
+        dynamic=True,
+        unit="ms",
     )
 
 
@@ -216,7 +245,7 @@ def build(values: Mapping[str, Any], base: Config | None = None) -> Config:
     for name, value in values.items():
         if name not in known:
             raise ConfigError(f"unknown option '{name}'; known are: {', '.join(known)}")
-        checked[name] = _check(known[name], value)
+        checked[name] = check(known[name], value)
     config = cast(Config, _replace(base or Config(), checked, ""))
     _check_together(config)
     return config
@@ -233,8 +262,8 @@ def _replace(group: Any, values: Mapping[str, Value], prefix: str) -> Any:
     return replace(group, **changes)
 
 
-def _check(spec: OptionSpec, value: Any) -> Value:
-    """The value in the type of the option's default, or ConfigError."""
+def check(spec: OptionSpec, value: Any) -> Value:
+    """The value in the type of the option's default; raises ConfigError for a wrong type or one that is out of bounds."""
     if isinstance(spec.default, tuple):
         return _check_list(spec, value)
     kind = type(spec.default)
@@ -244,9 +273,8 @@ def _check(spec: OptionSpec, value: Any) -> Value:
         raise ConfigError(f"{spec.name}: {value!r} is a {type(value).__name__}; give a {kind.__name__}")
     if isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"{spec.name}: {value} is not a finite number")
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        if (spec.low is not None and value < spec.low) or (spec.high is not None and value > spec.high):
-            raise ConfigError(f"{spec.name}: {value:g} is out of range; give {spec.low:g} to {spec.high:g}{' ' + spec.unit if spec.unit else ''}")
+    if spec.low is not None and spec.high is not None and not spec.low <= cast(float, value) <= spec.high:
+        raise ConfigError(f"{spec.name}: {value:g} is out of range; give {spec.low:g} to {spec.high:g} {spec.unit}".rstrip())
     if spec.choices and value not in spec.choices:
         raise ConfigError(f"{spec.name}: '{value}' is not known; give one of {', '.join(spec.choices)}")
     return cast(Value, value)
@@ -269,6 +297,10 @@ def _check_together(config: Config) -> None:
     if agc.low_percentile >= agc.high_percentile:
         raise ConfigError(f"agc.low_percentile ({agc.low_percentile:g}) must be less than agc.high_percentile ({agc.high_percentile:g})")
     if agc.fixed_low >= agc.fixed_high:
-        raise ConfigError(f"agc.fixed_low ({agc.fixed_low:g}) must be less than agc.fixed_high ({agc.fixed_high:g}); for black-hot set agc.invert")
+        raise ConfigError(
+            f"agc.fixed_low ({agc.fixed_low:g}) must be less than agc.fixed_high ({agc.fixed_high:g}); for a black-hot camera set agc.invert"
+        )
     if agc.unit == "celsius" and agc.celsius_per_count == 0.0:
-        raise ConfigError("agc.celsius_per_count is 0, so no temperature maps to a count; give the camera's scale (0.01 for Boson and Lepton TLinear)")
+        raise ConfigError(
+            "agc.celsius_per_count is 0, so no temperature maps to a count; give the camera's scale (0.01 for Lepton TLinear)"
+        )

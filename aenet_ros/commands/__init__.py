@@ -1,0 +1,1 @@
+"""The subcommands of ``aenet``, one module each."""

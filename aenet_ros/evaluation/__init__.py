@@ -1,0 +1,1 @@
+"""Image fusion metrics and rankings."""

@@ -1,0 +1,1 @@
+"""The fusion network and what runs it; knows torch, not ROS."""

@@ -1,0 +1,1 @@
+"""Files, folders, videos and bags in and out."""

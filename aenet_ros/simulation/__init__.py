@@ -1,0 +1,1 @@
+"""A synthetic thermal and RGB rig with known truth."""

@@ -1,0 +1,59 @@
+"""A worker thread behind a one-slot mailbox: the newest item waits, an older waiting one gives way and is counted."""
+
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class LatestWorker(Generic[T]):
+    """Calls ``handle(item)`` in a thread of its own for the newest item that was put.
+
+    ``put`` never blocks: an item that still waits when a newer one comes is replaced and ``replaced`` goes up by one.
+    An exception of ``handle`` goes to ``on_error`` and the thread lives on.
+    """
+
+    def __init__(self, handle: Callable[[T], None], on_error: Callable[[Exception], None], name: str = "fusion") -> None:
+        self.replaced = 0
+        self._handle = handle
+        self._on_error = on_error
+        self._slot: list[T] = []
+        self._stopping = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def put(self, item: T) -> None:
+        """Hand over an item; returns at once."""
+        with self._changed:
+            self.replaced += len(self._slot)
+            self._slot = [item]
+            self._changed.notify()
+
+    def stop(self, timeout_s: float = 5.0) -> int:
+        """Finish the item in work, drop the one that waits, join the thread; returns how many were dropped (0 or 1)."""
+        with self._changed:
+            self._stopping = True
+            dropped = len(self._slot)
+            self._slot = []
+            self._changed.notify()
+        self._thread.join(timeout_s)
+        return dropped
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread still runs; after ``stop`` True means that ``handle`` hangs."""
+        return self._thread.is_alive()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._slot or self._stopping)
+                if self._stopping:
+                    return
+                item = self._slot.pop()
+            try:
+                self._handle(item)
+            except Exception as error:  # a bad frame, or a fault of the device, must not end the stream
+                self._on_error(error)
