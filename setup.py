@@ -1,0 +1,71 @@
+"""Builds and installs the package, for colcon (ament_python) and for pip alike."""
+
+from glob import glob
+
+from setuptools import find_packages, setup
+
+NAME = "aenet_ros"
+
+setup(
+    name=NAME,
+    version="0.1.0",
+    description="Fuses a thermal and an RGB camera stream in real time with a light-weight network (AE-Netv2), as a ROS 2 node and a library",
+    long_description="Fuses a thermal and an RGB camera stream in real time with a light-weight network, as a ROS 2 node and a plain library.",
+    maintainer="aenet_ros maintainers",
+    maintainer_email="maintainers@aenet-ros.invalid",
+    license="Apache-2.0",
+    keywords=["ROS 2", "thermal", "infrared", "image fusion"],
+    classifiers=[
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Image Processing",
+    ],
+    packages=find_packages(include=[NAME, f"{NAME}.*"]),
+    package_data={NAME: ["py.typed", "fusion/weights/*"]},
+    # glob() at the repository's root, where pip and colcon run this file.
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
+        (f"share/{NAME}", ["package.xml"]),
+        (f"share/{NAME}/launch", sorted(glob("launch/*.launch.py"))),
+        (f"share/{NAME}/config", sorted(glob("config/*"))),
+        (f"share/{NAME}/rviz", sorted(glob("rviz/*"))),
+        (f"share/{NAME}/foxglove", sorted(glob("foxglove/*"))),
+    ],
+    zip_safe=True,
+    python_requires=">=3.10",
+    # Only what every robot has as a Python distribution, from apt as well. torch and OpenCV are extras, for pip would
+    # put its own build over the one that is there: over a Jetson's CUDA build of torch; over apt's python3-opencv; or
+    # opencv-python-headless into the very folder of an opencv-python that somebody's windows need.
+    install_requires=["setuptools", "numpy", "PyYAML"],
+    extras_require={
+        "torch": ["torch>=2.1", "safetensors>=0.4"],
+        # 5.x breaks cv_bridge; headless because nothing here opens a window.
+        "opencv": ["opencv-python-headless>=4.5,<5"],
+        # ROS 2 Kilted without apt. Message packages of another distribution do not load into this rclpy, hence the pins.
+        "ros": [
+            "ros-kilted-rclpy[fastrtps]",
+            "ros-sensor-msgs~=5.5.1",
+            "ros-std-msgs~=5.5.1",
+            "ros-diagnostic-msgs~=5.5.1",
+            "ros-std-srvs~=5.5.1",
+            "ros-lifecycle-msgs~=2.3.0",
+            "ros-rcl-interfaces~=2.3.0",
+            "ros-rosgraph-msgs~=2.3.0",
+        ],
+        "bags": ["rosbags>=0.10", "mcap>=1.1"],
+        "train": ["tensorboard"],
+        # colcon test looks for this extra by name; without it, it finds no tests in an ament_python package.
+        "test": ["pytest>=7", "hypothesis>=6"],
+        "dev": ["ruff", "mypy>=1.8"],
+    },
+    entry_points={
+        "console_scripts": [
+            f"fusion_node = {NAME}.ros.node:main",
+            f"rig_node = {NAME}.ros.rig_node:main",
+            f"replay_node = {NAME}.ros.replay_node:main",
+            f"aenet = {NAME}.cli:main",
+        ],
+    },
+)
