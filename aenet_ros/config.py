@@ -42,7 +42,7 @@ class StreamConfig:
     transport: str = option("raw", "raw: sensor_msgs/Image; compressed: CompressedImage (png or jpeg).", choices=("raw", "compressed"))
     qos: str = option(
         "best_effort",
-        "Reliability asked for: best_effort matches every publisher; reliable has lost frames sent again, where the publisher is reliable too.",
+        "Reliability asked for: best_effort matches every publisher; reliable has lost frames sent again.",
         choices=("best_effort", "reliable"),
     )
     depth: int = option(5, "Frames that the middleware keeps for us (keep-last).", low=1, high=100)
@@ -103,14 +103,14 @@ class AgcConfig:
     )
     scene_cut: float = option(
         0.35,
-        "Overlap (intersection over union) of a frame's range with the smoothed one under which the range starts anew; 0 never does.",
+        "Share of a frame's pixels inside the smoothed range under which the range starts anew; 0 never does.",
         low=0.0,
         high=1.0,
         dynamic=True,
     )
     min_range: float = option(
         32.0,
-        "Least width of the range in counts, so that the noise of an empty scene is not blown up (float frames: in their own unit / 32).",
+        "Least width of the range, so that the noise of an empty scene is not blown up; 32 counts stand for 1.0 of a float frame (1 degree).",
         low=0.0,
         high=65535.0,
         dynamic=True,
@@ -298,7 +298,7 @@ def _check_together(config: Config) -> None:
         raise ConfigError(f"agc.low_percentile ({agc.low_percentile:g}) must be less than agc.high_percentile ({agc.high_percentile:g})")
     if agc.fixed_low >= agc.fixed_high:
         raise ConfigError(
-            f"agc.fixed_low ({agc.fixed_low:g}) must be less than agc.fixed_high ({agc.fixed_high:g}); for a black-hot camera set agc.invert"
+            f"agc.fixed_low ({agc.fixed_low:g}) must be less than agc.fixed_high ({agc.fixed_high:g}); black-hot is agc.invert"
         )
     if agc.unit == "celsius" and agc.celsius_per_count == 0.0:
         raise ConfigError(
