@@ -1,0 +1,97 @@
+"""Weights on disk: a safetensors file and, beside it, a JSON card that says what they are.
+
+The card carries the architecture and the weights' SHA-256; loading is strict, without pickle, and checks both.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from aenet_ros.errors import CheckpointError, ConfigError
+from aenet_ros.fusion.network import AENet, AENetConfig, parameter_count
+
+FORMAT = "aenet-1"
+PACKAGED = Path(__file__).parent / "weights" / "aenet.safetensors"
+
+
+def card_path(weights: Path) -> Path:
+    """Where the card of a weights file lies."""
+    return weights.with_suffix(".json")
+
+
+def save_checkpoint(network: AENet, path: str | Path, card: dict[str, Any]) -> None:
+    """Writes float32 weights to ``path`` (.safetensors) and the card beside it.
+
+    ``card`` may hold anything JSON holds; format, architecture, parameters and sha256 are filled in here.
+    Both files are replaced in one step each, so an interrupted write leaves no half file.
+    """
+    weights = Path(path)
+    if weights.suffix != ".safetensors":
+        raise CheckpointError(f"{weights}: weights are written as .safetensors; change the name")
+    tensors = {name: value.detach().to("cpu", torch.float32).contiguous() for name, value in network.state_dict().items()}
+    content = save(tensors, metadata={"format": FORMAT})
+    full = {
+        "format": FORMAT,
+        "architecture": asdict(network.config),
+        "parameters": parameter_count(network),
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+    weights.parent.mkdir(parents=True, exist_ok=True)
+    _replace(weights, content)
+    _replace(card_path(weights), (json.dumps({**card, **full}, indent=2) + "\n").encode())
+
+
+def _replace(path: Path, content: bytes) -> None:
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(content)
+    part.replace(path)
+
+
+def load_checkpoint(path: str | Path | None = None) -> tuple[AENet, dict[str, Any]]:
+    """The network (CPU, float32, eval mode, channels last) and the card of ``path``; None or "" is the packaged file.
+
+    Raises CheckpointError when a file is missing, damaged, does not match its card's SHA-256, or is of another architecture.
+    """
+    weights = Path(path) if path else PACKAGED
+    card = _read_card(card_path(weights))
+    try:
+        content = weights.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{weights}: {error.strerror or error}; check model.weights") from error
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != card.get("sha256"):
+        raise CheckpointError(f"{weights}: SHA-256 {digest[:12]} is not the card's {str(card.get('sha256'))[:12]}; copy both files again")
+    try:
+        network = AENet(_architecture(card, weights))
+        network.load_state_dict(load(content), strict=True)
+    except (SafetensorError, RuntimeError, ConfigError) as error:
+        raise CheckpointError(
+            f"{weights}: the weights are not of the card's architecture ({str(error).splitlines()[0]}); use the files of one training"
+        ) from error
+    return network.eval().to(memory_format=torch.channels_last), card  # type: ignore[call-overload]
+
+
+def _read_card(path: Path) -> dict[str, Any]:
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError(f"{path}: {error.strerror or error}; the card must lie beside the weights") from error
+    except ValueError as error:
+        raise CheckpointError(f"{path}: not a JSON card ({error}); copy it again from the training's folder") from error
+    if not isinstance(card, dict) or card.get("format") != FORMAT:
+        raise CheckpointError(f"{path}: not a card of format {FORMAT}; use weights written by `aenet train`")
+    return card
+
+
+def _architecture(card: dict[str, Any], weights: Path) -> AENetConfig:
+    values = card.get("architecture")
+    types = {item.name: type(item.default) for item in fields(AENetConfig)}
+    if not isinstance(values, dict) or set(values) != set(types) or any(type(values[name]) is not kind for name, kind in types.items()):
+        raise CheckpointError(f"{weights}: the card's architecture {values} is not one of this version, which needs {', '.join(types)}")
+    return AENetConfig(**values)
