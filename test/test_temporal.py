@@ -1,0 +1,71 @@
+"""Flicker against hand-made clips and against known figures of classical fusions on the real clips."""
+
+import cv2
+import numpy as np
+import pytest
+from conftest import shared_dir
+
+from aenet_ros.errors import ImageError
+from aenet_ros.evaluation.temporal import flicker
+
+SIZE = (4, 6)
+
+
+def test_only_unexplained_change_counts():
+    still = np.full(SIZE, 50)
+    clip = [
+        (still, still, still),
+        (still + 7, still, still),  # fused jumps by 7, nothing explains it: 7
+        (still + 7, still - 9, still),  # fused still: 0
+        (still, still - 9, still + 3),  # fused falls by 7, rgb rises by 3: 4 left
+        (still + 9, still, still + 3),  # thermal's rise of 9 explains it: 0
+    ]
+    assert flicker(clip) == pytest.approx(11 / 4)
+
+
+def test_one_pixel_counts_as_its_share():
+    still = np.zeros(SIZE, np.uint8)
+    spark = still.copy()
+    spark[1, 2] = 240
+    assert flicker([(still, still, still), (spark, still, still)]) == pytest.approx(240 / 24)
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_too_short_a_clip(count):
+    plane = np.zeros(SIZE)
+    with pytest.raises(ImageError, match="two"):
+        flicker([(plane, plane, plane)] * count)
+
+
+def test_a_change_of_size():
+    small, large = np.zeros((4, 4)), np.zeros((5, 4))
+    with pytest.raises(ImageError, match="one size"):
+        flicker([(small, small, small), (large, large, large)])
+    with pytest.raises(ImageError, match="one size"):
+        flicker([(small, small, large)])
+
+
+def laplacian_fusion(a, b, levels=5):
+    """Largest absolute detail of each level, mean of the bases."""
+    details, bases = [], [a, b]
+    for _ in range(levels):
+        lower = [cv2.pyrDown(base) for base in bases]
+        first, second = (base - cv2.pyrUp(low, dstsize=base.shape[::-1]) for base, low in zip(bases, lower, strict=True))
+        details.append(np.where(np.abs(first) >= np.abs(second), first, second))
+        bases = lower
+    result = (bases[0] + bases[1]) / 2
+    for detail in reversed(details):
+        result = cv2.pyrUp(result, dstsize=detail.shape[::-1]) + detail
+    return np.clip(np.rint(result), 0, 255)
+
+
+@pytest.mark.parametrize(("clip", "laplacian"), [("1230_1202", 0.29), ("0117_1605", 0.36)])
+def test_known_figures_on_real_clips(clip, laplacian):
+    folder = shared_dir() / "data" / "m3svd_video" / clip
+    pairs = []
+    for path in sorted((folder / "thermal").iterdir()):
+        thermal = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE).astype(np.float32)
+        rgb = cv2.imread(str(folder / "rgb" / path.name)).astype(np.float32)
+        pairs.append((thermal, np.rint(cv2.cvtColor(rgb, cv2.COLOR_BGR2GRAY))))
+    assert flicker((np.maximum(thermal, rgb), thermal, rgb) for thermal, rgb in pairs) == 0.0
+    assert flicker((laplacian_fusion(*pair), *pair) for pair in pairs) == pytest.approx(laplacian, abs=0.005)
