@@ -1,6 +1,7 @@
 """A worker thread behind a one-slot mailbox: the newest item waits, an older waiting one gives way and is counted."""
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -20,6 +21,7 @@ class LatestWorker(Generic[T]):
         self._on_error = on_error
         self._slot: list[T] = []
         self._stopping = False
+        self._busy_since_ns = 0
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
@@ -46,6 +48,11 @@ class LatestWorker(Generic[T]):
         """Whether the thread still runs; after ``stop`` True means that ``handle`` hangs."""
         return self._thread.is_alive()
 
+    def busy_s(self) -> float:
+        """How long the item in work has been in work, in seconds; 0 when idle."""
+        since_ns = self._busy_since_ns
+        return (time.monotonic_ns() - since_ns) / 1e9 if since_ns else 0.0
+
     def _run(self) -> None:
         while True:
             with self._changed:
@@ -53,7 +60,10 @@ class LatestWorker(Generic[T]):
                 if self._stopping:
                     return
                 item = self._slot.pop()
+                self._busy_since_ns = time.monotonic_ns()
             try:
                 self._handle(item)
             except Exception as error:  # a bad frame, or a fault of the device, must not end the stream
                 self._on_error(error)
+            finally:
+                self._busy_since_ns = 0
