@@ -1,16 +1,23 @@
 """Builds and installs the package, for colcon (ament_python) and for pip alike."""
 
-from glob import glob
+from pathlib import Path
 
 from setuptools import find_packages, setup
 
 NAME = "aenet_ros"
+SUMMARY = "Fuses a thermal and an RGB camera stream in real time with a light-weight network, as a ROS 2 node and as a plain library"
+
+
+def files(folder: str, pattern: str = "*") -> list[str]:
+    """Files in ``folder``, relative to the repository's root, where pip and colcon run this script."""
+    return sorted(str(path) for path in Path(folder).glob(pattern) if path.is_file())
+
 
 setup(
     name=NAME,
     version="0.1.0",
-    description="Fuses a thermal and an RGB camera stream in real time with a light-weight network (AE-Netv2), as a ROS 2 node and a library",
-    long_description="Fuses a thermal and an RGB camera stream in real time with a light-weight network, as a ROS 2 node and a plain library.",
+    description=SUMMARY,
+    long_description=SUMMARY + ".",
     maintainer="aenet_ros maintainers",
     maintainer_email="maintainers@aenet-ros.invalid",
     license="Apache-2.0",
@@ -24,14 +31,13 @@ setup(
     ],
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
     package_data={NAME: ["py.typed", "fusion/weights/*"]},
-    # glob() at the repository's root, where pip and colcon run this file.
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
-        (f"share/{NAME}/launch", sorted(glob("launch/*.launch.py"))),
-        (f"share/{NAME}/config", sorted(glob("config/*"))),
-        (f"share/{NAME}/rviz", sorted(glob("rviz/*"))),
-        (f"share/{NAME}/foxglove", sorted(glob("foxglove/*"))),
+        (f"share/{NAME}/launch", files("launch", "*.launch.py")),
+        (f"share/{NAME}/config", files("config")),
+        (f"share/{NAME}/rviz", files("rviz")),
+        (f"share/{NAME}/foxglove", files("foxglove")),
     ],
     zip_safe=True,
     python_requires=">=3.10",

@@ -1,0 +1,50 @@
+"""The files that ship beside the code (configurations, layouts, DDS profile), wherever the package is installed."""
+
+import os
+from pathlib import Path
+
+from aenet_ros.errors import SourceError
+
+NAME = "aenet_ros"
+
+
+def share_dir() -> Path:
+    """The folder that holds ``config/``, ``launch/``, ``rviz/`` and ``foxglove/``.
+
+    Found upwards from this file, so that it always belongs to the code that runs: the checkout itself, or
+    ``PREFIX/share/aenet_ros`` of a colcon workspace, a virtual environment, ``pip --user`` or ``pip --target``.
+    Raises SourceError where neither is there.
+    """
+    here = Path(__file__).resolve()
+    for parent in here.parents[1:]:
+        for folder in (parent, parent / "share" / NAME):
+            if (folder / "package.xml").is_file() and (folder / "config" / "fusion.yaml").is_file():
+                return folder
+    raise SourceError(f"no share/{NAME} above {here}: the package was copied rather than installed; use `colcon build` or `pip install`")
+
+
+def config_file(name: str) -> Path:
+    """``name`` as a path where such a file exists, else the shipped configuration of that name (``cpu.yaml``).
+
+    Raises SourceError, which lists the shipped ones, where neither exists.
+    """
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path.resolve()
+    folder = share_dir() / "config"
+    if (folder / name).is_file():
+        return folder / name
+    shipped = ", ".join(sorted(item.name for item in folder.iterdir()))
+    raise SourceError(f"no file '{name}' here ({Path.cwd()}), and none of that name is shipped; shipped are: {shipped}")
+
+
+def dds_environment(profile: str | Path | None = None) -> dict[str, str]:
+    """What to add to the environment of every process that sends or receives images: a Fast DDS profile.
+
+    ``profile`` is its path; None takes the environment's own where it names one, else ``config/fastdds_shm.xml``. Other
+    middlewares ignore it.
+    """
+    # The first is read from Kilted on, the second by Jazzy and older.
+    names = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+    theirs = next((os.environ[name] for name in names if os.environ.get(name)), "")
+    return dict.fromkeys(names, str(profile or theirs or share_dir() / "config" / "fastdds_shm.xml"))
