@@ -221,6 +221,17 @@ def specs() -> dict[str, OptionSpec]:
     return {spec.name: spec for spec in _walk(Config(), "")}
 
 
+def group_specs(group: Any) -> dict[str, OptionSpec]:
+    """The options of any dataclass made with ``option``, by dotted name; the group's values stand as defaults."""
+    return {spec.name: spec for spec in _walk(group, "")}
+
+
+def check_group(group: Any) -> None:
+    """Raise ConfigError unless every value of such a dataclass is of the right type and within its bounds."""
+    for spec in _walk(group, ""):
+        check(spec, spec.default)
+
+
 def _walk(group: Any, prefix: str) -> Iterator[OptionSpec]:
     for item in fields(group):
         value = getattr(group, item.name)
