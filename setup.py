@@ -39,7 +39,7 @@ setup(
         (f"share/{NAME}/rviz", files("rviz")),
         (f"share/{NAME}/foxglove", files("foxglove")),
     ],
-    zip_safe=True,
+    zip_safe=False,
     python_requires=">=3.10",
     # Only what every robot has as a Python distribution, from apt as well. torch and OpenCV are extras, for pip would
     # put its own build over the one that is there: over a Jetson's CUDA build of torch; over apt's python3-opencv; or

@@ -38,13 +38,15 @@ def config_file(name: str) -> Path:
     raise SourceError(f"no file '{name}' here ({Path.cwd()}), and none of that name is shipped; shipped are: {shipped}")
 
 
-def dds_environment(profile: str | Path | None = None) -> dict[str, str]:
-    """What to add to the environment of every process that sends or receives images: a Fast DDS profile.
+def dds_environment(profile: str = "auto") -> dict[str, str]:
+    """What to add to the environment of every process that sends or receives images, as the launch argument dds_profile says.
 
-    ``profile`` is its path; None takes the environment's own where it names one, else ``config/fastdds_shm.xml``. Other
-    middlewares ignore it.
+    ``auto``: the Fast DDS profile that the environment names already, else ``config/fastdds_shm.xml``; ``none``: nothing;
+    else a path. Other middlewares ignore it. Raises SourceError where the path is no file.
     """
+    if profile == "none":
+        return {}
     # The first is read from Kilted on, the second by Jazzy and older.
     names = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
-    theirs = next((os.environ[name] for name in names if os.environ.get(name)), "")
-    return dict.fromkeys(names, str(profile or theirs or share_dir() / "config" / "fastdds_shm.xml"))
+    theirs = next((os.environ[name] for name in names if os.environ.get(name)), "fastdds_shm.xml")
+    return dict.fromkeys(names, str(config_file(theirs if profile == "auto" else profile)))

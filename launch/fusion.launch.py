@@ -44,8 +44,7 @@ ARGUMENTS = [
 def start(context: LaunchContext) -> list[Node]:
     """The node, and RViz where it is wanted, from the arguments' values."""
     given = {argument.name: LaunchConfiguration(argument.name).perform(context) for argument in ARGUMENTS}
-    environment = environment_of(given["dds_profile"])
-    common = {"namespace": given["namespace"], "additional_env": environment, "output": "screen"}
+    common = {"namespace": given["namespace"], "additional_env": dds_environment(given["dds_profile"]), "output": "screen"}
     switches = {name: given[name] == "true" for name in ("use_sim_time", "autostart") if given[name]}
     # A plain Node, for the node brings itself to active (autostart): so a respawned one is active again too, whereas a
     # LifecycleNode's transitions would be sent once, to the first.
@@ -59,13 +58,6 @@ def start(context: LaunchContext) -> list[Node]:
         **common,
     )
     return [fusion, rviz(given, common)] if given["rviz"] == "true" else [fusion]
-
-
-def environment_of(profile: str) -> dict[str, str]:
-    """The environment to add for the argument ``dds_profile``."""
-    if profile == "none":
-        return {}
-    return dds_environment(None if profile == "auto" else config_file(profile))
 
 
 def remappings(given: dict[str, str]) -> list[tuple[str, str]]:

@@ -1,0 +1,89 @@
+"""Records the fused streams into an mcap bag: `ros2 launch aenet_ros record.launch.py output:=my_bag inputs:=true`."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import yaml
+from launch.actions import DeclareLaunchArgument, ExecuteProcess, OpaqueFunction
+from launch.substitutions import LaunchConfiguration
+
+from aenet_ros.share import config_file, dds_environment
+from launch import LaunchContext, LaunchDescription
+
+BOOLEANS = ["true", "false"]
+ARGUMENTS = [
+    DeclareLaunchArgument("output", default_value="", description="Folder to create for the bag; empty: rosbag2_ and the time."),
+    DeclareLaunchArgument("namespace", default_value="", description="Namespace of the fusing node."),
+    DeclareLaunchArgument(
+        "compressed", default_value="false", choices=BOOLEANS, description="fused/image/compressed (jpeg) rather than fused/image."
+    ),
+    DeclareLaunchArgument("inputs", default_value="false", choices=BOOLEANS, description="The cameras' topics too, to fuse anew later."),
+    DeclareLaunchArgument("thermal_topic", default_value="thermal/image_raw", description="The thermal images, for inputs:=true."),
+    DeclareLaunchArgument("rgb_topic", default_value="rgb/image_raw", description="The rgb images, for inputs:=true."),
+    DeclareLaunchArgument("thermal_info_topic", default_value="thermal/camera_info", description="Their CameraInfo, for inputs:=true."),
+    DeclareLaunchArgument("rgb_info_topic", default_value="rgb/camera_info", description="Their CameraInfo, for inputs:=true."),
+    DeclareLaunchArgument("extra_topics", default_value="", description="More topics, with spaces between: '/tf /tf_static'."),
+    DeclareLaunchArgument("qos_file", default_value="", description="QoS overrides by topic; empty: the shipped record_qos.yaml."),
+    DeclareLaunchArgument(
+        "preset", default_value="zstd_fast", choices=["none", "fastwrite", "zstd_fast", "zstd_small"], description="How mcap writes."
+    ),
+    DeclareLaunchArgument(
+        "max_bag_size", default_value="4294967296", description="Bytes after which a new file of the bag begins; 0: never."
+    ),
+    DeclareLaunchArgument("max_bag_duration", default_value="0", description="Seconds after which a new file begins; 0: never."),
+    DeclareLaunchArgument("use_sim_time", default_value="false", choices=BOOLEANS, description="Take the time from /clock."),
+    DeclareLaunchArgument("dds_profile", default_value="auto", description="Fast DDS profile, as in fusion.launch.py."),
+]
+
+
+def start(context: LaunchContext) -> list[ExecuteProcess]:
+    """The recorder, from the arguments' values."""
+    given = {argument.name: LaunchConfiguration(argument.name).perform(context) for argument in ARGUMENTS}
+    command = ["ros2", "bag", "record", "--storage", "mcap", "--storage-preset-profile", given["preset"]]
+    command += ["--max-bag-size", given["max_bag_size"], "--max-bag-duration", given["max_bag_duration"]]
+    if given["output"]:
+        command += ["--output", given["output"]]
+    if given["use_sim_time"] == "true":
+        command += ["--use-sim-time"]
+    names = topics(given)
+    command += ["--qos-profile-overrides-path", given["qos_file"] or qos_overrides(names)]
+    # Humble and Iron know the names only without the option, Lyrical only with it.
+    command += [
+        *([] if os.environ.get("ROS_DISTRO") in ("humble", "iron") else ["--topics"]),
+        *names.values(),
+        *given["extra_topics"].split(),
+    ]
+    return [
+        ExecuteProcess(
+            cmd=command,
+            output="screen",
+            additional_env=dds_environment(given["dds_profile"]),
+            sigterm_timeout="30",  # to write the end of the bag to a slow disk before launch gets rough
+        )
+    ]
+
+
+def topics(given: dict[str, str]) -> dict[str, str]:
+    """What to record: from the name in record_qos.yaml to the name on the graph."""
+    image = "fused/image/compressed" if given["compressed"] == "true" else "fused/image"
+    names = {f"/{name}": name for name in (image, "fused/camera_info", "fused/thermal_registered", "fusion/info")}
+    if given["inputs"] == "true":
+        for camera in ("thermal", "rgb"):
+            names |= {f"/{camera}/image_raw": given[f"{camera}_topic"], f"/{camera}/camera_info": given[f"{camera}_info_topic"]}
+    space = given["namespace"].strip("/")
+    prefix = f"/{space}/" if space else "/"
+    return {key: name if name.startswith("/") else prefix + name for key, name in names.items()} | {"/diagnostics": "/diagnostics"}
+
+
+def qos_overrides(names: dict[str, str]) -> str:
+    """Path of a copy of record_qos.yaml that has the names on the graph."""
+    shipped = yaml.safe_load(config_file("record_qos.yaml").read_text())
+    path = Path(tempfile.mkdtemp(prefix="aenet_record_")) / "qos.yaml"
+    path.write_text(yaml.safe_dump({name: shipped[key] for key, name in names.items() if key in shipped}))
+    return str(path)
+
+
+def generate_launch_description() -> LaunchDescription:
+    """What `ros2 launch` reads."""
+    return LaunchDescription([*ARGUMENTS, OpaqueFunction(function=start)])
