@@ -1,0 +1,21 @@
+"""Fuses thermal and RGB camera streams with AENet; ``load_fuser`` is the shortest way in, ``pipeline`` the page to read first."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from aenet_ros.fusion.fuser import Fuser
+
+__version__ = "0.1.0"
+
+
+def load_fuser(weights: str = "", device: str = "auto", precision: str = "auto", allow_cpu: bool = True) -> "Fuser":
+    """A Fuser for single pictures, without ROS: ``load_fuser().fuse(thermal, rgb)``; see ``Fuser.fuse``.
+
+    The arguments are those of ``config.ModelConfig``. Imports torch, which takes a second or two.
+    Raises ConfigError, CheckpointError or DeviceError.
+    """
+    from aenet_ros.config import build
+    from aenet_ros.fusion.fuser import Fuser
+
+    options = {"weights": weights, "device": device, "precision": precision, "allow_cpu": allow_cpu}
+    return Fuser(build({f"model.{name}": value for name, value in options.items()}).model)

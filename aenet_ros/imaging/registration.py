@@ -86,8 +86,9 @@ class Registration:
                 return data
             return cv2.resize(data, rgb_size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
         nothing = float("nan") if data.dtype.kind == "f" else 0.0
-        nearest = self._grid(thermal_size, rgb_size).nearest
-        return cv2.remap(data, nearest, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=nothing)
+        pixels = self._grid(thermal_size, rgb_size).nearest
+        no_fraction = np.empty((0, 0), np.uint16)
+        return cv2.remap(data, pixels, no_fraction, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=nothing)
 
     def weight(self, thermal_size: Size, rgb_size: Size) -> Plane | None:
         """Share of the thermal frame in each rgb pixel, float32 [H, W] in 0..1, or None where it is 1 everywhere.

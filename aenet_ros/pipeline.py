@@ -1,0 +1,115 @@
+"""The way of a pair: brightness of the counts, registration onto the rgb grid, fusion. The page to read first."""
+
+import time
+
+import cv2
+
+from aenet_ros.config import Config
+from aenet_ros.errors import ConfigError, ImageError
+from aenet_ros.frames import Array, FramePair, FusedFrame
+from aenet_ros.fusion import color
+from aenet_ros.fusion.fuser import Fuser, set_threads
+from aenet_ros.imaging.agc import ThermalAgc
+from aenet_ros.imaging.registration import Registration, Size
+
+ORDER = {"rgb8": "rgb", "bgr8": "bgr", "mono8": "rgb"}  # mono8 has no order; any will do
+CONVERSIONS = {
+    ("rgb8", "bgr8"): cv2.COLOR_RGB2BGR,
+    ("bgr8", "rgb8"): cv2.COLOR_BGR2RGB,
+    ("mono8", "rgb8"): cv2.COLOR_GRAY2RGB,
+    ("mono8", "bgr8"): cv2.COLOR_GRAY2BGR,
+}
+
+
+class FusionPipeline:
+    """All stages with what they remember from frame to frame. Made and used by one process's one fusing thread.
+
+    Sets torch's number of threads (``model.threads``) for the process. Raises ConfigError, CheckpointError or
+    DeviceError for what is wrong with the configuration.
+    """
+
+    def __init__(self, config: Config | None = None) -> None:
+        self._config = config or Config()
+        set_threads(self._config.model.threads)
+        self.agc = ThermalAgc(self._config.agc)
+        self.registration = Registration(self._config.registration)
+        self.fuser = Fuser(self._config.model)
+
+    def process(self, pair: FramePair, want_registered: bool = False) -> FusedFrame:
+        """Fuse one pair; the result has the rgb frame's size, stamp and frame_id, and ``output.encoding``.
+
+        Raises ImageError for frames that cannot be fused, DeviceError when the device fails; the next pair may succeed.
+        """
+        thermal, rgb, output = pair.thermal, pair.rgb, self._config.output
+        clock = Stopwatch()
+
+        brightness = self.agc.apply(thermal)
+        clock.lap("agc")
+
+        aligned = self.registration.warp(brightness, rgb.size)
+        weight = self.registration.weight(thermal.size, rgb.size)
+        registered = self.registration.warp_counts(thermal.data, rgb.size) if want_registered else None
+        clock.lap("registration")
+
+        image, encoding = canvas(rgb.data, rgb.encoding, output.encoding)
+        fused = self.fuser.fuse(aligned, image, order=ORDER[encoding], weight=weight, strength=output.thermal_weight)
+        clock.lap("fusion")
+
+        picture = convert(fused, encoding, output.encoding)
+        clock.lap("output")
+
+        return FusedFrame(rgb.stamp_ns, picture, output.encoding, rgb.frame_id, registered, clock.timings_ns())
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force. A new one may differ in dynamic options; what else needs a new pipeline is a ConfigError."""
+        return self._config
+
+    @config.setter
+    def config(self, config: Config) -> None:
+        if config.model != self._config.model or config.registration != self._config.registration:
+            raise ConfigError("model and registration cannot change in a running pipeline; make a new one (deactivate, cleanup, configure)")
+        self._config = config
+        self.agc.config = config.agc
+
+    def warm_up(self, size: Size) -> None:
+        """Fuse nothing at ``size`` (height, width) of the rgb frame, so that the first pair takes no longer than the rest."""
+        self.fuser.warm_up(size)
+
+    def close(self) -> None:
+        """Give back the device's memory; the pipeline cannot be used afterwards."""
+        self.fuser.close()
+
+
+class Stopwatch:
+    """Durations of consecutive stages on the monotonic clock."""
+
+    def __init__(self) -> None:
+        self._start = self._last = time.perf_counter_ns()
+        self._laps: dict[str, int] = {}
+
+    def lap(self, stage: str) -> None:
+        """End the stage that began with the previous lap."""
+        now = time.perf_counter_ns()
+        self._laps[stage] = now - self._last
+        self._last = now
+
+    def timings_ns(self) -> dict[str, int]:
+        """All stages and their ``total``, in nanoseconds."""
+        return {**self._laps, "total": self._last - self._start}
+
+
+def canvas(image: Array, encoding: str, wanted: str) -> tuple[Array, str]:
+    """The rgb frame as it goes into fusion, and its encoding: only its luma where the output has no colour anyway."""
+    if encoding not in ORDER:
+        raise ImageError(f"an rgb frame in {encoding} cannot be fused; give one of {', '.join(ORDER)}")
+    if wanted == "mono8":
+        return color.luma(image, ORDER[encoding]), "mono8"
+    return image, encoding
+
+
+def convert(image: Array, encoding: str, wanted: str) -> Array:
+    """``image`` in the encoding ``wanted``; the same array where it has it already."""
+    if encoding == wanted:
+        return image
+    return cv2.cvtColor(image, CONVERSIONS[encoding, wanted])
