@@ -1,6 +1,7 @@
 """The files that ship beside the code (configurations, layouts, DDS profile), wherever the package is installed."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from aenet_ros.errors import SourceError
@@ -38,15 +39,17 @@ def config_file(name: str) -> Path:
     raise SourceError(f"no file '{name}' here ({Path.cwd()}), and none of that name is shipped; shipped are: {shipped}")
 
 
-def dds_environment(profile: str = "auto") -> dict[str, str]:
-    """What to add to the environment of every process that sends or receives images, as the launch argument dds_profile says.
+def process_environment(profile: str = "auto", present: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What to add to the environment of every process that sends or receives images: a Fast DDS profile for large messages.
 
-    ``auto``: the Fast DDS profile that the environment names already, else ``config/fastdds_shm.xml``; ``none``: nothing;
-    else a path. Other middlewares ignore it. Raises SourceError where the path is no file.
+    ``profile`` is the launch argument dds_profile. ``auto``: the profile that ``present`` (default: ``os.environ``) names
+    already, else ``config/fastdds_shm.xml``; ``none``: nothing; else a path. Other middlewares ignore it.
+    Raises SourceError where the profile is no file.
     """
     if profile == "none":
         return {}
     # The first is read from Kilted on, the second by Jazzy and older.
     names = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
-    theirs = next((os.environ[name] for name in names if os.environ.get(name)), "fastdds_shm.xml")
+    given = os.environ if present is None else present
+    theirs = next((given[name] for name in names if given.get(name)), "fastdds_shm.xml")
     return dict.fromkeys(names, str(config_file(theirs if profile == "auto" else profile)))

@@ -8,7 +8,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from aenet_ros.ros.programs import program
-from aenet_ros.share import config_file, dds_environment, share_dir
+from aenet_ros.share import config_file, process_environment, share_dir
 from launch import LaunchContext, LaunchDescription
 
 BOOLEANS = ["true", "false"]
@@ -44,7 +44,7 @@ ARGUMENTS = [
 def start(context: LaunchContext) -> list[Node]:
     """The node, and RViz where it is wanted, from the arguments' values."""
     given = {argument.name: LaunchConfiguration(argument.name).perform(context) for argument in ARGUMENTS}
-    common = {"namespace": given["namespace"], "additional_env": dds_environment(given["dds_profile"]), "output": "screen"}
+    common = {"namespace": given["namespace"], "additional_env": process_environment(given["dds_profile"]), "output": "screen"}
     switches = {name: given[name] == "true" for name in ("use_sim_time", "autostart") if given[name]}
     # A plain Node, for the node brings itself to active (autostart): so a respawned one is active again too, whereas a
     # LifecycleNode's transitions would be sent once, to the first.

@@ -8,7 +8,7 @@ import yaml
 from launch.actions import DeclareLaunchArgument, ExecuteProcess, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 
-from aenet_ros.share import config_file, dds_environment
+from aenet_ros.share import config_file, process_environment
 from launch import LaunchContext, LaunchDescription
 
 BOOLEANS = ["true", "false"]
@@ -58,7 +58,7 @@ def start(context: LaunchContext) -> list[ExecuteProcess]:
         ExecuteProcess(
             cmd=command,
             output="screen",
-            additional_env=dds_environment(given["dds_profile"]),
+            additional_env=process_environment(given["dds_profile"]),
             sigterm_timeout="30",  # to write the end of the bag to a slow disk before launch gets rough
         )
     ]
