@@ -10,10 +10,11 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib import import_module, metadata
+from importlib import import_module
 from importlib.util import find_spec
 from types import FrameType, ModuleType
 
+from aenet_ros import __version__
 from aenet_ros.errors import AenetError
 
 COMMANDS = ("demo", "fuse", "inspect", "view", "calibrate", "evaluate", "bench", "train", "study", "export", "doctor")
@@ -66,14 +67,6 @@ def available() -> dict[str, ModuleType]:
     return {name: import_module(f"aenet_ros.commands.{name}") for name in names}
 
 
-def version() -> str:
-    """The installed version; a checkout that is not installed says so."""
-    try:
-        return metadata.version("aenet_ros")
-    except metadata.PackageNotFoundError:
-        return "(not installed, running from a checkout)"
-
-
 def _parser(modules: dict[str, ModuleType]) -> argparse.ArgumentParser:
     shown = [EXAMPLES[name] for name in COMMANDS if name in modules and name in EXAMPLES]
     width = max((len(command) for command, _ in shown), default=0)
@@ -84,7 +77,7 @@ def _parser(modules: dict[str, ModuleType]) -> argparse.ArgumentParser:
         epilog=f"examples:\n{examples}\n\n{EXIT_STATUS}\n\n'aenet COMMAND --help' tells more about each.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"aenet {version()}")
+    parser.add_argument("--version", action="version", version=f"aenet {__version__}")
     parser.set_defaults(debug=False)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, title="commands")
     for name, module in modules.items():
