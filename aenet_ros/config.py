@@ -5,7 +5,8 @@ against them by a test. A nested dataclass is a group: ``Config().sync.slop_ms``
 """
 
 import math
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, NamedTuple, cast
 
@@ -110,7 +111,7 @@ class AgcConfig:
     )
     min_range: float = option(
         32.0,
-        "Least width of the range, so that the noise of an empty scene is not blown up; 32 counts stand for 1.0 of a float frame (1 degree).",
+        "Least width of the range, so that an empty scene's noise is not blown up; 32 counts stand for 1.0 of a float frame (1 degree).",
         low=0.0,
         high=65535.0,
         dynamic=True,
@@ -278,28 +279,28 @@ def check(spec: OptionSpec, value: Any) -> Value:
     if isinstance(spec.default, tuple):
         return _check_list(spec, value)
     kind = type(spec.default)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if type(value) is not kind:
+    if not _is_number(value) if kind is float else type(value) is not kind:
         raise ConfigError(f"{spec.name}: {value!r} is a {type(value).__name__}; give a {kind.__name__}")
     if isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"{spec.name}: {value} is not a finite number")
-    if spec.low is not None and spec.high is not None and not spec.low <= cast(float, value) <= spec.high:
-        raise ConfigError(f"{spec.name}: {value:g} is out of range; give {spec.low:g} to {spec.high:g} {spec.unit}".rstrip())
+    if spec.low is not None and spec.high is not None and not spec.low <= value <= spec.high:
+        raise ConfigError(f"{spec.name}: {value} is out of range; give {spec.low:g} to {spec.high:g} {spec.unit}".rstrip())
     if spec.choices and value not in spec.choices:
         raise ConfigError(f"{spec.name}: '{value}' is not known; give one of {', '.join(spec.choices)}")
-    return cast(Value, value)
+    return cast(Value, kind(value))
+
+
+def _is_number(value: Any) -> bool:
+    """A float, or an integer that will do for one."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _check_list(spec: OptionSpec, value: Any) -> tuple[float, ...]:
     default = cast(tuple[float, ...], spec.default)
-    try:
-        numbers = tuple(float(item) for item in value)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{spec.name}: {value!r} is not a list of numbers") from error
-    if len(numbers) != len(default) or not all(map(math.isfinite, numbers)):
-        raise ConfigError(f"{spec.name}: give {len(default)} finite numbers, not {list(numbers)}")
-    return numbers
+    numbers = list(value) if isinstance(value, Iterable) else []
+    if len(numbers) != len(default) or not all(_is_number(item) and abs(item) <= sys.float_info.max for item in numbers):
+        raise ConfigError(f"{spec.name}: give {len(default)} finite numbers, not {value!r}")
+    return tuple(float(item) for item in numbers)
 
 
 def _check_together(config: Config) -> None:
