@@ -109,8 +109,8 @@ def fill_image(message: Any, data: Array, encoding: str) -> None:
     size = data.size * np.dtype(layout.dtype).itemsize
     if not isinstance(target, array.array) or target.typecode != "B" or len(target) != size:
         # Only an array.array is taken over without a check of each value (0.05 ms against 55 ms for a 640x512 rgb8 image).
-        target = array.array("B", bytes(size))
-        message.data = target
+        message.data = array.array("B", bytes(size))
+        target = message.data  # rclpy keeps a copy where its field checks are off
     np.copyto(np.frombuffer(target, layout.dtype).reshape(data.shape), data)
     message.height, message.width = int(data.shape[0]), int(data.shape[1])
     message.encoding = encoding
