@@ -64,7 +64,7 @@ setup(
         "train": ["tensorboard"],
         # colcon test looks for this extra by name; without it, it finds no tests in an ament_python package.
         "test": ["pytest>=7", "hypothesis>=6"],
-        "dev": ["ruff", "mypy>=1.8"],
+        "dev": ["ruff", "mypy>=1.8", "types-PyYAML", "catkin_pkg"],
     },
     entry_points={
         "console_scripts": [

@@ -1,0 +1,144 @@
+"""What colcon, rosdep and pip read: valid, in agreement with each other, and complete when it is installed."""
+
+import ast
+import importlib.metadata
+import os
+import re
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import aenet_ros
+
+ROOT = Path(__file__).resolve().parents[1]
+LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "build", "install", "log", "runs", "demo_out", "test", "*.egg-info")
+
+
+@pytest.fixture(scope="module")
+def manifest():
+    return ElementTree.parse(ROOT / "package.xml").getroot()
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """A wheel of the checkout, built aside so that nothing is left in it."""
+    folder = tmp_path_factory.mktemp("wheel")
+    shutil.copytree(ROOT, folder / "source", ignore=LEFT_OUT)
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-index",
+        "-w",
+        str(folder),
+        str(folder / "source"),
+    ]
+    try:
+        importlib.metadata.version("setuptools")
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("setuptools is not installed")
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return next(folder.glob("*.whl"))
+
+
+def test_catkin_finds_the_manifest_valid():
+    """An invalid one makes colcon take this for a plain Python package, silently."""
+    package = pytest.importorskip("catkin_pkg.package", reason="catkin_pkg is not installed (colcon-ros brings it)")
+    warnings = []
+    parsed = package.parse_package(str(ROOT / "package.xml"), warnings=warnings)
+    parsed.validate(warnings=warnings)
+    assert warnings == []
+    assert parsed.get_build_type() == "ament_python"
+
+
+def test_manifest_names_what_it_must(manifest):
+    assert manifest.get("format") == "3"
+    assert manifest.findtext("name") == "aenet_ros"
+    assert manifest.findtext("license") == "Apache-2.0"
+    assert manifest.find("license").get("file") == "LICENSE"
+    assert manifest.findtext("export/build_type") == "ament_python"
+    assert re.fullmatch(r"[\w.-]+@[\w-]+(\.[\w-]+)+", manifest.find("maintainer").get("email"))
+    needed = {item.text for item in manifest.findall("exec_depend")}
+    assert needed >= {"rclpy", "sensor_msgs", "std_msgs", "std_srvs", "diagnostic_msgs", "cv_bridge", "message_filters", "python3-numpy"}
+    assert needed >= {"python3-opencv", "launch", "launch_ros", "ros2launch"}
+    # rosdep would put a CPU build of torch over a Jetson's.
+    assert not any("torch" in item for item in needed)
+
+
+def test_manifest_declares_every_ros_package_that_is_imported(manifest):
+    declared = {item.text for item in manifest.iter() if item.tag.endswith("depend")}
+    imported = set()
+    for path in [*(ROOT / "aenet_ros" / "ros").rglob("*.py"), *(ROOT / "launch").glob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [name.name for name in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module and not node.level else []
+            imported |= {name.split(".")[0] for name in names}
+    # Not of ROS, or (ament_index_python) part of every one that has launch.
+    others = set(sys.stdlib_module_names) | {"aenet_ros", "numpy", "cv2", "yaml", "ament_index_python"}
+    assert imported - others - declared == set()
+
+
+def test_one_version_everywhere(manifest, wheel):
+    assert manifest.findtext("version") == aenet_ros.__version__
+    assert wheel.name.startswith(f"aenet_ros-{aenet_ros.__version__}-")
+
+
+def test_the_license_is_the_whole_apache_license():
+    text = (ROOT / "LICENSE").read_text()
+    assert "Version 2.0, January 2004" in text
+    assert "END OF TERMS AND CONDITIONS" in text
+    assert "9. Accepting Warranty or Additional Liability." in text
+
+
+def test_the_wheel_has_all_that_a_robot_needs(wheel):
+    names = set(zipfile.ZipFile(wheel).namelist())
+    data = "aenet_ros-0.1.0.data/data/share/".replace("0.1.0", aenet_ros.__version__)
+    assert f"{data}ament_index/resource_index/packages/aenet_ros" in names
+    for folder in ("launch", "config", "rviz", "foxglove"):
+        shipped = {path.name for path in (ROOT / folder).iterdir() if path.is_file()}
+        assert shipped == {name.rpartition("/")[2] for name in names if name.startswith(f"{data}aenet_ros/{folder}/")}
+    assert f"{data}aenet_ros/package.xml" in names
+    assert {"aenet_ros/py.typed", "aenet_ros/fusion/weights/aenet.safetensors", "aenet_ros/fusion/weights/aenet.json"} <= names
+    modules = {str(path.relative_to(ROOT)) for path in (ROOT / "aenet_ros").rglob("*.py")}
+    assert modules == {name for name in names if name.endswith(".py") and name.startswith("aenet_ros/")}
+
+
+def test_programs_lead_to_functions(wheel):
+    archive = zipfile.ZipFile(wheel)
+    entries = archive.read(next(name for name in archive.namelist() if name.endswith("entry_points.txt"))).decode()
+    programs = dict(re.findall(r"^(\w+) = ([\w.]+:\w+)$", entries, re.MULTILINE))
+    assert {"fusion_node", "rig_node", "aenet"} <= set(programs)
+    for target in programs.values():
+        module, function = target.split(":")
+        tree = ast.parse((ROOT / (module.replace(".", "/") + ".py")).read_text())
+        assert function in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, target
+
+
+def test_requirements_leave_torch_and_opencv_to_the_user(wheel):
+    archive = zipfile.ZipFile(wheel)
+    metadata = archive.read(next(name for name in archive.namelist() if name.endswith("METADATA"))).decode()
+    required = re.findall(r"^Requires-Dist: ([\w-]+)(.*)$", metadata, re.MULTILINE)
+    always = {name.lower() for name, condition in required if "extra ==" not in condition}
+    assert always == {"setuptools", "numpy", "pyyaml"}
+    assert set(re.findall(r"^Provides-Extra: (\S+)$", metadata, re.MULTILINE)) >= {"ros", "bags", "test", "dev", "torch", "opencv"}
+
+
+def test_an_installed_copy_finds_its_files_and_answers(wheel, tmp_path):
+    command = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "--target", str(tmp_path / "here"), str(wheel)]
+    subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "here")}
+    code = "import aenet_ros.share as share; print(share.__file__); print(share.config_file('fusion.yaml'))"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, cwd="/", capture_output=True, text=True, timeout=60, check=True)
+    assert all(line.startswith(str(tmp_path)) for line in done.stdout.splitlines())
+    program = tmp_path / "here" / "bin" / "aenet"
+    done = subprocess.run([str(program), "--help"], env=environment, cwd="/", capture_output=True, text=True, timeout=60, check=True)
+    assert "doctor" in done.stdout
