@@ -50,6 +50,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"aenet {args.command}: {error}", file=sys.stderr)
         return 1
+    except ModuleNotFoundError as error:
+        if args.debug:
+            raise
+        print(
+            f"aenet {args.command}: the Python package '{error.name}' is not installed; 'aenet doctor' says how to get it", file=sys.stderr
+        )
+        return 1
     except KeyboardInterrupt as stop:
         if args.debug:
             raise

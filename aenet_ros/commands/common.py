@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from aenet_ros.config import Config, build, specs
 from aenet_ros.errors import ConfigError, SourceError
 
@@ -44,6 +42,8 @@ def config_from(args: argparse.Namespace) -> Config:
 
 def _value(name: str, text: str) -> Any:
     """The text as the option's type; what does not fit stays a text, for ``build`` to refuse by name."""
+    import yaml
+
     spec = specs().get(name)
     if spec is None or isinstance(spec.default, str):
         return text
@@ -60,6 +60,8 @@ def read_params(path: Path) -> dict[str, Any]:
 
     Parameters that belong to ROS itself (use_sim_time, qos_overrides) are passed over. Raises SourceError or ConfigError.
     """
+    import yaml
+
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -67,7 +67,7 @@ def pairs_of(dataset: DataSet) -> Iterator[Pair]:
 def _eight_bit(thermal: Frame) -> Array:
     if thermal.encoding == "mono8":
         return thermal.data
-    return np.rint(ThermalAgc(AgcConfig()).apply(thermal) * 255.0).astype(np.uint8)
+    return np.asarray(np.rint(ThermalAgc(AgcConfig()).apply(thermal) * 255.0), np.uint8)
 
 
 def score_pair(pair: Pair, methods: Sequence[Method]) -> tuple[list[Score], dict[str, Array], list[str]]:
