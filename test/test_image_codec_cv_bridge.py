@@ -1,0 +1,91 @@
+"""The image codec against the real cv_bridge, where that is installed; and what is said where it is not."""
+
+import importlib.util
+from array import array
+
+import numpy as np
+import pytest
+
+from aenet_ros import image_codec
+from aenet_ros.errors import UnsupportedEncodingError
+
+HEIGHT, WIDTH = 24, 32
+
+
+@pytest.fixture
+def bridge():
+    """A CvBridge; skips where cv_bridge is missing or was built for another NumPy or OpenCV."""
+    try:
+        from cv_bridge import CvBridge
+        from cv_bridge.boost import cv_bridge_boost  # noqa: F401 (core.py imports it only on use)
+    except (ImportError, AttributeError) as error:
+        pytest.skip(f"cv_bridge is not installed or does not load here: {error}")
+    return CvBridge()
+
+
+def message(encoding, pixel_bytes, padding=0, rows=HEIGHT):
+    """A real sensor_msgs/Image of noise that is smooth enough for demosaicing to be compared."""
+    messages = pytest.importorskip("sensor_msgs.msg", reason="sensor_msgs is not installed")
+    step = WIDTH * pixel_bytes + padding
+    data = np.random.default_rng(5).integers(0, 256, rows * step, np.uint8)
+    return messages.Image(height=HEIGHT, width=WIDTH, encoding=encoding, step=step, data=array("B", data.tobytes()))
+
+
+@pytest.mark.parametrize("padding", [0, 8])
+@pytest.mark.parametrize(("encoding", "pixel_bytes"), [("mono8", 1), ("8UC1", 1), ("mono16", 2), ("16UC1", 2), ("32FC1", 4)])
+def test_counts_as_cv_bridge_reads_them(bridge, encoding, pixel_bytes, padding):
+    image = message(encoding, pixel_bytes, padding)
+    np.testing.assert_array_equal(image_codec.decode_thermal(image).data, bridge.imgmsg_to_cv2(image))
+
+
+@pytest.mark.parametrize(
+    ("encoding", "pixel_bytes"),
+    [("rgb8", 3), ("bgr8", 3), ("rgba8", 4), ("bgra8", 4), ("yuv422", 2), ("yuv422_yuy2", 2)]
+    + [(f"bayer_{pattern}8", 1) for pattern in ("rggb", "bggr", "gbrg", "grbg")],
+)
+def test_colours_as_cv_bridge_converts_them(bridge, encoding, pixel_bytes):
+    image = message(encoding, pixel_bytes)
+    frame = image_codec.decode_rgb(image)
+    np.testing.assert_array_equal(frame.data, bridge.imgmsg_to_cv2(image, frame.encoding))
+
+
+def test_luma_of_pseudo_colour_as_cv_bridge_converts_it(bridge):
+    image = message("bgr8", 3)
+    np.testing.assert_array_equal(image_codec.decode_thermal(image).data, bridge.imgmsg_to_cv2(image, "mono8"))
+
+
+@pytest.mark.parametrize(
+    ("encoding", "data"),
+    [("16UC1", np.arange(12, dtype=np.uint16).reshape(3, 4)), ("rgb8", np.arange(24, dtype=np.uint8).reshape(2, 4, 3))],
+)
+def test_what_fill_image_writes_cv_bridge_reads(bridge, encoding, data):
+    image = message("mono8", 1)
+    image_codec.fill_image(image, data, encoding)
+    np.testing.assert_array_equal(bridge.imgmsg_to_cv2(image), data)
+
+
+def test_encodings_outside_the_table_go_through_cv_bridge(bridge):
+    deep = message("rgb16", 6)
+    frame = image_codec.decode_rgb(deep)
+    assert (frame.encoding, frame.source_encoding, frame.data.dtype) == ("rgb8", "rgb16", np.uint8)
+    counts = np.frombuffer(deep.data, np.uint16).reshape(HEIGHT, WIDTH, 3)
+    assert np.abs(frame.data - counts / 257.0).max() <= 0.5
+    signed = message("16SC1", 2)
+    frame = image_codec.decode_thermal(signed)
+    assert frame.encoding == "32FC1"
+    np.testing.assert_array_equal(frame.data, np.frombuffer(signed.data, np.int16).reshape(HEIGHT, WIDTH))
+
+
+@pytest.mark.parametrize("changes", [{"height": 0}, {"width": 4000}, {"height": 4000}, {"step": 1}])
+def test_wrong_sizes_outside_the_table_are_errors_too(bridge, changes):
+    image = message("16SC1", 2)
+    for name, value in changes.items():
+        setattr(image, name, value)
+    with pytest.raises(image_codec.ImageError):
+        image_codec.decode_thermal(image)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("cv_bridge") is not None, reason="cv_bridge is installed")
+def test_without_cv_bridge_the_error_says_so():
+    with pytest.raises(UnsupportedEncodingError, match=r"'rgb16' is not supported: cv_bridge.*not installed.*use one of mono8"):
+        image_codec.decode_rgb(message("rgb16", 6))
