@@ -48,8 +48,9 @@ def process_environment(profile: str = "auto", present: Mapping[str, str] | None
     """
     if profile == "none":
         return {}
-    # The first is read from Kilted on, the second by Jazzy and older.
-    names = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+    new, old = "FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"
     given = os.environ if present is None else present
-    theirs = next((given[name] for name in names if given.get(name)), "fastdds_shm.xml")
-    return dict.fromkeys(names, str(config_file(theirs if profile == "auto" else profile)))
+    path = given.get(new) or given.get(old) or "fastdds_shm.xml"
+    # Jazzy and older read the old name only. Later ones warn about it in every process, so it is set where we do not know.
+    names = [new, old] if given.get("ROS_DISTRO", "") in ("", "humble", "iron", "jazzy") else [new]
+    return dict.fromkeys(names, str(config_file(path if profile == "auto" else profile)))

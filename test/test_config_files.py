@@ -259,6 +259,8 @@ def test_process_environment_names_a_profile_for_old_and_new_distributions(tmp_p
     mine.write_text("<dds/>")
     assert process_environment(present={old: str(mine)}) == {new: str(mine), old: str(mine)}
     assert process_environment(str(mine), present={}) == {new: str(mine), old: str(mine)}
+    assert process_environment(present={"ROS_DISTRO": "humble"}) == {new: shipped, old: shipped}
+    assert process_environment(present={"ROS_DISTRO": "lyrical"}) == {new: shipped}
     assert process_environment("none") == {}
     with pytest.raises(SourceError, match=r"gone\.xml"):
         process_environment("gone.xml")

@@ -17,7 +17,7 @@ def program(name: str, arguments: list[str] | None = None) -> dict[str, Any]:
 
     try:
         installed = (Path(get_package_prefix("aenet_ros")) / "lib" / "aenet_ros" / name).is_file()
-    except PackageNotFoundError:
+    except (PackageNotFoundError, OSError):  # the latter: no AMENT_PREFIX_PATH at all
         installed = False
     if installed:
         return {"package": "aenet_ros", "executable": name, "arguments": arguments or []}
