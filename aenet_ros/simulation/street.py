@@ -20,8 +20,8 @@ def paint_street(street: Street) -> None:
     _house(street, 268, 170, 170, (0.62, 0.57, 0.47), bricks=False, columns=3, floors=3)
     _warehouse(street, 680, 150, 270)
     _house(street, 948, 70, 240, (0.46, 0.42, 0.40), bricks=True, columns=4, floors=5)
-    for x, foot, size in ((470, 350, 92), (548, 349, 120), (640, 352, 100)):
-        _tree(street, x, foot, size)
+    for trunk, foot, size in ((470, 350, 92), (548, 349, 120), (640, 352, 100)):
+        _tree(street, trunk, foot, size)
     _ground(street)
     for x in LAMPS:
         _lamp(street, x)
@@ -41,9 +41,9 @@ def _sky(street: Street) -> None:
 
 
 def _hills(street: Street) -> None:
-    for top, colour, day, night in ((262.0, (0.50, 0.57, 0.62), 13.0, 6.5), (288.0, (0.33, 0.41, 0.36), 15.0, 7.5)):
+    for ridge, colour, day, night in ((262.0, (0.50, 0.57, 0.62), 13.0, 6.5), (288.0, (0.33, 0.41, 0.36), 15.0, 7.5)):
         xs = np.linspace(0, WIDTH, 60)
-        ys = top + 14 * np.sin(xs / 90 + top) + 7 * np.sin(xs / 37)
+        ys = ridge + 14 * np.sin(xs / 90 + ridge) + 7 * np.sin(xs / 37)
         outline = list(zip(xs.tolist(), ys.tolist(), strict=True))
         street.paint([(0.0, 400.0), *outline, (float(WIDTH), 400.0)], colour, day, night)
 
