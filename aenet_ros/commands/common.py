@@ -42,17 +42,23 @@ def config_from(args: argparse.Namespace) -> Config:
 
 def _value(name: str, text: str) -> Any:
     """The text as the option's type; what does not fit stays a text, for ``build`` to refuse by name."""
-    import yaml
-
     spec = specs().get(name)
     if spec is None or isinstance(spec.default, str):
         return text
+    if isinstance(spec.default, bool):
+        return {"true": True, "false": False}.get(text.lower(), text)
     if isinstance(spec.default, tuple):
-        return [part for part in text.strip("[]() ").replace(",", " ").split() if part]
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        return text
+        return [_number(part) for part in text.strip("[]() ").replace(",", " ").split()]
+    return _number(text)
+
+
+def _number(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
 
 
 def read_params(path: Path) -> dict[str, Any]:

@@ -1,0 +1,194 @@
+"""The command line as a process: help, version, exit statuses, sentences in place of tracebacks."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import aenet_ros
+from aenet_ros import cli
+from aenet_ros.commands.common import read_params
+from aenet_ros.config import build, specs
+from aenet_ros.errors import AenetError, ConfigError, SourceError
+
+HARD_LIMIT_S = 60
+
+
+def aenet(*arguments, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "aenet_ros", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=HARD_LIMIT_S,
+        env={**os.environ, **environment},
+        check=False,
+    )
+
+
+def test_help_teaches():
+    done = aenet("--help")
+    assert done.returncode == 0
+    for text in ("examples:", "exit status:", "130", "aenet fuse thermal/ rgb/ -o fused/", "doctor"):
+        assert text in done.stdout
+
+
+def test_every_command_on_disk_is_listed_and_has_help():
+    modules = cli.available()
+    assert {"fuse", "evaluate", "doctor"} <= set(modules)
+    for name in modules:
+        with pytest.raises(SystemExit) as stop:
+            cli.main([name, "--help"])
+        assert stop.value.code == 0
+
+
+def test_help_needs_no_heavy_package():
+    heavy = ["torch", "cv2", "numpy", "rclpy", "rosbags", "yaml"]
+    code = f"import sys, aenet_ros.cli as c; c.available(); print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=HARD_LIMIT_S, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_version():
+    done = aenet("--version")
+    assert (done.returncode, done.stdout.strip()) == (0, f"aenet {aenet_ros.__version__}")
+
+
+@pytest.mark.parametrize("arguments", [[], ["no-such-command"], ["fuse"], ["fuse", "a", "b", "-o", "c", "--no-such-option"]])
+def test_wrong_usage_is_2(arguments):
+    done = aenet(*arguments)
+    assert done.returncode == 2
+    assert "usage:" in done.stderr
+
+
+def test_a_failure_is_one_sentence_and_1(tmp_path):
+    done = aenet("fuse", tmp_path / "none.png", tmp_path / "none2.png", "-o", tmp_path / "out.png")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.splitlines() == [f"aenet fuse: there is no file or folder '{tmp_path / 'none.png'}'"]
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    done = aenet("fuse", tmp_path / "none.png", tmp_path / "none2.png", "-o", tmp_path / "out.png", "--debug")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "SourceError" in done.stderr
+
+
+def test_a_missing_package_is_named(tmp_path):
+    code = "import sys; sys.modules['cv2'] = None; from aenet_ros.cli import main; sys.exit(main(['fuse', 'a', 'b', '-o', 'c']))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=HARD_LIMIT_S, cwd=tmp_path, check=False)
+    assert done.returncode == 1
+    assert "'cv2' is not installed; 'aenet doctor' says" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_stopped_by_a_signal(number, status):
+    # Prints when the command runs; the command is the real entry with one that waits in place of doctor.
+    code = """
+import sys, time, types
+from aenet_ros import cli
+def run(args):
+    print("running", flush=True)
+    time.sleep(50)
+waits = types.ModuleType("waits", "Wait.")
+waits.run, waits.add_arguments = run, lambda parser: None
+cli.available = lambda: {"waits": waits}
+sys.exit(cli.main(["waits"]))
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout.readline() == "running\n"
+        begin = time.monotonic()
+        process.send_signal(number)
+        _, stderr = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert process.returncode == status
+    assert stderr == "aenet waits: stopped\n"
+    assert time.monotonic() - begin < 20
+
+
+PARAMS = """
+/**:
+  ros__parameters:
+    use_sim_time: true
+    qos_overrides: {/x: {subscription: {depth: 3}}}
+    sync:
+      slop_ms: 10
+      policy: exact
+    agc.mode: fixed
+/robot/fusion:
+  ros__parameters: {sync: {slop_ms: 12.5}}
+/other_node:
+  ros__parameters: {sync: {slop_ms: 99}, foo: 1}
+"""
+
+
+def test_ros_parameter_files_are_read(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text(PARAMS)
+    assert read_params(path) == {"sync.slop_ms": 12.5, "sync.policy": "exact", "agc.mode": "fixed"}
+
+
+@pytest.mark.parametrize("name", ["fusion.yaml", "cpu.yaml", "jetson_orin.yaml", "desktop_gpu.yaml"])
+def test_shipped_parameter_files_are_read(name):
+    from aenet_ros.share import share_dir
+
+    values = read_params(share_dir() / "config" / name)
+    assert values
+    assert build(values)
+
+
+@pytest.mark.parametrize("content", ["[1, 2]", "a: 1", "{", ""])
+def test_parameter_files_that_are_none(tmp_path, content):
+    path = tmp_path / "params.yaml"
+    path.write_text(content)
+    with pytest.raises(ConfigError, match="--params"):
+        read_params(path)
+
+
+def test_a_parameter_file_that_is_not_there(tmp_path):
+    with pytest.raises(SourceError, match="No such file"):
+        read_params(tmp_path / "none.yaml")
+
+
+def config_of(*arguments):
+    import argparse
+
+    from aenet_ros.commands.common import add_config_arguments, config_from
+
+    parser = argparse.ArgumentParser()
+    add_config_arguments(parser)
+    return config_from(parser.parse_args([*map(str, arguments)]))
+
+
+def test_set_wins_over_params_and_takes_each_type(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text(PARAMS)
+    matrix = "1,0,3,0,1,4,0,0,1"
+    config = config_of(
+        "--params", path, "--set", "sync.slop_ms=7", "agc.invert=true", "model.device=cuda:1", f"registration.homography={matrix}"
+    )
+    assert (config.sync.slop_ms, config.sync.policy, config.agc.invert, config.model.device) == (7.0, "exact", True, "cuda:1")
+    assert config.registration.homography == (1, 0, 3, 0, 1, 4, 0, 0, 1)
+    assert config_of("--set", "sync.queue_size=3", "--set", "model.weights=").sync.queue_size == 3
+
+
+@pytest.mark.parametrize(
+    "item", ["sync.slop_ms", "sync.slop=3", "sync.slop_ms=fast", "sync.slop_ms=-1", "agc.invert=2", "agc.mode=[", "sync.slop_ms=["]
+)
+def test_set_refuses_by_name(item):
+    with pytest.raises(AenetError, match=item.split("=")[0]):
+        config_of("--set", item)
+
+
+def test_every_option_can_be_set_to_its_default():
+    def text(value):
+        return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+    items = [f"{spec.name}={text(spec.default)}" for spec in specs().values()]
+    assert config_of("--set", *items) == build({})

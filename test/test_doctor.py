@@ -1,0 +1,133 @@
+"""``aenet doctor``: its verdict on this machine, and on environments with traps."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from aenet_ros import cli
+from aenet_ros.commands.doctor_ros import ros_findings, stale_segments
+
+HARD_LIMIT_S = 90
+
+
+def doctor(*arguments, prelude="pass", **environment):
+    code = f"import sys; {prelude}; from aenet_ros.cli import main; sys.exit(main(['doctor', *{list(arguments)!r}]))"
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=HARD_LIMIT_S,
+        env={**os.environ, **environment},
+        check=False,
+    )
+
+
+def test_fusing_can_run_here():
+    done = doctor("--json")
+    report = json.loads(done.stdout)
+    levels = {finding["name"]: finding["level"] for finding in report["findings"]}
+    assert done.returncode == 0
+    assert report["can_fuse"] is True
+    for name in ("python", "numpy", "cv2", "torch", "weights", "self-test"):
+        assert levels[name] in ("ok", "warn"), (name, report)
+    assert set(levels.values()) <= {"ok", "warn", "missing"}
+
+
+def test_without_torch_it_says_how_to_get_it():
+    done = doctor(prelude="sys.modules['torch'] = None")
+    assert done.returncode == 1
+    lines = {line.split()[1]: line for line in done.stdout.splitlines() if line.startswith(("ok", "warn", "missing"))}
+    assert lines["torch"].startswith("missing")
+    assert "pip install torch" in lines["torch"]
+    assert lines["self-test"].startswith("missing")
+    assert "can NOT run here" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_no_colour_unless_on_a_terminal(capsys):
+    cli.main(["doctor"])
+    assert "\033" not in capsys.readouterr().out
+
+
+def finding(name):
+    return next(found for found in ros_findings() if found.name == name)
+
+
+@pytest.mark.parametrize(
+    ("value", "level"),
+    [("", "ok"), ("0", "ok"), ("101", "ok"), ("150", "warn"), ("232", "ok"), ("233", "warn"), ("-1", "warn"), ("x", "warn")],
+)
+def test_domain_ids(monkeypatch, value, level):
+    monkeypatch.setenv("ROS_DOMAIN_ID", value)
+    assert finding("domain").level == level
+
+
+def test_a_profile_that_does_not_exist_is_named(monkeypatch, tmp_path):
+    pytest.importorskip("rclpy", reason="the middleware is looked at where rclpy is installed")
+    monkeypatch.setenv("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp")
+    monkeypatch.delenv("FASTRTPS_DEFAULT_PROFILES_FILE", raising=False)
+    monkeypatch.delenv("FASTDDS_DEFAULT_PROFILES_FILE", raising=False)
+    assert "export FASTDDS_DEFAULT_PROFILES_FILE=" in finding("middleware").text
+    profile = tmp_path / "profile.xml"
+    monkeypatch.setenv("FASTDDS_DEFAULT_PROFILES_FILE", str(profile))
+    assert finding("middleware").level == "warn"
+    assert str(profile) in finding("middleware").text
+    profile.write_text("<dds/>")
+    assert finding("middleware").level == "ok"
+
+
+def test_a_folder_named_launch_is_no_package(monkeypatch, tmp_path):
+    pytest.importorskip("rclpy", reason="packages are listed where rclpy is installed")
+    from aenet_ros.commands.doctor_ros import _installed
+
+    (tmp_path / "a_mere_folder").mkdir()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert not _installed("a_mere_folder")
+    assert _installed("json")
+
+
+NODE = """
+import time, rclpy
+rclpy.init()
+node = rclpy.create_node("doctor_probe")
+print("up", flush=True)
+time.sleep(60)
+"""
+
+
+def segments_mapped_by(pid):
+    lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
+    paths = {Path(line.split()[-1]) for line in lines if "/dev/shm/fastdds_" in line}
+    return {path for path in paths if "port" not in path.name}
+
+
+def test_segments_of_killed_processes_are_told_from_those_in_use():
+    pytest.importorskip("rclpy", reason="a real participant is needed")
+    environment = {
+        **os.environ,
+        "ROS_DOMAIN_ID": "83",
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+        "RMW_IMPLEMENTATION": "rmw_fastrtps_cpp",
+    }
+    process = subprocess.Popen([sys.executable, "-c", NODE], stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True)
+    try:
+        assert process.stdout.readline() == "up\n"
+        own = segments_mapped_by(process.pid)
+        if not own:
+            pytest.skip("this middleware uses no shared memory segments")
+        assert not own & set(stale_segments())
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(20)
+        left = {path for path in own if path.exists()}
+        assert left <= set(stale_segments())
+        for path in left:
+            path.unlink()
+            path.with_name(path.name + "_el").unlink()
+    finally:
+        process.kill()
+        process.wait(20)
