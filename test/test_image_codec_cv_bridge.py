@@ -45,6 +45,10 @@ def test_counts_as_cv_bridge_reads_them(bridge, encoding, pixel_bytes, padding):
 )
 def test_colours_as_cv_bridge_converts_them(bridge, encoding, pixel_bytes):
     image = message(encoding, pixel_bytes)
+    try:
+        bridge.encoding_to_cvtype2(encoding)
+    except TypeError as error:  # CvBridgeError
+        pytest.skip(f"this cv_bridge does not know it: {error}")
     frame = image_codec.decode_rgb(image)
     np.testing.assert_array_equal(frame.data, bridge.imgmsg_to_cv2(image, frame.encoding))
 
