@@ -5,8 +5,11 @@ cv_bridge where that is installed.
 """
 
 import array
+import importlib.util
 import re
+import subprocess
 import sys
+from functools import cache
 from typing import Any, cast
 
 import cv2
@@ -69,14 +72,14 @@ def _decode_by_cv_bridge(message: Any, layouts: dict[str, Layout]) -> tuple[Arra
     encoding = message.encoding
     if not isinstance(encoding, str) or not _CV_BRIDGE.fullmatch(encoding):
         raise image_encodings.unsupported(encoding, layouts)
+    if _why_no_cv_bridge():
+        raise image_encodings.unsupported(encoding, layouts, _why_no_cv_bridge())
+    from cv_bridge import CvBridge
+
     colour = encoding.startswith(("rgb", "bgr", "bayer"))
     wanted = "rgb8" if layouts is image_encodings.RGB else "mono16" if colour else "passthrough"
     try:
-        from cv_bridge import CvBridge
-
         pixels = CvBridge().imgmsg_to_cv2(message, wanted)
-    except ImportError as error:
-        raise image_encodings.unsupported(encoding, layouts, "cv_bridge, which may know it, is not installed or does not load") from error
     except Exception as error:  # its C++ half raises what it likes
         raise image_encodings.unsupported(encoding, layouts, f"cv_bridge said {quoted(str(error))}") from error
     if pixels.shape[:2] != (message.height, message.width) or pixels.size == 0:
@@ -90,6 +93,19 @@ def _decode_by_cv_bridge(message: Any, layouts: dict[str, Layout]) -> tuple[Arra
     if pixels.dtype in (np.uint8, np.uint16):
         return pixels, "mono8" if pixels.dtype == np.uint8 else "mono16", encoding
     return pixels.astype(np.float32), "32FC1", encoding
+
+
+@cache
+def _why_no_cv_bridge() -> str:
+    """Why cv_bridge cannot be used, or ''. A child process tries it: one built for another NumPy loads, and then crashes on use."""
+    if importlib.util.find_spec("cv_bridge") is None:
+        return "cv_bridge, which may know it, is not installed"
+    trial = "import numpy, cv_bridge.boost.cv_bridge_boost as b; b.cvtColor2(numpy.zeros((2, 2, 3), numpy.uint16), 'rgb16', 'rgb8')"
+    try:
+        done = subprocess.run([sys.executable, "-c", trial], capture_output=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"cv_bridge, which may know it, could not be tried ({error})"
+    return "cv_bridge, which may know it, does not work with this NumPy or OpenCV" if done.returncode else ""
 
 
 def output_encoding(frame: Frame) -> str:
