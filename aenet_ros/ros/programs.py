@@ -21,4 +21,4 @@ def program(name: str, arguments: list[str] | None = None) -> dict[str, Any]:
         installed = False
     if installed:
         return {"package": "aenet_ros", "executable": name, "arguments": arguments or []}
-    return {"executable": sys.executable, "arguments": ["-m", MODULES[name], *(arguments or [])]}
+    return {"executable": sys.executable, "arguments": ["-m", MODULES[name], *(arguments or [])], "exec_name": name}

@@ -1,0 +1,57 @@
+"""The fusing node beside cameras that need no hardware: `ros2 launch aenet_ros demo.launch.py rviz:=true`.
+
+They are the synthetic rig, whose registration the node is given, or with replay:=DIR real pairs from DIR/thermal and DIR/rgb.
+"""
+
+import tempfile
+from pathlib import Path
+
+import yaml
+from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+
+from aenet_ros.ros.programs import program
+from aenet_ros.share import config_file, process_environment, share_dir
+from aenet_ros.simulation.geometry import rgb_to_thermal
+from aenet_ros.simulation.rig_config import RigConfig
+from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
+
+ARGUMENTS = [
+    DeclareLaunchArgument("replay", default_value="", description="Folder with thermal/ and rgb/ to play instead of the rig."),
+    DeclareLaunchArgument("scenes", default_value="", description="The rig's scenes in turn: any of day,night,smoke."),
+]
+# Handed to fusion.launch.py, which says what they are.
+PASSED_ON = {"namespace": "", "params_file": "fusion.yaml", "log_level": "", "rviz": "false", "dds_profile": "auto"}
+ARGUMENTS += [DeclareLaunchArgument(name, default_value=value, description="As in fusion.launch.py.") for name, value in PASSED_ON.items()]
+
+
+def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
+    """The cameras and the fusing node, from the arguments' values."""
+    given = {argument.name: LaunchConfiguration(argument.name).perform(context) for argument in ARGUMENTS}
+    passed_on = {name: given[name] for name in PASSED_ON}
+    cameras = {"namespace": given["namespace"], "additional_env": process_environment(given["dds_profile"]), "output": "screen"}
+    if given["replay"]:
+        folder = str(Path(given["replay"]).expanduser().resolve())
+        camera = Node(**program("replay_node"), name="replay", parameters=[{"dir": folder}], **cameras)
+    else:
+        camera = Node(**program("rig_node"), name="rig", parameters=[{"scenes": given["scenes"]}] if given["scenes"] else [], **cameras)
+        passed_on["params_file"] = with_the_rig_s_registration(given["params_file"])
+    node = PythonLaunchDescriptionSource(str(share_dir() / "launch" / "fusion.launch.py"))
+    return [camera, IncludeLaunchDescription(node, launch_arguments=list(passed_on.items()))]
+
+
+def with_the_rig_s_registration(params_file: str) -> str:
+    """Path of a copy of the parameter file in which the registration is the rig's true one."""
+    content = yaml.safe_load(config_file(params_file).read_text())
+    homography = [float(value) for value in rgb_to_thermal(RigConfig()).ravel()]
+    content["/**"]["ros__parameters"]["registration"] = {"mode": "homography", "homography": homography}
+    path = Path(tempfile.mkdtemp(prefix="aenet_demo_")) / "params.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return str(path)
+
+
+def generate_launch_description() -> LaunchDescription:
+    """What `ros2 launch` reads."""
+    return LaunchDescription([*ARGUMENTS, OpaqueFunction(function=start)])
