@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 from aenet_ros.config import Config
 from aenet_ros.ros.stats import NodeStats, StreamStats
-from aenet_ros.sync import MatchCounts
+from aenet_ros.sync import PairCounts
 
 OK, WARN, ERROR = 0, 1, 2
 LOST_SHARE_TO_WARN = 0.1
 RECENT_NS = 5_000_000_000
-NS_PER_MS = 1_000_000
+OTHER_CLOCK_MS = 10_000.0
 
 DDS_REMEDY = (
     "give config/fastdds_shm.xml to the camera driver and to this node "
@@ -49,7 +49,7 @@ class NodeFacts:
     config: Config
     stats: NodeStats
     topics: dict[str, TopicFacts]
-    match: MatchCounts
+    match: PairCounts
     pending: int
     replaced: int
     subscribers: int
@@ -93,7 +93,7 @@ def _judge_stream(role: str, facts: NodeFacts) -> Status:
     values = {
         "topic": topic.topic,
         "publishers": str(topic.publishers),
-        "rate [Hz]": f"{stream.rate_hz(now, _stale_ns(facts)):.1f}",
+        "rate [Hz]": f"{stream.rate_hz(_stale_ns(facts)):.1f}",
         "encoding": stream.encoding or "-",
         "size": f"{stream.size[1]}x{stream.size[0]}",
         "received": str(stream.received),
@@ -115,18 +115,19 @@ def _stream_message(role: str, stream: StreamStats, topic: TopicFacts, facts: No
         if lost > LOST_SHARE_TO_WARN:
             remedy = "the network or the driver drops them" if topic.has_dds_profile else DDS_REMEDY
             return WARN, f"{100 * lost:.0f} % of the {role} frames never reach this node: {remedy}"
-        return OK, f"{stream.rate_hz(now, _stale_ns(facts)):.1f} Hz, {stream.size[1]}x{stream.size[0]} {stream.encoding}"
+        return OK, f"{stream.rate_hz(_stale_ns(facts)):.1f} Hz, {stream.size[1]}x{stream.size[0]} {stream.encoding}"
     if recently_rejected:
         return ERROR, f"no {role} frame can be read: {stream.last_error}"
     if topic.incompatible:
         return ERROR, f"QoS of {topic.topic} does not fit: {'; '.join(topic.incompatible)}"
     if topic.other_type:
         return ERROR, topic.other_type
-    if not topic.publishers:
+    waiting = now - facts.activated_at_ns < _stale_ns(facts)
+    if not topic.publishers and not waiting:
         hint = f" Image topics seen: {', '.join(topic.alternatives)}." if topic.alternatives else " No other image topic is seen either."
         return ERROR, f"no publisher on {topic.topic}: start the camera driver or remap the topic.{hint}"
     if not stream.arrivals_ns:
-        if now - facts.activated_at_ns < _stale_ns(facts):
+        if waiting:
             return OK, f"waiting for the first frame on {topic.topic}"
         return ERROR, f"{topic.topic} has a publisher but no frame arrives: is the camera streaming? If it is, {DDS_REMEDY}"
     silent_s = (now - stream.arrivals_ns[-1]) / 1e9
@@ -147,7 +148,7 @@ def _judge_pairing(facts: NodeFacts, streams_alive: bool) -> Status:
         "rgb frames in": str(counts.rgb_in),
         "pairs": str(counts.pairs),
         "waiting": str(facts.pending),
-        **{f"unpaired: {reason}": str(count) for reason, count in sorted(counts.dropped.items())},
+        **{f"unpaired: {reason}": str(count) for reason, count in sorted(counts.dropped.items()) if count},
     }
     last = max(stats.last_pair_at_ns, facts.activated_at_ns)
     if not streams_alive or now - last < _stale_ns(facts):
@@ -155,10 +156,14 @@ def _judge_pairing(facts: NodeFacts, streams_alive: bool) -> Status:
     if counts.dropped.get("zero_stamp"):
         return Status("pairing", ERROR, "frames come with stamp 0: set the driver to stamp its images (header.stamp)", values)
     apart_ms = stats.clock_offset_ms() - sync.clock_offset_ms
-    message = (
-        f"both cameras send, but no stamps are within sync.slop_ms {sync.slop_ms:g}: they are about {apart_ms / 1e3:.3f} s apart "
-        f"(thermal minus rgb). Synchronise the clocks, or set sync.clock_offset_ms to about {stats.clock_offset_ms():.0f}"
-    )
+    message = f"both cameras send, but no two stamps are within sync.slop_ms {sync.slop_ms:g}: "
+    if abs(apart_ms) > sync.slop_ms:
+        message += (
+            f"they are about {apart_ms / 1e3:.3f} s apart (thermal minus rgb). "
+            f"Synchronise the clocks, or set sync.clock_offset_ms to about {stats.clock_offset_ms():.0f}"
+        )
+    else:
+        message += "the cameras are not triggered together; raise sync.slop_ms to half the slower one's period"
     return Status("pairing", ERROR, message, values)
 
 
@@ -174,7 +179,7 @@ def _judge_model(facts: NodeFacts) -> Status:
 def _judge_fusion(facts: NodeFacts, others: Sequence[Status]) -> Status:
     stats, limits = facts.stats, facts.config.diagnostics
     now = time.monotonic_ns()
-    rate = stats.fused_rate_hz(now, _stale_ns(facts))
+    rate = stats.fused_rate_hz(_stale_ns(facts))
     values = {
         "state": facts.state,
         "rate [Hz]": f"{rate:.1f}",
@@ -209,14 +214,20 @@ def _fusion_message(facts: NodeFacts, others: Sequence[Status], now: int, rate: 
     if not facts.subscribers:
         return OK, "idle: nobody subscribes to a fused topic"
     if not stats.fused or not rate:
-        waiting = now - facts.activated_at_ns < _stale_ns(facts) + NS_PER_MS
-        return (OK, "waiting for the first pair") if waiting else (WARN, "no fused frame yet; see the other entries")
+        since = max(facts.activated_at_ns, stats.last_fused_at_ns)
+        waiting = now - since < 2 * _stale_ns(facts)
+        return (OK, "waiting for pairs") if waiting else (WARN, "no pair is fused; see the other entries")
     if rate < limits.min_rate_hz:
         return WARN, f"only {rate:.1f} fused frames a second (diagnostics.min_rate_hz {limits.min_rate_hz:g}): see the stage times"
     latency = stats.latency_ms(95)
+    if limits.max_latency_ms and latency > OTHER_CLOCK_MS:
+        return WARN, (
+            f"rgb stamps are {latency / 1e3:.0f} s behind this machine's clock: synchronise the clocks, or set use_sim_time for a bag; "
+            f"{rate:.1f} fused frames a second"
+        )
     if limits.max_latency_ms and latency > limits.max_latency_ms:
         return WARN, (
             f"latency p95 {latency:.0f} ms is over diagnostics.max_latency_ms {limits.max_latency_ms:g}: "
-            "the machine is too slow or too busy, or the cameras' clock is behind this one"
+            "the machine is too slow or too busy; see the stage times"
         )
     return OK, f"{rate:.1f} fused frames a second, latency {stats.latency_ms(50):.1f} ms"

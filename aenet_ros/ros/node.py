@@ -17,6 +17,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -30,7 +31,7 @@ import aenet_ros
 from aenet_ros.config import Config, StreamConfig, flatten
 from aenet_ros.errors import AenetError, ConfigError, ImageError
 from aenet_ros.frames import FramePair
-from aenet_ros.image_codec import decode_rgb, decode_thermal
+from aenet_ros.image_codec import decode_rgb, decode_thermal, stamp_ns
 from aenet_ros.pipeline import FusionPipeline
 from aenet_ros.ros.allocator import keep_large_buffers
 from aenet_ros.ros.compat import no_event_callbacks
@@ -42,10 +43,12 @@ from aenet_ros.ros.params import NodeParameters
 from aenet_ros.ros.policies import Matcher, make_matcher, slop_and_offset_ns
 from aenet_ros.ros.stats import NodeStats
 from aenet_ros.ros.worker import LatestWorker
-from aenet_ros.sync import MatchCounts
+from aenet_ros.sync import PairCounts
 
 ROLES = ("thermal", "rgb")
 HANG_S = 10.0
+WARM_UP_SIZE = (480, 640)
+"""Height and width of the frame fused at configure, which loads and tunes the libraries; other sizes then cost little more."""
 MESSAGE_TYPES: dict[str, type[Any]] = {"raw": Image, "compressed": CompressedImage}
 
 
@@ -142,6 +145,7 @@ class FusionNode(LifecycleNode):
         config = self.parameters.config
         self._matcher = make_matcher(config.sync)
         self.pipeline = FusionPipeline(config)
+        self.pipeline.warm_up(WARM_UP_SIZE)
         if self.pipeline.fuser.fallback:
             self.get_logger().warning(self.pipeline.fuser.fallback)
         self._outputs = Outputs(self, config.output)
@@ -202,6 +206,7 @@ class FusionNode(LifecycleNode):
 
     def _on_image(self, role: str, message: Any) -> None:
         stream = self.stats.stream(role)
+        stream.receive(stamp_ns(message))
         try:
             frame = decode_thermal(message) if role == "thermal" else decode_rgb(message)
         except ImageError as error:
@@ -261,7 +266,7 @@ class FusionNode(LifecycleNode):
             config=self.parameters.config,
             stats=self.stats,
             topics=topics,
-            match=self._matcher.counts if self._matcher is not None else MatchCounts(),
+            match=self._matcher.counts if self._matcher is not None else PairCounts(),
             pending=self._matcher.pending if self._matcher is not None else 0,
             replaced=self.stats.replaced_before + (worker.replaced if worker is not None else 0),
             subscribers=self._outputs.listeners().frames if self._outputs is not None else 0,
@@ -291,6 +296,8 @@ class FusionNode(LifecycleNode):
         self.stats.count_fused(fused, self.get_clock().now().nanoseconds - fused.stamp_ns)
 
     def _on_fuse_error(self, error: Exception) -> None:
+        if not self.context.ok():
+            return  # shut down while the frame was in work
         reason = str(error) if isinstance(error, AenetError) else f"{type(error).__name__}: {error}"
         if self.stats.count_failed(reason):
             self.get_logger().error(f"a pair could not be fused: {reason}")
@@ -308,6 +315,10 @@ def main(args: Sequence[str] | None = None) -> None:
         executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
+    except rclpy_implementation.RCLError:
+        # A signal may shut the context down between two steps of spin; that is an end, not a fault.
+        if rclpy.ok():
+            raise
     finally:
         executor.shutdown()
         node.stop()

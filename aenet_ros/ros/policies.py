@@ -10,7 +10,7 @@ from std_msgs.msg import Header
 from aenet_ros.config import SyncConfig
 from aenet_ros.errors import MissingDependencyError
 from aenet_ros.frames import Frame, FramePair
-from aenet_ros.sync import MatchCounts, PairMatcher
+from aenet_ros.sync import PairCounts, PairMatcher
 
 NS_PER_S = 1_000_000_000
 NS_PER_MS = 1_000_000
@@ -24,7 +24,7 @@ class Matcher(Protocol):
     clock_offset_ns: int
 
     @property
-    def counts(self) -> MatchCounts:
+    def counts(self) -> PairCounts:
         """Frames in, pairs out, and what was dropped by reason."""
 
     @property
@@ -87,10 +87,10 @@ class ApproximateMatcher:
         self._synchroniser.registerCallback(self._on_match)
 
     @property
-    def counts(self) -> MatchCounts:
+    def counts(self) -> PairCounts:
         """Frames in and pairs out; the difference is what waits or was dropped inside message_filters."""
         unpaired = self._thermal_in + self._rgb_in - 2 * self._pairs
-        return MatchCounts(self._thermal_in, self._rgb_in, self._pairs, {REMEMBERED_DROP: unpaired} if unpaired else {})
+        return PairCounts(self._thermal_in, self._rgb_in, self._pairs, {REMEMBERED_DROP: unpaired} if unpaired else {})
 
     @property
     def pending(self) -> int:

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,6 +12,11 @@ from aenet_ros.frames import Frame, FusedFrame
 
 WINDOW = 90
 """Frames over which rates and percentiles are taken: three seconds at 30 Hz."""
+
+PAUSE_NS = 1_000_000_000
+RATE_SPAN_NS = 3_000_000_000
+FEWEST_GAPS = 20
+IRREGULAR = 0.2
 
 
 @dataclass
@@ -25,13 +31,18 @@ class StreamStats:
     encoding: str = ""
     size_changes: int = 0
     arrivals_ns: deque[int] = field(default_factory=lambda: deque(maxlen=WINDOW))
+    lags_ns: deque[int] = field(default_factory=lambda: deque(maxlen=WINDOW // 3))
     stamps_ns: deque[int] = field(default_factory=lambda: deque(maxlen=WINDOW))
+
+    def receive(self, stamp_ns: int) -> None:
+        """Count a message, whether or not it can be decoded."""
+        self.received += 1
+        self.stamps_ns.append(stamp_ns)
 
     def accept(self, frame: Frame) -> bool:
         """Count a decoded frame; True where its size or encoding differs from the last one's."""
-        self.received += 1
         self.arrivals_ns.append(time.monotonic_ns())
-        self.stamps_ns.append(frame.stamp_ns)
+        self.lags_ns.append(frame.stamp_ns - self.arrivals_ns[-1])
         now = (frame.size, frame.source_encoding)
         changed = self.encoding != "" and now != (self.size, self.encoding)
         self.size_changes += changed
@@ -40,26 +51,28 @@ class StreamStats:
 
     def reject(self, reason: str) -> bool:
         """Count a frame that could not be decoded; True where the reason is a new one."""
-        self.received += 1
         self.rejected += 1
         new = reason != self.last_error
         self.last_error, self.last_error_at_ns = reason, time.monotonic_ns()
         return new
 
-    def rate_hz(self, now_ns: int, stale_ns: int) -> float:
-        """Arrivals a second over the window; 0 where nothing came for ``stale_ns``."""
-        arrivals = [arrival for arrival in tuple(self.arrivals_ns) if now_ns - arrival < stale_ns + 3_000_000_000]
-        if len(arrivals) < 2 or now_ns - arrivals[-1] > stale_ns:
-            return 0.0
-        return (len(arrivals) - 1) * 1e9 / max(arrivals[-1] - arrivals[0], 1)
+    def rate_hz(self, stale_ns: int) -> float:
+        """Arrivals a second over the last seconds; 0 where nothing came for ``stale_ns``."""
+        return _rate_hz(tuple(self.arrivals_ns), stale_ns)
 
     def lost_share(self) -> float:
-        """Share of frames that never arrived: stamp gaps that are multiples of the publisher's period (their lower quartile)."""
-        gaps = np.diff(np.array(self.stamps_ns, np.int64))
-        gaps = gaps[gaps > 0]
-        if len(gaps) < 10:
+        """Share of frames that never arrived: stamp gaps that are multiples of the publisher's period; 0 where that is not regular.
+
+        Gaps over ``PAUSE_NS`` and steps back are no loss but a pause or a jump.
+        """
+        gaps = np.diff(np.array(self.stamps_ns, np.int64)).astype(float)
+        gaps = gaps[(gaps > 0) & (gaps < PAUSE_NS)]
+        if len(gaps) < FEWEST_GAPS:
             return 0.0
-        period = float(np.percentile(gaps, 25))
+        single = gaps[gaps < 1.5 * np.percentile(gaps, 20)]
+        period = float(np.median(single))
+        if np.ptp(np.percentile(single, (10, 90))) > IRREGULAR * period:
+            return 0.0
         expected = np.maximum(np.rint(gaps / period), 1).sum()
         return float(1.0 - len(gaps) / expected)
 
@@ -112,13 +125,10 @@ class NodeStats:
             self.last_failure, self.last_failure_at_ns = reason, time.monotonic_ns()
             return new
 
-    def fused_rate_hz(self, now_ns: int, stale_ns: int) -> float:
-        """Fused frames a second over the window; 0 where none came for ``stale_ns``."""
+    def fused_rate_hz(self, stale_ns: int) -> float:
+        """Fused frames a second over the last seconds; 0 where none came for ``stale_ns``."""
         with self.lock:
-            times = tuple(self._fused_at_ns)
-        if len(times) < 2 or now_ns - times[-1] > stale_ns:
-            return 0.0
-        return (len(times) - 1) * 1e9 / max(times[-1] - times[0], 1)
+            return _rate_hz(tuple(self._fused_at_ns), stale_ns)
 
     def latency_ms(self, percentile: float) -> float:
         """Percentile of the time from rgb stamp to publishing, in milliseconds; NaN before the first."""
@@ -140,15 +150,20 @@ class NodeStats:
 
         It is as good as the two drivers' delays are equal: enough to tell seconds apart, not to align frames.
         """
-        lags = []
-        for stream in (self.thermal, self.rgb):
-            stamps, arrivals = tuple(stream.stamps_ns), tuple(stream.arrivals_ns)
-            count = min(len(stamps), len(arrivals))
-            if not count:
-                return float("nan")
-            lags.append(float(np.median(np.array(stamps[-count:], np.int64) - np.array(arrivals[-count:], np.int64))))
-        return (lags[0] - lags[1]) / 1e6
+        if not self.thermal.lags_ns or not self.rgb.lags_ns:
+            return float("nan")
+        thermal, rgb = (np.median(np.array(stream.lags_ns, np.int64)) for stream in (self.thermal, self.rgb))
+        return float(thermal - rgb) / 1e6
 
 
 def _percentile_ms(values_ns: "deque[int] | list[int]", percentile: float) -> float:
     return float(np.percentile(np.array(values_ns, np.int64), percentile)) / 1e6 if values_ns else float("nan")
+
+
+def _rate_hz(times_ns: Sequence[int], stale_ns: int) -> float:
+    """Events a second, of those of the last ``stale_ns`` and ``RATE_SPAN_NS``."""
+    now = time.monotonic_ns()
+    recent = [event for event in times_ns if now - event < stale_ns + RATE_SPAN_NS]
+    if len(recent) < 2 or now - recent[-1] > stale_ns:
+        return 0.0
+    return (len(recent) - 1) * 1e9 / max(recent[-1] - recent[0], 1)
