@@ -35,10 +35,10 @@ class RigConfig:
     scene_s: float = option(3.5, "Time that each scene lasts.", low=0.1, high=86400.0, unit="s")
     motion: float = option(1.0, "Size of the cameras' own motion; 0 stands still.", low=0.0, high=1.5)
     walking: bool = option(True, "False: the people stand still.")
-    zoom: float = option(1.05, "The thermal picture's scale against the rgb one's; over 1 it sees less.", low=0.5, high=3.0)
+    zoom: float = option(0.95, "The thermal picture's scale against the rgb one's; over 1 it sees less.", low=0.5, high=3.0)
     rotation_deg: float = option(0.8, "Turn of the thermal camera about its axis.", low=-180.0, high=180.0, unit="deg")
-    shift_x: float = option(9.0, "Shift of the thermal picture to the right.", low=-320.0, high=320.0, unit="view px")
-    shift_y: float = option(-5.0, "Shift of the thermal picture downwards.", low=-320.0, high=320.0, unit="view px")
+    shift_x: float = option(6.0, "Shift of the thermal picture to the right.", low=-320.0, high=320.0, unit="view px")
+    shift_y: float = option(-3.0, "Shift of the thermal picture downwards.", low=-320.0, high=320.0, unit="view px")
     keystone: float = option(0.0, "Perspective term of the homography along x, in 1 / view px.", low=-5e-4, high=5e-4)
     lens_k1: float = option(
         0.0, "Radial distortion of the thermal lens (r = 1 at half the width); negative is a barrel.", low=-0.3, high=0.3

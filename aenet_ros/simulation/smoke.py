@@ -29,7 +29,7 @@ class Smoke:
         first = self._sample(0, to_world, 0.42, -34 * seconds, 16 * seconds, small)
         second = self._sample(1, to_world, 0.75, -58 * seconds, 30 * seconds, small)
         gathering = 0.45 + 0.55 * min(1.0, scene_seconds)
-        cover = np.clip(gathering * envelope * (1.05 + 0.42 * first + 0.22 * second), 0, 0.95)
+        cover = np.clip(gathering * envelope * (1.25 + 0.42 * first + 0.22 * second), 0, 0.95)
         bright = cover * np.clip(0.70 + 0.035 * first + 0.045 * second - 0.0006 * (y + 70), 0.5, 0.88)
         layers = cv2.merge([1 - cover, bright])
         clear, shine = cv2.split(cv2.resize((layers * 255).astype(np.uint8), (width, height), interpolation=cv2.INTER_LINEAR))
