@@ -4,6 +4,7 @@ import time
 
 import cv2
 
+from aenet_ros.allocator import keep_large_buffers
 from aenet_ros.config import Config
 from aenet_ros.errors import ConfigError, ImageError
 from aenet_ros.frames import Array, FramePair, FusedFrame
@@ -24,12 +25,13 @@ CONVERSIONS = {
 class FusionPipeline:
     """All stages with what they remember from frame to frame. Made and used by one process's one fusing thread.
 
-    Sets torch's number of threads (``model.threads``) for the process. Raises ConfigError, CheckpointError or
-    DeviceError for what is wrong with the configuration.
+    Sets, for the process, torch's number of threads (``model.threads``) and that large buffers are kept. Raises
+    ConfigError, CheckpointError or DeviceError for what is wrong with the configuration.
     """
 
     def __init__(self, config: Config | None = None) -> None:
         self._config = config or Config()
+        keep_large_buffers()  # a network's planes, mapped anew for every frame, cost as much time as the network
         set_threads(self._config.model.threads)
         self.agc = ThermalAgc(self._config.agc)
         self.registration = Registration(self._config.registration)

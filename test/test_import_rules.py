@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1] / "aenet_ros"
 
 # Each part may import parts of the layers above its line, and itself.
 LAYERS = [
-    {"errors", "config", "frames", "share"},
+    {"errors", "config", "frames", "share", "allocator"},
     {"config_docs", "image_codec", "image_encodings", "compressed_images", "sync", "imaging", "fusion"},
     {"evaluation"},  # it measures the parts above
     {"pipeline"},

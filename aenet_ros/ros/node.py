@@ -28,12 +28,12 @@ from std_msgs.msg import String
 from std_srvs.srv import SetBool
 
 import aenet_ros
+from aenet_ros.allocator import keep_large_buffers
 from aenet_ros.config import Config, StreamConfig, flatten
 from aenet_ros.errors import AenetError, ConfigError, ImageError
 from aenet_ros.frames import FramePair
 from aenet_ros.image_codec import decode_rgb, decode_thermal, stamp_ns
 from aenet_ros.pipeline import FusionPipeline
-from aenet_ros.ros.allocator import keep_large_buffers
 from aenet_ros.ros.compat import no_event_callbacks
 from aenet_ros.ros.diagnostics import ChangeLog, to_message
 from aenet_ros.ros.graph import topic_facts

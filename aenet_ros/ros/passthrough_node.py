@@ -11,10 +11,10 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
+from aenet_ros.allocator import keep_large_buffers
 from aenet_ros.config import Config
 from aenet_ros.frames import Frame
 from aenet_ros.image_codec import decode_rgb, decode_thermal, fill_image, set_stamp
-from aenet_ros.ros.allocator import keep_large_buffers
 from aenet_ros.ros.compat import no_event_callbacks
 from aenet_ros.sync import PairMatcher
 

@@ -19,10 +19,10 @@ from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 
+from aenet_ros.allocator import keep_large_buffers
 from aenet_ros.errors import AenetError, SourceError
 from aenet_ros.frames import FramePair
 from aenet_ros.offline.sources import Named, open_source
-from aenet_ros.ros.allocator import keep_large_buffers
 from aenet_ros.ros.camera_publisher import CameraPublisher, wait_until
 
 AHEAD = 8

@@ -20,10 +20,10 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import String
 
+from aenet_ros.allocator import keep_large_buffers
 from aenet_ros.config import group_specs
 from aenet_ros.errors import ConfigError
 from aenet_ros.frames import Array
-from aenet_ros.ros.allocator import keep_large_buffers
 from aenet_ros.ros.camera_publisher import CameraPublisher, wait_until
 from aenet_ros.simulation.rig import Rig
 from aenet_ros.simulation.rig_config import RigConfig

@@ -22,11 +22,11 @@ from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import String
 
+from aenet_ros.allocator import keep_large_buffers
 from aenet_ros.config import Config
 from aenet_ros.errors import AenetError
 from aenet_ros.imaging.contact_sheet import Cell, write_contact_sheet
 from aenet_ros.offline.bag_writer import BagWriter
-from aenet_ros.ros.allocator import keep_large_buffers
 from aenet_ros.ros.cdr import header_stamp_ns
 from aenet_ros.ros.compat import no_event_callbacks
 from aenet_ros.ros.measure import Arrivals, account
