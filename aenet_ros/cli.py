@@ -40,8 +40,11 @@ EXIT_STATUS = """exit status:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand; ``argv`` is without the program's name. Returns the exit status (see EXIT_STATUS)."""
-    modules = available()
-    args = _parser(modules).parse_args(argv)
+    words = sys.argv[1:] if argv is None else list(argv)
+    names = available()
+    # Only what was asked for is loaded; help, and a command misspelt, need them all.
+    modules = load([words[0]] if words and words[0] in names else names)
+    args = _parser(modules).parse_args(words)
     try:
         with _terminate_like_interrupt():
             return int(modules[args.command].run(args))
@@ -68,9 +71,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
-def available() -> dict[str, ModuleType]:
-    """The subcommands that this installation has, in the order of COMMANDS."""
-    names = [name for name in COMMANDS if find_spec(f"aenet_ros.commands.{name}")]
+def available() -> list[str]:
+    """The names of the subcommands that this installation has, in the order of COMMANDS."""
+    return [name for name in COMMANDS if find_spec(f"aenet_ros.commands.{name}")]
+
+
+def load(names: Sequence[str]) -> dict[str, ModuleType]:
+    """The modules of subcommands by name."""
     return {name: import_module(f"aenet_ros.commands.{name}") for name in names}
 
 

@@ -1,0 +1,186 @@
+"""``aenet fuse`` from files to files; what it fuses to is checked where that is known without the network."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import cv2
+import numpy as np
+import pytest
+from conftest import shared_dir
+
+from aenet_ros import cli
+
+RNG = np.random.default_rng(5)
+RGB = RNG.integers(0, 256, (48, 64, 3), np.uint8)
+COUNTS = np.linspace(29_000, 31_000, 48 * 64).reshape(48, 64).astype(np.uint16)
+PLAIN = "output.thermal_weight=0"  # the fused picture is then the rgb one, exactly
+
+
+def save(path, data):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), data)
+    return path
+
+
+def aenet(*arguments):
+    return cli.main([*map(str, arguments)])
+
+
+def load(path):
+    data = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    assert data is not None, path
+    return data
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    for index in range(4):
+        save(tmp_path / "t" / f"{index}.tiff", COUNTS + np.uint16(1_000 * index))
+        save(tmp_path / "v" / f"{index}.png", np.roll(RGB, index, axis=0))
+    return tmp_path
+
+
+def test_one_pair(pairs, capsys):
+    assert aenet("fuse", pairs / "t/0.tiff", pairs / "v/0.png", "-o", pairs / "out.png", "--set", PLAIN) == 0
+    np.testing.assert_array_equal(load(pairs / "out.png"), RGB)
+    assert f"1 fused into {pairs / 'out.png'}" in capsys.readouterr().out
+
+
+def test_a_smaller_thermal_picture_is_laid_onto_the_rgb_grid(pairs):
+    small = save(pairs / "small.png", cv2.resize(COUNTS, (32, 24)))
+    assert aenet("fuse", small, pairs / "v/0.png", "-o", pairs / "out.png") == 0
+    assert load(pairs / "out.png").shape == RGB.shape
+
+
+def test_hot_things_show(tmp_path):
+    hot = np.zeros((96, 128), np.uint8)
+    hot[30:60, 40:80] = 255
+    save(tmp_path / "t.png", hot)
+    save(tmp_path / "v.png", np.full((96, 128, 3), 60, np.uint8))
+    assert aenet("fuse", tmp_path / "t.png", tmp_path / "v.png", "-o", tmp_path / "o.png") == 0
+    fused = load(tmp_path / "o.png").mean(axis=2)
+    assert fused[35:55, 45:75].mean() > fused[70:, :].mean() + 40
+
+
+def test_folders_and_json(pairs, capsys):
+    (pairs / "t/3.tiff").unlink()
+    assert aenet("fuse", pairs / "t", pairs / "v", "-o", pairs / "out", "--json", "--set", PLAIN) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["fused"], report["lost"], report["out"]) == (3, [], str(pairs / "out"))
+    assert "1 of" in report["remarks"][0]
+    assert sorted(path.name for path in (pairs / "out").iterdir()) == ["0.png", "1.png", "2.png"]
+    np.testing.assert_array_equal(load(pairs / "out/2.png"), np.roll(RGB, 2, axis=0))
+
+
+def test_pictures_of_a_folder_do_not_depend_on_each_other_and_repeat_to_the_byte(pairs):
+    assert aenet("fuse", pairs / "t", pairs / "v", "-o", pairs / "all") == 0
+    assert aenet("fuse", pairs / "t", pairs / "v", "-o", pairs / "again") == 0
+    assert aenet("fuse", pairs / "t/3.tiff", pairs / "v/3.png", "-o", pairs / "alone.png") == 0
+    for index in range(4):
+        assert (pairs / f"all/{index}.png").read_bytes() == (pairs / f"again/{index}.png").read_bytes()
+    assert (pairs / "all/3.png").read_bytes() == (pairs / "alone.png").read_bytes()
+
+
+def test_what_cannot_be_read_is_told_and_the_rest_is_fused(pairs, capsys):
+    (pairs / "v/1.png").write_bytes(b"broken")
+    assert aenet("fuse", pairs / "t", pairs / "v", "-o", pairs / "out") == 1
+    captured = capsys.readouterr()
+    assert "3 fused" in captured.out
+    assert "not fused: 1: " in captured.err
+    assert not (pairs / "out/1.png").exists()
+
+
+def test_nothing_is_overwritten_unasked(pairs, capsys):
+    out = pairs / "out"
+    assert aenet("fuse", pairs / "t", pairs / "v", "-o", out, "--set", PLAIN) == 0
+    before = (out / "0.png").read_bytes()
+    assert aenet("fuse", pairs / "t", pairs / "v", "-o", out) == 1
+    assert "--force" in capsys.readouterr().err
+    assert (out / "0.png").read_bytes() == before
+    assert aenet("fuse", pairs / "t", pairs / "v", "-o", out, "--force") == 0
+    assert (out / "0.png").read_bytes() != before
+
+
+def test_configuration_from_a_ros_parameter_file(pairs):
+    params = pairs / "params.yaml"
+    params.write_text("/**:\n  ros__parameters:\n    output:\n      thermal_weight: 0.0\n")
+    assert aenet("fuse", pairs / "t", pairs / "v", "-o", pairs / "out", "--params", params, "--format", "tiff") == 0
+    np.testing.assert_array_equal(load(pairs / "out/0.tiff"), RGB)
+
+
+def test_a_sequence_makes_a_video(pairs, capsys):
+    assert aenet("fuse", pairs / "t", pairs / "v", "-o", pairs / "out.mp4") == 1
+    assert "--sequence" in capsys.readouterr().err
+    assert aenet("fuse", pairs / "t", pairs / "v", "-o", pairs / "out.mp4", "--sequence", "5") == 0
+    capture = cv2.VideoCapture(str(pairs / "out.mp4"))
+    assert (capture.get(cv2.CAP_PROP_FPS), int(capture.get(cv2.CAP_PROP_FRAME_COUNT))) == (5.0, 4)
+    capture.release()
+
+
+def test_two_videos_make_a_video(tmp_path):
+    for name, base in (("t", 30), ("v", 90)):
+        writer = cv2.VideoWriter(str(tmp_path / f"{name}.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 20.0, (64, 48))
+        for index in range(6):
+            writer.write(np.full((48, 64, 3), base + 20 * index, np.uint8))
+        writer.release()
+    assert aenet("fuse", tmp_path / "t.avi", tmp_path / "v.avi", "-o", tmp_path / "o.mp4", "--set", PLAIN) == 0
+    capture = cv2.VideoCapture(str(tmp_path / "o.mp4"))
+    greys = [capture.read()[1].mean() for _ in range(6)]
+    capture.release()
+    np.testing.assert_allclose(greys, [90 + 20 * index for index in range(6)], atol=6)
+
+
+@pytest.mark.parametrize("rate", ["0", "-1", "inf", "nan", "fast"])
+def test_rates_that_are_none(pairs, rate):
+    with pytest.raises(SystemExit) as stop:
+        aenet("fuse", pairs / "t", pairs / "v", "-o", pairs / "out", "--sequence", rate)
+    assert stop.value.code == 2
+
+
+def test_ctrl_c_leaves_whole_files_only(tmp_path):
+    for index in range(400):
+        save(tmp_path / "t" / f"{index:03d}.png", np.full((240, 320), index % 256, np.uint8))
+        save(tmp_path / "v" / f"{index:03d}.png", np.full((240, 320, 3), index % 256, np.uint8))
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "aenet_ros", "fuse", str(tmp_path / "t"), str(tmp_path / "v"), "-o", str(out)]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    try:
+        give_up = time.monotonic() + 60
+        while not (out.is_dir() and len(list(out.glob("[0-9]*.png"))) >= 3):
+            assert process.poll() is None
+            assert time.monotonic() < give_up
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == 130, stderr
+    assert stderr.strip().endswith("aenet fuse: stopped")
+    files = list(out.iterdir())
+    assert 3 <= len(files) < 400
+    for path in files:
+        assert not path.name.startswith(".")
+        assert load(path).shape == (240, 320, 3)
+
+
+def test_real_smoke_clip(tmp_path):
+    clip = shared_dir() / "data" / "m3svd_video" / "0117_1605"
+    names = sorted(path.name for path in (clip / "thermal").iterdir())[::20]
+    for name in names:
+        for stream in ("thermal", "rgb"):
+            (tmp_path / stream).mkdir(exist_ok=True)
+            (tmp_path / stream / name).symlink_to(clip / stream / name)
+    assert aenet("fuse", tmp_path / "thermal", tmp_path / "rgb", "-o", tmp_path / "fused", "--sequence", "25") == 0
+    for name in names:
+        thermal = load(clip / "thermal" / name)
+        thermal = thermal if thermal.ndim == 2 else thermal[..., 0]
+        rgb, fused = (load(path).mean(axis=2) for path in (clip / "rgb" / name, tmp_path / "fused" / name))
+        hot = (thermal > 200) & (rgb < 120)  # people in smoke: bright in thermal, dim in rgb
+        assert hot.sum() > 50
+        assert fused[hot].mean() > rgb[hot].mean() + 20

@@ -1,0 +1,313 @@
+"""Pictures, folders and videos as sources and sinks, with files made here."""
+
+import cv2
+import numpy as np
+import pytest
+
+from aenet_ros.config import SyncConfig
+from aenet_ros.errors import SourceError
+from aenet_ros.frames import FusedFrame
+from aenet_ros.imaging.contact_sheet import contact_sheet, write_contact_sheet
+from aenet_ros.imaging.picture_files import read_rgb, read_thermal, whole_file, write_picture
+from aenet_ros.offline.sinks import VideoSink, open_sink
+from aenet_ros.offline.sources import Lost, Named, open_source
+
+RAMP = np.arange(20 * 30).reshape(20, 30)
+
+
+def save(path, data):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), data)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("suffix", "dtype", "encoding"),
+    [
+        (".png", "uint8", "mono8"),
+        (".png", "uint16", "mono16"),
+        (".tiff", "uint16", "mono16"),
+        (".tiff", "float32", "32FC1"),
+        (".bmp", "uint8", "mono8"),
+    ],
+)
+def test_thermal_depths(tmp_path, suffix, dtype, encoding):
+    data = (RAMP * (0.3 if dtype == "uint8" else 1)).astype(dtype)
+    frame = read_thermal(save(tmp_path / f"t{suffix}", data), 7)
+    assert (frame.encoding, frame.stamp_ns, frame.data.dtype.name) == (encoding, 7, dtype)
+    np.testing.assert_array_equal(frame.data, data)
+
+
+def test_float64_tiff_becomes_float32_and_keeps_nan(tmp_path):
+    data = RAMP / 7.0
+    data[2, 3] = np.nan
+    frame = read_thermal(save(tmp_path / "t.tiff", data))
+    assert frame.encoding == "32FC1"
+    np.testing.assert_array_equal(frame.data, data.astype(np.float32))
+
+
+def test_a_pseudo_colour_thermal_picture_is_taken_as_luma(tmp_path):
+    data = np.zeros((20, 30, 3), np.uint8)
+    data[..., 2] = 200  # red
+    frame = read_thermal(save(tmp_path / "t.png", data))
+    assert frame.encoding == "mono8"
+    assert np.unique(frame.data).tolist() == [60]  # 0.299 * 200
+
+
+def test_rgb_kinds(tmp_path):
+    colour = np.dstack([RAMP % 256, RAMP % 100, RAMP % 50]).astype(np.uint8)
+    alpha = np.dstack([colour, np.full((20, 30), 9, np.uint8)])
+    for data, expected in ((colour, colour), (alpha, colour), (colour.astype(np.uint16) * 257, colour)):
+        frame = read_rgb(save(tmp_path / "c.png", data))
+        assert frame.encoding == "bgr8"
+        np.testing.assert_array_equal(frame.data, expected)
+    grey = read_rgb(save(tmp_path / "g.png", colour[..., 0]))
+    assert (grey.encoding, grey.data.ndim) == ("mono8", 2)
+    deep = read_rgb(save(tmp_path / "d.png", colour[..., 0].astype(np.uint16) * 256))
+    np.testing.assert_array_equal(deep.data, colour[..., 0])
+
+
+@pytest.mark.parametrize("content", [b"", b"no picture", b"\x89PNG\r\n\x1a\n" + b"\0" * 40])
+def test_damaged_pictures(tmp_path, content):
+    path = tmp_path / "x.png"
+    path.write_bytes(content)
+    for read in (read_thermal, read_rgb):
+        with pytest.raises(SourceError, match=r"x\.png"):
+            read(path)
+
+
+def test_depths_that_no_camera_writes(tmp_path):
+    path = save(tmp_path / "x.tiff", RAMP.astype(np.int32))
+    with pytest.raises(SourceError, match="int32"):
+        read_thermal(path)
+    with pytest.raises(SourceError, match="float32"):
+        read_rgb(save(tmp_path / "y.tiff", RAMP.astype(np.float32)))
+    with pytest.raises(SourceError, match="No such file"):
+        read_rgb(tmp_path / "none.png")
+
+
+def test_an_interrupted_write_keeps_the_old_file_and_leaves_nothing(tmp_path):
+    path = tmp_path / "out.png"
+    path.write_bytes(b"old")
+
+    def write_half(error):
+        with whole_file(path) as part:
+            part.write_bytes(b"half")
+            raise error
+
+    for error in (KeyboardInterrupt, ValueError):
+        with pytest.raises(error):
+            write_half(error)
+        assert path.read_bytes() == b"old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out.png"]
+    with whole_file(path) as part:
+        part.write_bytes(b"new")
+    assert path.read_bytes() == b"new"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out.png"]
+
+
+def test_writing_where_one_cannot(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SourceError, match="cannot be written"):
+        write_picture(tmp_path / "file" / "x.png", np.zeros((4, 4), np.uint8), "mono8")
+    with pytest.raises(SourceError, match="suffix"):
+        write_picture(tmp_path / "x.xyz", np.zeros((4, 4), np.uint8), "mono8")
+
+
+def test_written_colours_are_right(tmp_path):
+    red = np.zeros((4, 4, 3), np.uint8)
+    red[..., 0] = 250
+    write_picture(tmp_path / "rgb.png", red, "rgb8")
+    write_picture(tmp_path / "bgr.png", red, "bgr8")
+    assert read_rgb(tmp_path / "rgb.png").data[0, 0].tolist() == [0, 0, 250]
+    assert read_rgb(tmp_path / "bgr.png").data[0, 0].tolist() == [250, 0, 0]
+
+
+def folders(tmp_path, thermals, rgbs):
+    for index, name in enumerate(thermals):
+        save(tmp_path / "t" / name, np.full((20, 24), index, np.uint8))
+    for index, name in enumerate(rgbs):
+        save(tmp_path / "v" / name, np.full((20, 24, 3), index, np.uint8))
+    return tmp_path / "t", tmp_path / "v"
+
+
+def named(source):
+    items = list(source)
+    assert all(isinstance(item, Named) for item in items)
+    return {item.name: (int(item.pair.thermal.data.flat[0]), int(item.pair.rgb.data.flat[0])) for item in items}
+
+
+def test_folders_are_matched_by_name_in_numeric_order(tmp_path):
+    source = open_source(*folders(tmp_path, ["f2.png", "f10.png", "x.png"], ["f10.bmp", "f2.bmp", "y.bmp", "z.bmp"]))
+    assert list(named(source).items()) == [("f2", (0, 1)), ("f10", (1, 0))]
+    assert (source.total, source.timed) == (2, False)
+    assert len(source.remarks) == 2
+    assert "1 of" in source.remarks[0]
+    assert ": x" in source.remarks[0]
+    assert "2 of" in source.remarks[1]
+    assert ": y, z" in source.remarks[1]
+
+
+def test_folders_in_order(tmp_path):
+    thermal, rgb = folders(tmp_path, ["a2.png", "a10.png"], ["b1.png", "b2.png"])
+    with pytest.raises(SourceError, match="--in-order"):
+        open_source(thermal, rgb)
+    assert named(open_source(thermal, rgb, in_order=True)) == {"b1": (0, 0), "b2": (1, 1)}
+    save(thermal / "a11.png", np.zeros((4, 4), np.uint8))
+    with pytest.raises(SourceError, match="3 pictures"):
+        open_source(thermal, rgb, in_order=True)
+
+
+def test_a_sequence_has_stamps(tmp_path):
+    source = open_source(*folders(tmp_path, ["0.png", "1.png", "2.png"], ["0.png", "1.png", "2.png"]), sequence_hz=10.0)
+    assert source.timed
+    stamps = [item.pair.rgb.stamp_ns for item in source]
+    assert np.diff(stamps).tolist() == [100_000_000] * 2
+    assert stamps[0] > 0  # 0 means none
+
+
+def test_a_damaged_file_loses_only_its_own_pair(tmp_path):
+    thermal, rgb = folders(tmp_path, ["0.png", "1.png", "2.png"], ["0.png", "1.png", "2.png"])
+    (rgb / "1.png").write_bytes(b"\0" * 10)
+    items = list(open_source(thermal, rgb))
+    assert [type(item) for item in items] == [Named, Lost, Named]
+    assert items[1].name == "1"
+    assert "damaged" in items[1].reason
+
+
+def test_sources_that_do_not_fit(tmp_path):
+    thermal, rgb = folders(tmp_path, ["0.png"], ["0.png"])
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for arguments, match in [
+        ((thermal, tmp_path / "none"), "there is no"),
+        ((thermal, rgb / "0.png"), "is a folder"),
+        ((thermal, None), "not enough"),
+        ((empty, rgb), "holds no pictures"),
+    ]:
+        with pytest.raises(SourceError, match=match):
+            open_source(*arguments)
+    save(thermal / "0.bmp", np.zeros((4, 4), np.uint8))
+    with pytest.raises(SourceError, match="must be unique"):
+        open_source(thermal, rgb)
+
+
+def video(path, values, rate, size=(64, 48)):
+    """A video whose frame k has the constant grey level values[k]."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), rate, size)
+    for value in values:
+        writer.write(np.full((size[1], size[0], 3), value, np.uint8))
+    writer.release()
+    return path
+
+
+def test_videos_of_different_rates_are_paired_by_time(tmp_path):
+    thermal = video(tmp_path / "t.avi", range(10, 250, 20), 30.0)  # 12 frames: 0, 33, 67 .. ms
+    rgb = video(tmp_path / "v.avi", range(10, 250, 40), 15.0)  # 6 frames: 0, 67, 133 .. ms
+    source = open_source(thermal, rgb, SyncConfig(slop_ms=5.0))
+    items = list(source)
+    assert [item.name for item in items] == [f"{index:06d}" for index in range(6)]
+    for item in items:  # every second thermal frame, of the same grey
+        np.testing.assert_allclose(item.pair.thermal.data.mean(), item.pair.rgb.data.mean(), atol=2)
+        assert abs(item.pair.difference_ns) < 1_000_000
+    assert source.rate_hz == pytest.approx(15.0)
+    assert any("6 frames left out" in text for text in source.remarks)
+
+
+def test_a_side_by_side_video(tmp_path):
+    path = tmp_path / "both.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25.0, (128, 48))
+    for _ in range(5):
+        writer.write(np.hstack([np.full((48, 64, 3), 200, np.uint8), np.full((48, 64, 3), 40, np.uint8)]))
+    writer.release()
+    items = list(open_source(path, None))
+    assert len(items) == 5
+    for item in items:
+        assert item.pair.thermal.size == item.pair.rgb.size == (48, 64)
+        assert (round(item.pair.thermal.data[:, 8:56].mean(), -1), round(item.pair.rgb.data[:, 8:56].mean(), -1)) == (200, 40)
+
+
+def test_a_damaged_video(tmp_path):
+    path = tmp_path / "x.mp4"
+    path.write_bytes(b"\0" * 1000)
+    with pytest.raises(SourceError, match="cannot be opened as a video"):
+        open_source(path, path)
+
+
+def fused(value, size=(48, 64), encoding="rgb8"):
+    return FusedFrame(1, np.full((*size, 3), value, np.uint8), encoding)
+
+
+def test_nothing_is_overwritten_unasked_and_inputs_never(tmp_path):
+    thermal, rgb = folders(tmp_path, ["0.png", "1.png"], ["0.png", "1.png"])
+    source, out = open_source(thermal, rgb), tmp_path / "out"
+    with open_sink(out, source) as sink:
+        sink.write("0", fused(9))
+    with pytest.raises(SourceError, match=r"0\.png' exists already"):
+        open_sink(out, source)
+    with open_sink(out, source, force=True) as sink:
+        sink.write("0", fused(11))
+    assert read_rgb(out / "0.png").data[0, 0].tolist() == [11, 11, 11]
+    for force in (False, True):
+        with pytest.raises(SourceError, match="is one of the inputs"):
+            open_sink(rgb, source, force=force)
+
+
+def test_sinks_by_name(tmp_path):
+    thermal, rgb = folders(tmp_path, ["0.png", "1.png"], ["0.png", "1.png"])
+    one = open_source(thermal / "0.png", rgb / "0.png")
+    with open_sink(tmp_path / "new" / "single.jpg", one) as sink:
+        sink.write("0", fused(100))
+    assert read_rgb(tmp_path / "new" / "single.jpg").size == (48, 64)
+    many = open_source(thermal, rgb)
+    with pytest.raises(SourceError, match="need a folder"):
+        open_sink(tmp_path / "new" / "single.jpg", many)
+    with pytest.raises(SourceError, match="--sequence"):
+        open_sink(tmp_path / "x.mp4", many)
+
+
+def test_a_video_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "out.mp4"
+    with VideoSink(path, 25.0) as sink:
+        for value in (0, 60, 120, 180, 240):
+            sink.write("x", fused(value))
+    capture = cv2.VideoCapture(str(path))
+    greys = [capture.read()[1].mean() for _ in range(5)]
+    assert capture.get(cv2.CAP_PROP_FPS) == 25.0
+    capture.release()
+    np.testing.assert_allclose(greys, [0, 60, 120, 180, 240], atol=5)
+    before = path.read_bytes()
+
+    def interrupted():
+        with VideoSink(path, 25.0) as sink:
+            sink.write("x", fused(1))
+            raise KeyboardInterrupt
+
+    def of_two_sizes():
+        with VideoSink(path, 25.0) as sink:
+            sink.write("a", fused(1))
+            sink.write("b", fused(1, size=(40, 60)))
+
+    def empty():
+        with VideoSink(path, 25.0):
+            pass
+
+    for run, error in ((interrupted, KeyboardInterrupt), (of_two_sizes, SourceError), (empty, SourceError)):
+        with pytest.raises(error):
+            run()
+        assert path.read_bytes() == before
+        assert [entry.name for entry in tmp_path.iterdir()] == ["out.mp4"]
+
+
+def test_a_contact_sheet_holds_every_picture(tmp_path):
+    red = np.zeros((30, 40, 3), np.uint8)
+    red[..., 0] = 255
+    rows = [[("a red one", red), ("grey", np.full((60, 40), 128, np.uint8))], [("a much longer label than there is room for " * 3, red)]]
+    page = contact_sheet(rows, cell_width=80, title="title")
+    assert page.shape[1] < 2 * 100
+    assert (page == (255, 0, 0)).all(axis=2).sum() == 2 * 80 * 60
+    assert (page == (128, 128, 128)).all(axis=2).sum() >= 80 * 120
+    write_contact_sheet(tmp_path / "sheet.png", rows, cell_width=80, title="title")
+    np.testing.assert_array_equal(read_rgb(tmp_path / "sheet.png").data[..., ::-1], page)
+    with pytest.raises(ValueError, match="at least one"):
+        contact_sheet([[]])
