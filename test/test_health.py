@@ -1,0 +1,168 @@
+"""The words of diagnostics, from counters that each test sets by hand; and what the counters make of frames."""
+
+import time
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]' or source a ROS 2")
+
+from aenet_ros.config import build
+from aenet_ros.frames import Frame, FusedFrame
+from aenet_ros.ros.health import ERROR, OK, WARN, NodeFacts, TopicFacts, judge
+from aenet_ros.ros.stats import NodeStats, StreamStats
+from aenet_ros.sync import PairCounts
+
+MS = 1_000_000
+
+
+def frame(stamp_ns, shape=(4, 6)):
+    return Frame(stamp_ns, np.zeros(shape, np.uint16), "mono16", source_encoding="mono16")
+
+
+def facts(**changes):
+    now = time.monotonic_ns()
+    made = NodeFacts(
+        state="active",
+        config=build({"diagnostics.stale_s": 1.0}),
+        stats=NodeStats(),
+        topics={"thermal": TopicFacts("/thermal", publishers=1), "rgb": TopicFacts("/rgb", publishers=1)},
+        match=PairCounts(),
+        pending=0,
+        replaced=0,
+        subscribers=1,
+        activated_at_ns=now - 10_000 * MS,
+        device="cpu",
+        precision="fp32",
+    )
+    for name, value in changes.items():
+        setattr(made, name, value)
+    return made
+
+
+def running(**changes):
+    """Facts of a node that fuses at 30 Hz."""
+    made = facts(**changes)
+    start = time.time_ns()
+    now = time.monotonic_ns()
+    for index in range(30):
+        for stream in (made.stats.thermal, made.stats.rgb):
+            stream.receive(start + index * 33 * MS)
+            stream.accept(frame(start + index * 33 * MS))
+            stream.arrivals_ns[-1] = now - (30 - index) * 33 * MS
+        made.stats.count_pair(2 * MS)
+        made.stats.count_fused(FusedFrame(0, np.zeros((1, 1)), "mono8", timings_ns={"fusion": 3 * MS}), 12 * MS)
+        made.stats._fused_at_ns[-1] = now - (30 - index) * 33 * MS
+    return made
+
+
+def by_name(made):
+    return {status.name: status for status in judge(made)}
+
+
+def test_a_well_node_is_ok_and_says_rate_and_latency():
+    statuses = by_name(running())
+    assert {status.level for status in statuses.values()} == {OK}
+    assert statuses["fusion"].message == "30.3 fused frames a second, latency 12.0 ms"
+    assert statuses["fusion"].values["stage fusion p50 [ms]"] == "3.00"
+    assert statuses["pairing"].values["stamp difference p50 [ms]"] == "2.00"
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "level", "words"),
+    [
+        ({"problem": "cannot configure: no weights"}, "fusion", ERROR, "no weights"),
+        ({"state": "inactive"}, "fusion", WARN, "activate"),
+        ({"hangs": True}, "fusion", ERROR, "restart the node"),
+        ({"fallback": "no CUDA device: running on the CPU"}, "model", WARN, "CPU"),
+        ({"subscribers": 0}, "fusion", OK, "nobody subscribes"),
+        ({"unknown_parameters": ["sync.slopp"]}, "fusion", WARN, "sync.slopp"),
+        ({"config": build({"enabled": False})}, "fusion", OK, "disabled"),
+        ({"config": build({"diagnostics.min_rate_hz": 60.0})}, "fusion", WARN, "only 30.3 fused frames a second"),
+        ({"config": build({"diagnostics.max_latency_ms": 10.0})}, "fusion", WARN, "over diagnostics.max_latency_ms 10"),
+    ],
+)
+def test_words_for_a_node_whose_streams_are_well(changes, name, level, words):
+    status = by_name(running(**changes))[name]
+    assert status.level == level
+    assert words in status.message
+
+
+@pytest.mark.parametrize(
+    ("topic", "words"),
+    [
+        (TopicFacts("/rgb", 0, alternatives=["/cam/image"]), "Image topics seen: /cam/image"),
+        (TopicFacts("/rgb", 1, incompatible=["cam offers best_effort"]), "QoS of /rgb does not fit: cam offers best_effort"),
+        (TopicFacts("/rgb", 0, other_type="/rgb carries std_msgs/msg/String"), "carries std_msgs/msg/String"),
+        (TopicFacts("/rgb", 1), "fastdds_shm.xml"),
+    ],
+)
+def test_words_for_a_topic_that_never_sent(topic, words):
+    made = facts()
+    made.topics["rgb"] = topic
+    statuses = by_name(made)
+    assert statuses["input rgb"].level == ERROR
+    assert words in statuses["input rgb"].message
+    assert statuses["fusion"].level == ERROR
+
+
+def test_frames_lost_on_the_way_are_told_with_the_profile_as_remedy():
+    made = running()
+    start = time.time_ns()
+    for index in range(90):
+        if index % 3:
+            made.stats.thermal.receive(start + index * 33 * MS)
+    status = by_name(made)["input thermal"]
+    assert status.level == WARN
+    assert "fastdds_shm.xml" in status.message
+    made.topics["thermal"].has_dds_profile = True
+    assert "fastdds_shm.xml" not in by_name(made)["input thermal"].message
+
+
+def test_clocks_apart_are_told_in_seconds():
+    made = running()
+    made.stats.last_pair_at_ns = time.monotonic_ns() - 5_000 * MS
+    for stream, shift in ((made.stats.thermal, 3_000 * MS), (made.stats.rgb, 0)):
+        stream.lags_ns.clear()
+        stream.lags_ns.extend([shift] * 10)
+    status = by_name(made)["pairing"]
+    assert status.level == ERROR
+    assert "about 3.000 s apart" in status.message
+    assert "sync.clock_offset_ms to about 3000" in status.message
+
+
+def test_zero_stamps_are_told():
+    made = running(match=PairCounts(30, 30, 0, {"zero_stamp": 60}))
+    made.stats.last_pair_at_ns = time.monotonic_ns() - 5_000 * MS
+    assert "stamp 0" in by_name(made)["pairing"].message
+
+
+def test_lost_share_counts_gaps_and_ignores_pauses_and_jumps():
+    stream = StreamStats()
+    stamps = [index * 100 * MS for index in range(60) if index % 4 != 3]  # every fourth is missing: 15 of 60
+    for stamp in stamps:
+        stream.receive(stamp)
+    assert stream.lost_share() == pytest.approx(0.25, abs=0.02)
+    steady = StreamStats()
+    for stamp in [*range(0, 3000, 100), *range(9000, 12000, 100), *range(0, 3000, 100)]:
+        steady.receive(stamp * MS)
+    assert steady.lost_share() == 0
+
+
+def test_lost_share_of_an_irregular_stream_is_not_guessed():
+    stream, rng = StreamStats(), np.random.default_rng(0)
+    for stamp in np.cumsum(rng.uniform(10, 90, 80)):
+        stream.receive(int(stamp * MS))
+    assert stream.lost_share() == 0
+
+
+def test_rates_and_changes():
+    stream = StreamStats()
+    now = time.monotonic_ns()
+    assert not stream.accept(frame(1))
+    assert stream.accept(frame(2, (8, 6)))
+    assert not stream.accept(frame(3, (8, 6)))
+    stream.arrivals_ns.clear()
+    stream.arrivals_ns.extend(now - age * MS for age in (400, 300, 200, 100))
+    assert stream.rate_hz(1_000 * MS) == pytest.approx(10)
+    assert stream.rate_hz(50 * MS) == 0
