@@ -94,8 +94,8 @@ class AENet(nn.Module):
         for decode in list(self.decode)[-2::-1]:
             x = decode(F.interpolate(x, scale_factor=2, mode="bilinear") + scales.pop())
         # Nearest and then the depthwise smoothing cost half of what bilinear does at this size.
-        x = F.interpolate(x, scale_factor=2.0, mode="nearest") + scales.pop()
-        return _to_full_size(self.head(F.relu_(self.smooth(x))))
+        x = self.smooth(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+        return _to_full_size(self.head(F.relu_(x + scales.pop())))
 
 
 def _to_full_size(x: Tensor) -> Tensor:

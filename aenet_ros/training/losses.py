@@ -1,0 +1,147 @@
+"""Training losses, on float planes [B, 1, H, W] in 0..1; each term is one number, lower is better.
+
+Similarity: the fused frame against its sources (intensity, gradient, structure, information, differences, artefacts).
+Positive sample: drawn to the best classical fusion of the pair and away from degraded ones (positives.py).
+Temporal: change from one frame to the next that neither source explains.
+"""
+
+from dataclasses import dataclass, fields
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from aenet_ros.training.data import BRIGHT_KINDS, Batch
+from aenet_ros.training.positives import correlation, gradients, larger, negative_samples
+
+_NOISE = 2.0 / 255**2  # variance of the viewer's noise in VIF (Sheikh and Bovik 2006)
+_LUMINANCE, _CONTRAST = 1e-6, 9e-6  # SSIM's stabilisers, small enough that faint texture counts
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Weight of each term in the sum; the defaults made the shipped weights."""
+
+    intensity: float = 0.2
+    gradient: float = 4.0
+    structure: float = 0.4
+    information: float = 0.6
+    differences: float = 0.2
+    artefact: float = 6.0
+    positive: float = 3.0
+    temporal: float = 20.0
+    range: float = 3.0
+
+
+GRADIENT_GAIN = 1.03
+"""Wanted gradients relative to the larger source's: a little more, because fitting by L1 falls a little short."""
+
+
+def loss_terms(raw: Tensor, batch: Batch) -> dict[str, Tensor]:
+    """All terms, unweighted, by the names of LossWeights. ``raw`` is the network's unclamped output for the batch."""
+    a, b = batch.thermal_reference, batch.luma_reference
+    fused = raw.clamp(0.0, 1.0)
+    structure, information = structure_and_information(fused, a, b)
+    return {
+        "intensity": intensity_loss(fused, a, b, batch.kinds),
+        "gradient": gradient_loss(fused, a, b),
+        "structure": structure,
+        "information": information,
+        "differences": differences_loss(fused, a, b),
+        "artefact": artefact_loss(fused, a, b),
+        "positive": positive_loss(fused, batch.positive, negative_samples(a, b, batch.positive)),
+        "temporal": temporal_loss(fused, batch.thermal, batch.luma, batch.follow),
+        "range": (raw - fused).abs().mean(),
+    }
+
+
+def weighted_sum(terms: dict[str, Tensor], weights: LossWeights) -> Tensor:
+    """The training loss."""
+    return torch.stack([getattr(weights, item.name) * terms[item.name] for item in fields(weights)]).sum()
+
+
+def intensity_loss(fused: Tensor, a: Tensor, b: Tensor, kinds: tuple[str, ...]) -> Tensor:
+    """L1 to the brighter source where bright means important, else to the mean of both."""
+    bright = torch.tensor([kind in BRIGHT_KINDS for kind in kinds], device=a.device)[:, None, None, None]
+    return (fused - torch.where(bright, torch.maximum(a, b), (a + b) / 2)).abs().mean()
+
+
+def gradient_loss(fused: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """L1 between signed gradients and GRADIENT_GAIN times the larger of the sources'."""
+    parts = zip(gradients(fused), gradients(a), gradients(b), strict=True)
+    return torch.stack([(of_fused - GRADIENT_GAIN * larger(of_a, of_b)).abs().mean() for of_fused, of_a, of_b in parts]).sum()
+
+
+def artefact_loss(fused: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """Mean by which the gradient's length exceeds GRADIENT_GAIN times the longer source gradient."""
+    lengths = [torch.sqrt(right**2 + down**2 + 1e-6) for right, down in map(gradients, (fused, a, b))]
+    return (lengths[0] - GRADIENT_GAIN * torch.maximum(lengths[1], lengths[2])).clamp_min(0.0).mean()
+
+
+def structure_and_information(fused: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """1 - mean SSIM (Wang et al. 2004) and 1 - mean VIF (Sheikh and Bovik 2006, pixel domain) to both sources.
+
+    Both from 7x7 uniform windows; SSIM at full size, VIF over three scales.
+    """
+    similar: list[Tensor] = []
+    kept: list[Tensor] = []
+    carried: list[Tensor] = []
+    for scale in range(3):
+        if scale:
+            fused, a, b = (F.avg_pool2d(plane, 2) for plane in (fused, a, b))
+        stride = 2 if scale == 0 else 1  # at full size every other window will do
+        mean_f, var_f = _moments(fused, stride)
+        for source in (a, b):
+            mean_s, var_s = _moments(source, stride)
+            covariance = _mean(fused * source, stride) - mean_f * mean_s
+            if scale == 0:
+                luminance = (2 * mean_f * mean_s + _LUMINANCE) / (mean_f**2 + mean_s**2 + _LUMINANCE)
+                similar.append((luminance * (2 * covariance + _CONTRAST) / (var_f + var_s + _CONTRAST)).mean())
+            slope = (covariance / (var_s + 1e-7)).clamp_min(0.0)
+            rest = (var_f - slope * covariance).clamp_min(0.0)
+            kept.append(torch.log1p(slope**2 * var_s / (rest + _NOISE)).sum((1, 2, 3)))
+            carried.append(torch.log1p(var_s / _NOISE).sum((1, 2, 3)))
+    fidelity = [torch.stack(kept[i::2]).sum(0) / (torch.stack(carried[i::2]).sum(0) + 1.0) for i in range(2)]
+    return 1.0 - torch.stack(similar).mean(), 1.0 - torch.stack(fidelity).mean()
+
+
+def _mean(x: Tensor, stride: int) -> Tensor:
+    return F.avg_pool2d(x, 7, stride)
+
+
+def _moments(x: Tensor, stride: int) -> tuple[Tensor, Tensor]:
+    mean = _mean(x, stride)
+    return mean, (_mean(x * x, stride) - mean**2).clamp_min(0.0)
+
+
+def differences_loss(fused: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """2 - mean SCD (Aslantas and Bendes 2015): what was added to one source should look like the other."""
+    return 2.0 - (correlation(fused - b, a) + correlation(fused - a, b)).mean()
+
+
+def positive_loss(fused: Tensor, positive: Tensor, negatives: tuple[Tensor, ...]) -> Tensor:
+    """Nearness to the positive in pixels and detail, with its share of all distances (contrastive)."""
+    near = distance(fused, positive)
+    far = torch.stack([distance(fused, negative) for negative in negatives]).mean(0)
+    return (near + 0.1 * near / (near + far + 1e-3)).mean()
+
+
+def distance(x: Tensor, y: Tensor) -> Tensor:
+    """Of two planes, a sample [B]: L1 of pixels, of detail at three scales, and of the details' mean magnitudes."""
+    total = (x - y).abs().mean((1, 2, 3))
+    for _ in range(3):
+        low_x, low_y = F.avg_pool2d(x, 2), F.avg_pool2d(y, 2)
+        detail_x = x - F.interpolate(low_x, scale_factor=2.0)
+        detail_y = y - F.interpolate(low_y, scale_factor=2.0)
+        total = total + (detail_x - detail_y).abs().mean((1, 2, 3))
+        total = total + (detail_x.abs().mean((1, 2, 3)) - detail_y.abs().mean((1, 2, 3))).abs()
+        x, y = low_x, low_y
+    return total
+
+
+def temporal_loss(fused: Tensor, a: Tensor, b: Tensor, follow: int) -> Tensor:
+    """Flicker between the first ``follow`` frames and the last ``follow``: mean change that exceeds both sources' changes."""
+    if not follow:
+        return fused.new_zeros(())
+    change, change_a, change_b = ((plane[-follow:] - plane[:follow]).abs() for plane in (fused, a, b))
+    return (change - torch.maximum(change_a, change_b)).clamp_min(0.0).mean()

@@ -1,0 +1,154 @@
+"""Training of AENet: data folders in, safetensors and card out; deterministic by seed, resumable, on one or more processes."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from aenet_ros.errors import AenetError, CheckpointError, ConfigError
+from aenet_ros.fusion.checkpoint import save_checkpoint
+from aenet_ros.fusion.network import AENet, AENetConfig
+from aenet_ros.training.augment import Augmentation
+from aenet_ros.training.data import Batch, PairSet, draw_batch
+from aenet_ros.training.losses import LossWeights, loss_terms, weighted_sum
+
+RESUME_NAME = "training.pt"
+WEIGHTS_NAME = "aenet.safetensors"
+
+
+class TrainingError(AenetError):
+    """Training cannot go on: the loss is not finite, or a resumed run is not the same training."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training; the defaults made the shipped weights."""
+
+    steps: int = 20000
+    batch: int = 6
+    follow: int = 2  # of these, crops that bring the next frame for the temporal term
+    crop: int = 128
+    rate: float = 2e-3
+    warmup: int = 200
+    decay: float = 0.998  # of the running mean of the weights, which is what gets saved
+    seed: int = 0
+    network: AENetConfig = field(default_factory=AENetConfig)
+    weights: LossWeights = field(default_factory=LossWeights)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    device: str = "cpu"
+    save_every_s: float = 120.0
+    report_every: int = 100
+
+
+Report = Callable[[int, dict[str, float]], None]
+
+
+def train(
+    sets: Sequence[PairSet], config: TrainConfig, out: Path, card: dict[str, Any], report: Report, start: AENet | None = None
+) -> AENet:
+    """Trains for ``config.steps`` in all and returns the averaged network; writes weights, card and a resume file under ``out``.
+
+    A resume file in ``out`` is gone on from. ``start`` gives the first weights of a new training. ``report`` gets the step and
+    the mean of every loss term since the last report. Under torchrun every process draws its own crops and gradients are averaged;
+    the first one writes. Raises TrainingError on a loss that is not finite: the files of the last good moment stay.
+    """
+    rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    torch.manual_seed(config.seed)
+    network = start if start is not None else AENet(config.network)
+    network = network.to(config.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    optimizer = torch.optim.Adam(network.parameters(), lr=config.rate, betas=(0.9, 0.99))
+    average = {name: value.detach().clone() for name, value in network.state_dict().items()}
+    step = _resume(out / RESUME_NAME, network, optimizer, average, config)
+    parallel: nn.Module = nn.parallel.DistributedDataParallel(network) if world > 1 else network
+    sums: dict[str, float] = {}
+    counted, saved_at = 0, time.monotonic()
+    while step < config.steps:
+        for group in optimizer.param_groups:
+            group["lr"] = config.rate * schedule(step, config)
+        batch = _to(
+            draw_batch(sets, config.crop, config.batch, config.follow, config.augmentation, (config.seed, step, rank)), config.device
+        )
+        terms = loss_terms(parallel(batch.thermal, batch.luma), batch)
+        loss = weighted_sum(terms, config.weights)
+        if not torch.isfinite(loss):
+            raise TrainingError(f"the loss is {loss.item()} at step {step}; lower the rate ({config.rate:g}) and resume from {out}")
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        step += 1
+        decay = min(config.decay, (1 + step) / (10 + step))
+        for name, value in network.state_dict().items():
+            average[name].lerp_(value, 1 - decay)
+        counted += 1
+        for name, value in {**terms, "loss": loss}.items():
+            sums[name] = sums.get(name, 0.0) + float(value.detach())
+        if step % config.report_every == 0 or step == config.steps:
+            report(step, {name: value / counted for name, value in sums.items()})
+            sums, counted = {}, 0
+        if rank == 0 and (step == config.steps or time.monotonic() - saved_at > config.save_every_s):
+            _save(out, network, optimizer, average, step, config, card)
+            saved_at = time.monotonic()
+    return _averaged(average, config)
+
+
+def schedule(step: int, config: TrainConfig) -> float:
+    """Factor on the rate: linear warm-up, then a half cosine down to 1 percent."""
+    if step < config.warmup:
+        return (step + 1) / config.warmup
+    progress = (step - config.warmup) / max(1, config.steps - config.warmup)
+    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def _to(batch: Batch, device: str) -> Batch:
+    planes = (batch.thermal, batch.luma, batch.thermal_reference, batch.luma_reference, batch.positive)
+    a, b, c, d, e = (plane.to(device, non_blocking=True) for plane in planes)
+    return Batch(a, b, c, d, e, kinds=batch.kinds, follow=batch.follow)
+
+
+def _averaged(average: dict[str, Tensor], config: TrainConfig) -> AENet:
+    network = AENet(config.network)
+    network.load_state_dict(average)
+    return network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def _save(
+    out: Path,
+    network: AENet,
+    optimizer: torch.optim.Optimizer,
+    average: dict[str, Tensor],
+    step: int,
+    config: TrainConfig,
+    card: dict[str, Any],
+) -> None:
+    """The resume file and the weights so far; each is replaced in one step."""
+    out.mkdir(parents=True, exist_ok=True)
+    part = out / (RESUME_NAME + ".part")
+    torch.save(
+        {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "average": average, "step": step, "seed": config.seed}, part
+    )
+    part.replace(out / RESUME_NAME)
+    training = {key: value for key, value in asdict(config).items() if key not in ("network", "device", "save_every_s", "report_every")}
+    save_checkpoint(_averaged(average, config), out / WEIGHTS_NAME, {**card, "steps": step, "training": training})
+
+
+def _resume(path: Path, network: AENet, optimizer: torch.optim.Optimizer, average: dict[str, Tensor], config: TrainConfig) -> int:
+    """The step to go on from: 0 where there is no resume file."""
+    if not path.exists():
+        return 0
+    try:
+        state = torch.load(path, map_location=config.device, weights_only=True)
+        network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+        average.update(state["average"])
+    except (RuntimeError, KeyError, EOFError, ValueError, OSError) as error:
+        raise CheckpointError(f"{path}: cannot be resumed ({str(error).splitlines()[0]}); give another --out or remove the file") from error
+    if state["seed"] != config.seed:
+        raise ConfigError(f"{path}: was trained with seed {state['seed']}, not {config.seed}; give another --out")
+    return int(state["step"])
