@@ -5,7 +5,7 @@ import pytest
 
 from aenet_ros.config import RegistrationConfig
 from aenet_ros.errors import ConfigError, ImageError
-from aenet_ros.imaging.registration import CACHED_SIZES, FEATHER_PX, Registration
+from aenet_ros.imaging.registration import CACHED_SIZES, Registration
 
 SIZE = (48, 64)
 
@@ -105,14 +105,15 @@ def test_float_counts_are_nan_outside():
 
 
 def test_weight_is_0_outside_and_rises_without_a_step():
-    weight = shift(-10, 0).weight((120, 160), (120, 160))
+    weight = shift(-10, 0).weight((400, 480), (400, 480))  # a shorter side of 400 makes a feather of 20 pixels
     assert weight.dtype == np.float32
-    row = weight[60]
+    row = weight[200]
     assert not row[:11].any()  # columns 0 to 9 see nothing, 10 is the edge
-    assert np.all(row[10 + int(FEATHER_PX) + 1 :] == 1.0)  # nor does it fall where picture and thermal view end together
+    assert row[20] == pytest.approx(0.5)
+    assert np.all(row[30:] == 1.0)  # nor does it fall on the right, where picture and thermal view end together
     assert np.all(np.diff(row) >= 0.0)
-    assert np.diff(row).max() < 1.6 / FEATHER_PX
-    assert row[10 + int(FEATHER_PX) // 2 : 12 + int(FEATHER_PX) // 2].mean() == pytest.approx(0.5, abs=0.05)
+    assert np.diff(row).max() < 0.08
+    np.testing.assert_array_equal(weight, np.broadcast_to(row, weight.shape))
 
 
 def test_a_thermal_view_larger_than_the_picture_needs_no_weight():

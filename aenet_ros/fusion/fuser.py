@@ -123,7 +123,7 @@ def _device_errors(device: torch.device) -> Iterator[None]:
     """What torch raises on a GPU as DeviceError that says what to do."""
     try:
         yield
-    except torch.OutOfMemoryError as error:
+    except torch.cuda.OutOfMemoryError as error:
         raise DeviceError(
             f"{device} has too little free memory ({_first_line(error)}); end other programs on it, or set model.device"
         ) from error

@@ -22,7 +22,7 @@ from aenet_ros.frames import Array, Plane
 Size = tuple[int, int]  # height, width
 FloatMap = tuple[Plane, Plane]  # thermal x and thermal y of every rgb pixel, float32 [H, W]; NaN where there is none
 
-FEATHER_PX = 24.0  # rgb pixels over which the thermal share falls to 0 at the edge of the thermal view
+FEATHER = 0.05  # of the rgb frame's shorter side: over so many pixels the thermal share falls to 0 at the edge of its view
 CACHED_SIZES = 4  # pairs of sizes whose maps are kept; a 1920x1080 one takes 29 MB
 SINGULAR = 1e12  # condition number over which a homography cannot be told from a singular one
 
@@ -93,7 +93,7 @@ class Registration:
     def weight(self, thermal_size: Size, rgb_size: Size) -> Plane | None:
         """Share of the thermal frame in each rgb pixel, float32 [H, W] in 0..1, or None where it is 1 everywhere.
 
-        0 outside the thermal view, 1 well inside, with a smooth step over FEATHER_PX inside its edge, so that no seam
+        0 outside the thermal view, 1 well inside, with a smooth step over FEATHER inside its edge, so that no seam
         shows. Raises ImageError when the two views do not overlap.
         """
         return None if self._identity else self._grid(thermal_size, rgb_size).weight
@@ -171,9 +171,9 @@ def make_grid(float_map: FloatMap, thermal_size: Size) -> Grid:
 
 
 def feather(inside: Array) -> Plane:
-    """0 outside and a smooth step to 1 over FEATHER_PX inside; the picture's own border is no edge. bool [H, W] to float32."""
+    """0 outside and a smooth step to 1 over FEATHER inside; the picture's own border is no edge. bool [H, W] to float32."""
     distance = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    ramp = np.clip((distance - 1.0) / FEATHER_PX, 0.0, 1.0)  # the last pixel inside, at distance 1, has 0 already
+    ramp = np.clip((distance - 1.0) / (FEATHER * min(inside.shape)), 0.0, 1.0)  # the last pixel inside, at distance 1, has 0 already
     step: Plane = (ramp * ramp * (3.0 - 2.0 * ramp)).astype(np.float32)
     return step
 
