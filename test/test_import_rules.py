@@ -120,7 +120,8 @@ def test_nothing_but_ros_imports_ros():
 
 
 def test_no_import_escapes_the_rules_by_a_computed_name():
-    assert [where for _, name, _, where in ALL if name == COMPUTED] == []
+    # But for doctor's, whose job is to try what is installed.
+    assert [where for _, name, _, where in ALL if name == COMPUTED and not where.startswith("commands/doctor.py")] == []
 
 
 @pytest.mark.parametrize("owner", CONFINED)
