@@ -228,9 +228,9 @@ def group_specs(group: Any) -> dict[str, OptionSpec]:
 
 
 def check_group(group: Any) -> None:
-    """Raise ConfigError unless every value of such a dataclass is of the right type and within its bounds."""
-    for spec in _walk(group, ""):
-        check(spec, spec.default)
+    """Raise ConfigError unless every value of such a dataclass (without groups in it) is of its default's type and within its bounds."""
+    for item in fields(group):
+        check(OptionSpec(name=item.name, default=cast(Value, item.default), **item.metadata), getattr(group, item.name))
 
 
 def _walk(group: Any, prefix: str) -> Iterator[OptionSpec]:

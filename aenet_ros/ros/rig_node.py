@@ -40,6 +40,7 @@ class RigNode(Node):
         values = {spec.name: self._declare(spec.name, spec.default, spec.doc) for spec in group_specs(RigConfig()).values()}
         self.seconds = float(self._declare("seconds", 0.0, "Time after which the node ends by itself; 0: never."))
         self.rig = Rig(_config(values))
+        self.rig.prepare()
         config = self.rig.config
         # Half the field of view's tangent: the scene is 640 view units wide and stands 560 of them away.
         opening = 320 / 560

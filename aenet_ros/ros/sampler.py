@@ -1,7 +1,7 @@
 """Catches rgb, thermal and fused pictures of the same instant now and then, for the demo's contact sheet."""
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -99,6 +99,12 @@ class Sampler:
         thermal = decode_thermal(deserialize_message(self._kept["thermal"][thermal_stamp], Image))
         grey = (ThermalAgc(AgcConfig()).apply(thermal) * np.float32(255)).astype(np.uint8)
         return Moment(self._label(), rgb, grey, fused)
+
+
+def liveliest(moments: Sequence[Moment], count: int) -> list[Moment]:
+    """``count`` of the moments, in order: of each run of them the one whose thermal picture has most contrast."""
+    runs = np.array_split(np.arange(len(moments)), min(count, len(moments)) or 1)
+    return [max((moments[index] for index in run), key=lambda moment: float(moment.thermal.std())) for run in runs if len(run)]
 
 
 def _as_rgb(message: Image) -> Array:

@@ -30,7 +30,7 @@ from aenet_ros.offline.bag_writer import BagWriter
 from aenet_ros.ros.cdr import header_stamp_ns
 from aenet_ros.ros.compat import no_event_callbacks
 from aenet_ros.ros.measure import Arrivals, account
-from aenet_ros.ros.sampler import Sampler
+from aenet_ros.ros.sampler import Sampler, liveliest
 
 TICK_S = 0.05
 STATUS_NS = 500_000_000
@@ -41,12 +41,13 @@ CAMERA_INFO, DIAGNOSTICS = "sensor_msgs/msg/CameraInfo", "diagnostic_msgs/msg/Di
 
 
 class SinkNode(Node):
-    """Waits for the first fused frame, then measures for ``seconds``; ``done`` when that is over, or when none came."""
+    """Waits for the first fused frame, lets all settle, then measures for ``seconds``; ``done`` when that is over, or when none came."""
 
     def __init__(self) -> None:
         super().__init__("sink")
         sync = Config().sync
-        self._seconds = float(self._declare("seconds", 10.0, "Time to measure, from the first fused frame on."))
+        self._seconds = float(self._declare("seconds", 10.0, "Time to measure."))
+        self._settle_s = float(self._declare("settle_s", 1.0, "Time from the first fused frame to the start of measuring."))
         self._wait_s = float(self._declare("wait_s", 60.0, "Longest time to wait for the first fused frame."))
         self._out = Path(str(self._declare("out", "", "Folder for contact_sheet.png and demo.mcap; empty: neither.")))
         self._sheet = bool(self._declare("moments", 6, "Pictures on the contact sheet; 0: no sheet.")) and self._out != Path()
@@ -60,7 +61,8 @@ class SinkNode(Node):
         self._statuses: dict[str, dict[str, Any]] = {}
         self._info: dict[str, Any] = {}
         self._scene = ""
-        self._started_ns, self._first_ns, self._told_ns = time.time_ns(), 0, 0
+        self._started_ns, self._told_ns = time.time_ns(), 0
+        self._begin_ns = 0  # start of measuring; 0 until a fused frame came
         self._bag = BagWriter(self._out / "demo.mcap") if record != "nothing" and self._out != Path() else None
         self._sampler = Sampler(self, self._slop_ns, self._offset_ns, self._label)
         self._sampled = 0
@@ -93,7 +95,8 @@ class SinkNode(Node):
     def _on_fused(self, record_as: str, data: bytes) -> None:
         now_ns = time.time_ns()
         self.fused.add(header_stamp_ns(data), now_ns)
-        self._first_ns = self._first_ns or now_ns
+        if not self._begin_ns:
+            self._begin_ns = now_ns + round(self._settle_s * 1e9)
         if record_as:
             self._record("fused/image", record_as, data)
         self._sampler.add("fused", data)
@@ -123,37 +126,37 @@ class SinkNode(Node):
 
     def _tick(self) -> None:
         now_ns = time.time_ns()
-        elapsed_ns = now_ns - self._first_ns if self._first_ns else 0
+        elapsed_ns = now_ns - self._begin_ns if self._begin_ns else 0
         if now_ns - self._told_ns > STATUS_NS:
             self._told_ns = now_ns
             self._tell_status(now_ns)
         if not self._sampler.running:
             self._sampler.stop()
             self._sample(elapsed_ns / 1e9)
-        if not self._first_ns:
+        if not self._begin_ns:
             self.done = now_ns - self._started_ns > self._wait_s * 1e9
         else:
             self.done = elapsed_ns > self._seconds * 1e9 + DRAIN_NS
 
     def _sample(self, elapsed_s: float) -> None:
-        """Moments lie evenly over the time, the first a little after its start."""
-        if self._sheet and self._sampled < self._moments and elapsed_s > self._seconds * (self._sampled + 0.5) / self._moments:
+        """Twice as many moments as the sheet shows, evenly over the time."""
+        if self._sheet and self._sampled < 2 * self._moments and elapsed_s > self._seconds * (self._sampled + 0.5) / (2 * self._moments):
             self._sampled += 1
             self._sampler.start()
 
     def _label(self) -> str:
-        elapsed_s = (time.time_ns() - self._first_ns) / 1e9
+        elapsed_s = (time.time_ns() - self._begin_ns) / 1e9
         return f"{self._scene}, {elapsed_s:.1f} s" if self._scene else f"{elapsed_s:.1f} s"
 
     def _tell_status(self, now_ns: int) -> None:
         recent = self.fused.summary(now_ns - 2_000_000_000, now_ns)
-        span_s = min(2.0, max((now_ns - self._first_ns) / 1e9, 0.1)) if self._first_ns else 2.0
+        since_s = (now_ns - self.fused.times_ns[0]) / 1e9 if self.fused.times_ns else 2.0
         tell(
             {
                 "type": "status",
-                "elapsed_s": round((now_ns - self._first_ns) / 1e9, 1) if self._first_ns else 0.0,
+                "elapsed_s": round(max(now_ns - self._begin_ns, 0) / 1e9, 1) if self._begin_ns else 0.0,
                 "frames": len(self.fused.times_ns),
-                "rate_hz": round(recent["frames"] / span_s, 1),
+                "rate_hz": round(recent["frames"] / min(2.0, max(since_s, 0.1)), 1),
                 "latency_ms": recent["latency_ms"],
                 "scene": self._scene,
                 "level": self._statuses.get("fusion", {}).get("level", 0),
@@ -164,16 +167,15 @@ class SinkNode(Node):
     def finish(self, complete: bool) -> None:
         """Close the bag, write the sheet, and tell the report; ``complete`` is false after Ctrl-C: then nothing is written."""
         self._sampler.stop()
-        start_ns = self._first_ns or time.time_ns()
+        start_ns = self._begin_ns or time.time_ns()
         end_ns = start_ns + round(self._seconds * 1e9)
         report: dict[str, Any] = {"type": "report", "fused": self.fused.summary(start_ns, end_ns)}
         if self._floor:
             report["passthrough"] = self.passed.summary(start_ns, end_ns)
         stamps = (self._stamps["thermal"], self._stamps["rgb"], self.fused.stamps_ns)
-        first_stamp = self.fused.stamps_ns[0] if self.fused.stamps_ns else start_ns
-        report["pairs"] = account(*stamps, self._slop_ns, self._offset_ns, first_stamp, first_stamp + round(self._seconds * 1e9))
+        report["pairs"] = account(*stamps, self._slop_ns, self._offset_ns, start_ns, end_ns)
         report["diagnostics"], report["info"] = self._statuses, self._info
-        report["files"] = self._write_files(complete and bool(self._first_ns), report)
+        report["files"] = self._write_files(complete and bool(self._begin_ns), report)
         tell(report)
 
     def abandon(self) -> None:
@@ -193,7 +195,7 @@ class SinkNode(Node):
             files += ["demo.mcap", "metadata.yaml"]
         if keep and self._sampler.moments:
             cells: list[list[Cell]] = []
-            for label, rgb, thermal, fused in self._sampler.moments:
+            for label, rgb, thermal, fused in liveliest(self._sampler.moments, self._moments):
                 cells.append([(f"rgb: {label}", rgb), ("thermal", thermal), ("fused", fused)])
             latency = report["fused"]["latency_ms"].get("p50", 0.0)
             title = f"aenet_ros: {report['fused']['rate_hz']:.1f} fused frames a second, latency {latency:.1f} ms"

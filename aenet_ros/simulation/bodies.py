@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -74,6 +75,7 @@ class Sprite:
         return Sprite(*(np.ascontiguousarray(layer[:, ::-1]) for layer in (self.rgb, self.cover, self.heat)))
 
 
+@lru_cache
 def build_sprites(walker: Walker) -> dict[tuple[int, int, int], Sprite]:
     """All pictures of one body by (level, heading, phase)."""
     sprites: dict[tuple[int, int, int], Sprite] = {}

@@ -1,6 +1,7 @@
 """The rig's scenes: the street lit by day, by night and in smoke."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -27,8 +28,9 @@ class Look:
     smoke: bool
 
 
+@lru_cache(maxsize=1)
 def build_looks(scale: float, seed: int) -> dict[str, Look]:
-    """Paint the street and light it for every scene; about a second."""
+    """Paint the street and light it for every scene; about a second, so that the last ones are kept for the next rig."""
     street = Street(scale, np.random.default_rng(seed))
     paint_street(street)
     rows, columns = street.grid()

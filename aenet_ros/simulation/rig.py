@@ -10,6 +10,7 @@ import math
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -74,7 +75,14 @@ class Rig:
     def __init__(self, config: RigConfig | None = None) -> None:
         self.config = config or RigConfig()
         self.dropped = {"thermal": 0, "rgb": 0}
-        self._renderer = Renderer(self.config)
+
+    @cached_property
+    def _renderer(self) -> Renderer:
+        return Renderer(self.config)
+
+    def prepare(self) -> None:
+        """Paint the world now (about two seconds), not when the first frame is rendered."""
+        _ = self._renderer
 
     @property
     def homography(self) -> Array:
@@ -155,14 +163,14 @@ class Rig:
 
     def _shown(self, index: int, at_ns: int, rate: float, phase_ns: int) -> tuple[int, int]:
         """Index of the capture that the picture shows, and the shutter events that were over by then."""
-        period = self.config.shutter_period_s
-        if not period:
+        period_ns = round(self.config.shutter_period_s * 1e9)
+        if not period_ns:
             return index, 0
-        event, since = divmod(at_ns / 1e9, period)
-        if event == 0 or since >= self.config.shutter_s:
-            return index, int(event)
-        last = math.ceil((event * period * 1e9 - phase_ns) * rate / 1e9) - 1
-        return max(0, min(index, last)), int(event) - 1
+        event, since_ns = divmod(at_ns, period_ns)
+        if event == 0 or since_ns >= round(self.config.shutter_s * 1e9):
+            return index, event
+        last = math.ceil((event * period_ns - phase_ns) * rate / 1e9) - 1
+        return max(0, min(index, last)), event - 1
 
     def _seconds(self, shows_ns: int) -> float:
         return shows_ns / 1e9
