@@ -94,8 +94,8 @@ def fuse_tensors(
     image = rgb.float()
     luma = image
     if rgb.dim() == 3:
-        coefficients = color.BT601 if order == "rgb" else color.BT601[::-1]
-        luma = (image @ image.new_tensor(coefficients)).round_()
+        first, second, third = color.BT601 if order == "rgb" else color.BT601[::-1]
+        luma = (first * image[..., 0] + second * image[..., 1] + third * image[..., 2]).round_()
     source = thermal.float() * 255.0 if thermal.dtype != torch.uint8 else thermal.float()
     if weight is not None:
         source = torch.lerp(luma, source, weight)
