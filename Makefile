@@ -13,7 +13,7 @@ help:
 	@echo "make demo    fuse the built-in thermal + RGB rig through real ROS 2 processes; pictures and a bag in demo_out/"
 	@echo "make test    all tests"
 	@echo "make check   lint, types, import rules, generated files"
-	@echo "make bench   latency of the fusing node beside a plain passthrough node, as JSON"
+	@echo "make bench   stage times, the network beside a yardstick, the node beside a passthrough node, as JSON in benchmarks/results/"
 	@echo "make docs    write the generated files again: config/fusion.yaml, docs/parameters.md"
 	@echo "make clean   remove what these commands made"
 
@@ -38,7 +38,7 @@ check: $(READY)
 	$(BIN)/python -m pytest -q test/test_import_rules.py test/test_config_files.py
 
 bench: $(READY)
-	$(BIN)/aenet bench
+	$(BIN)/aenet bench --node -o benchmarks/results/bench-$$(date -u +%Y%m%d).json
 
 docs: $(READY)
 	$(BIN)/python -m aenet_ros.config_docs

@@ -1,0 +1,202 @@
+"""measure speed: the pipeline's stages, the network beside a yardstick, the node beside a passthrough; JSON out.
+
+Every figure is a median with quartiles after a warm-up; what is compared is measured in turns within one run, because machines
+are noisy. The JSON goes to stdout or -o FILE, a table to stderr. With --node a rig, the fusing node and a node that only
+passes frames on run as processes over real ROS 2 topics, and the latencies of both from stamp to receiver are in the report.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aenet_ros.commands.common import print_json, remark
+from aenet_ros.errors import ConfigError, DeviceError
+
+if TYPE_CHECKING:
+    from aenet_ros.frames import FramePair
+
+SIZES = "640x512,1280x720,1920x1080"
+NETWORK_SIZE = (480, 640)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument(
+        "--sizes", metavar="WxH,...", default=SIZES, help="sizes of the rgb frame (default: %(default)s); thermal is 640x512"
+    )
+    parser.add_argument("--threads", metavar="N,...", default="1,2", help="CPU threads (default: %(default)s)")
+    parser.add_argument("--device", default="auto", help="auto: cpu, and cuda where there is one; or cpu, cuda")
+    parser.add_argument("--runs", metavar="N", type=int, default=60, help="runs of each measurement (default: %(default)s)")
+    parser.add_argument("--node", action="store_true", help="measure the node beside a passthrough node too, over ROS 2 (20 s)")
+    parser.add_argument("-o", "--out", metavar="FILE", type=Path, help="write the JSON here instead of to stdout")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure; 0 when done."""
+    import torch
+
+    sizes, threads = [_size(text) for text in args.sizes.split(",")], [_count(text) for text in args.threads.split(",")]
+    if args.runs < 3:
+        raise ConfigError(f"--runs {args.runs}: give 3 or more")
+    devices = [args.device] if args.device != "auto" else ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+    if "cuda" in devices and not torch.cuda.is_available():
+        raise DeviceError("--device cuda: torch finds no CUDA device here; 'aenet doctor' says why")
+    report: dict[str, Any] = {**_about(), "runs": args.runs, "pipeline": [], "network": []}
+    remark(f"{'device':>8} {'threads':>7} {'rgb':>10}  median ms by stage")
+    for device in devices:
+        for count in threads if device == "cpu" else threads[:1]:
+            for size in sizes:
+                row = _pipeline_row(device, count, size, args.runs)
+                report["pipeline"].append(row)
+                stages = "  ".join(f"{name} {value['median_ms']:.2f}" for name, value in row["stages"].items())
+                remark(f"{device:>8} {count:>7} {row['rgb']:>10}  {stages}")
+            row = _network_row(device, count, args.runs)
+            report["network"].append(row)
+            medians = "  ".join(f"{name} {row[name]['median_ms']:.2f}" for name in ("aenet", "yardstick"))
+            remark(f"{device:>8} {count:>7} {row['size']:>10}  {medians}")
+    if args.node:
+        report["node"] = _node()
+    if args.out is None:
+        print_json(report)
+    else:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        remark(f"written: {args.out}")
+    return 0
+
+
+def _size(text: str) -> tuple[int, int]:
+    """(height, width) of "640x512"."""
+    width, x, height = text.strip().partition("x")
+    if not x or not width.isdecimal() or not height.isdecimal():
+        raise ConfigError(f"--sizes {text}: give sizes as WIDTHxHEIGHT, for example 640x512,1280x720")
+    return int(height), int(width)
+
+
+def _count(text: str) -> int:
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise ConfigError(f"--threads {text}: give numbers of 1 or more, for example 1,2")
+    return int(text)
+
+
+def _about() -> dict[str, Any]:
+    """What the figures belong to."""
+    import cv2
+    import numpy as np
+    import torch
+
+    import aenet_ros
+
+    described = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+    ).stdout.strip()
+    return {
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "commit": described or "unknown",
+        "versions": {
+            "aenet_ros": aenet_ros.__version__,
+            "python": platform.python_version(),
+            "torch": str(torch.__version__),
+            "numpy": np.__version__,
+            "opencv": cv2.__version__,
+        },
+        "machine": {
+            "processor": _processor(),
+            "cores": len(os.sched_getaffinity(0)),
+            "load_average_before": round(os.getloadavg()[0], 2),
+            "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else "",
+        },
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _pairs(size: tuple[int, int]) -> "list[FramePair]":
+    """A few frames of the rig's night; the rgb ones have that (height, width)."""
+    from itertools import islice
+
+    from aenet_ros.frames import FramePair
+    from aenet_ros.simulation.rig import Rig
+    from aenet_ros.simulation.rig_config import RigConfig
+    from aenet_ros.sync import PairMatcher
+
+    rig = RigConfig(rgb_height=size[0], rgb_width=size[1], scenes="night")
+    matcher = PairMatcher(slop_ns=0)
+    pairs: list[FramePair] = []
+    for event in islice(Rig(rig).events(), 24):
+        frame = replace(event.frame, data=event.frame.data.copy())
+        pairs += matcher.push_thermal(frame) if event.stream == "thermal" else matcher.push_rgb(frame)
+    return pairs
+
+
+def _pipeline_row(device: str, threads: int, size: tuple[int, int], runs: int) -> dict[str, Any]:
+    """All stages of the pipeline on the rig's frames: counts in, published picture out."""
+    from aenet_ros.config import build
+    from aenet_ros.evaluation.benchmark import WARM_UP_RUNS, spread_ms
+    from aenet_ros.pipeline import FusionPipeline
+
+    pipeline = FusionPipeline(build({"model.device": device, "model.threads": threads}))
+    pairs = _pairs(size)
+    stages: dict[str, list[int]] = {}
+    for index in range(WARM_UP_RUNS + runs):
+        fused = pipeline.process(pairs[index % len(pairs)])
+        if index >= WARM_UP_RUNS:
+            for name, duration_ns in fused.timings_ns.items():
+                stages.setdefault(name, []).append(duration_ns)
+    precision = pipeline.fuser.precision
+    pipeline.close()
+    return {
+        "device": device,
+        "precision": precision,
+        "threads": threads,
+        "thermal": "{1}x{0} mono16".format(*pairs[0].thermal.size),
+        "rgb": f"{size[1]}x{size[0]}",
+        "stages": {name: spread_ms(durations) for name, durations in stages.items()},
+    }
+
+
+def _network_row(device: str, threads: int, runs: int) -> dict[str, Any]:
+    """The shipped network and the yardstick at one size, in turns."""
+    import torch
+
+    from aenet_ros.evaluation.benchmark import TwoConvolutions, spread_ms, time_runs
+    from aenet_ros.fusion.checkpoint import load_checkpoint
+
+    torch.set_num_threads(threads)
+    network = load_checkpoint("")[0].to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    yardstick = TwoConvolutions().eval().to(device)
+    planes = torch.rand(2, 1, 1, *NETWORK_SIZE, device=device)
+    synchronise = torch.cuda.synchronize if device != "cpu" else None
+    durations: dict[str, list[int]] = {"aenet": [], "yardstick": []}
+    with torch.inference_mode():
+        for _ in range(3):
+            for name, module in (("aenet", network), ("yardstick", yardstick)):
+                durations[name] += time_runs(lambda module=module: module(planes[0], planes[1]), runs // 3, synchronise)  # type: ignore[misc]
+    size = f"{NETWORK_SIZE[1]}x{NETWORK_SIZE[0]}"
+    return {"device": device, "threads": threads, "size": size, **{name: spread_ms(values) for name, values in durations.items()}}
+
+
+def _node() -> dict[str, Any]:
+    """The report of a demo run with its passthrough node."""
+    with tempfile.TemporaryDirectory(prefix="aenet_bench_") as scratch:
+        command = [sys.executable, "-m", "aenet_ros", "demo", "--floor", "--seconds", "20", "--record", "nothing", "-o", scratch]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        path = Path(scratch) / "report.json"
+        if not path.is_file():
+            return {"error": (done.stderr or done.stdout).strip()[-500:]}
+        remark(done.stdout.strip())
+        return dict(json.loads(path.read_text(encoding="utf-8")))
