@@ -89,7 +89,7 @@ def structure_and_information(fused: Tensor, a: Tensor, b: Tensor) -> tuple[Tens
     for scale in range(3):
         if scale:
             fused, a, b = (F.avg_pool2d(plane, 2) for plane in (fused, a, b))
-        stride = 2 if scale == 0 else 1  # at full size every other window will do
+        stride = 4 >> scale  # windows overlap so much that every fourth pixel, or second at half size, will do
         mean_f, var_f = _moments(fused, stride)
         for source in (a, b):
             mean_s, var_s = _moments(source, stride)
@@ -120,23 +120,27 @@ def differences_loss(fused: Tensor, a: Tensor, b: Tensor) -> Tensor:
 
 
 def positive_loss(fused: Tensor, positive: Tensor, negatives: tuple[Tensor, ...]) -> Tensor:
-    """Nearness to the positive in pixels and detail, with its share of all distances (contrastive)."""
-    near = distance(fused, positive)
-    far = torch.stack([distance(fused, negative) for negative in negatives]).mean(0)
-    return (near + 0.1 * near / (near + far + 1e-3)).mean()
+    """Nearness to the positive in pixels and features, with its share of all feature distances (contrastive)."""
+    of_fused, of_positive = _features(fused), _features(positive)
+    near = _distance(of_fused, of_positive)
+    far = torch.stack([_distance(of_fused, _features(negative)) for negative in negatives]).mean(0)
+    return ((fused - positive).abs().mean((1, 2, 3)) + near + 0.1 * near / (near + far + 1e-3)).mean()
 
 
-def distance(x: Tensor, y: Tensor) -> Tensor:
-    """Of two planes, a sample [B]: L1 of pixels, of detail at three scales, and of the details' mean magnitudes."""
-    total = (x - y).abs().mean((1, 2, 3))
+def _features(x: Tensor) -> list[Tensor]:
+    """Detail of three scales, from the Haar pyramid: each [B, 1, H, W] / 2^scale."""
+    details = []
     for _ in range(3):
-        low_x, low_y = F.avg_pool2d(x, 2), F.avg_pool2d(y, 2)
-        detail_x = x - F.interpolate(low_x, scale_factor=2.0)
-        detail_y = y - F.interpolate(low_y, scale_factor=2.0)
-        total = total + (detail_x - detail_y).abs().mean((1, 2, 3))
-        total = total + (detail_x.abs().mean((1, 2, 3)) - detail_y.abs().mean((1, 2, 3))).abs()
-        x, y = low_x, low_y
-    return total
+        low = F.avg_pool2d(x, 2)
+        details.append(x - F.interpolate(low, scale_factor=2.0))
+        x = low
+    return details
+
+
+def _distance(x: list[Tensor], y: list[Tensor]) -> Tensor:
+    """Of two planes' features, a number a sample [B]: L1, and L1 between their mean magnitudes."""
+    parts = [(p - q).abs().mean((1, 2, 3)) + (p.abs().mean((1, 2, 3)) - q.abs().mean((1, 2, 3))).abs() for p, q in zip(x, y, strict=True)]
+    return torch.stack(parts).sum(0)
 
 
 def temporal_loss(fused: Tensor, a: Tensor, b: Tensor, follow: int) -> Tensor:
