@@ -1,7 +1,7 @@
 """What colcon, rosdep and pip read: valid, in agreement with each other, and complete when it is installed."""
 
 import ast
-import importlib.metadata
+import importlib
 import os
 import re
 import shutil
@@ -27,6 +27,12 @@ def manifest():
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     """A wheel of the checkout, built aside so that nothing is left in it."""
+    pytest.importorskip("pip", reason="pip is not installed")
+    pytest.importorskip("setuptools", reason="setuptools is not installed")
+    try:
+        importlib.import_module("setuptools.command.bdist_wheel")
+    except ImportError:
+        pytest.importorskip("wheel", reason="this setuptools needs the package wheel, which is not installed")
     folder = tmp_path_factory.mktemp("wheel")
     shutil.copytree(ROOT, folder / "source", ignore=LEFT_OUT)
     command = [
@@ -41,10 +47,6 @@ def wheel(tmp_path_factory):
         str(folder),
         str(folder / "source"),
     ]
-    try:
-        importlib.metadata.version("setuptools")
-    except importlib.metadata.PackageNotFoundError:
-        pytest.skip("setuptools is not installed")
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return next(folder.glob("*.whl"))
