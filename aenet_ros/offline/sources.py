@@ -62,13 +62,27 @@ def open_source(
     if rgb is None:
         if thermal.suffix.lower() in VIDEO_SUFFIXES:
             return VideoSource(thermal, None, sync or SyncConfig())
-        raise SourceError(f"'{thermal}' alone is not enough: give the rgb file or folder too (one alone may be a side-by-side video)")
+        raise SourceError(
+            f"'{thermal}' alone is not enough: give the rgb file or folder too (alone may stand a side-by-side video or a bag)"
+        )
     if thermal.is_dir() != rgb.is_dir():
         folder, file = (thermal, rgb) if thermal.is_dir() else (rgb, thermal)
         raise SourceError(f"'{folder}' is a folder and '{file}' a file; give two folders or two files")
     if thermal.suffix.lower() in VIDEO_SUFFIXES and rgb.suffix.lower() in VIDEO_SUFFIXES:
         return VideoSource(thermal, rgb, sync or SyncConfig())
     return PictureSource(thermal, rgb, in_order=in_order, sequence_hz=sequence_hz)
+
+
+def is_bag(path: Path) -> bool:
+    """Whether the path looks like a bag: a file of a bag's suffix, or a folder with one or with a rosbag2's metadata."""
+    if path.is_dir():
+        return (path / "metadata.yaml").exists() or bool(storage_files(path))
+    return path.suffix in (".mcap", ".db3", ".bag")
+
+
+def storage_files(folder: Path) -> list[Path]:
+    """The files of a rosbag2 folder that hold its messages."""
+    return sorted(path for path in folder.iterdir() if path.suffix in (".mcap", ".db3"))
 
 
 class PictureSource:

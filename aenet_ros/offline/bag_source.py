@@ -1,0 +1,75 @@
+"""Pairs of a rosbag, through the same decoding and the same matcher as in the live node."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from rosbags.highlevel import AnyReader
+from rosbags.interfaces import Connection
+
+from aenet_ros.config import SyncConfig
+from aenet_ros.errors import ImageError, SourceError
+from aenet_ros.frames import FramePair
+from aenet_ros.image_codec import decode_rgb, decode_thermal
+from aenet_ros.offline.bags import choose_topics, image_topics, open_bag, readable
+from aenet_ros.offline.sources import Lost, Named, dropped
+from aenet_ros.sync import PairMatcher
+
+Listener = Callable[[Connection, int, bytes], None]
+"""Is told of every message as it is read: connection, log time in ns, bytes."""
+
+
+class BagSource:
+    """The pairs of two picture topics of a bag, each topic given or guessed by its name.
+
+    ``remarks`` says which topics were taken. Raises SourceError where the bag cannot be read or the topics are not clear.
+    """
+
+    timed = True
+
+    def __init__(self, path: Path, sync: SyncConfig, thermal_topic: str = "", rgb_topic: str = "") -> None:
+        self.path = path
+        self.files = [path] if path.is_file() else [entry for entry in path.iterdir() if entry.is_file()]
+        self.remarks: list[str] = []
+        self.listeners: list[Listener] = []
+        self._sync = sync
+        with open_bag(path, []) as reader:
+            topics = image_topics(reader)
+            self.thermal_topic, self.rgb_topic = choose_topics(topics, thermal_topic, rgb_topic)
+            counts = {topic.name: topic.messages for topic in topics}
+            seconds = reader.duration * 1e-9
+        if self.thermal_topic == self.rgb_topic:
+            raise SourceError(f"'{self.thermal_topic}' cannot be both the thermal and the rgb topic")
+        self.remarks.append(
+            f"thermal: {self.thermal_topic} ({counts[self.thermal_topic]}), rgb: {self.rgb_topic} ({counts[self.rgb_topic]})"
+        )
+        self.total = min(counts[self.thermal_topic], counts[self.rgb_topic])
+        self.rate_hz = min(max(self.total / seconds, 0.1), 1000.0) if seconds > 0 else 30.0
+
+    def __iter__(self) -> Iterator[Named | Lost]:
+        matcher = PairMatcher(round(self._sync.slop_ms * 1e6), round(self._sync.clock_offset_ms * 1e6), self._sync.queue_size)
+        with open_bag(self.path, self.remarks) as reader:
+            wanted = reader.connections if self.listeners else self.cameras(reader)
+            for connection, log_ns, data in readable(reader, wanted, self.remarks):
+                for listener in self.listeners:
+                    listener(connection, log_ns, data)
+                try:
+                    yield from map(_named, self._push(reader, matcher, connection, data))
+                except ImageError as error:
+                    yield Lost(f"{connection.topic} at {log_ns}", str(error))
+            yield from map(_named, matcher.flush())
+        self.remarks += dropped(matcher)
+
+    def cameras(self, reader: AnyReader) -> list[Connection]:
+        """The connections of the two topics."""
+        return [connection for connection in reader.connections if connection.topic in (self.thermal_topic, self.rgb_topic)]
+
+    def _push(self, reader: AnyReader, matcher: PairMatcher, connection: Connection, data: bytes) -> list[FramePair]:
+        if connection.topic == self.thermal_topic:
+            return matcher.push_thermal(decode_thermal(reader.deserialize(data, connection.msgtype)))
+        if connection.topic == self.rgb_topic:
+            return matcher.push_rgb(decode_rgb(reader.deserialize(data, connection.msgtype)))
+        return []
+
+
+def _named(pair: FramePair) -> Named:
+    return Named(str(pair.rgb.stamp_ns), pair)
