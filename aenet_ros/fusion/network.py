@@ -2,11 +2,12 @@
 
 The picture is never made from features. Features only decide, pixel by pixel, how the two sources are mixed:
 
-    fused = luma + weight * (thermal - luma) + residual
+    fused = p * thermal + q * luma + offset
 
-so both sources' full-size detail passes untouched, and nearly all arithmetic can happen at half size and below.
-A strided stem brings the two planes to half size; a small pyramid of blocks (1/4, 1/8, 1/16 of the size) adds
-context, coarse to fine; a depthwise and a 1x1 convolution make the two maps for each pixel of a 2x2 neighbourhood.
+so both sources' full-size detail passes untouched (and both can pass: p and q need not add up to 1), and nearly all
+arithmetic can happen at half size and below. A strided stem brings the two planes to half size; a small pyramid of
+blocks (1/4, 1/8, 1/16 of the size) adds context, coarse to fine; a depthwise and a 1x1 convolution make the three maps
+for each pixel of a 2x2 neighbourhood.
 Nothing is normalised by a frame's own statistics: the same pixels in the same surroundings give the same result.
 """
 
@@ -20,7 +21,7 @@ from aenet_ros.errors import ConfigError, ImageError
 from aenet_ros.fusion.blocks import make_block, make_downsampling
 
 MIN_SIZE = 16
-_MAPS = 2  # weight and residual
+_MAPS = 3  # weight of thermal, weight of luma, offset
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class AENet(nn.Module):
         with torch.no_grad():
             self.smooth.weight.copy_(torch.outer(tent, tent).expand_as(self.smooth.weight))
             self.head.weight.mul_(0.1)
-            self.head.bias.copy_(torch.tensor([0.5, 0.0]).repeat(4))  # type: ignore[union-attr]
+            self.head.bias.copy_(torch.tensor([0.5, 0.5, 0.0]).repeat(4))  # type: ignore[union-attr]
 
     @property
     def multiple(self) -> int:
@@ -77,13 +78,13 @@ class AENet(nn.Module):
         if right or bottom:
             thermal, luma = (F.pad(plane, (0, right, 0, bottom), mode="replicate") for plane in (thermal, luma))
         maps = self.maps(thermal, luma)
-        fused = torch.lerp(luma, thermal, maps[:, :1]) + maps[:, 1:]
+        fused = torch.addcmul(torch.addcmul(maps[:, 2:], maps[:, :1], thermal), maps[:, 1:2], luma)
         if not self.training:
             fused = fused.clamp_(0.0, 1.0)
         return fused[:, :, :height, :width] if right or bottom else fused
 
     def maps(self, thermal: Tensor, luma: Tensor) -> Tensor:
-        """Weight of thermal and residual, [B, 2, H, W], of planes whose sides are multiples of ``multiple``."""
+        """Weights of thermal and luma, and offset, [B, 3, H, W], of planes whose sides are multiples of ``multiple``."""
         both = torch.stack((thermal[:, 0], luma[:, 0]), -1).permute(0, 3, 1, 2)  # channels last, without a second copy
         x = F.relu_(self.stem(both))
         scales = [x]
