@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mcap.exceptions import McapError
+from mcap.exceptions import EndOfFile, McapError
 from mcap.records import Channel, Message, Schema
 from mcap.stream_reader import StreamReader
 from rosbags.interfaces import Connection
@@ -27,8 +27,10 @@ def salvage(files: list[Path], bag: Path) -> tuple[int, str]:
                         elif isinstance(record, Message) and record.channel_id in connections:
                             writer.write(connections[record.channel_id], record.log_time, record.data)
                             count += 1
-            except (McapError, OSError, ValueError, EOFError, TypesysError, RuntimeError) as error:
-                reason = f"{file.name}: {error or type(error).__name__}"
+            except EndOfFile:
+                reason = f"{file.name} ends in the middle"
+            except (McapError, OSError, ValueError, TypesysError, RuntimeError) as error:
+                reason = f"{file.name}: {error}"
     return count, reason
 
 
