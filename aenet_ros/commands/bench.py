@@ -9,9 +9,11 @@ import argparse
 import json
 import os
 import platform
+import resource
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -22,6 +24,7 @@ from aenet_ros.errors import ConfigError, DeviceError
 
 if TYPE_CHECKING:
     from aenet_ros.frames import FramePair
+    from aenet_ros.simulation.rig_config import RigConfig
 
 SIZES = "640x512,1280x720,1920x1080"
 NETWORK_SIZE = (480, 640)
@@ -34,6 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--threads", metavar="N,...", default="1,2", help="CPU threads (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto: cpu, and cuda where there is one; or cpu, cuda")
+    parser.add_argument(
+        "--registration", choices=("identity", "homography"), default="identity", help="homography: the rig's own (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--rate", metavar="HZ", type=float, default=0.0, help="pairs a second, as from a camera, with cold caches (default: no pause)"
+    )
     parser.add_argument("--runs", metavar="N", type=int, default=60, help="runs of each measurement (default: %(default)s)")
     parser.add_argument("--node", action="store_true", help="measure the node beside a passthrough node too, over ROS 2 (20 s)")
     parser.add_argument("-o", "--out", metavar="FILE", type=Path, help="write the JSON here instead of to stdout")
@@ -46,6 +55,8 @@ def run(args: argparse.Namespace) -> int:
     sizes, threads = [_size(text) for text in args.sizes.split(",")], [_count(text) for text in args.threads.split(",")]
     if args.runs < 3:
         raise ConfigError(f"--runs {args.runs}: give 3 or more")
+    if args.rate < 0:
+        raise ConfigError(f"--rate {args.rate:g}: give pairs a second, or 0 for no pause")
     devices = [args.device] if args.device != "auto" else ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
     if "cuda" in devices and not torch.cuda.is_available():
         raise DeviceError("--device cuda: torch finds no CUDA device here; 'aenet doctor' says why")
@@ -54,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     for device in devices:
         for count in threads if device == "cpu" else threads[:1]:
             for size in sizes:
-                row = _pipeline_row(device, count, size, args.runs)
+                row = _pipeline_row(device, count, size, args)
                 report["pipeline"].append(row)
                 stages = "  ".join(f"{name} {value['median_ms']:.2f}" for name, value in row["stages"].items())
                 remark(f"{device:>8} {count:>7} {row['rgb']:>10}  {stages}")
@@ -125,16 +136,20 @@ def _processor() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
-def _pairs(size: tuple[int, int]) -> "list[FramePair]":
-    """A few frames of the rig's night; the rgb ones have that (height, width)."""
+def _rig(size: tuple[int, int]) -> "RigConfig":
+    """The rig by night, its rgb frames of that (height, width)."""
+    from aenet_ros.simulation.rig_config import RigConfig
+
+    return RigConfig(rgb_height=size[0], rgb_width=size[1], scenes="night")
+
+
+def _pairs(rig: "RigConfig") -> "list[FramePair]":
+    """A dozen pairs of the rig, more than the caches hold."""
     from itertools import islice
 
-    from aenet_ros.frames import FramePair
     from aenet_ros.simulation.rig import Rig
-    from aenet_ros.simulation.rig_config import RigConfig
     from aenet_ros.sync import PairMatcher
 
-    rig = RigConfig(rgb_height=size[0], rgb_width=size[1], scenes="night")
     matcher = PairMatcher(slop_ns=0)
     pairs: list[FramePair] = []
     for event in islice(Rig(rig).events(), 24):
@@ -143,29 +158,46 @@ def _pairs(size: tuple[int, int]) -> "list[FramePair]":
     return pairs
 
 
-def _pipeline_row(device: str, threads: int, size: tuple[int, int], runs: int) -> dict[str, Any]:
-    """All stages of the pipeline on the rig's frames: counts in, published picture out."""
+def _pipeline_row(device: str, threads: int, size: tuple[int, int], args: argparse.Namespace) -> dict[str, Any]:
+    """All stages of the pipeline on the rig's frames, counts in and picture out; processor time and page faults of a pair."""
+    import cv2
+
     from aenet_ros.config import build
     from aenet_ros.evaluation.benchmark import WARM_UP_RUNS, spread_ms
     from aenet_ros.pipeline import FusionPipeline
+    from aenet_ros.simulation.geometry import rgb_to_thermal
 
-    pipeline = FusionPipeline(build({"model.device": device, "model.threads": threads}))
-    pairs = _pairs(size)
+    rig = _rig(size)
+    options: dict[str, Any] = {"model.device": device, "model.threads": threads, "registration.mode": args.registration}
+    if args.registration == "homography":
+        options["registration.homography"] = rgb_to_thermal(rig).ravel()
+    cv2.setNumThreads(threads)
+    pipeline = FusionPipeline(build(options))
+    pairs = _pairs(rig)
     stages: dict[str, list[int]] = {}
-    for index in range(WARM_UP_RUNS + runs):
-        fused = pipeline.process(pairs[index % len(pairs)])
-        if index >= WARM_UP_RUNS:
-            for name, duration_ns in fused.timings_ns.items():
-                stages.setdefault(name, []).append(duration_ns)
+    for index in range(WARM_UP_RUNS + args.runs):
+        if index == WARM_UP_RUNS:
+            stages.clear()
+            before = resource.getrusage(resource.RUSAGE_SELF)
+        due = time.perf_counter() + (1.0 / args.rate if args.rate else 0.0)
+        for name, duration_ns in pipeline.process(pairs[index % len(pairs)]).timings_ns.items():
+            stages.setdefault(name, []).append(duration_ns)
+        time.sleep(max(0.0, due - time.perf_counter()))
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    processor_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     precision = pipeline.fuser.precision
     pipeline.close()
     return {
         "device": device,
         "precision": precision,
         "threads": threads,
+        "registration": args.registration,
+        "rate_hz": args.rate,
         "thermal": "{1}x{0} mono16".format(*pairs[0].thermal.size),
         "rgb": f"{size[1]}x{size[0]}",
         "stages": {name: spread_ms(durations) for name, durations in stages.items()},
+        "processor_ms": round(processor_s * 1e3 / args.runs, 3),
+        "page_faults": round((after.ru_minflt - before.ru_minflt) / args.runs, 1),
     }
 
 
