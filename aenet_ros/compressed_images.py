@@ -39,11 +39,6 @@ def parse_format(text: object) -> CompressedFormat:
     return CompressedFormat(source.strip() if separator else "", "compressed rgb" in rest)
 
 
-def format_text(encoding: str, codec: str) -> str:
-    """``CompressedImage.format`` for an image of ``encoding`` stored by ``codec`` ("jpeg" or "png"), as the plugin writes it."""
-    return f"{encoding}; {codec} compressed {'bgr8' if encoding in ('rgb8', 'bgr8') else ''}"
-
-
 def decompress(data: Array, text: object) -> tuple[Array, str, str]:
     """Pixels, canonical encoding and source encoding of a JPEG or PNG of 1, 3 or 4 channels, 8 or 16 bit.
 

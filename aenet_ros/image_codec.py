@@ -108,12 +108,6 @@ def _why_no_cv_bridge() -> str:
     return "cv_bridge, which may know it, does not work with this NumPy or OpenCV" if done.returncode else ""
 
 
-def output_encoding(frame: Frame) -> str:
-    """The encoding to publish the frame's values in: the message's own where it names the same pixels, else the canonical one."""
-    layout = OUTPUTS.get(frame.source_encoding)
-    return frame.source_encoding if layout is not None and layout.output == frame.encoding else frame.encoding
-
-
 def fill_image(message: Any, data: Array, encoding: str) -> None:
     """Writes an image into a sensor_msgs Image: height, width, encoding, step, is_bigendian and data; the header is left alone.
 

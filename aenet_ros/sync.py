@@ -201,7 +201,7 @@ class PairMatcher:
         if reason:
             self.counts.dropped[reason] += 1
             return []
-        pairs = self._decide() if own.frames and other.frames else []
+        pairs = self._decide()
         self._expire(own, other)
         self._expire(other, own)
         return pairs + self._relieve(own)
