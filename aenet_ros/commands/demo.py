@@ -49,16 +49,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the demo; 0 if enough fused frames came out."""
-    from aenet_ros.commands.demo_report import compose, needed_rate, summary, write_report
-    from aenet_ros.commands.processes import Processes
-
     _check(args)
+    from aenet_ros.commands.demo_report import compose, needed_rate, summary, write_report
+    from aenet_ros.commands.processes import Processes, removed_if_new
+
     config, rig = config_from(args), None if args.replay else _rig(args.rig)
     try:
         args.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SourceError(f"-o {args.out} cannot be made: {error.strerror or error}") from error
-    with tempfile.TemporaryDirectory(prefix="aenet_demo_") as scratch, Processes(Path(scratch)) as processes:
+    with (
+        tempfile.TemporaryDirectory(prefix="aenet_demo_") as scratch,
+        removed_if_new(args.out, ".demo-*"),  # the bag that a killed receiver did not finish
+        Processes(Path(scratch)) as processes,
+    ):
         print(f"starting {'the replay' if args.replay else 'the rig'}, the node and the receiver ...", flush=True)
         _start(processes, args, config, rig)
         measured = _follow(processes)
@@ -80,6 +84,10 @@ def _check(args: argparse.Namespace) -> None:
             "no rclpy here, so there are no topics to run on: source a ROS 2 installation (. /opt/ros/DISTRIBUTION/setup.sh), "
             "or without apt, in the checkout: pip install '.[ros]' (`make demo` does it for you)"
         )
+    if args.replay:
+        from aenet_ros.offline.sources import open_source
+
+        open_source(args.replay / "thermal", args.replay / "rgb")  # says what is missing
 
 
 def _rig(items: list[str]) -> "RigConfig":

@@ -22,7 +22,7 @@ class StatusLine:
 
     def __init__(self) -> None:
         self._over = sys.stdout.isatty()
-        self._told = 0.0
+        self._told, self._text = 0.0, ""
         self._width = 0
 
     def show(self, status: Mapping[str, Any]) -> None:
@@ -32,13 +32,13 @@ class StatusLine:
             scene = f"  {status['scene']}" if status["scene"] else ""
             text = f"{status['elapsed_s']:5.1f} s  {status['rate_hz']:5.1f} Hz  latency {latency:6.1f} ms  {status['frames']} fused{scene}"
         else:
-            text = f"waiting for the first fused frame ... {status['message']}"
+            text = f"waiting for the first fused frame ... {status['message']}".rstrip()
         if self._over:
             text = text[: _columns()]
             print("\r" + text.ljust(self._width), end="", flush=True)
             self._width = len(text)
-        elif time.monotonic() - self._told > PLAIN_EVERY_S:
-            self._told = time.monotonic()
+        elif text != self._text and time.monotonic() - self._told > PLAIN_EVERY_S:
+            self._told, self._text = time.monotonic(), text
             print(text, flush=True)
 
     def end(self) -> None:

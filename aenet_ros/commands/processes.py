@@ -4,10 +4,12 @@ import json
 import os
 import random
 import select
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +117,17 @@ class Processes:
                     child.wait(patience_s)
                 except subprocess.TimeoutExpired:
                     continue
+
+
+@contextmanager
+def removed_if_new(folder: Path, pattern: str) -> Iterator[None]:
+    """Take away folders that match and were not there before, however the block ends."""
+    before = set(folder.glob(pattern))
+    try:
+        yield
+    finally:
+        for path in set(folder.glob(pattern)) - before:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def free_domain() -> int:
