@@ -1,5 +1,6 @@
 """The fused topics: their publishers, who listens to each, and the messages, whose buffers are used again for every frame."""
 
+from array import array
 from typing import Any, NamedTuple
 
 from rclpy.node import Node
@@ -57,7 +58,8 @@ class Outputs:
             self._send_image(self._image, self._image_message, fused, fused.image, fused.encoding)
         if listeners.compressed:
             message = CompressedImage(format=f"{fused.encoding}; jpeg compressed {'mono8' if fused.encoding == 'mono8' else 'bgr8'}")
-            message.data = encode_jpeg(fused.image, fused.encoding, jpeg_quality)
+            # An array, because the setter checks any other sequence byte by byte.
+            message.data = array("B", encode_jpeg(fused.image, fused.encoding, jpeg_quality))
             _head(message.header, fused)
             self._compressed.publish(message)
         if listeners.registered and fused.thermal_registered is not None:
