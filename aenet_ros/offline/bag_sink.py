@@ -12,6 +12,7 @@ from rosbags.highlevel import AnyReader
 from rosbags.interfaces import Connection, Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
+from rosbags.typesys.store import Typestore
 
 from aenet_ros.errors import SourceError
 from aenet_ros.frames import FusedFrame
@@ -73,7 +74,8 @@ class BagSink:
         self._writer.open()
         self._image = self._add(f"{self._prefix}/fused/image", IMAGE)
         self._reader = self._stack.enter_context(open_bag(self._source.path, []))
-        copies, self._converters = create_connections_converters(self._kept(self._reader), None, self._reader, self._writer)
+        types = None if self._reader.is2 else self._types_of_ros1(self._reader)
+        copies, self._converters = create_connections_converters(self._kept(self._reader), types, self._reader, self._writer)
         self._copies = {(number, target.topic): target for (number, _), target in copies.items()}
         base = self._source.rgb_topic.removesuffix("/compressed").rsplit("/", 1)[0]
         self._info_topic = f"{base}/camera_info"
@@ -88,6 +90,13 @@ class BagSink:
 
     def _add(self, topic: str, msgtype: str) -> Connection:
         return self._writer.add_connection(topic, msgtype, typestore=self._store, offered_qos_profiles=[RELIABLE])
+
+    def _types_of_ros1(self, reader: AnyReader) -> Typestore:
+        """ROS 2's definitions of the common messages, which differ here and there, and the bag's own of the others."""
+        own = {name: fields for name, fields in reader.typestore.fielddefs.items() if name not in self._store.fielddefs}
+        types = get_typestore(Stores.ROS2_HUMBLE)
+        types.register(own)
+        return types
 
     def _kept(self, reader: AnyReader) -> list[Connection]:
         if self._keep == ("none",):

@@ -1,0 +1,348 @@
+"""Bags of both ROS, made here: reading, fusing into a new bag, inspecting, damage."""
+
+import json
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rosbags", reason="bags need the package rosbags (pip install rosbags)")
+pytest.importorskip("mcap", reason="damaged bags are read with the package mcap (pip install mcap)")
+
+from rosbags.highlevel import AnyReader
+from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
+from rosbags.rosbag1 import Writer as Writer1
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+from rosbags.typesys import Stores, get_typestore
+
+from aenet_ros import cli
+from aenet_ros.config import SyncConfig
+from aenet_ros.errors import SourceError
+from aenet_ros.offline.bag_report import nearest_differences, report_bag, stamp_report
+from aenet_ros.offline.bag_source import BagSource
+from aenet_ros.offline.bags import ImageTopic, choose_topics
+from aenet_ros.offline.sources import Lost, Named, is_bag
+
+IMAGE, INFO, STRING = "sensor_msgs/msg/Image", "sensor_msgs/msg/CameraInfo", "std_msgs/msg/String"
+BEGIN_NS = 1_700_000_000_000_000_000
+PERIOD_NS = 40_000_000
+SIZE = (48, 64)
+BEST_EFFORT = Qos(
+    *(QosHistory.KEEP_LAST, 5, QosReliability.BEST_EFFORT, QosDurability.VOLATILE, QosTime(0, 0), QosTime(0, 0)),
+    *(QosLiveliness.AUTOMATIC, QosTime(0, 0), False),
+)
+PLAIN = "output.thermal_weight=0"  # the fused picture is then the rgb one
+
+
+def aenet(*arguments):
+    return cli.main([*map(str, arguments)])
+
+
+def thermal_of(index):
+    return np.full(SIZE, 29_000 + index, np.uint16)
+
+
+def rgb_of(index):
+    picture = np.zeros((*SIZE, 3), np.uint8)
+    picture[...] = (index % 200, 100, 200)
+    picture[:, index % 64] = 255
+    return picture
+
+
+class BagMaker:
+    """Writes messages with any rosbags writer; ``store`` decides between ROS 1 and 2."""
+
+    def __init__(self, path, kind):
+        self.ros1 = kind == "ros1"
+        self.store = get_typestore(Stores.ROS1_NOETIC if self.ros1 else Stores.ROS2_HUMBLE)
+        self.serialize = self.store.serialize_ros1 if self.ros1 else self.store.serialize_cdr
+        if self.ros1:
+            self.writer = Writer1(path)
+        else:
+            self.writer = Writer(
+                path, version=9, storage_plugin=StoragePlugin.SQLITE3 if kind.startswith("sqlite3") else StoragePlugin.MCAP
+            )
+            for mode in ("storage", "message", "file"):
+                if kind.endswith(mode):
+                    self.writer.set_compression(CompressionMode[mode.upper()], CompressionFormat.ZSTD)
+
+    def topic(self, name, msgtype):
+        options = {} if self.ros1 else {"offered_qos_profiles": [BEST_EFFORT]}
+        return self.writer.add_connection(name, msgtype, typestore=self.store, **options)
+
+    def header(self, stamp_ns, frame_id):
+        types = self.store.types
+        fields = {"stamp": types["builtin_interfaces/msg/Time"](*divmod(stamp_ns, 1_000_000_000)), "frame_id": frame_id}
+        return types["std_msgs/msg/Header"](**fields, **({"seq": 0} if self.ros1 else {}))
+
+    def image(self, connection, log_ns, stamp_ns, picture, encoding, frame_id):
+        data = np.frombuffer(picture.tobytes(), np.uint8)
+        height, width = picture.shape[:2]
+        message = self.store.types[IMAGE](self.header(stamp_ns, frame_id), height, width, encoding, 0, data.size // height, data)
+        self.writer.write(connection, log_ns, self.serialize(message, IMAGE))
+
+    def info(self, connection, log_ns, stamp_ns, focal):
+        roi = self.store.types["sensor_msgs/msg/RegionOfInterest"](0, 0, 0, 0, False)
+        numbers = [np.zeros(5), np.array([focal, 0, 32, 0, focal, 24, 0, 0, 1.0]), np.eye(3).ravel(), np.zeros(12)]
+        message = self.store.types[INFO](self.header(stamp_ns, "rgb_optical"), *SIZE, "plumb_bob", *numbers, 0, 0, roi)
+        self.writer.write(connection, log_ns, self.serialize(message, INFO))
+
+    def text(self, connection, log_ns, text):
+        self.writer.write(connection, log_ns, self.serialize(self.store.types[STRING](text), STRING))
+
+
+def make_bag(path, kind="mcap", count=8, thermal_offset_ns=3_000_000, spoil=()):
+    maker = BagMaker(path, kind)
+    with maker.writer:
+        thermal, rgb = maker.topic("/ir/image_raw", IMAGE), maker.topic("/cam/image_raw", IMAGE)
+        info, words = maker.topic("/cam/camera_info", INFO), maker.topic("/words", STRING)
+        for index in range(count):
+            stamp = BEGIN_NS + index * PERIOD_NS
+            encoding = "not_an_encoding" if index in spoil else "mono16"
+            maker.image(thermal, stamp + 6_000_000, stamp + thermal_offset_ns, thermal_of(index), encoding, "thermal")
+            maker.info(info, stamp + 8_000_000, stamp, 500.0)
+            maker.image(rgb, stamp + 9_000_000, stamp, rgb_of(index), "rgb8", "rgb_optical")
+            maker.text(words, stamp + 10_000_000, f"word {index}")
+    return path
+
+
+def messages(path):
+    """All of a bag's messages by topic: (log time, message), and the QoS of each topic."""
+    found, qos = {}, {}
+    with AnyReader([path]) as reader:
+        for connection, log_ns, data in reader.messages():
+            found.setdefault(connection.topic, []).append((log_ns, reader.deserialize(data, connection.msgtype)))
+            qos[connection.topic] = connection.ext.offered_qos_profiles
+    return found, qos
+
+
+def stamp(message):
+    return message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
+
+
+@pytest.mark.parametrize("kind", ["mcap", "mcap-storage", "sqlite3", "sqlite3-message", "sqlite3-file", "ros1"])
+def test_every_kind_of_bag_becomes_a_bag_with_fused_topics(tmp_path, kind):
+    source = make_bag(tmp_path / ("in.bag" if kind == "ros1" else "in"), kind)
+    assert aenet("fuse", source, "-o", tmp_path / "out", "--set", PLAIN) == 0
+    found, qos = messages(tmp_path / "out")
+    assert {topic: len(items) for topic, items in found.items()} == dict.fromkeys(
+        ("/fused/image", "/fused/camera_info", "/ir/image_raw", "/cam/image_raw", "/cam/camera_info", "/words"), 8
+    )
+    for index, ((log_ns, image), (_, info)) in enumerate(zip(found["/fused/image"], found["/fused/camera_info"], strict=True)):
+        assert stamp(image) == stamp(info) == BEGIN_NS + index * PERIOD_NS
+        assert log_ns >= found["/cam/image_raw"][index][0]
+        assert (image.header.frame_id, image.encoding, image.height, image.width, image.step) == ("rgb_optical", "rgb8", *SIZE, 3 * SIZE[1])
+        np.testing.assert_array_equal(image.data.reshape(*SIZE, 3), rgb_of(index))
+        assert info.k[0] == 500.0
+    for index, (log_ns, word) in enumerate(found["/words"]):  # originals: same bytes, same log times
+        assert (log_ns, word.data) == (BEGIN_NS + index * PERIOD_NS + 10_000_000, f"word {index}")
+    np.testing.assert_array_equal(found["/ir/image_raw"][3][1].data.view(np.uint16), thermal_of(3).ravel())
+    assert qos["/fused/image"][0].reliability == QosReliability.RELIABLE
+    if kind != "ros1":
+        assert qos["/ir/image_raw"] == [BEST_EFFORT]
+
+
+def test_same_input_same_bytes(tmp_path):
+    source = make_bag(tmp_path / "in")
+    for folder in ("a", "b"):
+        assert aenet("fuse", source, "-o", tmp_path / folder / "out") == 0
+    files = [sorted(path.name for path in (tmp_path / folder / "out").iterdir()) for folder in ("a", "b")]
+    assert files[0] == files[1] == ["metadata.yaml", "out.mcap"]
+    for name in files[0]:
+        assert (tmp_path / "a/out" / name).read_bytes() == (tmp_path / "b/out" / name).read_bytes()
+
+
+def test_chosen_topics_and_a_single_mcap_file(tmp_path):
+    source = make_bag(tmp_path / "in")
+    assert aenet("fuse", source, "-o", tmp_path / "out.mcap", "--keep", "/words") == 0
+    found, _ = messages(tmp_path / "out.mcap")
+    assert set(found) == {"/fused/image", "/fused/camera_info", "/words"}
+    assert aenet("fuse", source, "-o", tmp_path / "only", "--keep", "none") == 0
+    assert set(messages(tmp_path / "only")[0]) == {"/fused/image", "/fused/camera_info"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "only", "out.mcap"]
+
+
+def test_pictures_and_video_of_a_bag(tmp_path):
+    source = make_bag(tmp_path / "in")
+    assert aenet("fuse", source, "-o", tmp_path / "pictures", "--to", "pictures") == 0
+    names = sorted(path.name for path in (tmp_path / "pictures").iterdir())
+    assert names == [f"{BEGIN_NS + index * PERIOD_NS}.png" for index in range(8)]
+    assert aenet("fuse", source, "-o", tmp_path / "out.mp4") == 0
+    assert (tmp_path / "out.mp4").stat().st_size > 0
+
+
+def test_a_fused_bag_can_be_fused_again(tmp_path):
+    assert aenet("fuse", make_bag(tmp_path / "in"), "-o", tmp_path / "once") == 0
+    assert aenet("fuse", tmp_path / "once", "-o", tmp_path / "twice") == 0
+    assert {topic: len(items) for topic, items in messages(tmp_path / "twice")[0].items()}["/fused/image"] == 8
+
+
+def test_refusals_leave_everything_as_it_was(tmp_path, capsys):
+    source = make_bag(tmp_path / "in")
+    before = (source / "in.mcap").read_bytes()
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "thesis.txt").write_text("")
+    cases = [
+        (["-o", source, "--force"], "is, or holds, the bag"),
+        (["-o", tmp_path, "--force"], "is, or holds, the bag"),
+        (["-o", precious], "exists already"),
+        (["-o", precious, "--force"], "no bag"),
+        (["-o", tmp_path / "x", "--keep", "/none"], "no such topic"),
+        (["-o", tmp_path / "x", "--thermal-topic", "/none"], "no picture topic"),
+        (["-o", tmp_path / "x", "--thermal-topic", "/cam/image_raw"], "which"),
+    ]
+    for arguments, words in cases:
+        assert aenet("fuse", source, *arguments) == 1
+        assert words in capsys.readouterr().err
+    assert (source / "in.mcap").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "precious"]
+    assert aenet("fuse", source, "-o", tmp_path / "out") == 0
+    assert aenet("fuse", source, "-o", tmp_path / "out", "--force", "--keep", "none") == 0
+    assert "/words" not in messages(tmp_path / "out")[0]
+
+
+def test_a_frame_that_cannot_be_decoded_is_told(tmp_path, capsys):
+    source = make_bag(tmp_path / "in", spoil=(2,))
+    assert aenet("fuse", source, "-o", tmp_path / "out", "--json") == 1
+    report = json.loads(capsys.readouterr().out)
+    assert (report["fused"], len(report["lost"])) == (7, 1)
+    assert "not_an_encoding" in report["lost"][0]["reason"]
+    assert any("left out" in text for text in report["remarks"])  # the rgb frame that lost its partner
+
+
+def test_a_bag_cut_off_in_the_middle(tmp_path, capsys):
+    whole = make_bag(tmp_path / "in", count=200)
+    content = (whole / "in.mcap").read_bytes()
+    cut = tmp_path / "cut"
+    cut.mkdir()
+    (cut / "cut_0.mcap").write_bytes(content[: len(content) * 6 // 10])
+    assert aenet("fuse", cut, "-o", tmp_path / "out", "--set", PLAIN, "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert 60 < report["fused"] < 180
+    assert any("ends in the middle" in text for text in report["remarks"])
+    assert any("metadata.yaml" in text for text in report["remarks"])
+    found, _ = messages(tmp_path / "out")
+    np.testing.assert_array_equal(found["/fused/image"][50][1].data.reshape(*SIZE, 3), rgb_of(50))
+
+
+def test_what_is_no_bag(tmp_path, capsys):
+    for name, content in (("x.mcap", b""), ("y.mcap", b"\0" * 100), ("z.bag", b"hello"), ("w.db3", b"hello")):
+        (tmp_path / name).write_bytes(content)
+        for command in (["fuse", tmp_path / name, "-o", tmp_path / "out"], ["inspect", tmp_path / name]):
+            assert aenet(*command) == 1
+            captured = capsys.readouterr()
+            assert name in captured.err
+            assert "Traceback" not in captured.err
+    assert aenet("inspect", tmp_path / "none.mcap") == 1
+    assert is_bag(tmp_path / "x.mcap")
+    assert not is_bag(tmp_path / "x.png")
+
+
+def test_pairs_come_through_the_matcher(tmp_path):
+    source = BagSource(make_bag(tmp_path / "in", thermal_offset_ns=-60_000_000), SyncConfig(slop_ms=5.0, clock_offset_ms=-60.0))
+    items = list(source)
+    assert all(isinstance(item, Named) for item in items)
+    assert not any(isinstance(item, Lost) for item in items)
+    assert [int(item.pair.thermal.data[0, 0]) - 29_000 for item in items] == list(range(8))
+    for index, item in enumerate(items):
+        np.testing.assert_array_equal(item.pair.rgb.data, rgb_of(index))
+        assert item.pair.difference_ns == 0
+    assert "thermal: /ir/image_raw (8), rgb: /cam/image_raw (8)" in source.remarks
+
+
+def topics(*names):
+    return [ImageTopic(name, IMAGE, 5) for name in names]
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("/thermal/image_raw", "/rgb/image_raw"), ("/thermal/image_raw", "/rgb/image_raw")),
+        (("/thermal/image_raw", "/thermal/image_raw/compressed", "/rgb/image_raw"), ("/thermal/image_raw", "/rgb/image_raw")),
+        (
+            ("/flir_boson/image_raw", "/camera/color/image_raw", "/camera/depth/image_rect_raw"),
+            ("/flir_boson/image_raw", "/camera/color/image_raw"),
+        ),
+        (("/thermal/image_raw", "/thermal/image_rect", "/zed/left/image"), ("/thermal/image_raw", "/zed/left/image")),
+        (("/ir/image_raw", "/a/image_raw", "/fused/image", "/fused/thermal_registered"), ("/ir/image_raw", "/a/image_raw")),
+        (("/camera/infra1/image_raw", "/camera/color/image_raw"), ("/camera/infra1/image_raw", "/camera/color/image_raw")),
+    ],
+)
+def test_topics_are_guessed(names, expected):
+    assert choose_topics(topics(*names)) == expected
+
+
+@pytest.mark.parametrize("names", [(), ("/rgb/image_raw",), ("/thermal/a", "/thermal/b", "/rgb/c"), ("/thermal/a", "/left/b", "/color/c")])
+def test_unclear_topics_are_asked_for(names):
+    with pytest.raises(SourceError, match="Give --thermal-topic and --rgb-topic"):
+        choose_topics(topics(*names))
+
+
+def test_given_topics_win():
+    names = topics("/thermal/a", "/thermal/b", "/left/c", "/color/d")
+    assert choose_topics(names, "/thermal/b", "/left/c") == ("/thermal/b", "/left/c")
+    assert choose_topics(topics("/x", "/y"), "/y") == ("/y", "/x")
+
+
+def test_inspect_tells_rates_stamps_and_pairs(tmp_path, capsys):
+    source = make_bag(tmp_path / "in")
+    assert aenet("inspect", source, "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    by_name = {topic["name"]: topic for topic in report["topics"]}
+    assert by_name["/ir/image_raw"]["encodings"] == ["mono16 64x48"]
+    assert by_name["/words"]["messages"] == 8
+    stamps = by_name["/cam/image_raw"]["stamps"]
+    assert (stamps["period_ms"], stamps["delay_ms"], stamps["gaps"], stamps["zero"]) == (40.0, 9.0, 0, 0)
+    assert (report["pairing"]["pairs"], report["pairing"]["paired_difference_ms"], report["advice"]) == (8, 3.0, "")
+    assert aenet("inspect", source) == 0
+    out = capsys.readouterr().out
+    for text in ("/ir/image_raw", "mono16 64x48", "pairs: 8 of 8", "every 40.0 ms"):
+        assert text in out
+
+
+def test_inspect_advises_an_offset(tmp_path):
+    near = report_bag(make_bag(tmp_path / "near", thermal_offset_ns=15_000_000), SyncConfig(slop_ms=5.0))
+    assert near["pairing"]["pairs"] == 0
+    assert "sync.clock_offset_ms=15.0" in near["advice"]
+    far = report_bag(make_bag(tmp_path / "far", thermal_offset_ns=90_000_000_000), SyncConfig())
+    assert "sync.clock_offset_ms=90000" in far["advice"]
+
+
+def test_inspect_where_topics_are_unclear(tmp_path, capsys):
+    source = make_bag(tmp_path / "in")
+    assert aenet("inspect", source, "--thermal-topic", "/none") == 1
+    assert "no picture topic '/none'" in capsys.readouterr().out
+
+
+def test_stamps_with_faults():
+    ms = 1_000_000
+    stamps = [100 * ms, 140 * ms, 140 * ms, 180 * ms, 220 * ms, 500 * ms, 540 * ms, 90 * ms, 0]
+    report = stamp_report(stamps, [7 * ms] * len(stamps))
+    assert (report.zero, report.repeated, report.backward, report.gaps) == (1, 1, 2, 1)
+    assert (report.largest_gap_ms, report.period_ms, report.delay_ms) == (280.0, 40.0, 7.0)
+
+
+def test_nearest_differences():
+    assert nearest_differences([10, 49, 100], [0, 50, 90]) == [10, -1, 10]
+    assert nearest_differences([10], [40]) == [-30]
+    assert nearest_differences([], [1]) == nearest_differences([1], []) == []
+
+
+def test_an_interrupted_run_leaves_nothing(tmp_path):
+    from aenet_ros.frames import FusedFrame
+    from aenet_ros.offline.bag_sink import BagSink
+
+    source = BagSource(make_bag(tmp_path / "in"), SyncConfig())
+    out = tmp_path / "out"
+
+    def interrupted():
+        with BagSink(out, source) as sink:
+            for item in source:
+                sink.write(item.name, FusedFrame(item.pair.rgb.stamp_ns, item.pair.rgb.data, "rgb8"))
+                assert any(path.name.startswith(".out-") for path in tmp_path.iterdir())
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+    assert not source.listeners
