@@ -78,8 +78,8 @@ def gone(pids):
 def left_in_shm():
     """What Fast DDS keeps for our domain's ports: port 7400 + 250 * domain and the ones after it."""
     ports = range(7400 + 250 * domain(), 7400 + 250 * (domain() + 1))
-    names = [path.name for path in SHM.glob("fastdds_port*")]
-    return [name for name in names if int(name.removeprefix("fastdds_port").split("_")[0]) in ports]
+    names = [path.name for path in SHM.glob("*fastdds_port*")]
+    return [name for name in names if int(name.partition("fastdds_port")[2].split("_")[0]) in ports]
 
 
 def check_report(folder, out, code):

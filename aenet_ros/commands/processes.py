@@ -52,8 +52,8 @@ class Processes:
     def __exit__(self, *_: object) -> None:
         self.stop(*self.children)
         for path in self._shared - mapped_by_anyone():
-            for file in (path, path.with_name(path.name + "_el")):
-                file.unlink(missing_ok=True)
+            for name in (path.name, f"{path.name}_el", f"sem.{path.name}_mutex"):
+                (SHM / name).unlink(missing_ok=True)
 
     def start(self, name: str, module: str, parameters: Mapping[str, Any], *, stdout: int | None = None) -> "subprocess.Popen[bytes]":
         """Run ``python -m module`` with ROS parameters (a mapping by dotted name); stderr goes to ``NAME.log``."""

@@ -50,6 +50,7 @@ class RigNode(Node):
         }
         self._pictures: dict[str, Array] = {}
         self._status = self.create_publisher(String, "~/status", QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL))
+        self._scene = ("", 0)
         self._late = 0
         self._pairs = 0
 
@@ -60,7 +61,7 @@ class RigNode(Node):
     def play(self, executor: SingleThreadedExecutor) -> None:
         """Publish until the time is up; raises KeyboardInterrupt or ExternalShutdownException when told to stop."""
         start_ns = time.monotonic_ns()
-        told_ns, scene = 0, ""
+        told_ns = 0
         shots = self.rig.schedule(seconds=self.seconds or float("inf"))
         for at_ns, group in groupby(shots, key=lambda shot: shot.at_ns):
             instant = list(group)
@@ -77,14 +78,17 @@ class RigNode(Node):
                 error_ns = shot.offset_ns + shot.jitter_ns
                 self._cameras[shot.stream].publish(self._pictures[shot.stream], ENCODINGS[shot.stream], captured_ns + error_ns)
             self._pairs += len(instant) == 2
-            if instant[-1].scene != scene or now_ns - told_ns > STATUS_PERIOD_NS:
-                told_ns, scene = now_ns, instant[-1].scene
-                self._status.publish(String(data=json.dumps(self.status(scene))))
+            if instant[-1].scene != self._scene[0]:
+                self._scene, told_ns = (instant[-1].scene, captured_ns), 0
+            if now_ns - told_ns > STATUS_PERIOD_NS:
+                told_ns = now_ns
+                self._status.publish(String(data=json.dumps(self.status())))
 
-    def status(self, scene: str = "") -> dict[str, Any]:
-        """What was published so far, and the truth that does not change."""
+    def status(self) -> dict[str, Any]:
+        """The scene and the stamp of its first frame, what was published so far, and the truth that does not change."""
         return {
-            "scene": scene,
+            "scene": self._scene[0],
+            "scene_since_ns": self._scene[1],
             "published": {role: camera.published for role, camera in self._cameras.items()},
             "same_instant": self._pairs,
             "dropped": dict(self.rig.dropped),

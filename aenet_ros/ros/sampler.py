@@ -23,9 +23,10 @@ KEEP = 12
 
 
 class Moment(NamedTuple):
-    """Three pictures, each uint8, rgb8 [H, W, 3] or grey [H, W], and what to write above them."""
+    """Three pictures, each uint8, rgb8 [H, W, 3] or grey [H, W], of the scene ``scene`` at ``stamp_ns``."""
 
-    label: str
+    scene: str
+    stamp_ns: int
     rgb: Array
     thermal: Array
     fused: Array
@@ -34,13 +35,13 @@ class Moment(NamedTuple):
 class Sampler:
     """Subscribes to both cameras only from ``start`` until a fused frame has met its rgb frame and a thermal one.
 
-    ``label`` is called for the words above a moment when it is caught.
+    ``scene`` tells the name of what a stamp shows; it is asked when a moment was caught.
     """
 
-    def __init__(self, node: Node, slop_ns: int, offset_ns: int, label: Callable[[], str]) -> None:
+    def __init__(self, node: Node, slop_ns: int, offset_ns: int, scene: Callable[[int], str]) -> None:
         self.moments: list[Moment] = []
         self._node, self._slop_ns, self._offset_ns = node, slop_ns, offset_ns
-        self._label, self._caught = label, False
+        self._scene, self._caught = scene, False
         self._kept: dict[str, OrderedDict[int, bytes]] = {}
         self._subscriptions: list[Subscription[Any]] = []
 
@@ -98,13 +99,18 @@ class Sampler:
         rgb, fused = (_as_rgb(deserialize_message(self._kept[role][stamp], Image)) for role in ("rgb", "fused"))
         thermal = decode_thermal(deserialize_message(self._kept["thermal"][thermal_stamp], Image))
         grey = (ThermalAgc(AgcConfig()).apply(thermal) * np.float32(255)).astype(np.uint8)
-        return Moment(self._label(), rgb, grey, fused)
+        return Moment(self._scene(stamp), stamp, rgb, grey, fused)
 
 
 def liveliest(moments: Sequence[Moment], count: int) -> list[Moment]:
-    """``count`` of the moments, in order: of each run of them the one whose thermal picture has most contrast."""
-    runs = np.array_split(np.arange(len(moments)), min(count, len(moments)) or 1)
-    return [max((moments[index] for index in run), key=lambda moment: float(moment.thermal.std())) for run in runs if len(run)]
+    """About ``count`` of the moments: as many of each scene, in the scenes' first order, and of each those with most thermal contrast."""
+    scenes = list(dict.fromkeys(moment.scene for moment in moments))
+    chosen: list[Moment] = []
+    for scene in scenes:
+        of_scene = [moment for moment in moments if moment.scene == scene]
+        runs = np.array_split(np.arange(len(of_scene)), min(len(of_scene), max(1, round(count / len(scenes)))))
+        chosen += [max((of_scene[index] for index in run), key=lambda moment: float(moment.thermal.std())) for run in runs]
+    return chosen
 
 
 def _as_rgb(message: Image) -> Array:

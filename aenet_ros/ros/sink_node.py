@@ -60,11 +60,11 @@ class SinkNode(Node):
         self._stamps: dict[str, list[int]] = {"thermal": [], "rgb": []}
         self._statuses: dict[str, dict[str, Any]] = {}
         self._info: dict[str, Any] = {}
-        self._scene = ""
+        self._scenes: dict[int, str] = {}  # by the stamp of its first frame
         self._started_ns, self._told_ns = time.time_ns(), 0
         self._begin_ns = 0  # start of measuring; 0 until a fused frame came
         self._bag = BagWriter(self._out / "demo.mcap") if record != "nothing" and self._out != Path() else None
-        self._sampler = Sampler(self, self._slop_ns, self._offset_ns, self._label)
+        self._sampler = Sampler(self, self._slop_ns, self._offset_ns, self._scene_at)
         self._sampled = 0
         self.done = False
         self._subscribe(record)
@@ -118,7 +118,8 @@ class SinkNode(Node):
         self._info = json.loads(message.data)
 
     def _on_rig(self, message: String) -> None:
-        self._scene = json.loads(message.data)["scene"]
+        status = json.loads(message.data)
+        self._scenes[status["scene_since_ns"]] = status["scene"]
 
     def _record(self, topic: str, message_type: str, data: bytes) -> None:
         if self._bag is not None:
@@ -144,9 +145,9 @@ class SinkNode(Node):
             self._sampled += 1
             self._sampler.start()
 
-    def _label(self) -> str:
-        elapsed_s = (time.time_ns() - self._begin_ns) / 1e9
-        return f"{self._scene}, {elapsed_s:.1f} s" if self._scene else f"{elapsed_s:.1f} s"
+    def _scene_at(self, stamp_ns: int) -> str:
+        begun = [since for since in self._scenes if since <= stamp_ns]
+        return self._scenes[max(begun)] if begun else ""
 
     def _tell_status(self, now_ns: int) -> None:
         recent = self.fused.summary(now_ns - 2_000_000_000, now_ns)
@@ -158,7 +159,7 @@ class SinkNode(Node):
                 "frames": len(self.fused.times_ns),
                 "rate_hz": round(recent["frames"] / min(2.0, max(since_s, 0.1)), 1),
                 "latency_ms": recent["latency_ms"],
-                "scene": self._scene,
+                "scene": self._scene_at(now_ns),
                 "level": self._statuses.get("fusion", {}).get("level", 0),
                 "message": self._statuses.get("fusion", {}).get("message", ""),
             }
@@ -195,8 +196,9 @@ class SinkNode(Node):
             files += ["demo.mcap", "metadata.yaml"]
         if keep and self._sampler.moments:
             cells: list[list[Cell]] = []
-            for label, rgb, thermal, fused in liveliest(self._sampler.moments, self._moments):
-                cells.append([(f"rgb: {label}", rgb), ("thermal", thermal), ("fused", fused)])
+            for moment in liveliest(self._sampler.moments, self._moments):
+                when = f"{moment.scene}, " * bool(moment.scene) + f"{(moment.stamp_ns - self._begin_ns) / 1e9:.1f} s"
+                cells.append([(f"rgb: {when}", moment.rgb), ("thermal", moment.thermal), ("fused", moment.fused)])
             latency = report["fused"]["latency_ms"].get("p50", 0.0)
             title = f"aenet_ros: {report['fused']['rate_hz']:.1f} fused frames a second, latency {latency:.1f} ms"
             write_contact_sheet(self._out / "contact_sheet.png", _rows(cells), title=title)
