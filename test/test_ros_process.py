@@ -38,6 +38,17 @@ def test_ends_cleanly_within_two_seconds_while_fusing(make_robot, with_signal):
     assert "Traceback" not in robot.log()
 
 
+def test_a_second_ctrl_c_does_not_cut_the_clean_up_short(make_robot):
+    robot = make_robot()
+    robot.publish_until_fused()
+    robot.process.send_signal(signal.SIGINT)
+    time.sleep(0.05)
+    status, seconds = robot.stop_node(signal.SIGINT)
+    assert status == 0, robot.log()
+    assert seconds < 2.0
+    assert "Traceback" not in robot.log()
+
+
 def test_a_killed_node_comes_back_without_help(make_robot):
     robot = make_robot()
     robot.publish_until_fused()

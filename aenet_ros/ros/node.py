@@ -16,8 +16,7 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-from rclpy.impl.implementation_singleton import rclpy_implementation
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -41,6 +40,7 @@ from aenet_ros.ros.health import NodeFacts, TopicFacts, judge
 from aenet_ros.ros.outputs import RELIABILITY, Outputs
 from aenet_ros.ros.params import NodeParameters
 from aenet_ros.ros.policies import Matcher, make_matcher, slop_and_offset_ns
+from aenet_ros.ros.running import until_stopped
 from aenet_ros.ros.stats import NodeStats
 from aenet_ros.ros.worker import LatestWorker
 from aenet_ros.sync import PairCounts
@@ -311,14 +311,9 @@ def main(args: Sequence[str] | None = None) -> None:
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
-        node.start()
-        executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    except rclpy_implementation.RCLError:
-        # A signal may shut the context down between two steps of spin; that is an end, not a fault.
-        if rclpy.ok():
-            raise
+        with until_stopped():
+            node.start()
+            executor.spin()
     finally:
         executor.shutdown()
         node.stop()
