@@ -26,7 +26,8 @@ DESCRIPTION = "Fuse a robot's thermal and RGB cameras into one picture: live in 
 EXAMPLES = {
     "doctor": ("aenet doctor", "what is installed, what is missing, what to do"),
     "demo": ("aenet demo", "a simulated rig and the real node for 10 s; pictures in demo_out/"),
-    "fuse": ("aenet fuse thermal/ rgb/ -o fused/", "folders whose file names match"),
+    "fuse": ("aenet fuse thermal/ rgb/ -o fused/", "folders whose file names match; also single pictures, videos, bags"),
+    "inspect": ("aenet inspect drive.mcap", "what a bag holds and what would be paired"),
     "evaluate": ("aenet evaluate thermal/ rgb/", "measure the fused pictures"),
     "train": ("aenet train --help", "weights from your own pairs"),
 }
@@ -95,10 +96,10 @@ def _parser(modules: dict[str, ModuleType]) -> argparse.ArgumentParser:
     parser.set_defaults(debug=False)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, title="commands")
     for name, module in modules.items():
-        text = (module.__doc__ or "").strip()
+        text = (module.__doc__ or name).strip()
         command = commands.add_parser(
             name,
-            help=text.splitlines()[0].rstrip(".") if text else None,
+            help=text[:1].lower() + text.splitlines()[0][1:].rstrip("."),
             description=text,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )

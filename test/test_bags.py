@@ -189,6 +189,8 @@ def test_refusals_leave_everything_as_it_was(tmp_path, capsys):
         (["-o", precious, "--force"], "no bag"),
         (["-o", tmp_path / "x", "--keep", "/none"], "no such topic"),
         (["-o", tmp_path / "x", "--thermal-topic", "/none"], "no picture topic"),
+        (["-o", tmp_path / "x.db3"], "written as mcap"),
+        (["-o", tmp_path / "x", "--set", "sync.clock_offset_ms=300000"], "no pair was fused"),
         (["-o", tmp_path / "x", "--thermal-topic", "/cam/image_raw"], "which"),
     ]
     for arguments, words in cases:

@@ -262,8 +262,9 @@ def test_sinks_by_name(tmp_path):
     many = open_source(thermal, rgb)
     with pytest.raises(SourceError, match="need a folder"):
         open_sink(tmp_path / "new" / "single.jpg", many)
-    with pytest.raises(SourceError, match="--sequence"):
-        open_sink(tmp_path / "x.mp4", many)
+    for name, match in (("x.mp4", "--sequence"), ("x.mcap", "only a bag")):
+        with pytest.raises(SourceError, match=match):
+            open_sink(tmp_path / name, many)
 
 
 def test_a_video_is_written_whole_or_not_at_all(tmp_path):

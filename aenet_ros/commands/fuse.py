@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from aenet_ros.offline.sources import Source
     from aenet_ros.pipeline import FusionPipeline
 
+MOST_LOST_SHOWN = 10
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
@@ -62,6 +64,10 @@ def run(args: argparse.Namespace) -> int:
     source, sink = _open(args, config)
     if not source.timed:
         config = build({"agc.smoothing_s": 0.0}, config)  # each picture's range is its own
+    if not args.json:
+        for text in source.remarks:
+            remark(text)
+    shown = len(source.remarks)
     pipeline = FusionPipeline(config)
     try:
         with sink:
@@ -72,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json(report)
     else:
-        _tell(report)
+        _tell(report, shown)
     return 1 if report["lost"] or not report["fused"] else 0
 
 
@@ -130,10 +136,13 @@ def _fuse(source: "Source", pipeline: "FusionPipeline", sink: "Sink") -> dict[st
     }
 
 
-def _tell(report: dict[str, Any]) -> None:
-    for text in report["remarks"]:
+def _tell(report: dict[str, Any], shown: int) -> None:
+    """The report in words, without the first ``shown`` remarks."""
+    for text in report["remarks"][shown:]:
         remark(text)
-    for entry in report["lost"]:
+    for entry in report["lost"][:MOST_LOST_SHOWN]:
         remark(f"not fused: {entry['name']}: {entry['reason']}")
+    if len(report["lost"]) > MOST_LOST_SHOWN:
+        remark(f"not fused: {len(report['lost']) - MOST_LOST_SHOWN} more (--json lists all)")
     speed = f"{report['seconds']:.1f} s, {report['pairs_per_s']:.1f} pairs a second, {report['device']}"
     print(f"{report['fused']} fused into {report['out']} ({speed})")

@@ -51,10 +51,13 @@ class BagSink:
         self._stack = ExitStack()
         self._info: Any = None
         self._log_ns = 0
+        self._count = 0
         self._check_place(force)
 
     def _check_place(self, force: bool) -> None:
         out = self._out
+        if out.suffix in (".db3", ".bag"):
+            raise SourceError(f"bags are written as mcap, not as '{out.suffix}'; give a name that ends in .mcap, or a folder's")
         if out.exists() and out.resolve() in (self._source.path.resolve(), *self._source.path.resolve().parents):
             raise SourceError(f"'{out}' is, or holds, the bag that is read; give another -o")
         if out.exists() and not force:
@@ -133,6 +136,7 @@ class BagSink:
         if self._fused_info is not None and self._info is not None:
             self._info.header = header
             self._write(self._fused_info, self._log_ns, self._store.serialize_cdr(self._info, CAMERA_INFO))
+        self._count += 1
 
     def _header(self, fused: FusedFrame) -> Any:
         seconds, nanoseconds = divmod(fused.stamp_ns, 1_000_000_000)
@@ -152,6 +156,9 @@ class BagSink:
             if kind is not None:
                 self._writer.abort()
                 return
+            if not self._count:
+                self._writer.abort()
+                raise SourceError("no pair was fused, so no bag was written; 'aenet inspect' says what would be paired, and why not")
             try:
                 self._writer.close()
                 self._take_place()

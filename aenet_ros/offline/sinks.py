@@ -12,7 +12,7 @@ import numpy as np
 from aenet_ros.errors import SourceError
 from aenet_ros.frames import Array, FusedFrame
 from aenet_ros.imaging.picture_files import SUFFIXES, whole_file, write_picture
-from aenet_ros.offline.sources import VIDEO_SUFFIXES, PictureSource, Source
+from aenet_ros.offline.sources import BAG_SUFFIXES, VIDEO_SUFFIXES, PictureSource, Source
 
 
 class Sink(Protocol):
@@ -36,6 +36,8 @@ def open_sink(out: Path, source: Source, *, force: bool = False, suffix: str = "
             raise SourceError(f"single pictures make no video; for consecutive frames give --sequence, else a folder in place of {out}")
         _refuse_existing([out], source.files, force)
         return VideoSink(out, source.rate_hz)
+    if out.suffix in BAG_SUFFIXES:
+        raise SourceError(f"'{out}': only a bag becomes a bag; give a folder, or a video's name")
     if isinstance(source, PictureSource):
         to_file = source.total == 1 and out.suffix.lower() in SUFFIXES and not out.is_dir()
         targets = {name: out if to_file else out / f"{name}{suffix}" for name in source.names}

@@ -15,6 +15,7 @@ from aenet_ros.imaging.picture_files import SUFFIXES, luma, read_rgb, read_therm
 from aenet_ros.sync import DROP_REASONS, PairMatcher
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".m4v", ".webm", ".mpg", ".mpeg", ".ts")
+BAG_SUFFIXES = (".mcap", ".db3", ".bag")
 
 
 class Lost(NamedTuple):
@@ -77,7 +78,7 @@ def is_bag(path: Path) -> bool:
     """Whether the path looks like a bag: a file of a bag's suffix, or a folder with one or with a rosbag2's metadata."""
     if path.is_dir():
         return (path / "metadata.yaml").exists() or bool(storage_files(path))
-    return path.suffix in (".mcap", ".db3", ".bag")
+    return path.suffix in BAG_SUFFIXES
 
 
 def storage_files(folder: Path) -> list[Path]:
