@@ -204,3 +204,11 @@ def test_processes_do_not_outlive_a_demo_that_is_killed(tmp_path):
     while not gone(children) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert gone(children)
+
+
+def test_another_bag_is_not_overwritten(tmp_path):
+    (tmp_path / "metadata.yaml").write_text("somebody's")
+    code, _, err = demo("-o", tmp_path)
+    assert code == 1
+    assert "holds another bag" in err
+    assert (tmp_path / "metadata.yaml").read_text() == "somebody's"

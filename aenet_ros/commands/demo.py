@@ -57,6 +57,8 @@ def run(args: argparse.Namespace) -> int:
     if args.record != "nothing" and find_spec("rosbags") is None:
         remark("demo.mcap is left out: recording needs rosbags (pip install rosbags)")
         args.record = "nothing"
+    if (args.out / "metadata.yaml").exists() and not (args.out / "demo.mcap").exists():
+        raise SourceError(f"-o {args.out} holds another bag (metadata.yaml), which the demo's would take the place of; give another folder")
     try:
         args.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
