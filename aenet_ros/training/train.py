@@ -1,10 +1,12 @@
 """Training of AENet: data folders in, safetensors and card out; deterministic by seed, resumable, on one or more processes."""
 
 import math
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -76,7 +78,7 @@ def train(
         )
         terms = loss_terms(parallel(batch.thermal, batch.luma), batch)
         loss = weighted_sum(terms, config.weights)
-        if not torch.isfinite(loss):
+        if not _finite_everywhere(loss, world):
             raise TrainingError(f"the loss is {loss.item()} at step {step}; lower the rate ({config.rate:g}) and resume from {out}")
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -96,6 +98,30 @@ def train(
             _save(out, network, optimizer, average, step, config, card)
             saved_at = time.monotonic()
     return _averaged(average, config)
+
+
+def start_processes(device: str) -> bool:
+    """Joins the other processes where torchrun started several; whether this one leads (prints and writes)."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return True
+    if device == "cuda":
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if device == "cuda" else "gloo")
+    return dist.get_rank() == 0
+
+
+def finish_processes() -> None:
+    """Leaves the other processes, where there are any."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def _finite_everywhere(loss: Tensor, world: int) -> bool:
+    """Whether the loss is a number in every process, so that all stop together."""
+    finite = torch.isfinite(loss.detach()).float()
+    if world > 1:
+        dist.all_reduce(finite, dist.ReduceOp.MIN)
+    return bool(finite)
 
 
 def schedule(step: int, config: TrainConfig) -> float:
@@ -147,7 +173,7 @@ def _resume(path: Path, network: AENet, optimizer: torch.optim.Optimizer, averag
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
         average.update(state["average"])
-    except (RuntimeError, KeyError, EOFError, ValueError, OSError) as error:
+    except (RuntimeError, KeyError, EOFError, ValueError, OSError, UnpicklingError) as error:
         raise CheckpointError(f"{path}: cannot be resumed ({str(error).splitlines()[0]}); give another --out or remove the file") from error
     if state["seed"] != config.seed:
         raise ConfigError(f"{path}: was trained with seed {state['seed']}, not {config.seed}; give another --out")
