@@ -6,7 +6,7 @@ The picture is never made from features. Features only decide, pixel by pixel, h
 
 so both sources' full-size detail passes untouched (and both can pass: p and q need not add up to 1), and nearly all
 arithmetic can happen at half size and below. A strided stem brings the two planes to half size; a small pyramid of
-blocks (1/4, 1/8, 1/16 of the size) adds context, coarse to fine; a depthwise and a 1x1 convolution make the three maps
+blocks (1/4 to 1/32 of the size) adds context, coarse to fine; a depthwise and a 1x1 convolution make the three maps
 for each pixel of a 2x2 neighbourhood.
 Nothing is normalised by a frame's own statistics: the same pixels in the same surroundings give the same result.
 """
@@ -30,7 +30,7 @@ class AENetConfig:
     """What AENet is built from; the defaults are the shipped network's."""
 
     width: int = 16  # channels everywhere; convolutions of 16 fill the vector units of a CPU
-    levels: int = 3  # scales below the half-size stem
+    levels: int = 4  # scales below the half-size stem
     block: str = "plain"
     downsampling: str = "avg"
 
@@ -46,8 +46,8 @@ class AENet(nn.Module):
             raise ConfigError(f"levels: {levels} is out of range; give 1 to 5")
         self.stem = nn.Conv2d(2, width, 4, stride=2, padding=1)  # windows overlap, so that no 2x2 grid can show
         self.down = nn.ModuleList(make_downsampling(self.config.downsampling, width) for _ in range(levels))
-        # The finest scale is the dearest: its features wait for the context before their one block.
-        self.encode = nn.ModuleList([nn.Identity(), *(make_block(self.config.block, width) for _ in range(levels - 1))])
+        # Fine scales are dear: there the pooled features wait for the context from below before their one block.
+        self.encode = nn.ModuleList(make_block(self.config.block, width) if level >= 2 else nn.Identity() for level in range(levels))
         self.decode = nn.ModuleList(make_block(self.config.block, width) for _ in range(levels))
         self.smooth = nn.Conv2d(width, width, 3, padding=1, groups=width)
         self.head = nn.Conv2d(width, 4 * _MAPS, 1)

@@ -26,10 +26,10 @@ class LossWeights:
     gradient: float = 4.0
     structure: float = 0.4
     information: float = 0.6
-    differences: float = 0.2
+    differences: float = 0.5
     artefact: float = 6.0
     positive: float = 3.0
-    temporal: float = 20.0
+    temporal: float = 30.0
     range: float = 3.0
 
 
@@ -120,11 +120,19 @@ def differences_loss(fused: Tensor, a: Tensor, b: Tensor) -> Tensor:
 
 
 def positive_loss(fused: Tensor, positive: Tensor, negatives: tuple[Tensor, ...]) -> Tensor:
-    """Nearness to the positive in pixels and features, with its share of all feature distances (contrastive)."""
+    """Nearness to the positive in pixels, deviation and features, with its share of all feature distances (contrastive).
+
+    The deviation is compared by itself because L1 alone, where exposure is uncertain, settles for a flat compromise.
+    """
     of_fused, of_positive = _features(fused), _features(positive)
     near = _distance(of_fused, of_positive)
     far = torch.stack([_distance(of_fused, _features(negative)) for negative in negatives]).mean(0)
-    return ((fused - positive).abs().mean((1, 2, 3)) + near + 0.1 * near / (near + far + 1e-3)).mean()
+    pixels = (fused - positive).abs().mean((1, 2, 3)) + (_deviation(fused) - _deviation(positive)).abs()
+    return (pixels + near + 0.1 * near / (near + far + 1e-3)).mean()
+
+
+def _deviation(x: Tensor) -> Tensor:
+    return torch.sqrt(x.flatten(1).var(1) + 1e-6)
 
 
 def _features(x: Tensor) -> list[Tensor]:

@@ -33,9 +33,9 @@ class TrainConfig:
     """One training; the defaults made the shipped weights."""
 
     steps: int = 20000
-    batch: int = 6
-    follow: int = 2  # of these, crops that bring the next frame for the temporal term
-    crop: int = 128
+    batch: int = 3
+    follow: int = 1  # of these, crops that bring the next frame for the temporal term
+    crop: int = 192
     rate: float = 2e-3
     warmup: int = 200
     decay: float = 0.998  # of the running mean of the weights, which is what gets saved
