@@ -154,7 +154,8 @@ def test_namespace_and_remapping(tmp_path):
         robot.node.create_subscription(Image, "/husky/fused/image", fused.append, 10)
         robot.start_node()
         robot.wait(lambda: robot.publish() and fused, "a fused frame in the namespace", 30)
-        assert robot.status("fusion").name == "/husky/fusion: fusion"
+        status = robot.wait(lambda: robot.status("fusion"), "diagnostics of the namespaced node")
+        assert status.name == "/husky/fusion: fusion"
     finally:
         robot.close()
 
