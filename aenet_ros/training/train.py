@@ -4,7 +4,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -62,7 +62,11 @@ def train(
     """
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     torch.manual_seed(config.seed)
-    network = start if start is not None else AENet(config.network)
+    if start is not None:
+        config = replace(config, network=start.config)
+    network = AENet(config.network)
+    if start is not None:
+        network.load_state_dict(start.state_dict())
     network = network.to(config.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(network.parameters(), lr=config.rate, betas=(0.9, 0.99))
     average = {name: value.detach().clone() for name, value in network.state_dict().items()}
