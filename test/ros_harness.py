@@ -242,8 +242,12 @@ class Robot:
     def close(self) -> None:
         """End the process and our own context."""
         if self.process is not None and self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
+            self.process.send_signal(signal.SIGINT)  # a killed process leaves its segment in /dev/shm
+            try:
+                self.process.wait(5)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
         self.executor.shutdown()
         self.thread.join(5)
         self.node.destroy_node()
