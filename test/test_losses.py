@@ -119,10 +119,16 @@ def test_flicker_by_hand():
 
 
 def test_artefacts_by_hand():
-    """A ramp of 0.1 a pixel fused from ramps of 0.05: too steep by 0.1 less 1.03 times 0.05, but for the flat last column."""
+    """A ramp of 0.2 a pixel fused from ramps of 0.1, which are crisp: too steep by 0.2 less 1.03 times 0.1, but for the flat last column."""
     steps = torch.arange(5.0).expand(1, 1, 5, 5)
-    value = float(losses.artefact_loss(0.1 * steps, 0.05 * steps, 0.0 * steps))
-    assert value == pytest.approx(0.8 * (0.1 - 1.03 * 0.05), abs=1e-3)
+    value = float(losses.artefact_loss(0.2 * steps, 0.1 * steps, 0.0 * steps))
+    assert value == pytest.approx(0.8 * (0.2 - 1.03 * 0.1), abs=1e-3)
+
+
+def test_soft_pairs_are_raised_by_a_tenth_and_crisp_ones_not():
+    steps = torch.arange(8.0).expand(1, 1, 8, 8)
+    assert float(positives.wanted_gain(0.01 * steps, 0.0 * steps)) == pytest.approx(1.1)
+    assert float(positives.wanted_gain(0.12 * steps, 0.0 * steps)) == pytest.approx(1.0)
 
 
 def batch_of(a, b, kind="infrared"):

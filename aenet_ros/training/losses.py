@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from aenet_ros.training.data import BRIGHT_KINDS, Batch
-from aenet_ros.training.positives import correlation, gradients, larger, negative_samples
+from aenet_ros.training.positives import correlation, gradients, larger, negative_samples, wanted_gain
 
 _NOISE = 2.0 / 255**2  # variance of the viewer's noise in VIF (Sheikh and Bovik 2006)
 _LUMINANCE, _CONTRAST = 1e-6, 9e-6  # SSIM's stabilisers, small enough that faint texture counts
@@ -23,18 +23,17 @@ class LossWeights:
     """Weight of each term in the sum; the defaults made the shipped weights."""
 
     intensity: float = 0.2
-    gradient: float = 4.0
+    gradient: float = 6.0
     structure: float = 0.4
     information: float = 0.6
     differences: float = 0.5
-    artefact: float = 6.0
+    artefact: float = 5.0
     positive: float = 3.0
-    temporal: float = 30.0
+    temporal: float = 80.0
     range: float = 3.0
 
 
-GRADIENT_GAIN = 1.03
-"""Wanted gradients relative to the larger source's: a little more, because fitting by L1 falls a little short."""
+_SHRINKAGE = 1.03  # a fit by L1 falls a little short of what is wanted
 
 
 def loss_terms(raw: Tensor, batch: Batch) -> dict[str, Tensor]:
@@ -67,15 +66,16 @@ def intensity_loss(fused: Tensor, a: Tensor, b: Tensor, kinds: tuple[str, ...]) 
 
 
 def gradient_loss(fused: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """L1 between signed gradients and GRADIENT_GAIN times the larger of the sources'."""
+    """L1 between signed gradients and the larger source's, raised by positives.wanted_gain."""
+    gain = _SHRINKAGE * wanted_gain(a, b)
     parts = zip(gradients(fused), gradients(a), gradients(b), strict=True)
-    return torch.stack([(of_fused - GRADIENT_GAIN * larger(of_a, of_b)).abs().mean() for of_fused, of_a, of_b in parts]).sum()
+    return torch.stack([(of_fused - gain * larger(of_a, of_b)).abs().mean() for of_fused, of_a, of_b in parts]).sum()
 
 
 def artefact_loss(fused: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """Mean by which the gradient's length exceeds GRADIENT_GAIN times the longer source gradient."""
+    """Mean by which the gradient's length exceeds the longer source gradient, raised by positives.wanted_gain."""
     lengths = [torch.sqrt(right**2 + down**2 + 1e-6) for right, down in map(gradients, (fused, a, b))]
-    return (lengths[0] - GRADIENT_GAIN * torch.maximum(lengths[1], lengths[2])).clamp_min(0.0).mean()
+    return (lengths[0] - _SHRINKAGE * wanted_gain(a, b) * torch.maximum(lengths[1], lengths[2])).clamp_min(0.0).mean()
 
 
 def structure_and_information(fused: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:

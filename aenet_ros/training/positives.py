@@ -101,9 +101,14 @@ def exposed(a: Tensor, b: Tensor) -> Tensor:
     mixture = 0.75 * torch.maximum(a, b) + 0.25 * total
     mean = _mean(mixture)
     anchor = 1.1 * (mixture - mean) + mean.clamp_max(0.55)
+    return gradient_domain(a, b, anchor, wanted_gain(a, b))
+
+
+def wanted_gain(a: Tensor, b: Tensor) -> Tensor:
+    """By how much gradients are to be raised, [B, 1, 1, 1]: up to a tenth for soft pairs, not at all for crisp ones."""
     pairs = zip(gradients(a), gradients(b), strict=True)
-    softness = (0.075 - torch.stack([_mean(larger(ga, gb).abs()) for ga, gb in pairs]).sum(0)) / 0.03
-    return gradient_domain(a, b, anchor, 1.0 + 0.1 * softness.clamp(0.0, 1.0))
+    mean = torch.stack([_mean(larger(of_a, of_b).abs()) for of_a, of_b in pairs]).sum(0)
+    return 1.0 + 0.1 * ((0.075 - mean) / 0.03).clamp(0.0, 1.0)
 
 
 def _mean(x: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ def shipped_sets(root: Path) -> list[PairFolder]:
         for folder in (root / f"medical/{name}-mri",)
     ]
     stacks = [
-        PairFolder(name, root / name / "a", root / name / "b", kind, share=0.8, skip_every=3, terms=_FUSIONDN)
+        PairFolder(name, root / name / "a", root / name / "b", kind, share=1.5, skip_every=3, terms=_FUSIONDN)
         for name, kind in (("multi_exposure", "exposure"), ("multi_focus", "focus"))
     ]
     return infrared + medical + stacks
