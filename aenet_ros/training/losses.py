@@ -2,7 +2,7 @@
 
 Similarity: the fused frame against its sources (intensity, gradient, structure, information, differences, artefacts).
 Positive sample: drawn to the best classical fusion of the pair and away from degraded ones (positives.py).
-Temporal: change from one frame to the next that neither source explains.
+Temporal: change from one frame to the next that neither source explains. Lattice: the grid of an unshuffled output.
 """
 
 from dataclasses import dataclass, fields
@@ -30,6 +30,7 @@ class LossWeights:
     artefact: float = 5.0
     positive: float = 3.0
     temporal: float = 80.0
+    lattice: float = 10.0
     range: float = 3.0
 
 
@@ -50,6 +51,7 @@ def loss_terms(raw: Tensor, batch: Batch) -> dict[str, Tensor]:
         "artefact": artefact_loss(fused, a, b),
         "positive": positive_loss(fused, batch.positive, negative_samples(a, b, batch.positive)),
         "temporal": temporal_loss(fused, batch.thermal, batch.luma, batch.follow),
+        "lattice": lattice_loss(fused, batch.positive),
         "range": (raw - fused).abs().mean(),
     }
 
@@ -157,3 +159,16 @@ def temporal_loss(fused: Tensor, a: Tensor, b: Tensor, follow: int) -> Tensor:
         return fused.new_zeros(())
     change, change_a, change_b = ((plane[-follow:] - plane[:follow]).abs() for plane in (fused, a, b))
     return (change - torch.maximum(change_a, change_b)).clamp_min(0.0).mean()
+
+
+def lattice_loss(fused: Tensor, positive: Tensor) -> Tensor:
+    """How much rows and columns differ by their place in a lattice of 4, which an unshuffled output can show and a picture does not.
+
+    Compared are mean second differences by place with the positive sample's; height and width are multiples of 4.
+    """
+    differences = []
+    for dim in (2, 3):
+        places = [(plane.roll(1, dim) - 2.0 * plane + plane.roll(-1, dim)).mean((1, 5 - dim)) for plane in (fused, positive)]
+        by_place = (places[0] - places[1]).unflatten(1, (-1, 4)).mean(1)
+        differences.append(by_place.abs().mean())
+    return torch.stack(differences).sum()

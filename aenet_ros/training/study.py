@@ -1,82 +1,189 @@
-"""A small study of what matters: building blocks and downsamplings at equal budget, and tasks alone, in sequence and together.
+"""A study of what matters: building blocks and downsamplings at equal budget, and tasks alone, in sequence and together.
 
-Every network is trained alike (same seed, crops and steps) and judged on pairs that none of them has seen. Results are rows of
-plain values; study_report.py makes tables and a plot of them.
+A study is a list of chains of trainings; every training of a part has the same steps, crops and rate, and is judged on pairs
+that none of them has seen. A finished training is a folder with weights, card and scores, so a stopped study goes on.
+study_tables.py makes rows of the scores, study_report.py writes them down.
 """
 
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+import json
+import multiprocessing
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
-from aenet_ros.evaluation.metrics import RANKED, measure
-from aenet_ros.evaluation.ranking import Score, mean_ranks, means_by_dataset
+from aenet_ros.errors import ConfigError
+from aenet_ros.evaluation.metrics import measure
+from aenet_ros.evaluation.ranking import Score
 from aenet_ros.frames import Array
 from aenet_ros.fusion.blocks import BLOCKS, DOWNSAMPLINGS
+from aenet_ros.fusion.checkpoint import load_checkpoint
 from aenet_ros.fusion.network import AENet, AENetConfig, parameter_count
 from aenet_ros.training.data import KINDS, PairSet
-from aenet_ros.training.losses import LossWeights
-from aenet_ros.training.train import TrainConfig, train
+from aenet_ros.training.train import RESUME_NAME, WEIGHTS_NAME, TrainConfig, train
 
 Row = dict[str, Any]
-Say = Callable[[str], None]
-_LATENCY_SIZE = (480, 640)
+Advance = Callable[[int], None]
+"""Told of so many steps done since it was last called."""
+
+WITHOUT = "-without"
+"""Ends the name of a training without the positive sample loss."""
+_SCORES = "scores.json"
 
 
-def split(sets: Sequence[PairSet], every: int, most: int) -> tuple[list[PairSet], list[PairSet]]:
-    """Training and held-out pairs: of each set the last ``1 / every`` of the names, as neighbours look alike; at most ``most``."""
+@dataclass(frozen=True)
+class Training:
+    """One training. ``kinds``: the tasks whose pairs it sees; ``start``: the training whose weights it begins with ("": random).
+
+    ``balanced`` gives every task the same share of the crops, in place of the shares of the sets.
+    """
+
+    name: str
+    config: TrainConfig
+    kinds: tuple[str, ...] = KINDS
+    start: str = ""
+    balanced: bool = False
+
+
+Chain = tuple[Training, ...]
+"""Trainings to be done in order, for later ones may begin with the weights of earlier ones."""
+
+
+def split(sets: Sequence[PairSet], most: int, every: int = 5) -> tuple[list[PairSet], list[PairSet]]:
+    """Training and held-out pairs. Held out is the last ``1 / every`` of a set's sorted names, of which ``most`` are judged on.
+
+    A run at the end, as neighbours look alike. Clips are only trained on: all their frames look alike.
+    """
     training, held = [], []
     for pairs in sets:
+        if pairs.folder.clip:
+            training.append(pairs)
+            continue
         count = len(pairs.luma) - max(1, len(pairs.luma) // every)
         step = max(1, (len(pairs.luma) - count) // most)
-        training.append(PairSet(pairs.folder, pairs.thermal[:count], pairs.luma[:count], pairs.versions))
+        training.append(PairSet(pairs.folder, pairs.thermal[:count], pairs.luma[:count]))
         held.append(PairSet(pairs.folder, pairs.thermal[count::step][:most], pairs.luma[count::step][:most]))
     return training, held
 
 
 def equal_budget(block: str, downsampling: str, budget: int) -> AENetConfig:
-    """The widest network (in steps of 4 channels) of this kind with at most ``budget`` parameters."""
-    config = AENetConfig(width=4, block=block, downsampling=downsampling)
-    while parameter_count(AENet(replace(config, width=config.width + 4))) <= budget:
-        config = replace(config, width=config.width + 4)
-    return config
+    """The network of this kind whose parameters come nearest to ``budget``; blocks need widths in steps of 4 channels."""
+    widths = [AENetConfig(width=width, block=block, downsampling=downsampling) for width in range(4, 100, 4)]
+    return min(widths, key=lambda config: abs(parameter_count(AENet(config)) - budget))
 
 
-def multiply_adds(network: AENet, size: tuple[int, int] = _LATENCY_SIZE) -> int:
-    """Multiplications and additions of the convolutions for one frame of ``size`` (height, width)."""
-    total = 0
-
-    def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        nonlocal total
-        if isinstance(layer, nn.Conv2d):
-            total += output.numel() * layer.weight[0].numel()
-
-    hooks = [layer.register_forward_hook(count) for layer in network.modules() if isinstance(layer, nn.Conv2d)]
-    plane = torch.zeros(1, 1, *size)
-    network(plane, plane)  # with gradients, so that the layers are called and not the fused operators
-    for hook in hooks:
-        hook.remove()
-    return total
+def default_name() -> str:
+    """Name of the default architecture's training."""
+    default = AENetConfig()
+    return f"{default.block}-{default.downsampling}"
 
 
-def latency_ms(network: AENet, device: str = "cpu", runs: int = 30) -> float:
-    """Least time of a 640x480 frame: what others do on the machine only ever adds."""
-    network = network.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    thermal, luma = torch.rand(2, 1, 1, *_LATENCY_SIZE, device=device)
-    durations = []
-    with torch.inference_mode():
-        for _ in range(runs):
-            begun = time.perf_counter()
-            network(thermal, luma)
-            if device != "cpu":
-                torch.cuda.synchronize()
-            durations.append(time.perf_counter() - begun)
-    return min(durations) * 1e3
+def architecture_chains(config: TrainConfig, budget: int, repeats: int) -> list[Chain]:
+    """Every block with every downsampling at equal budget; the default architecture with ``repeats`` seeds, to know their spread."""
+    trainings = [
+        Training(f"{block}-{downsampling}", replace(config, network=equal_budget(block, downsampling, budget)))
+        for block in BLOCKS
+        for downsampling in DOWNSAMPLINGS
+    ]
+    default = next(training for training in trainings if training.name == default_name())
+    again = [
+        Training(f"{default.name}-seed{config.seed + more}", replace(default.config, seed=config.seed + more)) for more in range(1, repeats)
+    ]
+    return [(training,) for training in [default, *again, *(other for other in trainings if other is not default)]]
+
+
+def task_chains(config: TrainConfig, repeats: int) -> list[Chain]:
+    """On one task, on all in sequence, on all at once; with and without the positive sample loss.
+
+    A task alone and each stage of the sequence last ``config.steps``, joint training as long as the whole sequence.
+    """
+    chains: list[Chain] = []
+    for ending, weights in (("", config.weights), (WITHOUT, replace(config.weights, positive=0.0))):
+        chosen = replace(config, weights=weights)
+        first = Training(f"only-{KINDS[0]}{ending}", chosen, KINDS[:1])
+        stages = [first]
+        for kind in KINDS[1:]:
+            stages.append(Training(f"then-{kind}{ending}", chosen, (kind,), start=stages[-1].name))
+        chains.append(tuple(stages))
+        chains += [(Training(f"only-{kind}{ending}", chosen, (kind,)),) for kind in KINDS[1:]]
+        for more in range(repeats):
+            name = f"joint{f'-seed{config.seed + more}' if more else ''}{ending}"
+            longer = replace(chosen, steps=config.steps * len(KINDS), seed=config.seed + more)
+            chains.append((Training(name, longer, balanced=True),))
+    return chains
+
+
+def run_chains(
+    chains: Sequence[Chain], sets: Sequence[PairSet], held: Sequence[PairSet], out: Path, advance: Advance, jobs: int = 1
+) -> None:
+    """Does what is not done yet, in ``jobs`` processes; each training's files are in the subfolder of ``out`` with its name."""
+    if jobs == 1:
+        for chain in chains:
+            _run_chain(chain, sets, held, out, advance)
+        return
+    spawn = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
+    with ProcessPoolExecutor(jobs, spawn, _begin_worker, (sets, held, out)) as pool:
+        for steps in pool.map(_work, chains):
+            advance(steps)
+
+
+_given: tuple[Sequence[PairSet], Sequence[PairSet], Path]
+
+
+def _begin_worker(sets: Sequence[PairSet], held: Sequence[PairSet], out: Path) -> None:
+    global _given
+    torch.set_num_threads(1)
+    _given = sets, held, out
+
+
+def _work(chain: Chain) -> int:
+    done: list[int] = []
+    _run_chain(chain, *_given, done.append)
+    return sum(done)
+
+
+def _run_chain(chain: Chain, sets: Sequence[PairSet], held: Sequence[PairSet], out: Path, advance: Advance) -> None:
+    for training in chain:
+        folder = out / training.name
+        if (folder / _SCORES).exists():
+            advance(training.config.steps)
+            continue
+        own = [pairs for pairs in sets if pairs.folder.kind in training.kinds]
+        if not own:
+            raise ConfigError(f"{training.name}: there are no pairs of {', '.join(training.kinds)}; the study of tasks needs all four")
+        start = load_checkpoint(out / training.start / WEIGHTS_NAME)[0] if training.start else None
+        done = 0
+
+        def report(step: int, terms: dict[str, float]) -> None:
+            nonlocal done
+            advance(step - done)
+            done = step
+
+        network = train(balanced(own) if training.balanced else own, training.config, folder, {}, report, start)
+        scores = [{"name": name, **values} for name, values in judge(network, held)]
+        part = folder / (_SCORES + ".part")
+        part.write_text(json.dumps(scores, indent=1) + "\n")
+        part.replace(folder / _SCORES)
+        (folder / RESUME_NAME).unlink(missing_ok=True)
+
+
+def balanced(sets: Sequence[PairSet]) -> list[PairSet]:
+    """The sets with shares such that every task is drawn equally often; within a task the shares stay as they are to each other."""
+    total = {kind: sum(pairs.folder.share for pairs in sets if pairs.folder.kind == kind) for kind in KINDS}
+    return [replace(pairs, folder=replace(pairs.folder, share=pairs.folder.share / total[pairs.folder.kind])) for pairs in sets]
+
+
+def judge(network: AENet, held: Sequence[PairSet]) -> list[tuple[str, dict[str, float]]]:
+    """Every measure on every held-out pair; the pairs' names are ``KIND/SET-INDEX``."""
+    return [
+        (f"{pairs.folder.kind}/{pairs.folder.name.replace('/', '-')}-{index}", measure(fuse(network, thermal, luma), thermal, luma))
+        for pairs in held
+        for index, (thermal, luma) in enumerate(zip(pairs.thermal, pairs.luma, strict=True))
+    ]
 
 
 def fuse(network: AENet, thermal: Array, luma: Array) -> Array:
@@ -87,70 +194,11 @@ def fuse(network: AENet, thermal: Array, luma: Array) -> Array:
     return np.asarray(fused.round().to(torch.uint8).numpy())
 
 
-def judge(networks: dict[str, AENet], held: Sequence[PairSet]) -> dict[str, dict[str, dict[str, float]]]:
-    """By kind of task and name of network: mean of every measure, and ``rank``, the mean rank among these networks."""
-    scores = [
-        Score(name, f"{pairs.folder.kind}/{pairs.folder.name}-{index}", measure(fuse(network, thermal, luma), thermal, luma))
-        for pairs in held
-        for index, (thermal, luma) in enumerate(zip(pairs.thermal, pairs.luma, strict=True))
-        for name, network in networks.items()
-    ]
-    merged = [Score(one.method, f"{one.name.split('/')[0]}/{one.name.replace('/', '-')}", one.values) for one in scores]
-    table = means_by_dataset(merged)
-    return {
-        kind: {name: {**values, "rank": mean_ranks(means, RANKED)[name]} for name, values in means.items()} for kind, means in table.items()
-    }
-
-
-def architectures(sets: Sequence[PairSet], held: Sequence[PairSet], config: TrainConfig, budget: int, out: Path, say: Say) -> list[Row]:
-    """Every block with every downsampling at equal budget; rows sorted from the best mean rank."""
-    networks: dict[str, AENet] = {}
-    for block in BLOCKS:
-        for downsampling in DOWNSAMPLINGS:
-            name = f"{block}-{downsampling}"
-            chosen = replace(config, network=equal_budget(block, downsampling, budget))
-            networks[name] = train(sets, chosen, out / name, {}, lambda step, terms: None)
-            say(f"trained {name}")
-    judged = judge(networks, held)
-    rows = []
-    for name, network in networks.items():
-        row: Row = {
-            "block": network.config.block,
-            "downsampling": network.config.downsampling,
-            "width": network.config.width,
-            "parameters": parameter_count(network),
-            "mega_multiply_adds": round(multiply_adds(network) / 1e6, 1),
-            "cpu_ms": round(latency_ms(network), 2),
-            "rank": float(np.mean([kinds[name]["rank"] for kinds in judged.values()])),
-        }
-        if torch.cuda.is_available():
-            row["gpu_ms"] = round(latency_ms(network, "cuda"), 3)
-        rows.append({**row, **{metric: judged["infrared"][name][metric] for metric in (*RANKED, "Nabf")}})
-    return sorted(rows, key=lambda row: float(row["rank"]))
-
-
-def tasks(sets: Sequence[PairSet], held: Sequence[PairSet], config: TrainConfig, out: Path, say: Say) -> list[Row]:
-    """Trained on one task, on all in sequence, on all at once; with and without the positive sample loss; tested on all."""
-    networks: dict[str, AENet] = {}
-    for label, weights in (("positive", config.weights), ("no positive", without_positive(config.weights))):
-        chosen = replace(config, weights=weights)
-        previous: AENet | None = None
-        for kind in KINDS:
-            own = [pairs for pairs in sets if pairs.folder.kind == kind]
-            networks[f"{kind} only, {label}"] = train(own, chosen, out / f"{kind}-{label}", {}, lambda step, terms: None)
-            previous = train(own, chosen, out / f"then-{kind}-{label}", {}, lambda step, terms: None, previous)
-            networks[f"sequence up to {kind}, {label}"] = previous
-            say(f"trained {kind}, {label}")
-        networks[f"joint, {label}"] = train(sets, chosen, out / f"joint-{label}", {}, lambda step, terms: None)
-        say(f"trained joint, {label}")
-    judged = judge(networks, held)
-    rows: list[Row] = []
-    for name in networks:
-        ranks = {kind: judged[kind][name]["rank"] for kind in KINDS if kind in judged}
-        rows.append({"training": name, **ranks, "rank": float(np.mean(list(ranks.values())))})
-    return rows
-
-
-def without_positive(weights: LossWeights) -> LossWeights:
-    """The ablation: the positive term's weight goes to intensity, so that something still sets the brightness."""
-    return replace(weights, positive=0.0, intensity=weights.intensity + weights.positive)
+def read_scores(chains: Iterable[Chain], out: Path) -> list[Score]:
+    """The scores of all trainings, which are finished."""
+    scores = []
+    for chain in chains:
+        for training in chain:
+            for row in json.loads((out / training.name / _SCORES).read_text()):
+                scores.append(Score(training.name, row.pop("name"), row))
+    return scores
