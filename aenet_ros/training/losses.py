@@ -169,6 +169,6 @@ def lattice_loss(fused: Tensor, positive: Tensor) -> Tensor:
     differences = []
     for dim in (2, 3):
         places = [(plane.roll(1, dim) - 2.0 * plane + plane.roll(-1, dim)).mean((1, 5 - dim)) for plane in (fused, positive)]
-        by_place = (places[0] - places[1]).unflatten(1, (-1, 4)).mean(1)
+        by_place = (places[0] - places[1]).reshape(len(fused), -1, 4).mean(1)
         differences.append(by_place.abs().mean())
     return torch.stack(differences).sum()
