@@ -1,63 +1,161 @@
-"""Tables (Markdown, JSON) and a plot (PNG) of a study's rows."""
+"""A study's rows as Markdown, JSON and, where matplotlib is installed, plots (PNG)."""
 
 import json
+import os
 import platform
+import subprocess
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import torch
 
-from aenet_ros.frames import Array
-
-Row = dict[str, Any]
-_INK, _POINT, _BEST = (40, 40, 40), (170, 120, 60), (40, 40, 200)
-
-
-def write_report(out: Path, title: str, rows: Sequence[Row], about: Row) -> None:
-    """``out``.md and ``out``.json; ``about`` says seed, steps and the like, to which machine and torch are added."""
-    full = {**about, "machine": f"{platform.machine()}, {torch.get_num_threads()} threads", "torch": torch.__version__}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.with_suffix(".json").write_text(json.dumps({"about": full, "rows": list(rows)}, indent=1) + "\n")
-    facts = "; ".join(f"{name}: {value}" for name, value in full.items())
-    out.with_suffix(".md").write_text(f"# {title}\n\n{facts}\n\n{markdown_table(rows)}\n")
+from aenet_ros.training.data import KINDS
+from aenet_ros.training.study import WITHOUT, Row, default_name
+from aenet_ros.training.study_tables import YARDSTICK
 
 
-def markdown_table(rows: Sequence[Row]) -> str:
+def surroundings() -> Row:
+    """Commit, machine and versions that a study was made with."""
+    return {
+        "commit": _commit(),
+        "cpu": f"{_cpu_name()}, {os.cpu_count()} cores, {torch.get_num_threads()} thread(s) used",
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def _commit() -> str:
+    git = ["git", "-C", str(Path(__file__).parent)]
+    try:
+        commit = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True, timeout=10).stdout
+        changed = subprocess.run(
+            [*git, "status", "--porcelain", "--", ".", "../fusion"], capture_output=True, text=True, check=True, timeout=10
+        )
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return commit.strip() + (" and changes" if changed.stdout.strip() else "")
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def write_architectures(out: Path, rows: Sequence[Row], about: Row) -> None:
+    """``architectures.md``, ``.json`` and ``.png`` below ``out``."""
+    shown = [{name: value for name, value in row.items() if name != "measures"} for row in rows]
+    default = next(row for row in rows if row["network"] == default_name())
+    measures = [{"task": kind, **default["measures"][kind]} for kind in default["measures"]]
+    text = f"{markdown_table(shown)}\n\n`{default_name()}`, the default, on the held-out pairs:\n\n{markdown_table(measures, 3)}\n"
+    _write(out / "architectures", "Blocks and downsamplings at equal budget", text, rows, about)
+    if can_plot():
+        plot_architectures(rows, about, out / "architectures.png")
+
+
+def write_tasks(out: Path, rows: Sequence[Row], about: Row) -> None:
+    """``tasks.md``, ``.json`` and ``.png`` below ``out``."""
+    text = markdown_table([{name: value for name, value in row.items() if name != "measures"} for row in rows])
+    for label in ("with positive loss", "without"):
+        text += f"\n\nForgetting, {label} (measures: after its stage, at the end):\n\n{markdown_table(about[label]['forgetting'])}"
+    _write(out / "tasks", "Tasks alone, in sequence and together", text + "\n", rows, about)
+    if can_plot():
+        plot_tasks(rows, out / "tasks.png")
+
+
+def _write(path: Path, title: str, text: str, rows: Sequence[Row], about: Row) -> None:
+    facts = "\n".join(f"- {name}: {_text(value, 2)}" for name, value in about.items() if not _nested(value))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.with_suffix(".md").write_text(f"# {title}\n\n{facts}\n\n{text}")
+    path.with_suffix(".json").write_text(json.dumps({"about": about, "rows": list(rows)}, indent=1) + "\n")
+
+
+def _nested(value: Any) -> bool:
+    return isinstance(value, dict) and any(isinstance(inner, dict | list) for inner in value.values())
+
+
+def markdown_table(rows: Sequence[Row], digits: int = 2) -> str:
     """The rows as a table, columns in the first row's order."""
     columns = list(rows[0])
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-    lines += ["| " + " | ".join(_text(row[column]) for column in columns) + " |" for row in rows]
+    lines += ["| " + " | ".join(_text(row[column], digits) for column in columns) + " |" for row in rows]
     return "\n".join(lines)
 
 
-def _text(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) and abs(value) < 10 else f"{value:.1f}" if isinstance(value, float) else str(value)
+def _text(value: Any, digits: int) -> str:
+    if isinstance(value, float):
+        return f"{value:.{digits}f}"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_text(inner, digits)}" for name, inner in value.items())
+    if isinstance(value, list):
+        return ", ".join(_text(inner, max(digits, 3)) for inner in value)
+    return str(value)
 
 
-def pareto_plot(rows: Sequence[Row], x: str, y: str, label: Sequence[str], size: tuple[int, int] = (700, 1000)) -> Array:
-    """Rows as points, both axes better when low, those that no other row beats in both in red; uint8 [H, W, 3], bgr."""
-    height, width = size
-    page = np.full((height, width, 3), 255, np.uint8)
-    xs, ys = (np.array([float(row[name]) for row in rows]) for name in (x, y))
-    margin = 70
+def can_plot() -> bool:
+    """Whether matplotlib is installed (pip install 'aenet_ros[study]')."""
+    return find_spec("matplotlib") is not None
 
-    def place(a: float, b: float) -> tuple[int, int]:
-        across = (a - xs.min()) / max(float(np.ptp(xs)), 1e-9)
-        down = (b - ys.min()) / max(float(np.ptp(ys)), 1e-9)
-        return round(margin + across * (width - 3 * margin)), round(height - margin - down * (height - 2 * margin))
 
-    for row, a, b in zip(rows, xs, ys, strict=True):
-        beaten = bool(np.any((xs <= a) & (ys <= b) & ((xs < a) | (ys < b))))
-        at = place(a, b)
-        cv2.circle(page, at, 5, _POINT if beaten else _BEST, -1, cv2.LINE_AA)
-        name = "-".join(str(row[part]) for part in label)
-        cv2.putText(page, name, (at[0] + 8, at[1] + 4), cv2.FONT_HERSHEY_SIMPLEX, 0.4, _INK, 1, cv2.LINE_AA)
-    for text, at in (
-        (f"{x}: {xs.min():.2f} to {xs.max():.2f}", (margin, height - 20)),
-        (f"{y}: {ys.min():.2f} to {ys.max():.2f}, low is better", (margin, 30)),
-    ):
-        cv2.putText(page, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.5, _INK, 1, cv2.LINE_AA)
-    return page
+def unbeaten(rows: Sequence[Row], x: str, y: str) -> list[Row]:
+    """The Pareto front: rows that no other row equals or betters in both ``x`` and ``y`` (low is better)."""
+    return [
+        row
+        for row in rows
+        if not any(
+            other[x] <= row[x] and other[y] <= row[y] and (other[x] < row[x] or other[y] < row[y]) for other in rows if other is not row
+        )
+    ]
+
+
+def plot_architectures(rows: Sequence[Row], about: Row, path: Path) -> None:
+    """Mean rank over CPU latency; colour is the block, the marker the downsampling; a line joins the Pareto front."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9.0, 6.0), layout="constrained")
+    axes = figure.subplots()
+    blocks = list(dict.fromkeys(row["network"].split("-")[0] for row in rows))
+    markers = {"max": "v", "avg": "o", "strided": "s", "unshuffle": "D"}
+    for row in rows:
+        block, downsampling = row["network"].split("-")[:2]
+        colour = f"C{sorted(blocks).index(block)}"
+        axes.scatter(row["cpu ms"], row["rank"], c=colour, marker=markers.get(downsampling, "x"), s=45, zorder=3)
+        axes.annotate(row["network"], (row["cpu ms"], row["rank"]), xytext=(6, -3), textcoords="offset points", fontsize=7)
+    front = sorted(unbeaten(rows, "cpu ms", "rank"), key=lambda row: float(row["cpu ms"]))
+    axes.step([row["cpu ms"] for row in front], [row["rank"] for row in front], where="post", color="0.6", lw=1, zorder=1)
+    axes.axvline(about[f"{YARDSTICK}, ms"]["cpu"], color="0.6", ls=":", lw=1)
+    axes.annotate(
+        YARDSTICK, (about[f"{YARDSTICK}, ms"]["cpu"], axes.get_ylim()[1]), xytext=(3, -10), textcoords="offset points", fontsize=7
+    )
+    spread, middle = about["seed spread"]["mean"], next(row["rank"] for row in rows if row["network"] == default_name())
+    axes.axhspan(middle - spread, middle + spread, color="0.93", zorder=0, label="default, give or take the spread of its seeds")
+    axes.set_xlabel(f"CPU time of a 640x480 frame, ms ({about['cpu']})", fontsize=8)
+    axes.set_ylabel("mean rank among these (low is better)")
+    axes.margins(x=0.12)
+    axes.legend(fontsize=8)
+    figure.savefig(path, dpi=110)
+
+
+def plot_tasks(rows: Sequence[Row], path: Path) -> None:
+    """Every training's mean rank on every task as two coloured tables, with and without the positive sample loss."""
+    from matplotlib.figure import Figure
+
+    tasks = [kind for kind in KINDS if kind in rows[0]]
+    figure = Figure(figsize=(9.0, 5.0), layout="constrained")
+    for axes, without in zip(figure.subplots(1, 2), (False, True), strict=True):
+        half = [row for row in rows if row["training"].endswith(WITHOUT) == without]
+        axes.imshow([[row[kind] for kind in tasks] for row in half], cmap="RdYlGn_r", vmin=1, vmax=len(rows), aspect="auto")
+        axes.set_xticks(range(len(tasks)), tasks)
+        axes.set_yticks(range(len(half)), [row["training"].removesuffix(WITHOUT) for row in half])
+        for down, row in enumerate(half):
+            for across, kind in enumerate(tasks):
+                axes.text(across, down, f"{row[kind]:.1f}", ha="center", va="center", fontsize=8)
+        axes.set_title("without the positive sample loss" if without else "with the positive sample loss", fontsize=10)
+        axes.set_xlabel("tested on: mean rank among all these trainings", fontsize=8)
+    figure.savefig(path, dpi=110)

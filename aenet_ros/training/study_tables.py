@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +12,7 @@ from aenet_ros.evaluation.ranking import Score, mean_ranks, means_by_dataset
 from aenet_ros.fusion.checkpoint import load_checkpoint
 from aenet_ros.fusion.network import AENet, parameter_count
 from aenet_ros.training.data import KINDS
-from aenet_ros.training.study import WITHOUT, Chain, Row
+from aenet_ros.training.study import WITHOUT, Chain, Row, default_name
 from aenet_ros.training.train import WEIGHTS_NAME
 
 SIZE = 480, 640
@@ -91,16 +90,9 @@ def architecture_rows(chains: Sequence[Chain], scores: Sequence[Score], out: Pat
         rows.append(row)
     about: Row = {
         f"{YARDSTICK}, ms": {device: latencies[device][YARDSTICK] for device in devices},
-        "seeds": seed_spread(ranks, [training.name for (training,) in chains if training.config == _but_seed(training, chains)]),
+        "seed spread": seed_spread(ranks, [name for name in networks if name.split("-seed")[0] == default_name()]),
     }
     return sorted(rows, key=lambda row: float(row["rank"])), about
-
-
-def _but_seed(training: Any, chains: Sequence[Chain]) -> Any:
-    """The first training's settings (the default architecture's) with this one's seed."""
-    from dataclasses import replace
-
-    return replace(chains[0][0].config, seed=training.config.seed)
 
 
 def seed_spread(ranks: Ranks, names: Sequence[str]) -> Row:
@@ -122,7 +114,9 @@ def task_rows(scores: Sequence[Score]) -> tuple[list[Row], Row]:
     ]
     about = {
         label: {
-            "seeds": seed_spread(ranks, [name for name in names if name.startswith("joint") and name.endswith(WITHOUT) == bool(ending)]),
+            "seed spread": seed_spread(
+                ranks, [name for name in names if name.startswith("joint") and name.endswith(WITHOUT) == bool(ending)]
+            ),
             "forgetting": forgetting(ranks, means, ending),
         }
         for label, ending in (("with positive loss", ""), ("without", WITHOUT))
