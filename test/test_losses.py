@@ -159,9 +159,10 @@ def test_the_loss_prefers_the_positive(seed):
 
 
 def test_lattice_by_hand():
-    """Every second column raised by 0.01: second differences are -0.02 and 0.02 in turn. A slope adds nothing but at the seam."""
+    """Every second column raised by 0.01: second differences are -0.02 and 0.02 in turn. A slope is no lattice."""
     flat = torch.zeros(1, 1, 16, 16)
     striped = flat + 0.01 * (torch.arange(16) % 2)
     assert float(losses.lattice_loss(striped, flat)) == pytest.approx(0.02, rel=1e-4)
     assert float(losses.lattice_loss(striped.mT, flat)) == pytest.approx(0.02, rel=1e-4)
     assert float(losses.lattice_loss(striped, striped)) == 0.0
+    assert float(losses.lattice_loss(flat + 0.1 * torch.arange(16), flat)) == pytest.approx(0.0, abs=1e-5)

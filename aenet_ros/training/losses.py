@@ -164,11 +164,12 @@ def temporal_loss(fused: Tensor, a: Tensor, b: Tensor, follow: int) -> Tensor:
 def lattice_loss(fused: Tensor, positive: Tensor) -> Tensor:
     """How much rows and columns differ by their place in a lattice of 4, which an unshuffled output can show and a picture does not.
 
-    Compared are mean second differences by place with the positive sample's; height and width are multiples of 4.
+    Compared are mean second differences by place with the positive sample's, without the edges, where the roll wraps around;
+    height and width are multiples of 4.
     """
     differences = []
     for dim in (2, 3):
         places = [(plane.roll(1, dim) - 2.0 * plane + plane.roll(-1, dim)).mean((1, 5 - dim)) for plane in (fused, positive)]
-        by_place = (places[0] - places[1]).reshape(len(fused), -1, 4).mean(1)
+        by_place = (places[0] - places[1])[:, 2:-2].reshape(len(fused), -1, 4).mean(1)
         differences.append(by_place.abs().mean())
     return torch.stack(differences).sum()
