@@ -72,8 +72,15 @@ def split(sets: Sequence[PairSet], most: int, every: int = 5) -> tuple[list[Pair
 
 def equal_budget(block: str, downsampling: str, budget: int) -> AENetConfig:
     """The network of this kind whose parameters come nearest to ``budget``; blocks need widths in steps of 4 channels."""
-    widths = [AENetConfig(width=width, block=block, downsampling=downsampling) for width in range(4, 100, 4)]
-    return min(widths, key=lambda config: abs(parameter_count(AENet(config)) - budget))
+    config = AENetConfig(width=4, block=block, downsampling=downsampling)
+    count = parameter_count(AENet(config))
+    while count < budget:
+        wider = replace(config, width=config.width + 4)
+        next_count = parameter_count(AENet(wider))
+        if next_count - budget > budget - count:
+            break
+        config, count = wider, next_count
+    return config
 
 
 def default_name() -> str:
