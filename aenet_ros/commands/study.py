@@ -60,8 +60,7 @@ def run(args: argparse.Namespace) -> int:
         torch.set_num_threads(args.threads)
     sets, held = study.split([read_pairs(folder, args.crop) for folder in shipped_sets(args.data)], args.held_out)
     settings = _settings(args, held)
-    about = {**settings, **study_report.surroundings()}
-    _keep_settings(args.out / "settings.json", settings, about)
+    about = _keep_settings(args.out / "settings.json", settings, study_report.surroundings())
     if not study_report.can_plot():
         remark("matplotlib is not installed, so there will be no plots; pip install matplotlib, and give the same command again for them")
     config = _config(args)
@@ -97,22 +96,22 @@ def _settings(args: argparse.Namespace, held: "list[PairSet]") -> dict[str, Any]
     return {**chosen, "held-out pairs": {pairs.folder.name: len(pairs.luma) for pairs in held}}
 
 
-def _keep_settings(path: Path, settings: dict[str, Any], about: dict[str, Any]) -> None:
-    """Notes the settings beside the trainings. Raises ConfigError where these were begun with others."""
+def _keep_settings(path: Path, settings: dict[str, Any], surroundings: dict[str, Any]) -> dict[str, Any]:
+    """Settings and surroundings of the first run, noted beside its trainings. Raises ConfigError where its settings were others."""
     from aenet_ros.errors import ConfigError
 
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(about, indent=1) + "\n")
-        return
+        path.write_text(json.dumps({**settings, **surroundings}, indent=1) + "\n")
     try:
-        before = json.loads(path.read_text())
-        differing = [name for name in settings if before.get(name) != settings[name]]
+        noted: dict[str, Any] = json.loads(path.read_text())
+        differing = [name for name in settings if noted.get(name) != settings[name]]
     except (ValueError, AttributeError, OSError) as error:
         raise ConfigError(f"{path} cannot be read ({error}); give another --out") from error
     if differing:
         name = differing[0]
-        raise ConfigError(f"{path.parent} holds a study with {name} {before.get(name)}, not {settings[name]}; give another --out")
+        raise ConfigError(f"{path.parent} holds a study with {name} {noted.get(name)}, not {settings[name]}; give another --out")
+    return noted
 
 
 def _config(args: argparse.Namespace) -> "TrainConfig":

@@ -23,7 +23,9 @@ from aenet_ros.frames import Array
 from aenet_ros.fusion.blocks import BLOCKS, DOWNSAMPLINGS
 from aenet_ros.fusion.checkpoint import load_checkpoint
 from aenet_ros.fusion.network import AENet, AENetConfig, parameter_count
-from aenet_ros.training.data import KINDS, PairSet
+from aenet_ros.training.augment import Augmentation
+from aenet_ros.training.data import KINDS, Batch, PairSet
+from aenet_ros.training.losses import LossWeights, loss_terms, weighted_sum
 from aenet_ros.training.train import RESUME_NAME, WEIGHTS_NAME, TrainConfig, train
 
 Row = dict[str, Any]
@@ -185,12 +187,29 @@ def balanced(sets: Sequence[PairSet]) -> list[PairSet]:
 
 
 def judge(network: AENet, held: Sequence[PairSet]) -> list[tuple[str, dict[str, float]]]:
-    """Every measure on every held-out pair; the pairs' names are ``KIND/SET-INDEX``."""
+    """Every measure, and the losses of ``held_out_losses``, on every held-out pair; the pairs' names are ``KIND/SET-INDEX``."""
     return [
-        (f"{pairs.folder.kind}/{pairs.folder.name.replace('/', '-')}-{index}", measure(fuse(network, thermal, luma), thermal, luma))
+        (
+            f"{pairs.folder.kind}/{pairs.folder.name.replace('/', '-')}-{index}",
+            {**measure(fuse(network, thermal, luma), thermal, luma), **held_out_losses(network, pairs, index)},
+        )
         for pairs in held
         for index, (thermal, luma) in enumerate(zip(pairs.thermal, pairs.luma, strict=True))
     ]
+
+
+def held_out_losses(network: AENet, pairs: PairSet, index: int) -> dict[str, float]:
+    """What is minimised, on a whole pair as it is: ``positive``, and ``similarity``, the weighted sum of the others (no flicker)."""
+    planes = []
+    for plane in pairs.version(index, 0, Augmentation()):
+        height, width = (side // 8 * 8 for side in plane.shape)  # the positive loss halves three times
+        planes.append(torch.from_numpy(plane[:height, :width])[None, None].float() / 255)
+    thermal, luma, positive = planes
+    batch = Batch(thermal, luma, thermal, luma, positive, kinds=(pairs.folder.kind,), follow=0)
+    with torch.inference_mode():
+        terms = loss_terms(network(thermal, luma), batch)
+        similarity = weighted_sum(terms, replace(LossWeights(), positive=0.0))
+    return {"similarity": float(similarity), "positive": float(terms["positive"])}
 
 
 def fuse(network: AENet, thermal: Array, luma: Array) -> Array:

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from aenet_ros.fusion.blocks import BLOCKS, DOWNSAMPLINGS
 from aenet_ros.training.data import KINDS
 from aenet_ros.training.study import WITHOUT, Row, default_name
 from aenet_ros.training.study_tables import YARDSTICK
@@ -61,7 +62,9 @@ def write_architectures(out: Path, rows: Sequence[Row], about: Row) -> None:
 
 def write_tasks(out: Path, rows: Sequence[Row], about: Row) -> None:
     """``tasks.md``, ``.json`` and ``.png`` below ``out``."""
-    text = markdown_table([{name: value for name, value in row.items() if name != "measures"} for row in rows])
+    shown = [{name: value for name, value in row.items() if name != "measures"} for row in rows]
+    losses = [{"training": row["training"], **{kind: values["similarity"] for kind, values in row["measures"].items()}} for row in rows]
+    text = f"Mean rank among these trainings:\n\n{markdown_table(shown)}\n\nSimilarity loss:\n\n{markdown_table(losses, 3)}"
     for label in ("with positive loss", "without"):
         text += f"\n\nForgetting, {label} (measures: after its stage, at the end):\n\n{markdown_table(about[label]['forgetting'])}"
     _write(out / "tasks", "Tasks alone, in sequence and together", text + "\n", rows, about)
@@ -120,25 +123,28 @@ def plot_architectures(rows: Sequence[Row], about: Row, path: Path) -> None:
 
     figure = Figure(figsize=(9.0, 6.0), layout="constrained")
     axes = figure.subplots()
-    blocks = list(dict.fromkeys(row["network"].split("-")[0] for row in rows))
-    markers = {"max": "v", "avg": "o", "strided": "s", "unshuffle": "D"}
+    colours = {block: f"C{index}" for index, block in enumerate(BLOCKS)}
+    markers = dict(zip(DOWNSAMPLINGS, "voDs", strict=False))
     for row in rows:
         block, downsampling = row["network"].split("-")[:2]
-        colour = f"C{sorted(blocks).index(block)}"
-        axes.scatter(row["cpu ms"], row["rank"], c=colour, marker=markers.get(downsampling, "x"), s=45, zorder=3)
-        axes.annotate(row["network"], (row["cpu ms"], row["rank"]), xytext=(6, -3), textcoords="offset points", fontsize=7)
+        axes.scatter(row["cpu ms"], row["rank"], color=colours[block], marker=markers[downsampling], s=40, alpha=0.8, zorder=3)
     front = sorted(unbeaten(rows, "cpu ms", "rank"), key=lambda row: float(row["cpu ms"]))
     axes.step([row["cpu ms"] for row in front], [row["rank"] for row in front], where="post", color="0.6", lw=1, zorder=1)
+    for row in [*front, *(row for row in rows if row["network"].startswith(default_name()) and row not in front)]:
+        axes.annotate(row["network"], (row["cpu ms"], row["rank"]), xytext=(7, -3), textcoords="offset points", fontsize=7)
     axes.axvline(about[f"{YARDSTICK}, ms"]["cpu"], color="0.6", ls=":", lw=1)
     axes.annotate(
         YARDSTICK, (about[f"{YARDSTICK}, ms"]["cpu"], axes.get_ylim()[1]), xytext=(3, -10), textcoords="offset points", fontsize=7
     )
     spread, middle = about["seed spread"]["mean"], next(row["rank"] for row in rows if row["network"] == default_name())
-    axes.axhspan(middle - spread, middle + spread, color="0.93", zorder=0, label="default, give or take the spread of its seeds")
+    axes.axhspan(middle - spread, middle + spread, color="0.93", zorder=0, label="default ± spread\nof its seeds")
     axes.set_xlabel(f"CPU time of a 640x480 frame, ms ({about['cpu']})", fontsize=8)
     axes.set_ylabel("mean rank among these (low is better)")
-    axes.margins(x=0.12)
-    axes.legend(fontsize=8)
+    for block, colour in colours.items():
+        axes.plot([], [], color=colour, lw=4, label=block)
+    for downsampling, marker in markers.items():
+        axes.scatter([], [], color="0.3", marker=marker, label=downsampling)
+    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
     figure.savefig(path, dpi=110)
 
 

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from aenet_ros.evaluation.benchmark import WARM_UP_RUNS, TwoConvolutions, spread_ms, time_runs
-from aenet_ros.evaluation.metrics import METRICS
 from aenet_ros.evaluation.ranking import Score, mean_ranks, means_by_dataset
 from aenet_ros.fusion.checkpoint import load_checkpoint
 from aenet_ros.fusion.network import AENet, parameter_count
 from aenet_ros.training.data import KINDS
+from aenet_ros.training.losses import LossWeights
 from aenet_ros.training.study import WITHOUT, Chain, Row, default_name
 from aenet_ros.training.train import WEIGHTS_NAME
 
@@ -83,9 +83,12 @@ def architecture_rows(chains: Sequence[Chain], scores: Sequence[Score], out: Pat
             "parameters": parameter_count(network),
             "MMACs": round(multiply_adds(network) / 1e6, 1),
             **{f"{device} ms": latencies[device][name] for device in devices},
+            "loss": sum(values[name]["similarity"] + LossWeights().positive * values[name]["positive"] for values in means.values())
+            / len(means),
+            "Nabf infrared": means["infrared"][name]["Nabf"],
             "rank": ranks["mean"][name],
             **{f"rank {kind}": ranks[kind][name] for kind in means},
-            "measures": {kind: {metric: means[kind][name][metric] for metric in METRICS} for kind in means},
+            "measures": {kind: means[kind][name] for kind in means},
         }
         rows.append(row)
     about: Row = {
@@ -108,7 +111,7 @@ def task_rows(scores: Sequence[Score]) -> tuple[list[Row], Row]:
         {
             "training": name,
             **{kind: ranks[kind][name] for kind in ranks},
-            "measures": {kind: {metric: means[kind][name][metric] for metric in METRICS} for kind in means},
+            "measures": {kind: means[kind][name] for kind in means},
         }
         for name in names
     ]
@@ -125,12 +128,12 @@ def task_rows(scores: Sequence[Score]) -> tuple[list[Row], Row]:
 
 
 def forgetting(ranks: Ranks, means: Mapping[str, Mapping[str, Mapping[str, float]]], ending: str) -> list[Row]:
-    """For every task but the last: mean rank and three measures right after its stage, and at the end of the sequence."""
+    """For every task but the last: mean rank, similarity loss and three measures right after its stage, and at the end of the sequence."""
     stages = [f"only-{KINDS[0]}{ending}", *(f"then-{kind}{ending}" for kind in KINDS[1:])]
     rows = []
     for kind, stage in list(zip(KINDS, stages, strict=True))[:-1]:
         row: Row = {"task": kind, "rank after its stage": ranks[kind][stage], "rank at the end": ranks[kind][stages[-1]]}
-        for metric in ("VIF", "Qabf", "SSIM"):
+        for metric in ("similarity", "VIF", "Qabf", "SSIM"):
             row[metric] = [means[kind][name][metric] for name in (stage, stages[-1])]
         rows.append(row)
     return rows
