@@ -38,21 +38,26 @@ _SHRINKAGE = 1.03  # a fit by L1 falls a little short of what is wanted
 
 
 def loss_terms(raw: Tensor, batch: Batch) -> dict[str, Tensor]:
-    """All terms, unweighted, by the names of LossWeights. ``raw`` is the network's unclamped output for the batch."""
-    a, b = batch.thermal_reference, batch.luma_reference
-    fused = raw.clamp(0.0, 1.0)
+    """All terms, unweighted, by the names of LossWeights. ``raw`` is the network's unclamped output for the batch.
+
+    Frames that follow serve the temporal term only.
+    """
+    shown = raw.clamp(0.0, 1.0)
+    first = slice(0, len(raw) - batch.follow)
+    fused, positive = shown[first], batch.positive[first]
+    a, b, kinds = batch.thermal_reference[first], batch.luma_reference[first], batch.kinds[first]
     structure, information = structure_and_information(fused, a, b)
     return {
-        "intensity": intensity_loss(fused, a, b, batch.kinds),
+        "intensity": intensity_loss(fused, a, b, kinds),
         "gradient": gradient_loss(fused, a, b),
         "structure": structure,
         "information": information,
-        "differences": differences_loss(fused, a, b),
+        "differences": differences_loss(fused, a, b, kinds),
         "artefact": artefact_loss(fused, a, b),
-        "positive": positive_loss(fused, batch.positive, negative_samples(a, b, batch.positive)),
-        "temporal": temporal_loss(fused, batch.thermal, batch.luma, batch.follow),
-        "lattice": lattice_loss(fused, batch.positive),
-        "range": (raw - fused).abs().mean(),
+        "positive": positive_loss(fused, positive, negative_samples(a, b, positive)),
+        "temporal": temporal_loss(shown, batch.thermal, batch.luma, batch.follow),
+        "lattice": lattice_loss(fused, positive),
+        "range": (raw - shown).abs().mean(),
     }
 
 
@@ -116,9 +121,13 @@ def _moments(x: Tensor, stride: int) -> tuple[Tensor, Tensor]:
     return mean, (_mean(x * x, stride) - mean**2).clamp_min(0.0)
 
 
-def differences_loss(fused: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """2 - mean SCD (Aslantas and Bendes 2015): what was added to one source should look like the other."""
-    return 2.0 - (correlation(fused - b, a) + correlation(fused - a, b)).mean()
+def differences_loss(fused: Tensor, a: Tensor, b: Tensor, kinds: tuple[str, ...]) -> Tensor:
+    """2 - mean SCD (Aslantas and Bendes 2015): what was added to one source should look like the other.
+
+    Focus stacks do not count: their sources show the same, and adding both only raises contrast.
+    """
+    counted = torch.tensor([float(kind != "focus") for kind in kinds], device=a.device)
+    return ((2.0 - correlation(fused - b, a) - correlation(fused - a, b)) * counted).mean()
 
 
 def positive_loss(fused: Tensor, positive: Tensor, negatives: tuple[Tensor, ...]) -> Tensor:

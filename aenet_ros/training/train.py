@@ -34,7 +34,7 @@ class TrainConfig:
 
     steps: int = 20000
     batch: int = 3
-    follow: int = 1  # of these, crops that bring the next frame for the temporal term
+    follow: int = 2  # of these, crops that bring the next frame for the temporal term
     crop: int = 192
     rate: float = 2e-3
     warmup: int = 200
