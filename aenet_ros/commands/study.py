@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from aenet_ros.training.train import TrainConfig
 
 PARTS = ("architectures", "tasks")
-_LEAST = {"steps": 1, "crop": 32, "batch": 1, "budget": 500, "held_out": 1, "repeats": 1, "jobs": 1, "threads": 0, "rounds": 1, "seed": 0}
+_LEAST = {"steps": 1, "crop": 32, "batch": 2, "budget": 500, "held_out": 1, "repeats": 1, "jobs": 1, "threads": 0, "rounds": 1, "seed": 0}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

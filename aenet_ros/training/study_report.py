@@ -127,7 +127,7 @@ def plot_architectures(rows: Sequence[Row], about: Row, path: Path) -> None:
     markers = dict(zip(DOWNSAMPLINGS, "voDs", strict=False))
     for row in rows:
         block, downsampling = row["network"].split("-")[:2]
-        axes.scatter(row["cpu ms"], row["rank"], color=colours[block], marker=markers[downsampling], s=40, alpha=0.8, zorder=3)
+        axes.scatter(row["cpu ms"], row["rank"], color=colours[block], marker=markers.get(downsampling, "x"), s=40, alpha=0.8, zorder=3)
     front = sorted(unbeaten(rows, "cpu ms", "rank"), key=lambda row: float(row["cpu ms"]))
     axes.step([row["cpu ms"] for row in front], [row["rank"] for row in front], where="post", color="0.6", lw=1, zorder=1)
     for row in [*front, *(row for row in rows if row["network"].startswith(default_name()) and row not in front)]:
