@@ -176,10 +176,9 @@ def data(tmp_path):
     return root
 
 
-def test_the_command_writes_both_parts_and_refuses_other_settings(data, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(study, "BLOCKS", {"plain": BLOCKS["plain"]})
+def test_the_command_writes_both_parts_and_refuses_other_settings(data, tmp_path, capsys):
     words = ["study", str(data), "--out", str(tmp_path / "out"), "--steps", "1", "--crop", "48", "--batch", "2", "--held-out", "1"]
-    words += ["--repeats", "2", "--threads", "1", "--rounds", "1"]
+    words += ["--repeats", "2", "--threads", "1", "--rounds", "1", "--blocks", "plain", "--downsamplings", "max"]
     assert main(words) == 0
     about = json.loads((tmp_path / "out/tasks.json").read_text())["about"]
     assert (about["steps"], about["seed"]) == (1, 0)
@@ -190,3 +189,5 @@ def test_the_command_writes_both_parts_and_refuses_other_settings(data, tmp_path
     assert main([*words[:5], "2", *words[6:]]) == 1
     assert "steps 1, not 2" in capsys.readouterr().err
     assert main([*words, "--rounds", "0"]) == 1
+    assert main([*words, "--blocks", "brick"]) == 1
+    assert "'brick' is not known" in capsys.readouterr().err

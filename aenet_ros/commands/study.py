@@ -6,7 +6,7 @@ go to --out. Every finished training is kept there: a study that was stopped goe
 
 examples:
   aenet study ../shared/data --out study/
-  aenet study ../shared/data --out study/ --only architectures --steps 2000
+  aenet study ../shared/data --out longer/ --only architectures --downsamplings avg --steps 10000
 """
 
 import argparse
@@ -28,6 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", metavar="DATA", type=Path, help="folder of the sets")
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="tables, plots and the networks' weights go here")
     parser.add_argument("--only", choices=PARTS, help="one part (default: both)")
+    parser.add_argument("--blocks", metavar="NAME", nargs="+", help="only these (default: all)")
+    parser.add_argument("--downsamplings", metavar="NAME", nargs="+", help="only these (default: all)")
     numbers = (
         ("steps", 2000, "steps of a training; joint training of tasks lasts four times as long, like the sequence"),
         ("crop", 96, "side of the crops"),
@@ -49,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from aenet_ros.commands.common import remark
+    from aenet_ros.fusion.blocks import BLOCKS, DOWNSAMPLINGS
     from aenet_ros.fusion.network import AENet, parameter_count
     from aenet_ros.training import study, study_report, study_tables
     from aenet_ros.training.data import read_pairs
@@ -64,8 +67,9 @@ def run(args: argparse.Namespace) -> int:
     if not study_report.can_plot():
         remark("matplotlib is not installed, so there will be no plots; pip install matplotlib, and give the same command again for them")
     config = _config(args)
+    blocks, downsamplings = args.blocks or tuple(BLOCKS), args.downsamplings or tuple(DOWNSAMPLINGS)
     chains = {
-        "architectures": study.architecture_chains(config, args.budget, args.repeats),
+        "architectures": study.architecture_chains(config, args.budget, args.repeats, blocks, downsamplings),
         "tasks": study.task_chains(config, args.repeats),
     }
     networks = args.out / "networks"

@@ -87,22 +87,29 @@ def equal_budget(block: str, downsampling: str, budget: int) -> AENetConfig:
 
 def default_name() -> str:
     """Name of the default architecture's training."""
-    default = AENetConfig()
-    return f"{default.block}-{default.downsampling}"
+    return f"{AENetConfig.block}-{AENetConfig.downsampling}"
 
 
-def architecture_chains(config: TrainConfig, budget: int, repeats: int) -> list[Chain]:
-    """Every block with every downsampling at equal budget; the default architecture with ``repeats`` seeds, to know their spread."""
-    trainings = [
+def architecture_chains(
+    config: TrainConfig,
+    budget: int,
+    repeats: int,
+    blocks: Sequence[str] = tuple(BLOCKS),
+    downsamplings: Sequence[str] = tuple(DOWNSAMPLINGS),
+) -> list[Chain]:
+    """Each block with each downsampling at equal budget; the default architecture with ``repeats`` seeds, to know their spread."""
+    for given, known in ((blocks, BLOCKS), (downsamplings, DOWNSAMPLINGS)):
+        if unknown := set(given) - set(known):
+            raise ConfigError(f"'{min(unknown)}' is not known; give some of {', '.join(known)}")
+    pairs = dict.fromkeys([(AENetConfig.block, AENetConfig.downsampling), *((one, other) for one in blocks for other in downsamplings)])
+    default, *others = [
         Training(f"{block}-{downsampling}", replace(config, network=equal_budget(block, downsampling, budget)))
-        for block in BLOCKS
-        for downsampling in DOWNSAMPLINGS
+        for block, downsampling in pairs
     ]
-    default = next(training for training in trainings if training.name == default_name())
     again = [
         Training(f"{default.name}-seed{config.seed + more}", replace(default.config, seed=config.seed + more)) for more in range(1, repeats)
     ]
-    return [(training,) for training in [default, *again, *(other for other in trainings if other is not default)]]
+    return [(training,) for training in [default, *again, *others]]
 
 
 def task_chains(config: TrainConfig, repeats: int) -> list[Chain]:
