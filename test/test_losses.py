@@ -87,8 +87,8 @@ def test_the_positive_is_never_the_flat_average():
 
 
 def test_positive_picks_the_sharp_halves_of_a_focus_stack():
-    sharp = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(5))
-    soft = positives.box(sharp, 3)
+    sharp = positives.box(torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(5)), 1)
+    soft = positives.box(sharp, 4)
     left = torch.arange(64) < 32
     near, far = torch.where(left, sharp, soft), torch.where(left, soft, sharp)
     positive = positives.positive_sample(near, far, "focus")

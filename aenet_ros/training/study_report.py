@@ -14,7 +14,7 @@ import torch
 from aenet_ros.fusion.blocks import BLOCKS, DOWNSAMPLINGS
 from aenet_ros.training.data import KINDS
 from aenet_ros.training.study import WITHOUT, Row, default_name
-from aenet_ros.training.study_tables import YARDSTICK
+from aenet_ros.training.study_tables import YARDSTICK, main_effects
 
 
 def surroundings() -> Row:
@@ -54,7 +54,8 @@ def write_architectures(out: Path, rows: Sequence[Row], about: Row) -> None:
     shown = [{name: value for name, value in row.items() if name != "measures"} for row in rows]
     default = next(row for row in rows if row["network"] == default_name())
     measures = [{"task": kind, **default["measures"][kind]} for kind in default["measures"]]
-    text = f"{markdown_table(shown)}\n\n`{default_name()}`, the default, on the held-out pairs:\n\n{markdown_table(measures, 3)}\n"
+    effects = markdown_table(main_effects(rows))
+    text = f"{markdown_table(shown)}\n\nMeans by block and by downsampling:\n\n{effects}\n\n`{default_name()}`, the default, on the held-out pairs:\n\n{markdown_table(measures, 3)}\n"
     _write(out / "architectures", "Blocks and downsamplings at equal budget", text, rows, about)
     if can_plot():
         plot_architectures(rows, about, out / "architectures.png")

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from aenet_ros.evaluation.benchmark import WARM_UP_RUNS, TwoConvolutions, spread_ms, time_runs
 from aenet_ros.evaluation.ranking import Score, mean_ranks, means_by_dataset
+from aenet_ros.fusion.blocks import DOWNSAMPLINGS
 from aenet_ros.fusion.checkpoint import load_checkpoint
 from aenet_ros.fusion.network import AENet, parameter_count
 from aenet_ros.training.data import KINDS
@@ -91,11 +92,34 @@ def architecture_rows(chains: Sequence[Chain], scores: Sequence[Score], out: Pat
             "measures": {kind: means[kind][name] for kind in means},
         }
         rows.append(row)
+    seeds = [name for name in networks if name.split("-seed")[0] == default_name()]
+    losses = [row["loss"] for row in rows if row["network"] in seeds]
     about: Row = {
         f"{YARDSTICK}, ms": {device: latencies[device][YARDSTICK] for device in devices},
-        "seed spread": seed_spread(ranks, [name for name in networks if name.split("-seed")[0] == default_name()]),
+        "seed spread": {**seed_spread(ranks, seeds), "loss": max(losses) - min(losses)},
     }
     return sorted(rows, key=lambda row: float(row["rank"])), about
+
+
+def main_effects(rows: Sequence[Row]) -> list[Row]:
+    """Means over all networks with a block, and with a downsampling: what one training alone is too noisy to tell.
+
+    Repeated seeds of the default are left out, so that it counts once.
+    """
+    parts: dict[str, list[Row]] = {}
+    for row in rows:
+        if "-seed" not in row["network"]:
+            for part in row["network"].split("-"):
+                parts.setdefault(part, []).append(row)
+    means = [
+        {
+            "part": part,
+            "networks": len(found),
+            **{name: sum(row[name] for row in found) / len(found) for name in ("loss", "rank", "cpu ms")},
+        }
+        for part, found in parts.items()
+    ]
+    return sorted(means, key=lambda row: (row["part"] in DOWNSAMPLINGS, row["rank"]))
 
 
 def seed_spread(ranks: Ranks, names: Sequence[str]) -> Row:
