@@ -152,6 +152,19 @@ def test_architecture_rows_and_report(tmp_path):
     assert json.loads((tmp_path / "architectures.json").read_text())["rows"] == rows
 
 
+def test_main_effects_count_the_default_once():
+    values = {"plain-avg": 1.0, "plain-avg-seed1": 9.0, "plain-max": 3.0, "group-max": 5.0}
+    effects = study_tables.main_effects(
+        [{"network": name, "loss": value, "rank": value, "cpu ms": value} for name, value in values.items()]
+    )
+    assert [(row["part"], row["networks"], row["rank"]) for row in effects] == [
+        ("plain", 2, 2.0),
+        ("group", 1, 5.0),
+        ("avg", 1, 1.0),
+        ("max", 2, 4.0),
+    ]
+
+
 def test_unbeaten():
     rows = [{"ms": 1, "rank": 2}, {"ms": 2, "rank": 1}, {"ms": 3, "rank": 3}, {"ms": 1, "rank": 4}]
     assert study_report.unbeaten(rows, "ms", "rank") == rows[:2]
