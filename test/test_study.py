@@ -191,7 +191,7 @@ def data(tmp_path):
 
 def test_the_command_writes_both_parts_and_refuses_other_settings(data, tmp_path, capsys):
     words = ["study", str(data), "--out", str(tmp_path / "out"), "--steps", "1", "--crop", "48", "--batch", "2", "--held-out", "1"]
-    words += ["--repeats", "2", "--threads", "1", "--rounds", "1", "--blocks", "plain", "--downsamplings", "max"]
+    words += ["--repeats", "1", "--threads", "1", "--rounds", "1", "--blocks", "plain", "--downsamplings", "max"]
     assert main(words) == 0
     about = json.loads((tmp_path / "out/tasks.json").read_text())["about"]
     assert (about["steps"], about["seed"]) == (1, 0)

@@ -55,7 +55,12 @@ def write_architectures(out: Path, rows: Sequence[Row], about: Row) -> None:
     default = next(row for row in rows if row["network"] == default_name())
     measures = [{"task": kind, **default["measures"][kind]} for kind in default["measures"]]
     effects = markdown_table(main_effects(rows))
-    text = f"{markdown_table(shown)}\n\nMeans by block and by downsampling:\n\n{effects}\n\n`{default_name()}`, the default, on the held-out pairs:\n\n{markdown_table(measures, 3)}\n"
+    parts = (
+        markdown_table(shown),
+        f"Means by block and by downsampling:\n\n{effects}",
+        f"`{default_name()}`, the default, on the held-out pairs:\n\n{markdown_table(measures, 3)}",
+    )
+    text = "\n\n".join(parts) + "\n"
     _write(out / "architectures", "Blocks and downsamplings at equal budget", text, rows, about)
     if can_plot():
         plot_architectures(rows, about, out / "architectures.png")
