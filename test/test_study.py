@@ -171,8 +171,8 @@ def test_unbeaten():
 
 
 def test_markdown_table():
-    table = study_report.markdown_table([{"a": "x", "b": 1.234, "c": [0.5, 0.25]}])
-    assert table.splitlines() == ["| a | b | c |", "|---|---|---|", "| x | 1.23 | 0.500, 0.250 |"]
+    table = study_report.markdown_table([{"a": "x", "b": 1.234, "c": [0.0125, 127.3]}])
+    assert table.splitlines() == ["| a | b | c |", "|---|---|---|", "| x | 1.23 | 0.0125, 127 |"]
 
 
 @pytest.fixture

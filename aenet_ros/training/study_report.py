@@ -58,7 +58,7 @@ def write_architectures(out: Path, rows: Sequence[Row], about: Row) -> None:
     parts = (
         markdown_table(shown),
         f"Means by block and by downsampling:\n\n{effects}",
-        f"`{default_name()}`, the default, on the held-out pairs:\n\n{markdown_table(measures, 3)}",
+        f"`{default_name()}`, the default, on the held-out pairs:\n\n{markdown_table(measures)}",
     )
     text = "\n\n".join(parts) + "\n"
     _write(out / "architectures", "Blocks and downsamplings at equal budget", text, rows, about)
@@ -70,7 +70,7 @@ def write_tasks(out: Path, rows: Sequence[Row], about: Row) -> None:
     """``tasks.md``, ``.json`` and ``.png`` below ``out``."""
     shown = [{name: value for name, value in row.items() if name != "measures"} for row in rows]
     losses = [{"training": row["training"], **{kind: values["similarity"] for kind, values in row["measures"].items()}} for row in rows]
-    text = f"Mean rank among these trainings:\n\n{markdown_table(shown)}\n\nSimilarity loss:\n\n{markdown_table(losses, 3)}"
+    text = f"Mean rank among these trainings:\n\n{markdown_table(shown)}\n\nSimilarity loss:\n\n{markdown_table(losses)}"
     for label in ("with positive loss", "without"):
         text += f"\n\nForgetting, {label} (measures: after its stage, at the end):\n\n{markdown_table(about[label]['forgetting'])}"
     _write(out / "tasks", "Tasks alone, in sequence and together", text + "\n", rows, about)
@@ -79,7 +79,7 @@ def write_tasks(out: Path, rows: Sequence[Row], about: Row) -> None:
 
 
 def _write(path: Path, title: str, text: str, rows: Sequence[Row], about: Row) -> None:
-    facts = "\n".join(f"- {name}: {_text(value, 2)}" for name, value in about.items() if not _nested(value))
+    facts = "\n".join(f"- {name}: {_text(value)}" for name, value in about.items() if not _nested(value))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.with_suffix(".md").write_text(f"# {title}\n\n{facts}\n\n{text}")
     path.with_suffix(".json").write_text(json.dumps({"about": about, "rows": list(rows)}, indent=1) + "\n")
@@ -89,21 +89,21 @@ def _nested(value: Any) -> bool:
     return isinstance(value, dict) and any(isinstance(inner, dict | list) for inner in value.values())
 
 
-def markdown_table(rows: Sequence[Row], digits: int = 2) -> str:
-    """The rows as a table, columns in the first row's order."""
+def markdown_table(rows: Sequence[Row]) -> str:
+    """The rows as a table, columns in the first row's order, three significant digits."""
     columns = list(rows[0])
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-    lines += ["| " + " | ".join(_text(row[column], digits) for column in columns) + " |" for row in rows]
+    lines += ["| " + " | ".join(_text(row[column]) for column in columns) + " |" for row in rows]
     return "\n".join(lines)
 
 
-def _text(value: Any, digits: int) -> str:
+def _text(value: Any) -> str:
     if isinstance(value, float):
-        return f"{value:.{digits}f}"
+        return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
     if isinstance(value, dict):
-        return ", ".join(f"{name} {_text(inner, digits)}" for name, inner in value.items())
+        return ", ".join(f"{name} {_text(inner)}" for name, inner in value.items())
     if isinstance(value, list):
-        return ", ".join(_text(inner, max(digits, 3)) for inner in value)
+        return ", ".join(map(_text, value))
     return str(value)
 
 
