@@ -85,6 +85,60 @@ class SyncConfig:
         dynamic=True,
         unit="ms",
     )
+    max_latency_ms: float = option(
+        0.0,
+        "Age (now less rgb stamp) over which a pair is dropped unfused and counted, and a camera is called late; 0 drops none.",
+        low=0.0,
+        high=1e6,
+        dynamic=True,
+        unit="ms",
+    )
+
+
+@dataclass(frozen=True)
+class DegradedConfig:
+    """What happens while one camera is silent, late, frozen, black or saturated."""
+
+    policy: str = option(
+        "passthrough",
+        "passthrough: the other camera's picture; hold: the last fused frame again, with its own stamp; silence: nothing.",
+        choices=("passthrough", "hold", "silence"),
+        dynamic=True,
+    )
+    after_s: float = option(
+        0.5, "Time that a fault lasts (or three periods of the camera) before the policy acts.", low=0.05, high=60.0, dynamic=True, unit="s"
+    )
+    recover_s: float = option(
+        0.3, "Time of good frames without a gap before a camera is trusted again.", low=0.0, high=60.0, dynamic=True, unit="s"
+    )
+    frozen_s: float = option(
+        1.5,
+        "Time without any change, in a picture whose noise was seen before, that makes it frozen; 0: never. More than a shutter event.",
+        low=0.0,
+        high=60.0,
+        dynamic=True,
+        unit="s",
+    )
+    black_level: float = option(
+        4.0, "Grey level, of 255, that the pixels of a black rgb picture do not exceed.", low=0.0, high=255.0, dynamic=True
+    )
+    share: float = option(
+        0.98, "Share of the pixels that must be black, or at full scale, in a black or saturated picture.", low=0.5, high=1.0, dynamic=True
+    )
+
+
+@dataclass(frozen=True)
+class ShutterConfig:
+    """What is done about the thermal camera's shutter events (FFC, NUC)."""
+
+    bridge_s: float = option(
+        1.0,
+        "Time for which the last good thermal frame stands in for pictures of the closed shutter; 0: events are only told.",
+        low=0.0,
+        high=60.0,
+        dynamic=True,
+        unit="s",
+    )
 
 
 @dataclass(frozen=True)
@@ -197,6 +251,8 @@ class Config:
     enabled: bool = option(True, "False: frames are received and counted but not fused (also ~/set_enabled).", dynamic=True)
     input: InputConfig = InputConfig()
     sync: SyncConfig = SyncConfig()
+    degraded: DegradedConfig = DegradedConfig()
+    shutter: ShutterConfig = ShutterConfig()
     agc: AgcConfig = AgcConfig()
     registration: RegistrationConfig = RegistrationConfig()
     model: ModelConfig = ModelConfig()

@@ -12,6 +12,7 @@ from aenet_ros.fusion import color
 from aenet_ros.fusion.fuser import Fuser, set_threads
 from aenet_ros.imaging.agc import ThermalAgc
 from aenet_ros.imaging.registration import Registration, Size
+from aenet_ros.imaging.shutter import ShutterBridge
 
 ORDER = {"rgb8": "rgb", "bgr8": "bgr", "mono8": "rgb"}  # mono8 has no order; any will do
 CONVERSIONS = {
@@ -33,6 +34,7 @@ class FusionPipeline:
         self._config = config or Config()
         keep_large_buffers()  # a network's planes, mapped anew for every frame, cost as much time as the network
         set_threads(self._config.model.threads)
+        self.shutter = ShutterBridge(self._config.shutter)
         self.agc = ThermalAgc(self._config.agc)
         self.registration = Registration(self._config.registration)
         self.fuser = Fuser(self._config.model)
@@ -42,9 +44,10 @@ class FusionPipeline:
 
         Raises ImageError for frames that cannot be fused, DeviceError when the device fails; the next pair may succeed.
         """
-        thermal, rgb, output = pair.thermal, pair.rgb, self._config.output
+        rgb, output = pair.rgb, self._config.output
         clock = Stopwatch()
 
+        thermal = self.shutter.apply(pair.thermal)
         brightness = self.agc.apply(thermal)
         clock.lap("agc")
 
@@ -72,6 +75,7 @@ class FusionPipeline:
         if config.model != self._config.model or config.registration != self._config.registration:
             raise ConfigError("model and registration cannot change in a running pipeline; make a new one (deactivate, cleanup, configure)")
         self._config = config
+        self.shutter.config = config.shutter
         self.agc.config = config.agc
 
     def warm_up(self, size: Size) -> None:

@@ -30,14 +30,15 @@ import aenet_ros
 from aenet_ros.allocator import keep_large_buffers
 from aenet_ros.config import Config, StreamConfig, flatten
 from aenet_ros.errors import AenetError, ConfigError, ImageError
-from aenet_ros.frames import FramePair
+from aenet_ros.frames import Frame, FramePair
 from aenet_ros.image_codec import decode_rgb, decode_thermal, stamp_ns
 from aenet_ros.pipeline import FusionPipeline
 from aenet_ros.ros.compat import no_event_callbacks
+from aenet_ros.ros.degraded import StandIn, StreamGuard
 from aenet_ros.ros.diagnostics import ChangeLog, to_message
 from aenet_ros.ros.graph import topic_facts
-from aenet_ros.ros.health import NodeFacts, TopicFacts, judge
-from aenet_ros.ros.outputs import RELIABILITY, Outputs
+from aenet_ros.ros.health import OK, NodeFacts, Status, TopicFacts, judge
+from aenet_ros.ros.outputs import RELIABILITY, Listeners, Outputs
 from aenet_ros.ros.params import NodeParameters
 from aenet_ros.ros.policies import Matcher, make_matcher, slop_and_offset_ns
 from aenet_ros.ros.running import until_stopped
@@ -61,7 +62,8 @@ class FusionNode(LifecycleNode):
         self.stats = NodeStats()
         self._outputs: Outputs | None = None
         self._matcher: Matcher | None = None
-        self._worker: LatestWorker[FramePair] | None = None
+        self._worker: LatestWorker[FramePair | StandIn] | None = None
+        self._guard = StreamGuard()
         self._subscriptions_active: list[Subscription[Any]] = []
         self._topics: dict[str, tuple[str, str, QoSProfile]] = {}
         self._camera_infos: dict[str, CameraInfo] = {}
@@ -154,7 +156,8 @@ class FusionNode(LifecycleNode):
     def _activate(self) -> None:
         self.stats = NodeStats()
         self._matcher = make_matcher(self.parameters.config.sync)
-        self._worker = LatestWorker(self._fuse, self._on_fuse_error)
+        self._guard = StreamGuard()
+        self._worker = LatestWorker(self._handle, self._on_fuse_error)
         self._activated_at_ns = time.monotonic_ns()
         self._subscribe("thermal", self.parameters.config.input.thermal)
         self._subscribe("rgb", self.parameters.config.input.rgb)
@@ -183,8 +186,7 @@ class FusionNode(LifecycleNode):
             self.destroy_subscription(subscription)
         self._subscriptions_active = []
         if self._worker is not None:
-            self.stats.skipped["shut_down"] += self._worker.stop()
-            self.stats.replaced_before += self._worker.replaced
+            self.stats.skipped["shut_down"] += sum(isinstance(item, FramePair) for item in self._worker.stop())
             if self._worker.alive:
                 raise AenetError("the fusion thread does not end: the device hangs; restart the node")
             self._worker = None
@@ -216,10 +218,29 @@ class FusionNode(LifecycleNode):
         if stream.accept(frame):
             self.get_logger().warning(f"{role} stream changed to {frame.size[1]}x{frame.size[0]} {frame.source_encoding}")
         assert self._matcher is not None
+        stand_in = self._guard.see(role, frame, self._age_ns(role, frame), self.parameters.config)
         for pair in self._matcher.push_thermal(frame) if role == "thermal" else self._matcher.push_rgb(frame):
             self.stats.count_pair(pair.difference_ns)
-            if self._worker is not None:
-                self._worker.put(pair)
+            if self._guard.fuses:
+                self._hand_over(pair)
+            else:
+                self.stats.skipped["degraded"] += 1
+        if stand_in is not None:
+            self._hand_over(stand_in)
+
+    def _hand_over(self, item: FramePair | StandIn) -> None:
+        assert self._worker is not None
+        for replaced in self._worker.put(item):
+            if isinstance(replaced, FramePair):
+                self.stats.replaced += 1
+            else:
+                self._guard.unpublished["replaced by a newer one"] += 1
+
+    def _age_ns(self, role: str, frame: Frame) -> int:
+        """Time since the frame's stamp, by the clock that the rgb stamps are of."""
+        assert self._matcher is not None
+        offset_ns = self._matcher.clock_offset_ns if role == "thermal" else 0
+        return int(self.get_clock().now().nanoseconds) - (frame.stamp_ns - offset_ns)
 
     def _on_camera_info(self, role: str, message: CameraInfo) -> None:
         self._camera_infos[role] = message
@@ -253,9 +274,16 @@ class FusionNode(LifecycleNode):
         self._info.publish(String(data=json.dumps(info)))
 
     def _on_diagnostics(self) -> None:
-        statuses = judge(self._facts())
+        facts = self._facts()
+        conditions = self._conditions() if self._state == "active" else []
+        facts.degraded = next((status.message for status in conditions if status.name == "degraded" and status.level != OK), "")
+        statuses = judge(facts) + conditions
         self._change_log.report(statuses)
         self._diagnostics.publish(to_message(self, statuses, self._hostname))
+
+    def _conditions(self) -> list[Status]:
+        """The statuses that have files of their own."""
+        return [self._guard.status(self.parameters.config)]
 
     def _facts(self) -> NodeFacts:
         active = self._state == "active"
@@ -268,7 +296,7 @@ class FusionNode(LifecycleNode):
             topics=topics,
             match=self._matcher.counts if self._matcher is not None else PairCounts(),
             pending=self._matcher.pending if self._matcher is not None else 0,
-            replaced=self.stats.replaced_before + (worker.replaced if worker is not None else 0),
+            replaced=self.stats.replaced,
             subscribers=self._outputs.listeners().frames if self._outputs is not None else 0,
             activated_at_ns=self._activated_at_ns,
             problem=self._problem,
@@ -283,16 +311,26 @@ class FusionNode(LifecycleNode):
 
     # In the worker's thread.
 
-    def _fuse(self, pair: FramePair) -> None:
-        pipeline, outputs = self.pipeline, self._outputs
+    def _handle(self, item: FramePair | StandIn) -> None:
+        pipeline, outputs, config = self.pipeline, self._outputs, self.parameters.config
         assert pipeline is not None
         assert outputs is not None
         listeners = outputs.listeners()
-        if not self.parameters.config.enabled or not listeners.frames:
-            self.stats.skipped["no_subscriber" if self.parameters.config.enabled else "disabled"] += 1
+        reason = "disabled" if not config.enabled else "no_subscriber" if not listeners.frames else ""
+        if isinstance(item, StandIn):
+            self._guard.publish(item, reason, pipeline, outputs, listeners, self._camera_infos.get("rgb"))
             return
+        if not reason and 0 < config.sync.max_latency_ms * 1e6 < self._age_ns("rgb", item.rgb):
+            reason = "too_old"
+        if reason:
+            self.stats.skipped[reason] += 1
+            return
+        self._fuse(item, pipeline, outputs, listeners)
+
+    def _fuse(self, pair: FramePair, pipeline: FusionPipeline, outputs: Outputs, listeners: Listeners) -> None:
         fused = pipeline.process(pair, want_registered=listeners.registered > 0)
         outputs.publish(fused, pair, self._camera_infos.get("rgb"), listeners, self.parameters.config.output.jpeg_quality)
+        self._guard.keep(fused, pair)
         self.stats.count_fused(fused, self.get_clock().now().nanoseconds - fused.stamp_ns)
 
     def _on_fuse_error(self, error: Exception) -> None:
