@@ -15,8 +15,8 @@ from aenet_ros.config import ShutterConfig
 from aenet_ros.frames import Array, Frame, Plane
 
 SAMPLE_PIXELS = 2_000
-SAME_SHARE = 0.99  # of the sampled pixels that a repeated frame leaves as they were
-LIVELY_SHARE = 0.9  # a stream whose usual frames leave more than this unchanged has no noise to go by
+SAME_SHARE = 0.995  # of the sampled pixels that a repeated frame leaves as they were
+LIVELY_SHARE = 0.97  # a new frame leaves fewer unchanged; a stream of which no quarter does has no noise to go by
 NOISE_PART = 0.05  # pixels that differ by less than this part of the noise are the same
 LEARN = 8  # frames that must have shown noise before anything is judged
 WINDOW = 90
@@ -34,9 +34,9 @@ def sample(frame: Frame) -> Plane:
 
 
 class StillWatch:
-    """Tells how long a stream has repeated one picture; to be shown each frame's stamp and ``sample`` in turn.
+    """Tells how long a stream has repeated one picture; to be shown each frame's time and ``sample`` in turn.
 
-    ``still_ns``: the time since the first frame that showed the present picture, by the stamps; 0 for a new picture. Streams that never
+    ``still_ns``: the time since the first frame that showed the present picture; 0 for a new picture. Streams that never
     had noise (painted pictures, a still image sent again and again) are never said to stand still.
     """
 
@@ -59,13 +59,14 @@ class StillWatch:
         difference = np.abs(picked - last)
         tolerance = NOISE_PART * min(self._noise) if self._noise else 0.0
         same = float(np.count_nonzero(difference <= tolerance)) / difference.size
-        known = len(self._same_shares) >= LEARN and statistics.median(self._same_shares) < LIVELY_SHARE
+        known = len(self._same_shares) >= LEARN and sorted(self._same_shares)[len(self._same_shares) // 4] < LIVELY_SHARE
         if known and same >= SAME_SHARE:
             self.still_ns = stamp_ns - self._new_at_ns
             self._last = last  # compared with the first of them, so that a slow drift is no repeat
             return True
         self._same_shares.append(same)
-        self._noise.append(float(np.median(difference)))
+        if same < LIVELY_SHARE:
+            self._noise.append(float(np.median(difference)))
         self._intervals.append(stamp_ns - self._new_at_ns)
         self.still_ns, self._new_at_ns = 0, stamp_ns
         return False
