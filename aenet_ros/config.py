@@ -85,6 +85,11 @@ class SyncConfig:
         dynamic=True,
         unit="ms",
     )
+    watch_offset: bool = option(
+        True,
+        "Estimate the clocks' disagreement from how both pictures move, for diagnostics and ~/estimate_clock_offset.",
+        dynamic=True,
+    )
     max_latency_ms: float = option(
         0.0,
         "Age (now less rgb stamp) over which a pair is dropped unfused and counted, and a camera is called late; 0 drops none.",
@@ -236,6 +241,14 @@ class DiagnosticsConfig:
     max_latency_ms: float = option(
         200.0,
         "Time from the rgb stamp to publishing over which diagnostics warn; 0 never does.",
+        low=0.0,
+        high=1e6,
+        dynamic=True,
+        unit="ms",
+    )
+    max_offset_error_ms: float = option(
+        15.0,
+        "Difference of the estimated and the applied clock offset over which diagnostics warn; 0 never does.",
         low=0.0,
         high=1e6,
         dynamic=True,

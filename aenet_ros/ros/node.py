@@ -38,6 +38,7 @@ from aenet_ros.ros.degraded import StandIn, StreamGuard
 from aenet_ros.ros.diagnostics import ChangeLog, to_message
 from aenet_ros.ros.graph import topic_facts
 from aenet_ros.ros.health import OK, NodeFacts, Status, TopicFacts, judge
+from aenet_ros.ros.offset import OffsetService
 from aenet_ros.ros.outputs import RELIABILITY, Listeners, Outputs
 from aenet_ros.ros.params import NodeParameters
 from aenet_ros.ros.policies import Matcher, make_matcher, slop_and_offset_ns
@@ -76,6 +77,7 @@ class FusionNode(LifecycleNode):
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._info = self.create_publisher(String, "~/info", QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL))
         self._set_enabled = self.create_service(SetBool, "~/set_enabled", self._on_set_enabled)
+        self._offset = OffsetService(self)
         # Steady: diagnostics go on while simulated time stands still.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._timer = self.create_timer(self.parameters.config.diagnostics.period_s, self._on_diagnostics, clock=steady)
@@ -157,6 +159,7 @@ class FusionNode(LifecycleNode):
         self.stats = NodeStats()
         self._matcher = make_matcher(self.parameters.config.sync)
         self._guard = StreamGuard()
+        self._offset.start()
         self._worker = LatestWorker(self._handle, self._on_fuse_error)
         self._activated_at_ns = time.monotonic_ns()
         self._subscribe("thermal", self.parameters.config.input.thermal)
@@ -185,6 +188,7 @@ class FusionNode(LifecycleNode):
         for subscription in self._subscriptions_active:
             self.destroy_subscription(subscription)
         self._subscriptions_active = []
+        self._offset.stop()
         if self._worker is not None:
             self.stats.skipped["shut_down"] += sum(isinstance(item, FramePair) for item in self._worker.stop())
             if self._worker.alive:
@@ -217,6 +221,7 @@ class FusionNode(LifecycleNode):
             return
         if stream.accept(frame):
             self.get_logger().warning(f"{role} stream changed to {frame.size[1]}x{frame.size[0]} {frame.source_encoding}")
+        self._offset.put(role, frame, self.parameters.config)
         assert self._matcher is not None
         stand_in = self._guard.see(role, frame, self._age_ns(role, frame), self.parameters.config)
         for pair in self._matcher.push_thermal(frame) if role == "thermal" else self._matcher.push_rgb(frame):
@@ -283,7 +288,8 @@ class FusionNode(LifecycleNode):
 
     def _conditions(self) -> list[Status]:
         """The statuses that have files of their own."""
-        return [self._guard.status(self.parameters.config)]
+        config = self.parameters.config
+        return [self._guard.status(config), self._offset.status(config)]
 
     def _facts(self) -> NodeFacts:
         active = self._state == "active"
