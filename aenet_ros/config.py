@@ -179,6 +179,12 @@ class AgcConfig:
     fixed_low: float = option(0.0, "Black point of mode fixed, in agc.unit.", low=-1e6, high=1e6, dynamic=True)
     fixed_high: float = option(255.0, "White point of mode fixed, in agc.unit.", low=-1e6, high=1e6, dynamic=True)
     unit: str = option("counts", "Unit of fixed_low and fixed_high.", choices=("counts", "celsius"), dynamic=True)
+    profile: str = option(
+        "generic",
+        "Camera whose scale turns counts to degrees: generic by the two parameters below; the others as docs/robustness.md lists them.",
+        choices=("generic", "boson", "lepton", "tau2", "seek", "optris", "infiray"),
+        dynamic=True,
+    )
     celsius_per_count: float = option(
         0.01, "Degrees Celsius that one count is worth (radiometric cameras).", low=-1e3, high=1e3, dynamic=True, unit="degC"
     )
@@ -217,6 +223,12 @@ class OutputConfig:
     encoding: str = option("rgb8", "Encoding of fused/image.", choices=("rgb8", "bgr8", "mono8"), dynamic=True)
     thermal_weight: float = option(
         1.0, "Share of the fusion in the picture: 1 is the network's own, 0 the plain rgb frame.", low=0.0, high=1.0, dynamic=True
+    )
+    isotherm: bool = option(False, "Tint what is as warm as isotherm_low to isotherm_high (scale: agc.profile).", dynamic=True)
+    isotherm_low: float = option(30.0, "Lower end of the isotherm's band.", low=-300.0, high=10_000.0, dynamic=True, unit="degC")
+    isotherm_high: float = option(45.0, "Upper end of the isotherm's band.", low=-300.0, high=10_000.0, dynamic=True, unit="degC")
+    isotherm_color: str = option(
+        "orange", "Colour of the isotherm.", choices=("red", "orange", "yellow", "green", "cyan", "magenta"), dynamic=True
     )
     jpeg_quality: int = option(90, "Quality of fused/image/compressed.", low=1, high=100, dynamic=True)
     reliability: str = option(
@@ -381,7 +393,12 @@ def _check_together(config: Config) -> None:
         raise ConfigError(
             f"agc.fixed_low ({agc.fixed_low:g}) must be less than agc.fixed_high ({agc.fixed_high:g}); black-hot is agc.invert"
         )
-    if agc.unit == "celsius" and agc.celsius_per_count == 0.0:
+    output = config.output
+    if output.isotherm and output.isotherm_low >= output.isotherm_high:
+        raise ConfigError(
+            f"output.isotherm_low ({output.isotherm_low:g}) must be less than output.isotherm_high ({output.isotherm_high:g})"
+        )
+    if (agc.unit == "celsius" or output.isotherm) and agc.celsius_per_count == 0.0:
         raise ConfigError(
             "agc.celsius_per_count is 0, so no temperature maps to a count; give the camera's scale (0.01 for Lepton TLinear)"
         )

@@ -8,6 +8,7 @@ import numpy as np
 from aenet_ros.config import AgcConfig
 from aenet_ros.errors import ImageError
 from aenet_ros.frames import Array, Frame, Plane
+from aenet_ros.imaging.thermometer import scale_of
 
 SAMPLE_PIXELS = 10_000  # percentiles of so many pixels are within 0.3 percentage points of the whole frame's, for 20 us of sorting
 NOMINAL_PERIOD_NS = 33_333_333  # taken for the time between frames whose stamps stand still or jump back
@@ -95,8 +96,8 @@ def fixed_range(config: AgcConfig) -> Range:
     """``fixed_low`` and ``fixed_high`` in counts; a camera whose counts fall with the temperature has low above high."""
     if config.unit == "counts":
         return Range(config.fixed_low, config.fixed_high)
-    low, high = ((celsius - config.celsius_at_zero) / config.celsius_per_count for celsius in (config.fixed_low, config.fixed_high))
-    return Range(low, high)
+    scale = scale_of(config)
+    return Range(scale.counts(config.fixed_low), scale.counts(config.fixed_high))
 
 
 def sorted_sample(counts: Array) -> Array:
