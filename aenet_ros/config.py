@@ -258,6 +258,19 @@ class DiagnosticsConfig:
         dynamic=True,
         unit="ms",
     )
+    max_sync_error_ms: float = option(
+        20.0, "p95 of the paired stamps' differences over which diagnostics warn; 0 never does.", low=0.0, high=1e6, dynamic=True, unit="ms"
+    )
+    min_entropy: float = option(
+        2.0, "Entropy of the fused picture under which diagnostics warn; 0 never does.", low=0.0, high=8.0, dynamic=True, unit="bit"
+    )
+    max_saturated: float = option(
+        0.4,
+        "Share of the fused pixels at an end of their range over which diagnostics warn; 1 never does.",
+        low=0.0,
+        high=1.0,
+        dynamic=True,
+    )
     max_offset_error_ms: float = option(
         15.0,
         "Difference of the estimated and the applied clock offset over which diagnostics warn; 0 never does.",

@@ -42,6 +42,7 @@ from aenet_ros.ros.offset import OffsetService
 from aenet_ros.ros.outputs import RELIABILITY, Listeners, Outputs
 from aenet_ros.ros.params import NodeParameters
 from aenet_ros.ros.policies import Matcher, make_matcher, slop_and_offset_ns
+from aenet_ros.ros.quality import QualityWatch
 from aenet_ros.ros.running import until_stopped
 from aenet_ros.ros.stats import NodeStats
 from aenet_ros.ros.worker import LatestWorker
@@ -64,7 +65,7 @@ class FusionNode(LifecycleNode):
         self._outputs: Outputs | None = None
         self._matcher: Matcher | None = None
         self._worker: LatestWorker[FramePair | StandIn] | None = None
-        self._guard = StreamGuard()
+        self._guard, self._quality = StreamGuard(), QualityWatch()
         self._subscriptions_active: list[Subscription[Any]] = []
         self._topics: dict[str, tuple[str, str, QoSProfile]] = {}
         self._camera_infos: dict[str, CameraInfo] = {}
@@ -158,7 +159,7 @@ class FusionNode(LifecycleNode):
     def _activate(self) -> None:
         self.stats = NodeStats()
         self._matcher = make_matcher(self.parameters.config.sync)
-        self._guard = StreamGuard()
+        self._guard, self._quality = StreamGuard(), QualityWatch()
         self._offset.start()
         self._worker = LatestWorker(self._handle, self._on_fuse_error)
         self._activated_at_ns = time.monotonic_ns()
@@ -289,7 +290,7 @@ class FusionNode(LifecycleNode):
     def _conditions(self) -> list[Status]:
         """The statuses that have files of their own."""
         config = self.parameters.config
-        return [self._guard.status(config), self._offset.status(config)]
+        return [self._guard.status(config), self._offset.status(config), self._quality.status(config, self.stats, self.pipeline)]
 
     def _facts(self) -> NodeFacts:
         active = self._state == "active"
@@ -337,6 +338,7 @@ class FusionNode(LifecycleNode):
         fused = pipeline.process(pair, want_registered=listeners.registered > 0)
         outputs.publish(fused, pair, self._camera_infos.get("rgb"), listeners, self.parameters.config.output.jpeg_quality)
         self._guard.keep(fused, pair)
+        self._quality.look(fused)
         self.stats.count_fused(fused, self.get_clock().now().nanoseconds - fused.stamp_ns)
 
     def _on_fuse_error(self, error: Exception) -> None:
