@@ -89,7 +89,9 @@ class ThermalAgc:
             self.resets += 1
             return target
         elapsed_ns = thermal.stamp_ns - self._stamp_ns
-        return smooth(self._range, target, elapsed_ns if elapsed_ns > 0 else NOMINAL_PERIOD_NS, config.smoothing_s)
+        between = smooth(self._range, target, elapsed_ns if elapsed_ns > 0 else NOMINAL_PERIOD_NS, config.smoothing_s)
+        # Float counts of 1e38 after such of 1 leave a range whose ends are rounded to one number.
+        return between if between.high - between.low > 1e-6 * max(abs(between.low), abs(between.high)) else target
 
 
 def fixed_range(config: AgcConfig) -> Range:

@@ -15,6 +15,7 @@ from aenet_ros.config import ShutterConfig
 from aenet_ros.frames import Array, Frame, Plane
 
 SAMPLE_PIXELS = 2_000
+HUGE = 1e6  # float counts are cut at this, so that sums of their squares are finite
 SAME_SHARE = 0.995  # of the sampled pixels that a repeated frame leaves as they were
 LIVELY_SHARE = 0.97  # a new frame leaves fewer unchanged; a stream of which no quarter does has no noise to go by
 NOISE_PART = 0.05  # pixels that differ by less than this part of the noise are the same
@@ -25,12 +26,15 @@ FEWEST_S = 0.1  # a shutter event lasts longer than this, and than a slow camera
 
 
 def sample(frame: Frame) -> Plane:
-    """About SAMPLE_PIXELS pixels on a regular grid, float32 [N] (of colours the mean); NaN as 0."""
+    """About SAMPLE_PIXELS pixels on a regular grid, float32 [N] (of colours the mean); finite: NaN is 0."""
     data, (height, width) = frame.data, frame.size
     stride = max(1, math.isqrt(height * width // SAMPLE_PIXELS))
-    picked: Plane = data[stride // 2 :: stride, stride // 2 :: stride].astype(np.float32)
+    top, left = min(stride // 2, height - 1), min(stride // 2, width - 1)  # of a picture a few pixels high, one row at least
+    picked: Plane = data[top::stride, left::stride].astype(np.float32)
     picked = picked.mean(axis=2).ravel() if picked.ndim == 3 else picked.ravel()
-    return np.nan_to_num(picked, copy=False, nan=0.0, posinf=0.0, neginf=0.0) if data.dtype.kind == "f" else picked
+    if data.dtype.kind != "f":
+        return picked
+    return np.clip(np.nan_to_num(picked, copy=False, nan=0.0), -HUGE, HUGE)
 
 
 class StillWatch:

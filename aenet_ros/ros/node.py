@@ -216,11 +216,14 @@ class FusionNode(LifecycleNode):
         stream.receive(stamp_ns(message))
         try:
             frame = decode_thermal(message) if role == "thermal" else decode_rgb(message)
-        except ImageError as error:
-            if stream.reject(str(error)):
-                self.get_logger().error(f"{role} frame cannot be read: {error}")
-            return
-        if stream.accept(frame):
+            self._take(role, frame)
+        except Exception as error:  # whatever a message holds, it must not end the node
+            reason = str(error) if isinstance(error, ImageError) else f"{type(error).__name__}: {error}"
+            if stream.reject(reason):
+                self.get_logger().error(f"{role} frame cannot be read: {reason}", throttle_duration_sec=1.0)
+
+    def _take(self, role: str, frame: Frame) -> None:
+        if self.stats.stream(role).accept(frame):
             self.get_logger().warning(f"{role} stream changed to {frame.size[1]}x{frame.size[0]} {frame.source_encoding}")
         self._offset.put(role, frame, self.parameters.config)
         assert self._matcher is not None

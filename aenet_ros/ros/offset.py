@@ -30,7 +30,7 @@ class OffsetWatch:
 
     def __init__(self) -> None:
         self.found: ClockOffset | None = None
-        self.looked_at: Counter[str] = Counter()
+        self.failures = 0
         self._since_ns = {"thermal": 0, "rgb": 0}
         self._latest_ns = {"thermal": 0, "rgb": 0}
         self._seen: Counter[str] = Counter()
@@ -70,12 +70,15 @@ class OffsetWatch:
                 if self._stopping:
                     return
                 role, frame = self._queue.popleft()
-            (estimator.push_thermal if role == "thermal" else estimator.push_rgb)(frame.stamp_ns, small_grey(frame))
-            self.looked_at[role] += 1
+            try:
+                (estimator.push_thermal if role == "thermal" else estimator.push_rgb)(frame.stamp_ns, small_grey(frame))
+                if time.monotonic() - estimated_at > ESTIMATE_S:
+                    self.found, estimated_at = estimator.estimate(), time.monotonic()
+            except Exception:  # an odd frame must not end the watch; what was gathered by then is not to be trusted
+                estimator, self.found, self.failures = ClockOffsetEstimator(), None, self.failures + 1
+                continue
             if not self._since_ns[role] or frame.stamp_ns < self._since_ns[role]:
                 self._since_ns[role] = frame.stamp_ns
-            if time.monotonic() - estimated_at > ESTIMATE_S:
-                self.found, estimated_at = estimator.estimate(), time.monotonic()
 
 
 class OffsetService:
@@ -107,6 +110,8 @@ class OffsetService:
         if not config.sync.watch_offset or self._watch is None:
             return Status("clock offset", OK, "not watched: set sync.watch_offset", {"applied [ms]": f"{applied_ms:g}"})
         found, values = self._watch.found, {"applied [ms]": f"{applied_ms:g}", "watched [s]": f"{self._watch.seconds():.0f}"}
+        if self._watch.failures:
+            values["started anew after odd frames"] = str(self._watch.failures)
         if found is None:
             return Status("clock offset", OK, "watching: an estimate needs 10 s of both cameras", values)
         values |= {

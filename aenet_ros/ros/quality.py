@@ -32,7 +32,7 @@ class Quality(NamedTuple):
 def measure(picture: Array) -> Quality:
     """Of a picture uint8 [H, W] or [H, W, 3], from a regular grid of about SAMPLE_PIXELS pixels; of colours the mean is looked at."""
     stride = max(1, math.isqrt(picture.shape[0] * picture.shape[1] // SAMPLE_PIXELS))
-    part = picture[stride // 2 :: stride, stride // 2 :: stride]
+    part = picture[min(stride // 2, picture.shape[0] - 1) :: stride, min(stride // 2, picture.shape[1] - 1) :: stride]
     grey = part if part.ndim == 2 else np.round(part.mean(axis=2)).astype(np.uint8)
     return Quality(entropy(grey.astype(np.float64)), float(np.mean((grey <= ENDS[0]) | (grey >= ENDS[1]))))
 
