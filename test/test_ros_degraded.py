@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from ros_harness import ERROR, OK, RELIABLE, SIZE, WARN, Robot, dim_street, make_image, stamp_of, warm_square
 from sensor_msgs.msg import Image
+from std_msgs.msg import Bool
 
 PERIOD_S = 1 / 30
 RNG = np.random.default_rng(5)
@@ -202,6 +203,19 @@ def test_pairs_that_are_too_old_are_dropped_and_counted_and_the_late_camera_name
     lost = sum(int(robot.value("fusion", f"not fused: {reason}") or 0) for reason in ("too_old", "degraded"))
     assert lost > before
     robot.set_parameters(sync__max_latency_ms=0.0)
+
+
+def test_while_the_driver_says_that_the_shutter_is_closed_the_last_good_thermal_frame_is_used(robot):
+    publisher = robot.node.create_publisher(Bool, "/thermal/shutter", 10)
+    robot.cameras.run(0.4)
+    bridged = int(robot.value("quality", "thermal frames bridged"))
+    publisher.publish(Bool(data=True))
+    robot.cameras.run(0.5)
+    publisher.publish(Bool(data=False))
+    robot.cameras.run(0.5)
+    robot.node.destroy_publisher(publisher)
+    robot.wait(lambda: int(robot.value("quality", "thermal frames bridged")) > bridged + 5, "bridged frames")
+    robot.wait(lambda: robot.value("quality", "shutter") == "open", "the shutter open again")
 
 
 def is_fused(message):

@@ -76,6 +76,18 @@ def test_pictures_of_the_shutter_are_bridged_with_the_last_good_frame_for_a_seco
     assert all(frame.stamp_ns == event.frame.stamp_ns for (_, frame), event in zip(used, shots, strict=True))
 
 
+def test_a_camera_that_tells_of_its_shutter_is_believed():
+    bridge = ShutterBridge()
+    first, second, third = (event.frame for event in thermal_of(0.1))
+    assert bridge.apply(first) is first
+    bridge.told_closed = True
+    assert bridge.apply(second).data is first.data
+    assert bridge.closed
+    bridge.told_closed = False
+    assert bridge.apply(third) is third
+    assert (bridge.counts.events, bridge.counts.bridged, bridge.closed) == (1, 1, False)
+
+
 def test_with_nothing_to_bridge_every_frame_is_used_as_it_is():
     bridge = ShutterBridge(ShutterConfig(bridge_s=0.0))
     for event in thermal_of(3, shutter_period_s=1.5):

@@ -93,13 +93,15 @@ class ShutterCounts:
 class ShutterBridge:
     """Finds shutter events in a thermal stream and puts the last good frame in place of pictures of the shutter.
 
-    ``closed`` tells whether the latest frame was in an event; ``counts`` what was found. Not thread-safe.
+    ``closed`` tells whether the latest frame was in an event; ``counts`` what was found. Whoever knows from the camera that the shutter is
+    closed sets ``told_closed``. Not thread-safe, but for that.
     """
 
     def __init__(self, config: ShutterConfig | None = None) -> None:
         self.config = config or ShutterConfig()
         self.counts = ShutterCounts()
         self.closed = False
+        self.told_closed = False
         self._still = StillWatch()
         self._contrasts: deque[float] = deque(maxlen=WINDOW)
         self._good: Frame | None = None
@@ -134,7 +136,7 @@ class ShutterBridge:
             self._good = None
         known = len(self._contrasts) >= LEARN
         # Against the last frame too: a scene fades, a shutter closes.
-        flat = known and contrast < FLAT_PART * min(statistics.median(self._contrasts), self._contrasts[-1])
+        flat = self.told_closed or (known and contrast < FLAT_PART * min(statistics.median(self._contrasts), self._contrasts[-1]))
         if not flat:
             self._contrasts.append(contrast)
             self._flat_since_ns = 0

@@ -23,7 +23,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
-from std_msgs.msg import String
+from std_msgs.msg import Bool, String
 from std_srvs.srv import SetBool
 
 import aenet_ros
@@ -183,6 +183,9 @@ class FusionNode(LifecycleNode):
             CameraInfo, f"{role}/camera_info", partial(self._on_camera_info, role), info_qos, event_callbacks=no_event_callbacks()
         )
         self._subscriptions_active += [image, info]
+        if role == "thermal":
+            closed = self.create_subscription(Bool, "thermal/shutter", self._on_shutter, info_qos, event_callbacks=no_event_callbacks())
+            self._subscriptions_active.append(closed)
         self._topics[role] = (topic, f"sensor_msgs/msg/{kind.__name__}", image.qos_profile)
 
     def _halt(self) -> None:
@@ -253,6 +256,11 @@ class FusionNode(LifecycleNode):
 
     def _on_camera_info(self, role: str, message: CameraInfo) -> None:
         self._camera_infos[role] = message
+
+    def _on_shutter(self, message: Bool) -> None:
+        """The driver says whether the thermal camera's shutter is closed."""
+        if self.pipeline is not None:
+            self.pipeline.shutter.told_closed = message.data
 
     def _on_set_enabled(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         result = self.set_parameters([Parameter("enabled", value=request.data)])[0]
