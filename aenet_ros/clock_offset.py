@@ -54,7 +54,7 @@ def small_grey(frame: Frame) -> Plane:
     """The frame as a small blurred picture for motion: float32 [64, 80], in the frame's own counts; NaN taken as 0."""
     data = frame.data
     if data.dtype == np.float32:
-        data = np.nan_to_num(data, nan=0.0, posinf=0.0, neginf=0.0)
+        data = np.clip(np.nan_to_num(data, nan=0.0), -1e6, 1e6)  # so that the squares of what is left are finite
     small = cv2.resize(data, SMALL_SIZE, interpolation=cv2.INTER_AREA)
     if small.ndim == 3:
         small = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY if frame.encoding == "rgb8" else cv2.COLOR_BGR2GRAY)

@@ -85,6 +85,65 @@ class SyncConfig:
         dynamic=True,
         unit="ms",
     )
+    watch_offset: bool = option(
+        True,
+        "Estimate the clocks' disagreement from how both pictures move, for diagnostics and ~/estimate_clock_offset.",
+        dynamic=True,
+    )
+    max_latency_ms: float = option(
+        0.0,
+        "Age (now less rgb stamp) over which a pair is dropped unfused and counted, and a camera is called late; 0 drops none.",
+        low=0.0,
+        high=1e6,
+        dynamic=True,
+        unit="ms",
+    )
+
+
+@dataclass(frozen=True)
+class DegradedConfig:
+    """What happens while one camera is silent, late, frozen, black or saturated."""
+
+    policy: str = option(
+        "passthrough",
+        "passthrough: the other camera's picture; hold: the last fused frame again, with its own stamp; silence: nothing.",
+        choices=("passthrough", "hold", "silence"),
+        dynamic=True,
+    )
+    after_s: float = option(
+        0.5, "Time that a fault lasts (or three periods of the camera) before the policy acts.", low=0.05, high=60.0, dynamic=True, unit="s"
+    )
+    recover_s: float = option(
+        0.3, "Time of good frames without a gap before a camera is trusted again.", low=0.0, high=60.0, dynamic=True, unit="s"
+    )
+    frozen_s: float = option(
+        1.5,
+        "Time without any change, in a picture whose noise was seen before, that makes it frozen; 0: never. More than a shutter event.",
+        low=0.0,
+        high=60.0,
+        dynamic=True,
+        unit="s",
+    )
+    black_level: float = option(
+        4.0, "Grey level, of 255, that the pixels of a black rgb picture do not exceed.", low=0.0, high=255.0, dynamic=True
+    )
+    share: float = option(
+        0.98, "Share of the pixels that must be black, or at full scale, in a black or saturated picture.", low=0.5, high=1.0, dynamic=True
+    )
+
+
+@dataclass(frozen=True)
+class ShutterConfig:
+    """What is done about the thermal camera's shutter events (FFC, NUC)."""
+
+    bridge_s: float = option(
+        1.0,
+        "Time for which the last good thermal frame stands in for pictures of the closed shutter; 0: events are only told.",
+        low=0.0,
+        high=60.0,
+        dynamic=True,
+        unit="s",
+    )
 
 
 @dataclass(frozen=True)
@@ -120,6 +179,12 @@ class AgcConfig:
     fixed_low: float = option(0.0, "Black point of mode fixed, in agc.unit.", low=-1e6, high=1e6, dynamic=True)
     fixed_high: float = option(255.0, "White point of mode fixed, in agc.unit.", low=-1e6, high=1e6, dynamic=True)
     unit: str = option("counts", "Unit of fixed_low and fixed_high.", choices=("counts", "celsius"), dynamic=True)
+    profile: str = option(
+        "generic",
+        "Camera whose scale turns counts to degrees: generic by the two parameters below; the others as docs/robustness.md lists them.",
+        choices=("generic", "boson", "lepton", "tau2", "seek", "optris", "infiray"),
+        dynamic=True,
+    )
     celsius_per_count: float = option(
         0.01, "Degrees Celsius that one count is worth (radiometric cameras).", low=-1e3, high=1e3, dynamic=True, unit="degC"
     )
@@ -159,6 +224,12 @@ class OutputConfig:
     thermal_weight: float = option(
         1.0, "Share of the fusion in the picture: 1 is the network's own, 0 the plain rgb frame.", low=0.0, high=1.0, dynamic=True
     )
+    isotherm: bool = option(False, "Tint what is as warm as isotherm_low to isotherm_high (scale: agc.profile).", dynamic=True)
+    isotherm_low: float = option(30.0, "Lower end of the isotherm's band.", low=-300.0, high=10_000.0, dynamic=True, unit="degC")
+    isotherm_high: float = option(45.0, "Upper end of the isotherm's band.", low=-300.0, high=10_000.0, dynamic=True, unit="degC")
+    isotherm_color: str = option(
+        "orange", "Colour of the isotherm.", choices=("red", "orange", "yellow", "green", "cyan", "magenta"), dynamic=True
+    )
     jpeg_quality: int = option(90, "Quality of fused/image/compressed.", low=1, high=100, dynamic=True)
     reliability: str = option(
         "reliable", "Reliability of the image publishers; reliable matches every subscriber.", choices=("reliable", "best_effort")
@@ -187,6 +258,27 @@ class DiagnosticsConfig:
         dynamic=True,
         unit="ms",
     )
+    max_sync_error_ms: float = option(
+        20.0, "p95 of the paired stamps' differences over which diagnostics warn; 0 never does.", low=0.0, high=1e6, dynamic=True, unit="ms"
+    )
+    min_entropy: float = option(
+        2.0, "Entropy of the fused picture under which diagnostics warn; 0 never does.", low=0.0, high=8.0, dynamic=True, unit="bit"
+    )
+    max_saturated: float = option(
+        0.4,
+        "Share of the fused pixels at an end of their range over which diagnostics warn; 1 never does.",
+        low=0.0,
+        high=1.0,
+        dynamic=True,
+    )
+    max_offset_error_ms: float = option(
+        15.0,
+        "Difference of the estimated and the applied clock offset over which diagnostics warn; 0 never does.",
+        low=0.0,
+        high=1e6,
+        dynamic=True,
+        unit="ms",
+    )
 
 
 @dataclass(frozen=True)
@@ -197,6 +289,8 @@ class Config:
     enabled: bool = option(True, "False: frames are received and counted but not fused (also ~/set_enabled).", dynamic=True)
     input: InputConfig = InputConfig()
     sync: SyncConfig = SyncConfig()
+    degraded: DegradedConfig = DegradedConfig()
+    shutter: ShutterConfig = ShutterConfig()
     agc: AgcConfig = AgcConfig()
     registration: RegistrationConfig = RegistrationConfig()
     model: ModelConfig = ModelConfig()
@@ -312,7 +406,12 @@ def _check_together(config: Config) -> None:
         raise ConfigError(
             f"agc.fixed_low ({agc.fixed_low:g}) must be less than agc.fixed_high ({agc.fixed_high:g}); black-hot is agc.invert"
         )
-    if agc.unit == "celsius" and agc.celsius_per_count == 0.0:
+    output = config.output
+    if output.isotherm and output.isotherm_low >= output.isotherm_high:
+        raise ConfigError(
+            f"output.isotherm_low ({output.isotherm_low:g}) must be less than output.isotherm_high ({output.isotherm_high:g})"
+        )
+    if (agc.unit == "celsius" or output.isotherm) and agc.celsius_per_count == 0.0:
         raise ConfigError(
             "agc.celsius_per_count is 0, so no temperature maps to a count; give the camera's scale (0.01 for Lepton TLinear)"
         )

@@ -12,6 +12,8 @@ from aenet_ros.fusion import color
 from aenet_ros.fusion.fuser import Fuser, set_threads
 from aenet_ros.imaging.agc import ThermalAgc
 from aenet_ros.imaging.registration import Registration, Size
+from aenet_ros.imaging.shutter import ShutterBridge
+from aenet_ros.imaging.thermometer import draw_isotherm, scale_of
 
 ORDER = {"rgb8": "rgb", "bgr8": "bgr", "mono8": "rgb"}  # mono8 has no order; any will do
 CONVERSIONS = {
@@ -33,6 +35,7 @@ class FusionPipeline:
         self._config = config or Config()
         keep_large_buffers()  # a network's planes, mapped anew for every frame, cost as much time as the network
         set_threads(self._config.model.threads)
+        self.shutter = ShutterBridge(self._config.shutter)
         self.agc = ThermalAgc(self._config.agc)
         self.registration = Registration(self._config.registration)
         self.fuser = Fuser(self._config.model)
@@ -42,25 +45,36 @@ class FusionPipeline:
 
         Raises ImageError for frames that cannot be fused, DeviceError when the device fails; the next pair may succeed.
         """
-        thermal, rgb, output = pair.thermal, pair.rgb, self._config.output
+        rgb, output = pair.rgb, self._config.output
         clock = Stopwatch()
 
+        thermal = self.shutter.apply(pair.thermal)
         brightness = self.agc.apply(thermal)
         clock.lap("agc")
 
         aligned = self.registration.warp(brightness, rgb.size)
         weight = self.registration.weight(thermal.size, rgb.size)
-        registered = self.registration.warp_counts(thermal.data, rgb.size) if want_registered else None
+        want_counts = want_registered or output.isotherm
+        registered = self.registration.warp_counts(thermal.data, rgb.size) if want_counts else None
         clock.lap("registration")
 
         image, encoding = canvas(rgb.data, rgb.encoding, output.encoding)
         fused = self.fuser.fuse(aligned, image, order=ORDER[encoding], weight=weight, strength=output.thermal_weight)
         clock.lap("fusion")
 
-        picture = convert(fused, encoding, output.encoding)
+        picture = self._draw(convert(fused, encoding, output.encoding), registered)
         clock.lap("output")
 
-        return FusedFrame(rgb.stamp_ns, picture, output.encoding, rgb.frame_id, registered, clock.timings_ns())
+        return FusedFrame(rgb.stamp_ns, picture, output.encoding, rgb.frame_id, registered if want_registered else None, clock.timings_ns())
+
+    def _draw(self, picture: Array, registered: Array | None) -> Array:
+        """The isotherm over the picture, where it is on."""
+        output = self._config.output
+        if not output.isotherm or registered is None:
+            return picture
+        scale = scale_of(self._config.agc)
+        low, high = sorted((scale.counts(output.isotherm_low), scale.counts(output.isotherm_high)))
+        return draw_isotherm(picture, output.encoding, registered, low, high, output.isotherm_color)
 
     @property
     def config(self) -> Config:
@@ -72,6 +86,7 @@ class FusionPipeline:
         if config.model != self._config.model or config.registration != self._config.registration:
             raise ConfigError("model and registration cannot change in a running pipeline; make a new one (deactivate, cleanup, configure)")
         self._config = config
+        self.shutter.config = config.shutter
         self.agc.config = config.agc
 
     def warm_up(self, size: Size) -> None:

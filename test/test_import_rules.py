@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1] / "aenet_ros"
 # Each part may import parts of the layers above its line, and itself.
 LAYERS = [
     {"errors", "config", "frames", "share", "allocator"},
-    {"config_docs", "image_codec", "image_encodings", "compressed_images", "sync", "clock_offset", "imaging", "fusion"},
+    {"config_docs", "image_codec", "image_encodings", "compressed_images", "sync", "clock_offset", "degraded", "imaging", "fusion"},
     {"evaluation"},  # it measures the parts above
     {"pipeline"},
     {"offline", "simulation", "training"},
@@ -44,6 +44,7 @@ TORCH_FREE = {
     "share",
     "sync",
     "clock_offset",
+    "degraded",
     "image_codec",
     "image_encodings",
     "compressed_images",

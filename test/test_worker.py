@@ -20,14 +20,12 @@ def test_newest_item_replaces_the_waiting_one_and_is_counted():
     worker = LatestWorker(handle, pytest.fail)
     worker.put(1)
     assert begun.wait(5)
-    for item in (2, 3, 4):
-        worker.put(item)
-    assert worker.replaced == 2
+    assert [worker.put(item) for item in (2, 3, 4)] == [[], [2], [3]]
     assert worker.busy_s() > 0
     begun.clear()
     go_on.set()
     assert begun.wait(5)
-    assert worker.stop() == 0
+    assert worker.stop() == []
     assert handled == [1, 4]
 
 
@@ -43,7 +41,7 @@ def test_an_item_that_waits_at_stop_is_dropped_and_counted():
     assert begun.wait(5)
     worker.put("waits")
     threading.Timer(0.1, go_on.set).start()
-    assert worker.stop() == 1
+    assert worker.stop() == ["waits"]
     assert not worker.alive
 
 
@@ -73,5 +71,5 @@ def test_a_hanging_item_is_seen_from_outside():
     worker.stop(timeout_s=0.05)
     assert worker.alive
     go_on.set()
-    assert worker.stop() == 0
+    assert worker.stop() == []
     assert not worker.alive

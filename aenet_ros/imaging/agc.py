@@ -8,6 +8,7 @@ import numpy as np
 from aenet_ros.config import AgcConfig
 from aenet_ros.errors import ImageError
 from aenet_ros.frames import Array, Frame, Plane
+from aenet_ros.imaging.thermometer import scale_of
 
 SAMPLE_PIXELS = 10_000  # percentiles of so many pixels are within 0.3 percentage points of the whole frame's, for 20 us of sorting
 NOMINAL_PERIOD_NS = 33_333_333  # taken for the time between frames whose stamps stand still or jump back
@@ -88,15 +89,17 @@ class ThermalAgc:
             self.resets += 1
             return target
         elapsed_ns = thermal.stamp_ns - self._stamp_ns
-        return smooth(self._range, target, elapsed_ns if elapsed_ns > 0 else NOMINAL_PERIOD_NS, config.smoothing_s)
+        between = smooth(self._range, target, elapsed_ns if elapsed_ns > 0 else NOMINAL_PERIOD_NS, config.smoothing_s)
+        # Float counts of 1e38 after such of 1 leave a range whose ends are rounded to one number.
+        return between if between.high - between.low > 1e-6 * max(abs(between.low), abs(between.high)) else target
 
 
 def fixed_range(config: AgcConfig) -> Range:
     """``fixed_low`` and ``fixed_high`` in counts; a camera whose counts fall with the temperature has low above high."""
     if config.unit == "counts":
         return Range(config.fixed_low, config.fixed_high)
-    low, high = ((celsius - config.celsius_at_zero) / config.celsius_per_count for celsius in (config.fixed_low, config.fixed_high))
-    return Range(low, high)
+    scale = scale_of(config)
+    return Range(scale.counts(config.fixed_low), scale.counts(config.fixed_high))
 
 
 def sorted_sample(counts: Array) -> Array:

@@ -62,6 +62,7 @@ class NodeFacts:
     weights: str = ""
     agc_range: tuple[float, float] | None = None
     hangs: bool = False
+    degraded: str = ""
 
 
 def judge(facts: NodeFacts) -> list[Status]:
@@ -206,13 +207,15 @@ def _fusion_message(facts: NodeFacts, others: Sequence[Status], now: int, rate: 
         return ERROR, "the fusion thread hangs in the last frame (a stuck GPU driver?): restart the node"
     broken = next((status for status in others if status.level == ERROR), None)
     if broken:
-        return ERROR, f"nothing is fused: {broken.message}"
+        return ERROR, f"nothing is fused: {broken.message}" + (f" ({facts.degraded})" if facts.degraded else "")
     if stats.last_failure_at_ns and now - stats.last_failure_at_ns < RECENT_NS:
         return ERROR, f"pairs cannot be fused: {stats.last_failure}"
     if not facts.config.enabled:
         return OK, "disabled: enable with ~/set_enabled or the parameter enabled"
     if not facts.subscribers:
         return OK, "idle: nobody subscribes to a fused topic"
+    if facts.degraded:
+        return WARN, facts.degraded
     if not stats.fused or not rate:
         since = max(facts.activated_at_ns, stats.last_fused_at_ns)
         waiting = now - since < 2 * _stale_ns(facts)

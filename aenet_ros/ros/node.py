@@ -22,23 +22,26 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
-from std_msgs.msg import String
+from std_msgs.msg import Bool, String
 from std_srvs.srv import SetBool
 
 import aenet_ros
 from aenet_ros.allocator import keep_large_buffers
 from aenet_ros.config import Config, StreamConfig, flatten
 from aenet_ros.errors import AenetError, ConfigError, ImageError
-from aenet_ros.frames import FramePair
+from aenet_ros.frames import Frame, FramePair
 from aenet_ros.image_codec import decode_rgb, decode_thermal, stamp_ns
 from aenet_ros.pipeline import FusionPipeline
 from aenet_ros.ros.compat import ClockType, no_event_callbacks
+from aenet_ros.ros.degraded import StandIn, StreamGuard
 from aenet_ros.ros.diagnostics import ChangeLog, to_message
 from aenet_ros.ros.graph import topic_facts
-from aenet_ros.ros.health import NodeFacts, TopicFacts, judge
-from aenet_ros.ros.outputs import RELIABILITY, Outputs
+from aenet_ros.ros.health import OK, NodeFacts, Status, TopicFacts, judge
+from aenet_ros.ros.offset import OffsetService
+from aenet_ros.ros.outputs import RELIABILITY, Listeners, Outputs
 from aenet_ros.ros.params import NodeParameters
 from aenet_ros.ros.policies import Matcher, make_matcher, slop_and_offset_ns
+from aenet_ros.ros.quality import QualityWatch
 from aenet_ros.ros.running import until_stopped
 from aenet_ros.ros.stats import NodeStats
 from aenet_ros.ros.worker import LatestWorker
@@ -60,7 +63,8 @@ class FusionNode(LifecycleNode):
         self.stats = NodeStats()
         self._outputs: Outputs | None = None
         self._matcher: Matcher | None = None
-        self._worker: LatestWorker[FramePair] | None = None
+        self._worker: LatestWorker[FramePair | StandIn] | None = None
+        self._guard, self._quality = StreamGuard(), QualityWatch()
         self._subscriptions_active: list[Subscription[Any]] = []
         self._topics: dict[str, tuple[str, str, QoSProfile]] = {}
         self._camera_infos: dict[str, CameraInfo] = {}
@@ -73,6 +77,7 @@ class FusionNode(LifecycleNode):
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._info = self.create_publisher(String, "~/info", QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL))
         self._set_enabled = self.create_service(SetBool, "~/set_enabled", self._on_set_enabled)
+        self._offset = OffsetService(self)
         # Steady: diagnostics go on while simulated time stands still.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._timer = self.create_timer(self.parameters.config.diagnostics.period_s, self._on_diagnostics, clock=steady)
@@ -153,7 +158,9 @@ class FusionNode(LifecycleNode):
     def _activate(self) -> None:
         self.stats = NodeStats()
         self._matcher = make_matcher(self.parameters.config.sync)
-        self._worker = LatestWorker(self._fuse, self._on_fuse_error)
+        self._guard, self._quality = StreamGuard(), QualityWatch()
+        self._offset.start()
+        self._worker = LatestWorker(self._handle, self._on_fuse_error)
         self._activated_at_ns = time.monotonic_ns()
         self._subscribe("thermal", self.parameters.config.input.thermal)
         self._subscribe("rgb", self.parameters.config.input.rgb)
@@ -175,15 +182,18 @@ class FusionNode(LifecycleNode):
             CameraInfo, f"{role}/camera_info", partial(self._on_camera_info, role), info_qos, event_callbacks=no_event_callbacks()
         )
         self._subscriptions_active += [image, info]
+        if role == "thermal":
+            closed = self.create_subscription(Bool, "thermal/shutter", self._on_shutter, info_qos, event_callbacks=no_event_callbacks())
+            self._subscriptions_active.append(closed)
         self._topics[role] = (topic, f"sensor_msgs/msg/{kind.__name__}", image.qos_profile)
 
     def _halt(self) -> None:
         for subscription in self._subscriptions_active:
             self.destroy_subscription(subscription)
         self._subscriptions_active = []
+        self._offset.stop()
         if self._worker is not None:
-            self.stats.skipped["shut_down"] += self._worker.stop()
-            self.stats.replaced_before += self._worker.replaced
+            self.stats.skipped["shut_down"] += sum(isinstance(item, FramePair) for item in self._worker.stop())
             if self._worker.alive:
                 raise AenetError("the fusion thread does not end: the device hangs; restart the node")
             self._worker = None
@@ -208,20 +218,48 @@ class FusionNode(LifecycleNode):
         stream.receive(stamp_ns(message))
         try:
             frame = decode_thermal(message) if role == "thermal" else decode_rgb(message)
-        except ImageError as error:
-            if stream.reject(str(error)):
-                self.get_logger().error(f"{role} frame cannot be read: {error}")
-            return
-        if stream.accept(frame):
+            self._take(role, frame)
+        except Exception as error:  # whatever a message holds, it must not end the node
+            reason = str(error) if isinstance(error, ImageError) else f"{type(error).__name__}: {error}"
+            if stream.reject(reason):
+                self.get_logger().error(f"{role} frame cannot be read: {reason}", throttle_duration_sec=1.0)
+
+    def _take(self, role: str, frame: Frame) -> None:
+        if self.stats.stream(role).accept(frame):
             self.get_logger().warning(f"{role} stream changed to {frame.size[1]}x{frame.size[0]} {frame.source_encoding}")
+        self._offset.put(role, frame, self.parameters.config)
         assert self._matcher is not None
+        stand_in = self._guard.see(role, frame, self._age_ns(role, frame), self.parameters.config)
         for pair in self._matcher.push_thermal(frame) if role == "thermal" else self._matcher.push_rgb(frame):
             self.stats.count_pair(pair.difference_ns)
-            if self._worker is not None:
-                self._worker.put(pair)
+            if self._guard.fuses:
+                self._hand_over(pair)
+            else:
+                self.stats.skipped["degraded"] += 1
+        if stand_in is not None:
+            self._hand_over(stand_in)
+
+    def _hand_over(self, item: FramePair | StandIn) -> None:
+        assert self._worker is not None
+        for replaced in self._worker.put(item):
+            if isinstance(replaced, FramePair):
+                self.stats.replaced += 1
+            else:
+                self._guard.unpublished["replaced by a newer one"] += 1
+
+    def _age_ns(self, role: str, frame: Frame) -> int:
+        """Time since the frame's stamp, by the clock that the rgb stamps are of."""
+        assert self._matcher is not None
+        offset_ns = self._matcher.clock_offset_ns if role == "thermal" else 0
+        return int(self.get_clock().now().nanoseconds) - (frame.stamp_ns - offset_ns)
 
     def _on_camera_info(self, role: str, message: CameraInfo) -> None:
         self._camera_infos[role] = message
+
+    def _on_shutter(self, message: Bool) -> None:
+        """The driver says whether the thermal camera's shutter is closed."""
+        if self.pipeline is not None:
+            self.pipeline.shutter.told_closed = message.data
 
     def _on_set_enabled(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         result = self.set_parameters([Parameter("enabled", value=request.data)])[0]
@@ -252,9 +290,17 @@ class FusionNode(LifecycleNode):
         self._info.publish(String(data=json.dumps(info)))
 
     def _on_diagnostics(self) -> None:
-        statuses = judge(self._facts())
+        facts = self._facts()
+        conditions = self._conditions() if self._state == "active" else []
+        facts.degraded = next((status.message for status in conditions if status.name == "degraded" and status.level != OK), "")
+        statuses = judge(facts) + conditions
         self._change_log.report(statuses)
         self._diagnostics.publish(to_message(self, statuses, self._hostname))
+
+    def _conditions(self) -> list[Status]:
+        """The statuses that have files of their own."""
+        config = self.parameters.config
+        return [self._guard.status(config), self._offset.status(config), self._quality.status(config, self.stats, self.pipeline)]
 
     def _facts(self) -> NodeFacts:
         active = self._state == "active"
@@ -267,7 +313,7 @@ class FusionNode(LifecycleNode):
             topics=topics,
             match=self._matcher.counts if self._matcher is not None else PairCounts(),
             pending=self._matcher.pending if self._matcher is not None else 0,
-            replaced=self.stats.replaced_before + (worker.replaced if worker is not None else 0),
+            replaced=self.stats.replaced,
             subscribers=self._outputs.listeners().frames if self._outputs is not None else 0,
             activated_at_ns=self._activated_at_ns,
             problem=self._problem,
@@ -282,16 +328,27 @@ class FusionNode(LifecycleNode):
 
     # In the worker's thread.
 
-    def _fuse(self, pair: FramePair) -> None:
-        pipeline, outputs = self.pipeline, self._outputs
+    def _handle(self, item: FramePair | StandIn) -> None:
+        pipeline, outputs, config = self.pipeline, self._outputs, self.parameters.config
         assert pipeline is not None
         assert outputs is not None
         listeners = outputs.listeners()
-        if not self.parameters.config.enabled or not listeners.frames:
-            self.stats.skipped["no_subscriber" if self.parameters.config.enabled else "disabled"] += 1
+        reason = "disabled" if not config.enabled else "no_subscriber" if not listeners.frames else ""
+        if isinstance(item, StandIn):
+            self._guard.publish(item, reason, pipeline, outputs, listeners, self._camera_infos.get("rgb"))
             return
+        if not reason and 0 < config.sync.max_latency_ms * 1e6 < self._age_ns("rgb", item.rgb):
+            reason = "too_old"
+        if reason:
+            self.stats.skipped[reason] += 1
+            return
+        self._fuse(item, pipeline, outputs, listeners)
+
+    def _fuse(self, pair: FramePair, pipeline: FusionPipeline, outputs: Outputs, listeners: Listeners) -> None:
         fused = pipeline.process(pair, want_registered=listeners.registered > 0)
         outputs.publish(fused, pair, self._camera_infos.get("rgb"), listeners, self.parameters.config.output.jpeg_quality)
+        self._guard.keep(fused, pair)
+        self._quality.look(fused)
         self.stats.count_fused(fused, self.get_clock().now().nanoseconds - fused.stamp_ns)
 
     def _on_fuse_error(self, error: Exception) -> None:

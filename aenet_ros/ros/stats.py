@@ -84,9 +84,9 @@ class NodeStats:
         self.thermal = StreamStats()
         self.rgb = StreamStats()
         self.fused = 0
-        self.skipped: Counter[str] = Counter()  # pairs that were not fused on purpose: disabled, no subscriber, shut down
+        self.skipped: Counter[str] = Counter()  # pairs not fused on purpose: disabled, no subscriber, shut down, too old, degraded
         self.failed = 0
-        self.replaced_before = 0  # of workers that were stopped
+        self.replaced = 0
         self.last_failure = ""
         self.last_failure_at_ns = 0
         self.last_pair_at_ns = 0

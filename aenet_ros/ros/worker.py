@@ -11,12 +11,11 @@ T = TypeVar("T")
 class LatestWorker(Generic[T]):
     """Calls ``handle(item)`` in a thread of its own for the newest item that was put.
 
-    ``put`` never blocks: an item that still waits when a newer one comes is replaced and ``replaced`` goes up by one.
+    ``put`` never blocks: an item that still waits when a newer one comes gives way, and is given back to be counted.
     An exception of ``handle`` goes to ``on_error`` and the thread lives on.
     """
 
     def __init__(self, handle: Callable[[T], None], on_error: Callable[[Exception], None], name: str = "fusion") -> None:
-        self.replaced = 0
         self._handle = handle
         self._on_error = on_error
         self._slot: list[T] = []
@@ -26,19 +25,18 @@ class LatestWorker(Generic[T]):
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    def put(self, item: T) -> None:
-        """Hand over an item; returns at once."""
+    def put(self, item: T) -> list[T]:
+        """Hand over an item; returns at once, with the waiting item that it replaced, if there was one."""
         with self._changed:
-            self.replaced += len(self._slot)
-            self._slot = [item]
+            replaced, self._slot = self._slot, [item]
             self._changed.notify()
+        return replaced
 
-    def stop(self, timeout_s: float = 5.0) -> int:
-        """Finish the item in work, drop the one that waits, join the thread; returns how many were dropped (0 or 1)."""
+    def stop(self, timeout_s: float = 5.0) -> list[T]:
+        """Finish the item in work, drop the one that waits, join the thread; returns what was dropped (one item or none)."""
         with self._changed:
             self._stopping = True
-            dropped = len(self._slot)
-            self._slot = []
+            dropped, self._slot = self._slot, []
             self._changed.notify()
         self._thread.join(timeout_s)
         return dropped

@@ -1,0 +1,68 @@
+"""Measures of fused pictures, by pictures whose values are known, and the words for what is past its limit."""
+
+import math
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]' or source a ROS 2")
+
+from aenet_ros.config import build
+from aenet_ros.frames import FusedFrame
+from aenet_ros.ros.health import OK, WARN
+from aenet_ros.ros.quality import Quality, QualityWatch, measure, verdict
+from aenet_ros.ros.stats import NodeStats
+
+MS = 1_000_000
+STRIPES = np.tile(np.array([0, 255], np.uint8), (100, 50))
+FOUR = np.tile(np.array([60, 100, 140, 180], np.uint8), (100, 25))
+
+
+@pytest.mark.parametrize(
+    ("picture", "entropy", "saturated"),
+    [
+        (np.full((100, 100), 90, np.uint8), 0.0, 0.0),
+        (STRIPES, 1.0, 1.0),  # two levels of equal share: one bit; both at an end
+        (FOUR, 2.0, 0.0),
+        (np.repeat(FOUR[..., None], 3, axis=2), 2.0, 0.0),
+        (np.random.default_rng(0).integers(3, 253, (1000, 1000)).astype(np.uint8), math.log2(250), 0.0),
+    ],
+)
+def test_known_pictures(picture, entropy, saturated):
+    found = measure(picture)
+    assert found.entropy == pytest.approx(entropy, abs=0.03)
+    assert found.saturated == pytest.approx(saturated, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("found", "sync_ms", "words"),
+    [
+        (Quality(6.0, 0.02), 3.0, ""),
+        (None, math.nan, ""),
+        (None, 24.0, "trigger the cameras together"),
+        (Quality(1.0, 0.0), 3.0, "check exposure, lens and focus"),
+        (Quality(6.0, 0.7), 3.0, "70 % of the fused picture is at an end"),
+    ],
+)
+def test_what_to_do(found, sync_ms, words):
+    said = verdict(found, sync_ms, build({}))
+    assert words in said
+    assert bool(words) == bool(said)
+
+
+def test_limits_are_parameters():
+    off = build({"diagnostics.max_sync_error_ms": 0.0, "diagnostics.min_entropy": 0.0, "diagnostics.max_saturated": 1.0})
+    assert verdict(Quality(0.0, 1.0), 1000.0, off) == ""
+
+
+def test_the_status_tells_all_values():
+    watch, stats = QualityWatch(), NodeStats()
+    assert watch.status(build({}), stats, None).level == OK
+    for index in range(40):
+        stats.count_pair((4 if index % 10 else 30) * MS)
+        watch.look(FusedFrame(0, STRIPES, "mono8"))
+    status = watch.status(build({}), stats, None)
+    assert status.level == WARN
+    assert (status.values["entropy [bit]"], status.values["saturated [%]"]) == ("1.00", "100.0")
+    assert status.values["stamp difference p50 [ms]"] == "4.00"
+    assert "differ by 30.0 ms at p95" in status.message
