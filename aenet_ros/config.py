@@ -133,11 +133,24 @@ class RegistrationConfig:
 
     mode: str = option(
         "identity",
-        "identity: the thermal frame is scaled to the rgb grid; homography: a 3x3 matrix.",
-        choices=("identity", "homography"),
+        "identity: the thermal frame is scaled to the rgb grid; homography: a 3x3 matrix; plane: both lenses and the cameras' pose, for "
+        "what is plane_distance_m away.",
+        choices=("identity", "homography", "plane"),
     )
     homography: tuple[float, ...] = option(IDENTITY_3X3, "Row-major 3x3 that maps rgb pixels to thermal pixels, both at full size.")
-    file: str = option("", "YAML file with the key homography (3x3, rgb pixels to thermal pixels); wins over registration.homography.")
+    file: str = option(
+        "",
+        "YAML file as `aenet calibrate` writes it: homography (3x3, rgb pixels to thermal pixels), which wins over "
+        "registration.homography; or, for mode plane, thermal_from_rgb and the two cameras.",
+    )
+    plane_distance_m: float = option(
+        10.0,
+        "Mode plane: what lies so far ahead of the rgb camera is laid exactly; smaller where near things matter.",
+        low=0.05,
+        high=1e6,
+        dynamic=True,
+        unit="m",
+    )
 
 
 @dataclass(frozen=True)

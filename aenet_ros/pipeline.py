@@ -11,7 +11,8 @@ from aenet_ros.frames import Array, FramePair, FusedFrame
 from aenet_ros.fusion import color
 from aenet_ros.fusion.fuser import Fuser, set_threads
 from aenet_ros.imaging.agc import ThermalAgc
-from aenet_ros.imaging.registration import Registration, Size
+from aenet_ros.imaging.calibration_file import Size
+from aenet_ros.imaging.registration import Registration
 
 ORDER = {"rgb8": "rgb", "bgr8": "bgr", "mono8": "rgb"}  # mono8 has no order; any will do
 CONVERSIONS = {
@@ -69,8 +70,9 @@ class FusionPipeline:
 
     @config.setter
     def config(self, config: Config) -> None:
-        if config.model != self._config.model or config.registration != self._config.registration:
-            raise ConfigError("model and registration cannot change in a running pipeline; make a new one (deactivate, cleanup, configure)")
+        if config.model != self._config.model:
+            raise ConfigError("model cannot change in a running pipeline; make a new one (deactivate, cleanup, configure)")
+        self.registration.config = config.registration
         self._config = config
         self.agc.config = config.agc
 
