@@ -48,6 +48,11 @@ class Stereo(NamedTuple):
     translation: Array
 
 
+def size_of(data: Array) -> Size:
+    """Height and width."""
+    return int(data.shape[0]), int(data.shape[1])
+
+
 def read_homography(config: RegistrationConfig) -> Homography:
     """The matrix of ``config.file``, else ``config.homography``. Raises ConfigError, naming the file and the fault."""
     if not config.file:

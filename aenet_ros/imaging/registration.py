@@ -15,7 +15,7 @@ import numpy as np
 from aenet_ros.config import RegistrationConfig
 from aenet_ros.errors import ConfigError, ImageError
 from aenet_ros.frames import Array, Plane
-from aenet_ros.imaging.calibration_file import Camera, Size, read_homography, read_stereo
+from aenet_ros.imaging.calibration_file import Camera, Size, read_homography, read_stereo, size_of
 from aenet_ros.imaging.maps import FloatMap, StereoRays, homography_map, identity_map
 
 FEATHER = 0.05  # of the rgb frame's shorter side: over so many pixels the thermal share falls to 0 at the edge of its view
@@ -133,11 +133,6 @@ class Registration:
                 self._grids.popitem(last=False)
         self._grids.move_to_end(key)
         return grid
-
-
-def size_of(data: Array) -> Size:
-    """Height and width."""
-    return int(data.shape[0]), int(data.shape[1])
 
 
 def make_grid(float_map: FloatMap, thermal_size: Size) -> Grid:
