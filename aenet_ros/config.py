@@ -143,6 +143,7 @@ class RegistrationConfig:
         "YAML file as `aenet calibrate` writes it: homography (3x3, rgb pixels to thermal pixels), which wins over "
         "registration.homography; or, for mode plane, thermal_from_rgb and the two cameras.",
     )
+    save_to: str = option("", "YAML file that ~/estimate_registration writes; empty: it only answers.", dynamic=True)
     plane_distance_m: float = option(
         10.0,
         "Mode plane: what lies so far ahead of the rgb camera is laid exactly; smaller where near things matter.",
@@ -199,6 +200,14 @@ class DiagnosticsConfig:
         high=1e6,
         dynamic=True,
         unit="ms",
+    )
+    max_drift_px: float = option(
+        8.0,
+        "Distance, in rgb pixels, of thermal edges beside rgb edges over which diagnostics warn; 0 never does.",
+        low=0.0,
+        high=1e4,
+        dynamic=True,
+        unit="px",
     )
 
 

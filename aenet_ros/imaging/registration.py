@@ -51,12 +51,12 @@ class Registration:
 
     @property
     def config(self) -> RegistrationConfig:
-        """The configuration in force. A new one may differ in ``plane_distance_m`` alone (ConfigError); the next frame's maps follow it."""
+        """The configuration in force. A new one may differ in ``plane_distance_m``, which the next frame's maps follow, and ``save_to``."""
         return self._config
 
     @config.setter
     def config(self, config: RegistrationConfig) -> None:
-        if replace(config, plane_distance_m=self._config.plane_distance_m) != self._config:
+        if replace(config, plane_distance_m=self._config.plane_distance_m, save_to=self._config.save_to) != self._config:
             raise ConfigError("of registration only plane_distance_m can change in a running pipeline; make a new one for the rest")
         self._config = config
 

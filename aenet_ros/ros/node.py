@@ -33,6 +33,7 @@ from aenet_ros.errors import AenetError, ConfigError, ImageError
 from aenet_ros.frames import FramePair
 from aenet_ros.image_codec import decode_rgb, decode_thermal, stamp_ns
 from aenet_ros.pipeline import FusionPipeline
+from aenet_ros.ros.alignment import AlignmentWatch
 from aenet_ros.ros.compat import no_event_callbacks
 from aenet_ros.ros.diagnostics import ChangeLog, to_message
 from aenet_ros.ros.graph import topic_facts
@@ -69,6 +70,7 @@ class FusionNode(LifecycleNode):
         self._problem = ""
         self._state = "unconfigured"
         self.parameters = NodeParameters(self, lambda: self.pipeline is not None, self._on_config)
+        self._alignment = AlignmentWatch(self, self.parameters)
         self._hostname = socket.gethostname()
         self._change_log = ChangeLog(self)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
@@ -158,6 +160,7 @@ class FusionNode(LifecycleNode):
         self._activated_at_ns = time.monotonic_ns()
         self._subscribe("thermal", self.parameters.config.input.thermal)
         self._subscribe("rgb", self.parameters.config.input.rgb)
+        self._alignment.start()
 
     def _subscribe(self, role: str, config: StreamConfig) -> None:
         topic = self.resolve_topic_name(f"{role}/image_raw") + ("/compressed" if config.transport == "compressed" else "")
@@ -179,6 +182,7 @@ class FusionNode(LifecycleNode):
         self._topics[role] = (topic, f"sensor_msgs/msg/{kind.__name__}", image.qos_profile)
 
     def _halt(self) -> None:
+        self._alignment.stop()
         for subscription in self._subscriptions_active:
             self.destroy_subscription(subscription)
         self._subscriptions_active = []
@@ -218,11 +222,15 @@ class FusionNode(LifecycleNode):
         assert self._matcher is not None
         for pair in self._matcher.push_thermal(frame) if role == "thermal" else self._matcher.push_rgb(frame):
             self.stats.count_pair(pair.difference_ns)
+            if self.pipeline is not None:
+                self._alignment.put(pair, self.pipeline.registration)
             if self._worker is not None:
                 self._worker.put(pair)
 
     def _on_camera_info(self, role: str, message: CameraInfo) -> None:
         self._camera_infos[role] = message
+        if self.pipeline is not None:
+            self._alignment.offer_camera(role, message, self.pipeline.registration)
 
     def _on_set_enabled(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         result = self.set_parameters([Parameter("enabled", value=request.data)])[0]
@@ -254,6 +262,8 @@ class FusionNode(LifecycleNode):
 
     def _on_diagnostics(self) -> None:
         statuses = judge(self._facts())
+        if self._state == "active":
+            statuses.append(self._alignment.status(self.parameters.config))
         self._change_log.report(statuses)
         self._diagnostics.publish(to_message(self, statuses, self._hostname))
 
