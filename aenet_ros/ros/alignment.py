@@ -52,7 +52,7 @@ class AlignmentWatch:
     def stop(self) -> None:
         """The node is not active any more; an estimate in work takes what it has."""
         if self._worker is not None:
-            self._worker.stop()
+            self._worker.stop(timeout_s=0.0)  # a look in work ends by itself; it holds nothing that is released
             self._worker = None
         with self._changed:
             self._changed.notify_all()
