@@ -134,19 +134,22 @@ class RegistrationConfig:
     mode: str = option(
         "identity",
         "identity: the thermal frame is scaled to the rgb grid; homography: a 3x3 matrix; plane: both lenses and the cameras' pose, for "
-        "what is plane_distance_m away.",
-        choices=("identity", "homography", "plane"),
+        "what is plane_distance_m away; depth: the same at each pixel's own distance, by depth/image_raw (aligned to the rgb frame).",
+        choices=("identity", "homography", "plane", "depth"),
     )
     homography: tuple[float, ...] = option(IDENTITY_3X3, "Row-major 3x3 that maps rgb pixels to thermal pixels, both at full size.")
     file: str = option(
         "",
         "YAML file as `aenet calibrate` writes it: homography (3x3, rgb pixels to thermal pixels), which wins over "
-        "registration.homography; or, for mode plane, thermal_from_rgb and the two cameras.",
+        "registration.homography; or, for modes plane and depth, thermal_from_rgb and the two cameras.",
+    )
+    depth_slop_ms: float = option(
+        100.0, "Mode depth: largest difference of a depth image's stamp from the rgb frame's.", low=0.0, high=10_000.0, unit="ms"
     )
     save_to: str = option("", "YAML file that ~/estimate_registration writes; empty: it only answers.", dynamic=True)
     plane_distance_m: float = option(
         10.0,
-        "Mode plane: what lies so far ahead of the rgb camera is laid exactly; smaller where near things matter.",
+        "Mode plane (and depth, where it is missing): what lies so far ahead of the rgb camera is laid exactly.",
         low=0.05,
         high=1e6,
         dynamic=True,

@@ -49,6 +49,7 @@ class FusionPipeline:
         brightness = self.agc.apply(thermal)
         clock.lap("agc")
 
+        self.registration.take_depth(pair.depth, thermal.size, rgb.size)
         aligned = self.registration.warp(brightness, rgb.size)
         weight = self.registration.weight(thermal.size, rgb.size)
         registered = self.registration.warp_counts(thermal.data, rgb.size) if want_registered else None

@@ -6,10 +6,12 @@ import time
 import numpy as np
 import pytest
 import yaml
-from ros_harness import WARN, Robot, make_image
+from ros_harness import OK, RELIABLE, SIZE, WARN, Robot, make_image
+from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 
 from aenet_ros.calibration.targetless import corner_distance
+from aenet_ros.imaging.calibration_file import Camera, Stereo, stereo_content
 from aenet_ros.simulation.rig import Rig
 from aenet_ros.simulation.rig_config import RigConfig
 
@@ -73,3 +75,34 @@ def test_the_node_tells_that_it_is_not_calibrated_and_finds_its_registration(tmp
 def registration_status(robot, level):
     status = robot.status("registration")
     return status if status is not None and status.level == level and "drift [px]" in {value.key for value in status.values} else None
+
+
+def test_depth_images_are_joined_and_their_absence_is_said(tmp_path):
+    """Two cameras 0.2 m apart, f = 100 px: what is 2 m away lies 10 px aside. By the plane at 1000 km it lies where it is."""
+    camera = Camera(np.array([[100.0, 0, 80], [0, 100.0, 60], [0, 0, 1]]), SIZE)
+    path = tmp_path / "stereo.yaml"
+    path.write_text(yaml.safe_dump(stereo_content(Stereo(camera, camera, np.eye(3), np.array([0.2, 0.0, 0.0])))))
+    parameters = {"registration.mode": "depth", "registration.file": str(path), "registration.plane_distance_m": 1e6}
+    robot = Robot(tmp_path, {"diagnostics.period_s": 0.2, **parameters})
+    try:
+        robot.start_node()
+        publisher = robot.node.create_publisher(Image, "/depth/image_raw", 10)
+        robot.node.create_subscription(Image, "/fused/thermal_registered", robot.registered.append, RELIABLE)
+
+        def laid(depth_mm, column):
+            """Whether the hot square (columns 60 to 79) begins in ``column`` of the newest frame."""
+            robot.publish()
+            if depth_mm:
+                publisher.publish(make_image(np.full(SIZE, depth_mm, np.uint16), "16UC1", robot.stamp_ns + 33_333_333))
+            time.sleep(0.05)
+            if not robot.registered:
+                return False
+            row = np.frombuffer(robot.registered[-1].data, np.uint16).reshape(SIZE)[70]
+            return int(np.argmax(row == 9000)) == column
+
+        robot.wait(lambda: laid(0, 60), "the square by the plane", timeout_s=40)
+        robot.wait_status("registration", WARN, "no depth image for this pair")
+        robot.wait(lambda: laid(2000, 50), "the square by the depth image, 10 px aside")
+        robot.wait(lambda: laid(2000, 50) and robot.status("registration").level == OK, "no more warning")
+    finally:
+        robot.close()

@@ -14,8 +14,9 @@ import numpy as np
 
 from aenet_ros.config import RegistrationConfig
 from aenet_ros.errors import ConfigError, ImageError
-from aenet_ros.frames import Array, Plane
+from aenet_ros.frames import Array, Frame, Plane
 from aenet_ros.imaging.calibration_file import Camera, Size, read_homography, read_stereo, size_of
+from aenet_ros.imaging.depth import depth_map, metres
 from aenet_ros.imaging.maps import FloatMap, StereoRays, homography_map, identity_map
 
 FEATHER = 0.05  # of the rgb frame's shorter side: over so many pixels the thermal share falls to 0 at the edge of its view
@@ -43,10 +44,12 @@ class Registration:
         self._identity = self._config.mode == "identity"
         if self._config.mode == "homography":
             self._make_map = partial(homography_map, read_homography(self._config))
-        elif self._config.mode == "plane":
+        elif self._config.mode in ("plane", "depth"):
             self._stereo = read_stereo(self._config)
             self._make_map = self._plane_map
         self._rays: tuple[tuple[Size, Size], StereoRays] | None = None
+        self._depth_grid: tuple[tuple[Size, Size], Grid] | None = None
+        self.fallback = ""  # in mode depth, why the plane stands in for the depth image
         self._grids: OrderedDict[tuple[Size, Size, float], Grid] = OrderedDict()
 
     @property
@@ -61,10 +64,32 @@ class Registration:
         self._config = config
 
     def offer_camera(self, role: str, camera: Camera | None) -> None:
-        """A camera (``thermal`` or ``rgb``) as its driver describes it, for mode plane; what ``registration.file`` says goes before it."""
-        if self._config.mode != "plane" or camera is None or getattr(self._stereo, role) is not None:
+        """A camera (``thermal`` or ``rgb``) as its driver describes it, for modes plane and depth; ``registration.file`` goes before it."""
+        if self._config.mode not in ("plane", "depth") or camera is None or getattr(self._stereo, role) is not None:
             return
         self._stereo = self._stereo._replace(rgb=camera) if role == "rgb" else self._stereo._replace(thermal=camera)
+
+    def take_depth(self, depth: Frame | None, thermal_size: Size, rgb_size: Size) -> None:
+        """The depth image (aligned to the rgb frame) of the pair that comes next, in mode depth; None, or a bad one, leaves the plane.
+
+        ``fallback`` then says so. Raises ImageError as ``warp`` does.
+        """
+        if self._config.mode != "depth":
+            return
+        self._depth_grid = None
+        if depth is None:
+            self.fallback = f"no depth image for this pair: all is taken to be {self._config.plane_distance_m:g} m away"
+            return
+        try:
+            distances = metres(depth, rgb_size)
+        except ImageError as error:
+            self.fallback = str(error)
+            return
+        known = float(np.isfinite(distances).mean())
+        self.fallback = "" if known else f"the depth image is empty: all is taken to be {self._config.plane_distance_m:g} m away"
+        if known:
+            float_map, hidden = depth_map(self._sight(thermal_size, rgb_size), distances, self._config.plane_distance_m, thermal_size)
+            self._depth_grid = ((thermal_size, rgb_size), make_grid(float_map, thermal_size, hidden))
 
     def warp(self, plane: Plane, rgb_size: Size) -> Plane:
         """The plane, float32 (or uint8) [H, W], on the rgb grid, by bilinear interpolation.
@@ -111,19 +136,24 @@ class Registration:
         return self._make_map(thermal_size, rgb_size)
 
     def _plane_map(self, thermal_size: Size, rgb_size: Size) -> FloatMap:
+        return self._sight(thermal_size, rgb_size).map(self._config.plane_distance_m)
+
+    def _sight(self, thermal_size: Size, rgb_size: Size) -> StereoRays:
         key = (thermal_size, rgb_size)
         if self._rays is None or self._rays[0] != key:
             stereo = self._stereo
             if stereo.rgb is None or stereo.thermal is None:
                 role = "rgb" if stereo.rgb is None else "thermal"
                 raise ImageError(
-                    f"registration.mode plane needs the {role} camera's intrinsics, and neither {self._config.file} ({role}_camera) "
-                    f"nor {role}/camera_info has given them: calibrate it (`aenet calibrate --target`), or let its driver publish them"
+                    f"registration.mode {self._config.mode} needs the {role} camera's intrinsics, and neither {self._config.file} "
+                    f"({role}_camera) nor {role}/camera_info has given them: calibrate it (`aenet calibrate --target`), or have its driver tell"
                 )
             self._rays = (key, StereoRays(stereo.rgb, stereo.thermal, stereo, thermal_size, rgb_size))
-        return self._rays[1].map(self._config.plane_distance_m)
+        return self._rays[1]
 
     def _grid(self, thermal_size: Size, rgb_size: Size) -> Grid:
+        if self._depth_grid is not None and self._depth_grid[0] == (thermal_size, rgb_size):
+            return self._depth_grid[1]
         key = (thermal_size, rgb_size, self._config.plane_distance_m)
         grid = self._grids.get(key)
         if grid is None:
@@ -135,8 +165,11 @@ class Registration:
         return grid
 
 
-def make_grid(float_map: FloatMap, thermal_size: Size) -> Grid:
-    """Fixed-point maps and the weight of a map. Raises ImageError when it reaches no thermal pixel."""
+def make_grid(float_map: FloatMap, thermal_size: Size, hidden: Array | None = None) -> Grid:
+    """Fixed-point maps and the weight of a map; ``hidden`` (bool [H, W]): rgb pixels of which the thermal camera sees nothing.
+
+    Raises ImageError when the map reaches no thermal pixel.
+    """
     x, y = float_map
     height, width = thermal_size
     with np.errstate(invalid="ignore"):
@@ -150,11 +183,16 @@ def make_grid(float_map: FloatMap, thermal_size: Size) -> Grid:
     far = np.float32(-16.0)  # clear of the frame, and within the 16 bits of a fixed-point map
     axes = ((x, width), (y, height))
     linear = [np.clip(np.where(np.isnan(axis), far, axis), far, np.float32(side + 16)) for axis, side in axes]
+    weight = None if inside.all() else feather(inside)
+    if hidden is not None and hidden.any():
+        seen = cv2.blur((~hidden).astype(np.float32), (3, 3))
+        weight = np.asarray(seen if weight is None else weight * seen, np.float32)
+        inside = inside & ~hidden
     nearest = [np.where(inside, np.clip(axis, 0, side - 1), far) for axis, side in axes]
     return Grid(
         linear=cv2.convertMaps(linear[0], linear[1], cv2.CV_16SC2),
         nearest=cv2.convertMaps(nearest[0], nearest[1], cv2.CV_16SC2, nninterpolation=True)[0],
-        weight=None if inside.all() else feather(inside),
+        weight=weight,
     )
 
 

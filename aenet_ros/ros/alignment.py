@@ -60,7 +60,8 @@ class AlignmentWatch:
     def put(self, pair: FramePair, registration: Registration) -> None:
         """A matched pair; returns at once, and takes only one every few seconds."""
         now = time.monotonic_ns()
-        if self._worker is not None and now >= self._next_ns:
+        # By a depth image no two pairs have one map.
+        if self._worker is not None and now >= self._next_ns and registration.config.mode != "depth":
             self._next_ns = now + round(WATCH_S * 1e9)
             self._worker.put((pair, registration))
         if self._wanted is not None and now >= self._next_wanted_ns:
@@ -71,29 +72,36 @@ class AlignmentWatch:
 
     def offer_camera(self, role: str, message: CameraInfo, registration: Registration) -> None:
         """A camera_info, which registration by lenses may need."""
-        if registration.config.mode == "plane":
+        if registration.config.mode in ("plane", "depth"):
             try:
                 registration.offer_camera(role, camera_from_info(message))
             except ConfigError as error:
                 self._problem = str(error)
 
-    def status(self, config: Config) -> Status:
-        """How well the registration holds, for diagnostics."""
+    def status(self, config: Config, fallback: str) -> Status:
+        """How well the registration holds, for diagnostics; ``fallback``: why a plane stands in for the depth image, else empty."""
         told, limit = self._told, config.diagnostics.max_drift_px
         values = {"mode": config.registration.mode}
+        if fallback:
+            remedy = (
+                "the depth camera's topic is depth/image_raw, its image aligned to the rgb frame, stamps within registration.depth_slop_ms"
+            )
+            return Status("registration", WARN, f"{fallback} ({remedy})", values)
         if told is None:
-            return Status("registration", OK, self._problem or "not told yet", values)
+            waiting = "by each pair's depth image" if config.registration.mode == "depth" else "not told yet"
+            return Status("registration", WARN if self._problem else OK, self._problem or waiting, values)
         values["edges that coincide [%]"] = f"{100 * told.coincide:.0f}"
         values["pairs looked at"] = str(told.pairs)
         if told.off_px is None:
             return Status("registration", OK, "too little is in view of both cameras to tell how well it holds", values)
         values["drift [px]"] = f"{told.off_px:.1f}"
         if limit and told.off_px > limit:
+            cause = ", or is registration.plane_distance_m not where things are" if config.registration.mode == "plane" else ""
             return Status(
                 "registration",
                 WARN,
                 f"thermal edges lie {told.off_px:.0f} px beside the rgb edges (diagnostics.max_drift_px {limit:g}): were the cameras "
-                "knocked, or never calibrated? Call ~/estimate_registration or `aenet calibrate`, and set what it says",
+                f"knocked, or never calibrated{cause}? Call ~/estimate_registration or `aenet calibrate`, and set what it says",
                 values,
             )
         return Status("registration", OK, f"holds: thermal edges lie within {told.off_px:.1f} px of the rgb edges", values)

@@ -35,6 +35,7 @@ from aenet_ros.image_codec import decode_rgb, decode_thermal, stamp_ns
 from aenet_ros.pipeline import FusionPipeline
 from aenet_ros.ros.alignment import AlignmentWatch
 from aenet_ros.ros.compat import no_event_callbacks
+from aenet_ros.ros.depth_input import DepthInput
 from aenet_ros.ros.diagnostics import ChangeLog, to_message
 from aenet_ros.ros.graph import topic_facts
 from aenet_ros.ros.health import NodeFacts, TopicFacts, judge
@@ -70,7 +71,7 @@ class FusionNode(LifecycleNode):
         self._problem = ""
         self._state = "unconfigured"
         self.parameters = NodeParameters(self, lambda: self.pipeline is not None, self._on_config)
-        self._alignment = AlignmentWatch(self, self.parameters)
+        self._alignment, self._depth = AlignmentWatch(self, self.parameters), DepthInput(self)
         self._hostname = socket.gethostname()
         self._change_log = ChangeLog(self)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
@@ -160,6 +161,7 @@ class FusionNode(LifecycleNode):
         self._activated_at_ns = time.monotonic_ns()
         self._subscribe("thermal", self.parameters.config.input.thermal)
         self._subscribe("rgb", self.parameters.config.input.rgb)
+        self._depth.start(self.parameters.config)
         self._alignment.start()
 
     def _subscribe(self, role: str, config: StreamConfig) -> None:
@@ -182,6 +184,7 @@ class FusionNode(LifecycleNode):
         self._topics[role] = (topic, f"sensor_msgs/msg/{kind.__name__}", image.qos_profile)
 
     def _halt(self) -> None:
+        self._depth.stop()
         self._alignment.stop()
         for subscription in self._subscriptions_active:
             self.destroy_subscription(subscription)
@@ -225,7 +228,7 @@ class FusionNode(LifecycleNode):
             if self.pipeline is not None:
                 self._alignment.put(pair, self.pipeline.registration)
             if self._worker is not None:
-                self._worker.put(pair)
+                self._worker.put(self._depth.joined(pair))
 
     def _on_camera_info(self, role: str, message: CameraInfo) -> None:
         self._camera_infos[role] = message
@@ -263,7 +266,8 @@ class FusionNode(LifecycleNode):
     def _on_diagnostics(self) -> None:
         statuses = judge(self._facts())
         if self._state == "active":
-            statuses.append(self._alignment.status(self.parameters.config))
+            fallback = self._depth.problem or (self.pipeline.registration.fallback if self.pipeline is not None else "")
+            statuses.append(self._alignment.status(self.parameters.config, fallback))
         self._change_log.report(statuses)
         self._diagnostics.publish(to_message(self, statuses, self._hostname))
 
