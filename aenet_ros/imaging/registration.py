@@ -146,7 +146,7 @@ class Registration:
                 role = "rgb" if stereo.rgb is None else "thermal"
                 raise ImageError(
                     f"registration.mode {self._config.mode} needs the {role} camera's intrinsics, and neither {self._config.file} "
-                    f"({role}_camera) nor {role}/camera_info has given them: calibrate it (`aenet calibrate --target`), or have its driver tell"
+                    f"({role}_camera) nor {role}/camera_info has given them: calibrate it (`aenet calibrate --target`)"
                 )
             self._rays = (key, StereoRays(stereo.rgb, stereo.thermal, stereo, thermal_size, rgb_size))
         return self._rays[1]
