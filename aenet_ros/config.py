@@ -198,11 +198,28 @@ class RegistrationConfig:
 
     mode: str = option(
         "identity",
-        "identity: the thermal frame is scaled to the rgb grid; homography: a 3x3 matrix.",
-        choices=("identity", "homography"),
+        "identity: the thermal frame is scaled to the rgb grid; homography: a 3x3 matrix; plane: both lenses and the cameras' pose, for "
+        "what is plane_distance_m away; depth: the same at each pixel's own distance, by depth/image_raw (aligned to the rgb frame).",
+        choices=("identity", "homography", "plane", "depth"),
     )
     homography: tuple[float, ...] = option(IDENTITY_3X3, "Row-major 3x3 that maps rgb pixels to thermal pixels, both at full size.")
-    file: str = option("", "YAML file with the key homography (3x3, rgb pixels to thermal pixels); wins over registration.homography.")
+    file: str = option(
+        "",
+        "YAML file as `aenet calibrate` writes it: homography (3x3, rgb pixels to thermal pixels), which wins over "
+        "registration.homography; or, for modes plane and depth, thermal_from_rgb and the two cameras.",
+    )
+    depth_slop_ms: float = option(
+        100.0, "Mode depth: largest difference of a depth image's stamp from the rgb frame's.", low=0.0, high=10_000.0, unit="ms"
+    )
+    save_to: str = option("", "YAML file that ~/estimate_registration writes; empty: it only answers.", dynamic=True)
+    plane_distance_m: float = option(
+        10.0,
+        "Mode plane (and depth, where it is missing): what lies so far ahead of the rgb camera is laid exactly.",
+        low=0.05,
+        high=1e6,
+        dynamic=True,
+        unit="m",
+    )
 
 
 @dataclass(frozen=True)
@@ -278,6 +295,14 @@ class DiagnosticsConfig:
         high=1e6,
         dynamic=True,
         unit="ms",
+    )
+    max_drift_px: float = option(
+        8.0,
+        "Distance, in rgb pixels, of thermal edges beside rgb edges over which diagnostics warn; 0 never does.",
+        low=0.0,
+        high=1e4,
+        dynamic=True,
+        unit="px",
     )
 
 

@@ -47,12 +47,14 @@ class Frame:
 class FramePair:
     """A thermal and an rgb frame that belong together.
 
-    ``difference_ns`` is the thermal stamp, after the clock offset was taken off, minus the rgb stamp.
+    ``difference_ns`` is the thermal stamp, after the clock offset was taken off, minus the rgb stamp. ``depth``, for
+    ``registration.mode: depth``, is aligned to the rgb frame: mono16 in millimetres or 32FC1 in metres, 0 or NaN where unknown.
     """
 
     thermal: Frame
     rgb: Frame
     difference_ns: int = 0
+    depth: Frame | None = None
 
 
 @dataclass(frozen=True, slots=True)

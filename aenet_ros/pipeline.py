@@ -11,7 +11,8 @@ from aenet_ros.frames import Array, FramePair, FusedFrame
 from aenet_ros.fusion import color
 from aenet_ros.fusion.fuser import Fuser, set_threads
 from aenet_ros.imaging.agc import ThermalAgc
-from aenet_ros.imaging.registration import Registration, Size
+from aenet_ros.imaging.calibration_file import Size
+from aenet_ros.imaging.registration import Registration
 from aenet_ros.imaging.shutter import ShutterBridge
 from aenet_ros.imaging.thermometer import draw_isotherm, scale_of
 
@@ -52,6 +53,7 @@ class FusionPipeline:
         brightness = self.agc.apply(thermal)
         clock.lap("agc")
 
+        self.registration.take_depth(pair.depth, thermal.size, rgb.size)
         aligned = self.registration.warp(brightness, rgb.size)
         weight = self.registration.weight(thermal.size, rgb.size)
         want_counts = want_registered or output.isotherm
@@ -83,8 +85,9 @@ class FusionPipeline:
 
     @config.setter
     def config(self, config: Config) -> None:
-        if config.model != self._config.model or config.registration != self._config.registration:
-            raise ConfigError("model and registration cannot change in a running pipeline; make a new one (deactivate, cleanup, configure)")
+        if config.model != self._config.model:
+            raise ConfigError("model cannot change in a running pipeline; make a new one (deactivate, cleanup, configure)")
+        self.registration.config = config.registration
         self._config = config
         self.shutter.config = config.shutter
         self.agc.config = config.agc

@@ -15,14 +15,14 @@ LAYERS = [
     {"config_docs", "image_codec", "image_encodings", "compressed_images", "sync", "clock_offset", "degraded", "imaging", "fusion"},
     {"evaluation"},  # it measures the parts above
     {"pipeline"},
-    {"offline", "simulation", "training"},
+    {"offline", "simulation", "training", "calibration"},
     {"cli", "commands", "__main__", "ros"},
 ]
 # Parts of one layer that may know each other: the codec is in three files; cli and commands are one program.
 FRIENDS = [
     {"errors", "config", "frames", "share"},
     {"image_codec", "image_encodings", "compressed_images"},
-    {"offline", "simulation", "training"},
+    {"offline", "simulation", "training", "calibration"},
     {"cli", "commands", "__main__"},
 ]
 # What only some parts may import, wherever in a file the import stands.
@@ -49,6 +49,7 @@ TORCH_FREE = {
     "image_encodings",
     "compressed_images",
     "imaging",
+    "calibration",
 }
 
 

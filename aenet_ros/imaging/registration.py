@@ -6,33 +6,21 @@ covers -0.5 to W - 0.5. A map gives, for each rgb pixel, the thermal pixel that 
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
-from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-import yaml
 
 from aenet_ros.config import RegistrationConfig
 from aenet_ros.errors import ConfigError, ImageError
-from aenet_ros.frames import Array, Plane
-
-Size = tuple[int, int]  # height, width
-FloatMap = tuple[Plane, Plane]  # thermal x and thermal y of every rgb pixel, float32 [H, W]; NaN where there is none
+from aenet_ros.frames import Array, Frame, Plane
+from aenet_ros.imaging.calibration_file import Camera, Size, read_homography, read_stereo, size_of
+from aenet_ros.imaging.depth import depth_map, metres
+from aenet_ros.imaging.maps import FloatMap, StereoRays, homography_map, identity_map
 
 FEATHER = 0.05  # of the rgb frame's shorter side: over so many pixels the thermal share falls to 0 at the edge of its view
 CACHED_SIZES = 4  # pairs of sizes whose maps are kept; a 1920x1080 one takes 29 MB
-SINGULAR = 1e12  # condition number over which a homography cannot be told from a singular one
-
-
-class Homography(NamedTuple):
-    """A 3x3 float64 matrix from rgb pixels to thermal pixels and, where known, the frames' sizes it was found at."""
-
-    matrix: Array
-    thermal_size: Size | None = None
-    rgb_size: Size | None = None
 
 
 @dataclass(frozen=True)
@@ -51,12 +39,57 @@ class Registration:
     """
 
     def __init__(self, config: RegistrationConfig | None = None) -> None:
-        self.config = config or RegistrationConfig()
+        self._config = config or RegistrationConfig()
         self._make_map: Callable[[Size, Size], FloatMap] = identity_map
-        self._identity = self.config.mode == "identity"
-        if not self._identity:
-            self._make_map = partial(homography_map, read_homography(self.config))
-        self._grids: OrderedDict[tuple[Size, Size], Grid] = OrderedDict()
+        self._identity = self._config.mode == "identity"
+        if self._config.mode == "homography":
+            self._make_map = partial(homography_map, read_homography(self._config))
+        elif self._config.mode in ("plane", "depth"):
+            self._stereo = read_stereo(self._config)
+            self._make_map = self._plane_map
+        self._rays: tuple[tuple[Size, Size], StereoRays] | None = None
+        self._depth_grid: tuple[tuple[Size, Size], Grid] | None = None
+        self.fallback = ""  # in mode depth, why the plane stands in for the depth image
+        self._grids: OrderedDict[tuple[Size, Size, float], Grid] = OrderedDict()
+
+    @property
+    def config(self) -> RegistrationConfig:
+        """The configuration in force. A new one may differ in ``plane_distance_m``, which the next frame's maps follow, and ``save_to``."""
+        return self._config
+
+    @config.setter
+    def config(self, config: RegistrationConfig) -> None:
+        if replace(config, plane_distance_m=self._config.plane_distance_m, save_to=self._config.save_to) != self._config:
+            raise ConfigError("of registration only plane_distance_m can change in a running pipeline; make a new one for the rest")
+        self._config = config
+
+    def offer_camera(self, role: str, camera: Camera | None) -> None:
+        """A camera (``thermal`` or ``rgb``) as its driver describes it, for modes plane and depth; ``registration.file`` goes before it."""
+        if self._config.mode not in ("plane", "depth") or camera is None or getattr(self._stereo, role) is not None:
+            return
+        self._stereo = self._stereo._replace(rgb=camera) if role == "rgb" else self._stereo._replace(thermal=camera)
+
+    def take_depth(self, depth: Frame | None, thermal_size: Size, rgb_size: Size) -> None:
+        """The depth image (aligned to the rgb frame) of the pair that comes next, in mode depth; None, or a bad one, leaves the plane.
+
+        ``fallback`` then says so. Raises ImageError as ``warp`` does.
+        """
+        if self._config.mode != "depth":
+            return
+        self._depth_grid = None
+        if depth is None:
+            self.fallback = f"no depth image for this pair: all is taken to be {self._config.plane_distance_m:g} m away"
+            return
+        try:
+            distances = metres(depth, rgb_size)
+        except ImageError as error:
+            self.fallback = str(error)
+            return
+        known = float(np.isfinite(distances).mean())
+        self.fallback = "" if known else f"the depth image is empty: all is taken to be {self._config.plane_distance_m:g} m away"
+        if known:
+            float_map, hidden = depth_map(self._sight(thermal_size, rgb_size), distances, self._config.plane_distance_m, thermal_size)
+            self._depth_grid = ((thermal_size, rgb_size), make_grid(float_map, thermal_size, hidden))
 
     def warp(self, plane: Plane, rgb_size: Size) -> Plane:
         """The plane, float32 (or uint8) [H, W], on the rgb grid, by bilinear interpolation.
@@ -99,11 +132,29 @@ class Registration:
         return None if self._identity else self._grid(thermal_size, rgb_size).weight
 
     def map(self, thermal_size: Size, rgb_size: Size) -> FloatMap:
-        """Thermal x and y of every rgb pixel, float32 [H, W] each; NaN where a homography has no finite point."""
+        """Thermal x and y of every rgb pixel, float32 [H, W] each; NaN where there is none (beyond a lens, behind a camera)."""
         return self._make_map(thermal_size, rgb_size)
 
-    def _grid(self, thermal_size: Size, rgb_size: Size) -> Grid:
+    def _plane_map(self, thermal_size: Size, rgb_size: Size) -> FloatMap:
+        return self._sight(thermal_size, rgb_size).map(self._config.plane_distance_m)
+
+    def _sight(self, thermal_size: Size, rgb_size: Size) -> StereoRays:
         key = (thermal_size, rgb_size)
+        if self._rays is None or self._rays[0] != key:
+            stereo = self._stereo
+            if stereo.rgb is None or stereo.thermal is None:
+                role = "rgb" if stereo.rgb is None else "thermal"
+                raise ImageError(
+                    f"registration.mode {self._config.mode} needs the {role} camera's intrinsics, and neither {self._config.file} "
+                    f"({role}_camera) nor {role}/camera_info has given them: calibrate it (`aenet calibrate --target`)"
+                )
+            self._rays = (key, StereoRays(stereo.rgb, stereo.thermal, stereo, thermal_size, rgb_size))
+        return self._rays[1]
+
+    def _grid(self, thermal_size: Size, rgb_size: Size) -> Grid:
+        if self._depth_grid is not None and self._depth_grid[0] == (thermal_size, rgb_size):
+            return self._depth_grid[1]
+        key = (thermal_size, rgb_size, self._config.plane_distance_m)
         grid = self._grids.get(key)
         if grid is None:
             grid = make_grid(self._make_map(thermal_size, rgb_size), thermal_size)
@@ -114,41 +165,11 @@ class Registration:
         return grid
 
 
-def size_of(data: Array) -> Size:
-    """Height and width."""
-    return int(data.shape[0]), int(data.shape[1])
+def make_grid(float_map: FloatMap, thermal_size: Size, hidden: Array | None = None) -> Grid:
+    """Fixed-point maps and the weight of a map; ``hidden`` (bool [H, W]): rgb pixels of which the thermal camera sees nothing.
 
-
-def identity_map(thermal_size: Size, rgb_size: Size) -> FloatMap:
-    """The map that scales the thermal frame to the rgb frame, edge to edge."""
-    return homography_map(Homography(np.eye(3), rgb_size, rgb_size), thermal_size, rgb_size)
-
-
-def homography_map(homography: Homography, thermal_size: Size, rgb_size: Size) -> FloatMap:
-    """The map of a homography, scaled to the frames' sizes where it was found at others (and these are known)."""
-    matrix = homography.matrix
-    if homography.rgb_size:
-        matrix = matrix @ scaling(rgb_size, homography.rgb_size)
-    if homography.thermal_size:
-        matrix = scaling(homography.thermal_size, thermal_size) @ matrix
-    height, width = rgb_size
-    x, y = np.arange(width, dtype=np.float64), np.arange(height, dtype=np.float64)[:, None]
-    u, v, w = (row[0] * x + row[1] * y + row[2] for row in matrix)
-    # A homography's sign is free; it is taken such that the picture's centre lies in front of the camera.
-    in_front = w * np.copysign(1.0, w[height // 2, width // 2]) > 1e-9
-    with np.errstate(divide="ignore"):
-        inverse = np.where(in_front, 1.0 / w, np.nan)
-    return (u * inverse).astype(np.float32), (v * inverse).astype(np.float32)
-
-
-def scaling(source: Size, target: Size) -> Array:
-    """The 3x3 matrix from pixels of an image of one size to those of the same image at another, edge to edge."""
-    y, x = target[0] / source[0], target[1] / source[1]
-    return np.array([[x, 0.0, (x - 1.0) / 2.0], [0.0, y, (y - 1.0) / 2.0], [0.0, 0.0, 1.0]])
-
-
-def make_grid(float_map: FloatMap, thermal_size: Size) -> Grid:
-    """Fixed-point maps and the weight of a map. Raises ImageError when it reaches no thermal pixel."""
+    Raises ImageError when the map reaches no thermal pixel.
+    """
     x, y = float_map
     height, width = thermal_size
     with np.errstate(invalid="ignore"):
@@ -157,16 +178,21 @@ def make_grid(float_map: FloatMap, thermal_size: Size) -> Grid:
         rgb_height, rgb_width = x.shape
         raise ImageError(
             f"no rgb pixel ({rgb_width}x{rgb_height}) lies in the thermal view ({width}x{height}) by this registration; "
-            "check registration.homography (it maps rgb pixels to thermal pixels) and the sizes it was found at"
+            "check registration.homography (it maps rgb pixels to thermal pixels), or the cameras' pose, and the sizes it was found at"
         )
     far = np.float32(-16.0)  # clear of the frame, and within the 16 bits of a fixed-point map
     axes = ((x, width), (y, height))
     linear = [np.clip(np.where(np.isnan(axis), far, axis), far, np.float32(side + 16)) for axis, side in axes]
+    weight = None if inside.all() else feather(inside)
+    if hidden is not None and hidden.any():
+        seen = cv2.blur((~hidden).astype(np.float32), (3, 3))
+        weight = np.asarray(seen if weight is None else weight * seen, np.float32)
+        inside = inside & ~hidden
     nearest = [np.where(inside, np.clip(axis, 0, side - 1), far) for axis, side in axes]
     return Grid(
         linear=cv2.convertMaps(linear[0], linear[1], cv2.CV_16SC2),
         nearest=cv2.convertMaps(nearest[0], nearest[1], cv2.CV_16SC2, nninterpolation=True)[0],
-        weight=None if inside.all() else feather(inside),
+        weight=weight,
     )
 
 
@@ -176,46 +202,3 @@ def feather(inside: Array) -> Plane:
     ramp = np.clip((distance - 1.0) / (FEATHER * min(inside.shape)), 0.0, 1.0)  # the last pixel inside, at distance 1, has 0 already
     step: Plane = (ramp * ramp * (3.0 - 2.0 * ramp)).astype(np.float32)
     return step
-
-
-def read_homography(config: RegistrationConfig) -> Homography:
-    """The matrix of ``config.file``, else ``config.homography``. Raises ConfigError, naming the file and the fault."""
-    if not config.file:
-        return Homography(check_matrix(config.homography, "registration.homography"))
-    path = Path(config.file).expanduser()
-    try:
-        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"registration.file: {path}: {error.strerror or error}; give the path of a calibration") from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"registration.file: {path} is not YAML ({error}); write it anew with `aenet calibrate`") from error
-    if not isinstance(content, dict) or "homography" not in content:
-        raise ConfigError(f"registration.file: {path} has no key homography; give 3 rows of 3 numbers that map rgb to thermal pixels")
-    return Homography(
-        check_matrix(content["homography"], f"{path}: homography"),
-        _read_size(content, "thermal_size", path),
-        _read_size(content, "rgb_size", path),
-    )
-
-
-def check_matrix(values: Any, name: str) -> Array:
-    """Nine numbers, flat or in rows, as an invertible 3x3 float64 matrix, or ConfigError."""
-    try:
-        matrix = np.asarray(values, dtype=np.float64)
-        if matrix.size != 9 or not np.isfinite(matrix).all():
-            raise ValueError(f"{matrix.size} numbers")
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{name}: {values!r} is not 3x3 finite numbers") from error
-    matrix = matrix.reshape(3, 3)
-    if not np.linalg.cond(matrix) < SINGULAR:
-        raise ConfigError(f"{name}: {matrix.tolist()} is singular, so it maps the picture onto a line; calibrate again")
-    return matrix
-
-
-def _read_size(content: dict[str, Any], key: str, path: Path) -> Size | None:
-    if key not in content:
-        return None
-    value = content[key]
-    if not isinstance(value, list) or len(value) != 2 or not all(type(side) is int and side > 0 for side in value):
-        raise ConfigError(f"registration.file: {path}: {key} is {value!r}; give [width, height] in pixels")
-    return value[1], value[0]

@@ -32,8 +32,10 @@ from aenet_ros.errors import AenetError, ConfigError, ImageError
 from aenet_ros.frames import Frame, FramePair
 from aenet_ros.image_codec import decode_rgb, decode_thermal, stamp_ns
 from aenet_ros.pipeline import FusionPipeline
+from aenet_ros.ros.alignment import AlignmentWatch
 from aenet_ros.ros.compat import ClockType, no_event_callbacks
 from aenet_ros.ros.degraded import StandIn, StreamGuard
+from aenet_ros.ros.depth_input import DepthInput
 from aenet_ros.ros.diagnostics import ChangeLog, to_message
 from aenet_ros.ros.graph import topic_facts
 from aenet_ros.ros.health import OK, NodeFacts, Status, TopicFacts, judge
@@ -72,6 +74,7 @@ class FusionNode(LifecycleNode):
         self._problem = ""
         self._state = "unconfigured"
         self.parameters = NodeParameters(self, lambda: self.pipeline is not None, self._on_config)
+        self._alignment, self._depth = AlignmentWatch(self, self.parameters), DepthInput(self)
         self._hostname = socket.gethostname()
         self._change_log = ChangeLog(self)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
@@ -164,6 +167,8 @@ class FusionNode(LifecycleNode):
         self._activated_at_ns = time.monotonic_ns()
         self._subscribe("thermal", self.parameters.config.input.thermal)
         self._subscribe("rgb", self.parameters.config.input.rgb)
+        self._depth.start(self.parameters.config)
+        self._alignment.start()
 
     def _subscribe(self, role: str, config: StreamConfig) -> None:
         topic = self.resolve_topic_name(f"{role}/image_raw") + ("/compressed" if config.transport == "compressed" else "")
@@ -188,6 +193,8 @@ class FusionNode(LifecycleNode):
         self._topics[role] = (topic, f"sensor_msgs/msg/{kind.__name__}", image.qos_profile)
 
     def _halt(self) -> None:
+        self._depth.stop()
+        self._alignment.stop()
         for subscription in self._subscriptions_active:
             self.destroy_subscription(subscription)
         self._subscriptions_active = []
@@ -232,8 +239,10 @@ class FusionNode(LifecycleNode):
         stand_in = self._guard.see(role, frame, self._age_ns(role, frame), self.parameters.config)
         for pair in self._matcher.push_thermal(frame) if role == "thermal" else self._matcher.push_rgb(frame):
             self.stats.count_pair(pair.difference_ns)
+            if self.pipeline is not None:
+                self._alignment.put(pair, self.pipeline.registration)
             if self._guard.fuses:
-                self._hand_over(pair)
+                self._hand_over(self._depth.joined(pair))
             else:
                 self.stats.skipped["degraded"] += 1
         if stand_in is not None:
@@ -255,6 +264,8 @@ class FusionNode(LifecycleNode):
 
     def _on_camera_info(self, role: str, message: CameraInfo) -> None:
         self._camera_infos[role] = message
+        if self.pipeline is not None:
+            self._alignment.offer_camera(role, message, self.pipeline.registration)
 
     def _on_shutter(self, message: Bool) -> None:
         """The driver says whether the thermal camera's shutter is closed."""
@@ -300,7 +311,13 @@ class FusionNode(LifecycleNode):
     def _conditions(self) -> list[Status]:
         """The statuses that have files of their own."""
         config = self.parameters.config
-        return [self._guard.status(config), self._offset.status(config), self._quality.status(config, self.stats, self.pipeline)]
+        fallback = self._depth.problem or (self.pipeline.registration.fallback if self.pipeline is not None else "")
+        return [
+            self._guard.status(config),
+            self._offset.status(config),
+            self._quality.status(config, self.stats, self.pipeline),
+            self._alignment.status(config, fallback),
+        ]
 
     def _facts(self) -> NodeFacts:
         active = self._state == "active"

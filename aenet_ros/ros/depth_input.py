@@ -1,0 +1,66 @@
+"""The third input of registration.mode depth: depth images aligned to the rgb frame, joined to the pairs by their stamps."""
+
+from collections import deque
+from dataclasses import replace
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import Image
+
+from aenet_ros.config import Config
+from aenet_ros.errors import ImageError
+from aenet_ros.frames import Frame, FramePair
+from aenet_ros.image_codec import decode_thermal
+from aenet_ros.ros.compat import no_event_callbacks
+
+KEPT = 10  # depth images that wait for a pair
+
+
+class DepthInput:
+    """Subscribes to ``depth/image_raw`` while the node is active in mode depth; else it does nothing."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._frames: deque[Frame] = deque(maxlen=KEPT)
+        self._subscription: Any = None
+        self._slop_ns = 0
+        self.problem = ""
+
+    def start(self, config: Config) -> None:
+        """At activation."""
+        self._frames.clear()
+        self._slop_ns, self.problem = round(config.registration.depth_slop_ms * 1e6), ""
+        if config.registration.mode == "depth":
+            self._subscription = self._node.create_subscription(
+                Image,
+                "depth/image_raw",
+                self._on_depth,
+                QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT),
+                event_callbacks=no_event_callbacks(),
+                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            )
+
+    def stop(self) -> None:
+        """At deactivation."""
+        if self._subscription is not None:
+            self._node.destroy_subscription(self._subscription)
+            self._subscription = None
+
+    def joined(self, pair: FramePair) -> FramePair:
+        """The pair with the depth image nearest to its rgb frame, where one is near enough (``registration.depth_slop_ms``)."""
+        if self._subscription is None or not self._frames:
+            return pair
+        nearest = min(self._frames, key=lambda frame: abs(frame.stamp_ns - pair.rgb.stamp_ns))
+        near = abs(nearest.stamp_ns - pair.rgb.stamp_ns) <= self._slop_ns
+        return replace(pair, depth=nearest) if near else pair
+
+    def _on_depth(self, message: Image) -> None:
+        try:
+            frame = decode_thermal(message)  # 16UC1 and 32FC1 are read alike, whatever they count
+        except ImageError as error:
+            self.problem = f"depth image cannot be read: {error}"
+            return
+        self.problem = ""
+        self._frames.append(frame)

@@ -1,0 +1,54 @@
+"""The drift score against a rig whose registration is known to be off by so much."""
+
+import cv2
+import numpy as np
+import pytest
+
+from aenet_ros.calibration.drift import DriftMonitor
+from aenet_ros.config import RegistrationConfig
+from aenet_ros.frames import Frame, FramePair
+from aenet_ros.imaging.registration import Registration
+from aenet_ros.simulation.rig import Rig
+from aenet_ros.simulation.rig_config import RigConfig
+
+
+@pytest.fixture(scope="module")
+def seen():
+    """The rig's truth and 8 pairs of it, 3 s apart."""
+    rig = Rig(RigConfig(scenes="day,night"))
+    shots = {"thermal": [], "rgb": []}
+    for shot in rig.schedule(seconds=22.0):
+        if shot.index % 90 == 0:
+            shots[shot.stream].append(Frame(0, rig.render(shot), "mono16" if shot.stream == "thermal" else "rgb8"))
+    return rig.homography, [FramePair(*pair) for pair in zip(shots["thermal"], shots["rgb"], strict=True)]
+
+
+def told(matrix, pairs):
+    registration = Registration(RegistrationConfig(mode="homography", homography=tuple(matrix.ravel())))
+    monitor = DriftMonitor()
+    for pair in pairs:
+        monitor.push(pair, registration.map(pair.thermal.size, pair.rgb.size))
+    return monitor.drift()
+
+
+def test_a_true_registration_has_little_drift(seen):
+    drift = told(*seen)
+    assert drift.off_px < 2.0
+    assert drift.coincide > 0.2
+
+
+@pytest.mark.parametrize(("right", "down"), [(12.0, 0.0), (-6.0, 9.0), (25.0, 0.0)])
+def test_a_knock_is_told_by_its_size(seen, right, down):
+    truth, pairs = seen
+    drift = told(truth @ np.array([[1, 0, right], [0, 1, down], [0, 0, 1]]), pairs)
+    assert drift.off_px == pytest.approx(np.hypot(right, down), abs=2.0)
+
+
+def test_nothing_is_told_of_blank_pictures_or_too_few(seen):
+    truth, pairs = seen
+    assert told(truth, pairs[:2]) is None
+    blank = FramePair(Frame(0, np.full((512, 640), 30_000, np.uint16), "mono16"), pairs[0].rgb)
+    assert told(truth, [blank] * 4).off_px is None
+    noise = np.random.default_rng(0).integers(29_000, 31_000, (8, 512, 640)).astype(np.uint16)
+    drift = told(truth, [FramePair(Frame(0, cv2.blur(heat, (9, 9)), "mono16"), pair.rgb) for heat, pair in zip(noise, pairs, strict=True)])
+    assert drift.off_px is None
