@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -69,7 +70,7 @@ class StreamGuard:
         if mode.show != role or config.degraded.policy == "silence":
             return None
         if role == "thermal" and config.sync.clock_offset_ms:
-            frame = Frame(frame.stamp_ns - round(config.sync.clock_offset_ms * 1e6), frame.data, frame.encoding, frame.frame_id)
+            frame = replace(frame, stamp_ns=frame.stamp_ns - round(config.sync.clock_offset_ms * 1e6))
         return StandIn(role, frame, config.degraded.policy, self._grid)
 
     def _fault(self, role: str, frame: Frame, age_ns: int, now: int, config: Config) -> str:

@@ -233,7 +233,8 @@ class FusionNode(LifecycleNode):
 
     def _take(self, role: str, frame: Frame) -> None:
         if self.stats.stream(role).accept(frame):
-            self.get_logger().warning(f"{role} stream changed to {frame.size[1]}x{frame.size[0]} {frame.source_encoding}")
+            change = f"{role} stream changed to {frame.size[1]}x{frame.size[0]} {frame.source_encoding}"
+            self.get_logger().warning(change, throttle_duration_sec=1.0)
         self._offset.put(role, frame, self.parameters.config)
         assert self._matcher is not None
         stand_in = self._guard.see(role, frame, self._age_ns(role, frame), self.parameters.config)
