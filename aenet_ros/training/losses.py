@@ -36,7 +36,7 @@ class LossWeights:
 
 def _steepness(a: Tensor, b: Tensor) -> Tensor:
     """Gradients to ask for, relative to the larger source's: more than wanted, for a fit by L1 falls short, most where details compete."""
-    return 1.03 + 2.0 * (wanted_gain(a, b) - 1.0)
+    return 1.01 + 2.0 * (wanted_gain(a, b) - 1.0)
 
 
 def loss_terms(raw: Tensor, batch: Batch) -> dict[str, Tensor]:
