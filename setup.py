@@ -44,7 +44,7 @@ setup(
     # Only what every robot has as a Python distribution, from apt as well. torch and OpenCV are extras, for pip would
     # put its own build over the one that is there: over a Jetson's CUDA build of torch; over apt's python3-opencv; or
     # opencv-python-headless into the very folder of an opencv-python that somebody's windows need.
-    install_requires=["setuptools", "numpy", "PyYAML"],
+    install_requires=["setuptools", "numpy", "PyYAML", "tqdm"],
     extras_require={
         "torch": ["torch>=2.1", "safetensors>=0.4"],
         # 5.x breaks cv_bridge; headless because nothing here opens a window.
@@ -60,11 +60,11 @@ setup(
             "ros-rcl-interfaces~=2.3.0",
             "ros-rosgraph-msgs~=2.3.0",
         ],
-        "bags": ["rosbags>=0.10", "mcap>=1.1"],
+        "bags": ["rosbags>=0.11", "mcap>=1.1"],
         "train": ["tensorboard"],
         # colcon test looks for this extra by name; without it, it finds no tests in an ament_python package.
-        "test": ["pytest>=7", "hypothesis>=6"],
-        "dev": ["ruff", "mypy>=1.8", "types-PyYAML", "catkin_pkg"],
+        "test": ["pytest>=7", "pytest-timeout>=2", "hypothesis>=6"],
+        "dev": ["ruff", "mypy>=1.8", "types-PyYAML", "types-tqdm", "catkin_pkg"],
     },
     entry_points={
         "console_scripts": [

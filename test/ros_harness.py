@@ -84,9 +84,9 @@ def warm_square(at: int = 60, value: int = 9000, shape: tuple[int, int] = SIZE) 
 
 
 def dim_street(shape: tuple[int, int] = SIZE) -> np.ndarray:
-    """An rgb frame, dark and coloured, uint8 [H, W, 3]."""
+    """An rgb frame, coloured and not bright, uint8 [H, W, 3]."""
     rows, columns = np.mgrid[: shape[0], : shape[1]]
-    return np.stack([40 + rows % 32, 30 + columns % 24, np.full(shape, 50)], axis=-1).astype(np.uint8)
+    return np.stack([100 + rows % 32, 90 + columns % 24, np.full(shape, 110)], axis=-1).astype(np.uint8)
 
 
 class Robot:
@@ -242,8 +242,12 @@ class Robot:
     def close(self) -> None:
         """End the process and our own context."""
         if self.process is not None and self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
+            self.process.send_signal(signal.SIGINT)  # a killed process leaves its segment in /dev/shm
+            try:
+                self.process.wait(5)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
         self.executor.shutdown()
         self.thread.join(5)
         self.node.destroy_node()

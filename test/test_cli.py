@@ -77,9 +77,9 @@ def test_debug_shows_the_traceback(tmp_path):
     assert "SourceError" in done.stderr
 
 
-def test_a_missing_package_is_named(tmp_path):
+def test_a_missing_package_is_named():
     code = "import sys; sys.modules['cv2'] = None; from aenet_ros.cli import main; sys.exit(main(['fuse', 'a', 'b', '-o', 'c']))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=HARD_LIMIT_S, cwd=tmp_path, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=HARD_LIMIT_S, check=False)
     assert done.returncode == 1
     assert "'cv2' is not installed; 'aenet doctor' says" in done.stderr
     assert "Traceback" not in done.stderr

@@ -181,6 +181,6 @@ def test_real_smoke_clip(tmp_path):
         thermal = load(clip / "thermal" / name)
         thermal = thermal if thermal.ndim == 2 else thermal[..., 0]
         rgb, fused = (load(path).mean(axis=2) for path in (clip / "rgb" / name, tmp_path / "fused" / name))
-        hot = (thermal > 200) & (rgb < 120)  # people in smoke: bright in thermal, dim in rgb
+        hot = (thermal > 200) & (rgb < 120)  # bright in thermal, dim in rgb
         assert hot.sum() > 50
         assert fused[hot].mean() > rgb[hot].mean() + 20

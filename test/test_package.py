@@ -131,7 +131,7 @@ def test_requirements_leave_torch_and_opencv_to_the_user(wheel):
     metadata = archive.read(next(name for name in archive.namelist() if name.endswith("METADATA"))).decode()
     required = re.findall(r"^Requires-Dist: ([\w-]+)(.*)$", metadata, re.MULTILINE)
     always = {name.lower() for name, condition in required if "extra ==" not in condition}
-    assert always == {"setuptools", "numpy", "pyyaml"}
+    assert always == {"setuptools", "numpy", "pyyaml", "tqdm"}
     assert set(re.findall(r"^Provides-Extra: (\S+)$", metadata, re.MULTILINE)) >= {"ros", "bags", "test", "dev", "torch", "opencv"}
 
 

@@ -192,3 +192,23 @@ def test_without_rclpy_it_says_how_to_get_it():
     assert done.returncode == 1
     assert "no rclpy" in done.stderr
     assert "pip install '.[ros]'" in done.stderr
+
+
+def test_processes_do_not_outlive_a_demo_that_is_killed(tmp_path):
+    process = start("--seconds", 60, "-o", tmp_path, *SMALL)
+    children = wait_for_children(process.pid, "ros.node", "ros.rig_node", "ros.sink_node")
+    time.sleep(2.0)
+    process.kill()
+    finish(process)
+    deadline = time.monotonic() + 20
+    while not gone(children) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert gone(children)
+
+
+def test_another_bag_is_not_overwritten(tmp_path):
+    (tmp_path / "metadata.yaml").write_text("somebody's")
+    code, _, err = demo("-o", tmp_path)
+    assert code == 1
+    assert "holds another bag" in err
+    assert (tmp_path / "metadata.yaml").read_text() == "somebody's"

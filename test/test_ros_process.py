@@ -2,10 +2,13 @@
 
 import signal
 import time
+from array import array
 
+import cv2
+import numpy as np
 import pytest
-from ros_harness import BEST_EFFORT, ERROR, WARN, Robot, dim_street, make_image, warm_square
-from sensor_msgs.msg import Image
+from ros_harness import BEST_EFFORT, ERROR, WARN, Robot, dim_street, make_image, stamp, warm_square
+from sensor_msgs.msg import CompressedImage, Image
 
 QUICK = {"diagnostics.period_s": 0.2, "diagnostics.stale_s": 0.8}
 
@@ -151,7 +154,8 @@ def test_namespace_and_remapping(tmp_path):
         robot.node.create_subscription(Image, "/husky/fused/image", fused.append, 10)
         robot.start_node()
         robot.wait(lambda: robot.publish() and fused, "a fused frame in the namespace", 30)
-        assert robot.status("fusion").name == "/husky/fusion: fusion"
+        status = robot.wait(lambda: robot.status("fusion"), "diagnostics of the namespaced node")
+        assert status.name == "/husky/fusion: fusion"
     finally:
         robot.close()
 
@@ -191,3 +195,28 @@ def test_a_missing_policy_is_a_clear_error(make_robot):
         pass
     robot = make_robot({"sync.policy": "approximate"})
     robot.wait_status("fusion", ERROR, "message-filters")
+
+
+def test_compressed_inputs_16_bit_png_and_jpeg(make_robot):
+    robot = make_robot({"input.thermal.transport": "compressed", "input.rgb.transport": "compressed"})
+    publishers = [robot.node.create_publisher(CompressedImage, f"/{role}/image_raw/compressed", BEST_EFFORT) for role in ("thermal", "rgb")]
+    counts = []
+    robot.node.create_subscription(Image, "/fused/thermal_registered", counts.append, 10)
+    pictures = {
+        ".png": (warm_square(), "mono16; png compressed "),
+        ".jpg": (dim_street()[..., ::-1], "rgb8; jpeg compressed bgr8"),
+    }
+
+    def send():
+        robot.stamp_ns = max(robot.stamp_ns + 33_333_333, time.time_ns())
+        for publisher, (suffix, (picture, form)) in zip(publishers, pictures.items(), strict=True):
+            message = CompressedImage(format=form, data=array("B", cv2.imencode(suffix, picture)[1].tobytes()))
+            stamp(message, robot.stamp_ns)
+            publisher.publish(message)
+        time.sleep(0.05)
+        return robot.fused and counts
+
+    robot.wait(send, "fused frames of compressed ones", 30)
+    np.testing.assert_array_equal(np.frombuffer(counts[-1].data, np.uint16).reshape(120, 160), warm_square())
+    picture = np.frombuffer(robot.fused[-1].data, np.uint8).reshape(120, 160, 3).astype(int)
+    assert picture[62:78, 62:78].mean() - picture[30:50, 62:78].mean() > 60

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aenet_ros.commands.common import add_config_arguments, config_from
+from aenet_ros.commands.common import add_config_arguments, config_from, remark
 from aenet_ros.errors import AenetError, ConfigError, MissingDependencyError, SourceError
 
 if TYPE_CHECKING:
@@ -54,6 +54,11 @@ def run(args: argparse.Namespace) -> int:
     from aenet_ros.commands.processes import Processes, removed_if_new
 
     config, rig = config_from(args), None if args.replay else _rig(args.rig)
+    if args.record != "nothing" and find_spec("rosbags") is None:
+        remark("demo.mcap is left out: recording needs rosbags (pip install rosbags)")
+        args.record = "nothing"
+    if (args.out / "metadata.yaml").exists() and not (args.out / "demo.mcap").exists():
+        raise SourceError(f"-o {args.out} holds another bag (metadata.yaml), which the demo's would take the place of; give another folder")
     try:
         args.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -83,6 +83,7 @@ def compose(measured: Mapping[str, Any], camera: Mapping[str, Any], needed_hz: f
         "device": info.get("device", ""),
         "precision": info.get("precision", ""),
         "model": info.get("model", {}),
+        "files": [*measured["files"], "report.json"],
         "camera": camera,
         "bag": measured.get("bag", {}),
         "diagnostics": diagnostics,
@@ -138,7 +139,7 @@ def summary(report: Mapping[str, Any], folder: Path) -> str:
         lines.append(f"pairs: {pairs['pairs_published']} published, {pairs['pairs_fused']} fused, {pairs['pairs_not_fused']} not")
     if report["dropped_since_start"]:
         lines.append("since start: " + ", ".join(f"{name} {count}" for name, count in report["dropped_since_start"].items()))
-    lines.append(f"see {folder}/: " + ", ".join(sorted(path.name for path in folder.iterdir() if path.is_file())))
+    lines.append(f"see {folder}/: " + ", ".join(report["files"]))
     lines.append("ok" if report["ok"] else f"failed: {report['why']}")
     return "\n".join(lines)
 

@@ -56,7 +56,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Fuse; 0 if every pair was, 1 if some could not be read."""
     from aenet_ros.config import build
-    from aenet_ros.pipeline import FusionPipeline
 
     config = config_from(args)
     if args.weights is not None:
@@ -68,6 +67,9 @@ def run(args: argparse.Namespace) -> int:
         for text in source.remarks:
             remark(text)
     shown = len(source.remarks)
+
+    from aenet_ros.pipeline import FusionPipeline  # takes seconds, so only when everything else is in order
+
     pipeline = FusionPipeline(config)
     try:
         with sink:

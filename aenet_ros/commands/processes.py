@@ -1,5 +1,6 @@
 """Our ROS programs as child processes: with the environment that images need, and nothing left behind when they end."""
 
+import ctypes
 import json
 import os
 import random
@@ -20,6 +21,8 @@ from aenet_ros.share import process_environment
 SHM = Path("/dev/shm")
 # Fast DDS listens on port 7400 + 250 * domain and the ones after it; domains over 101 reach into the ephemeral ports.
 _PORT_BASE, _PORTS, _DOMAINS = 7400, 250, 102
+_PR_SET_PDEATHSIG = 1
+_prctl = getattr(ctypes.CDLL(None), "prctl", None)  # looked up here, for little may be done between fork and exec
 _STOPS = ((signal.SIGINT, 4.0), (signal.SIGTERM, 2.0), (signal.SIGKILL, 2.0))
 
 
@@ -40,6 +43,8 @@ class Processes:
         self.environment.setdefault("MALLOC_TRIM_THRESHOLD_", "536870912")
         self.environment.setdefault("ROS_DOMAIN_ID", str(free_domain()))
         self.environment.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+        if self.environment.get("ROS_DISTRO") == "humble":  # does not know the discovery range
+            self.environment.setdefault("ROS_LOCALHOST_ONLY", "1")
         self.environment["ROS_LOG_DIR"] = str(folder)
         checkout = Path(__file__).resolve().parents[2]
         if (checkout / "package.xml").is_file():  # not installed: children find the package as we did
@@ -50,10 +55,15 @@ class Processes:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stop(*self.children)
-        for path in self._shared - mapped_by_anyone():
-            for name in (path.name, f"{path.name}_el", f"sem.{path.name}_mutex"):
-                (SHM / name).unlink(missing_ok=True)
+        try:
+            self.stop(*self.children)
+        finally:
+            for child in self.children.values():  # only after a second Ctrl-C is anything left to kill
+                child.kill()
+                child.wait()
+            for path in self._shared - mapped_by_anyone():
+                for name in (path.name, f"{path.name}_el", f"sem.{path.name}_mutex"):
+                    (SHM / name).unlink(missing_ok=True)
 
     def start(self, name: str, module: str, parameters: Mapping[str, Any], *, stdout: int | None = None) -> "subprocess.Popen[bytes]":
         """Run ``python -m module`` with ROS parameters (a mapping by dotted name); stderr goes to ``NAME.log``."""
@@ -63,7 +73,13 @@ class Processes:
         with (self.folder / f"{name}.log").open("wb") as log:
             # A session of its own: Ctrl-C reaches us alone, and we stop the children in order.
             child = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=stdout or log, stderr=log, env=self.environment, start_new_session=True
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=stdout or log,
+                stderr=log,
+                env=self.environment,
+                start_new_session=True,
+                preexec_fn=_end_with_parent,
             )
         self.children[name] = child
         return child
@@ -117,6 +133,12 @@ class Processes:
                     child.wait(patience_s)
                 except subprocess.TimeoutExpired:
                     continue
+
+
+def _end_with_parent() -> None:
+    """In a child, before it becomes another program: SIGTERM when its parent dies, even of SIGKILL (Linux; prctl(2))."""
+    if _prctl is not None:
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
 
 
 @contextmanager

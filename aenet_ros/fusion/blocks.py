@@ -6,12 +6,14 @@ networks that each name comes from (ResNeXt, MobileNet, Inception, SqueezeNet, S
 """
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aenet_ros.errors import ConfigError
+from aenet_ros.fusion.fused_ops import conv, conv_relu
 
 
 class Plain(nn.Module):
@@ -23,7 +25,7 @@ class Plain(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, width, H, W] to the same."""
-        return F.relu_(self.conv(x))
+        return conv_relu(self.conv, x)
 
 
 class Separable(nn.Module):
@@ -36,7 +38,7 @@ class Separable(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, width, H, W] to the same."""
-        return F.relu_(self.mix(F.relu_(self.spatial(x))))
+        return conv_relu(self.mix, conv_relu(self.spatial, x))
 
 
 class Inception(nn.Module):
@@ -52,7 +54,7 @@ class Inception(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, width, H, W] to the same."""
-        return F.relu_(torch.cat((self.point(x), self.near(x), self.far(F.relu_(self.reduce(x)))), 1))
+        return torch.cat((conv_relu(self.point, x), conv_relu(self.near, x), conv_relu(self.far, conv_relu(self.reduce, x))), 1)
 
 
 class Squeeze(nn.Module):
@@ -66,8 +68,8 @@ class Squeeze(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, width, H, W] to the same."""
-        x = F.relu_(self.squeeze(x))
-        return F.relu_(torch.cat((self.point(x), self.spatial(x)), 1))
+        x = conv_relu(self.squeeze, x)
+        return torch.cat((conv_relu(self.point, x), conv_relu(self.spatial, x)), 1)
 
 
 class Shuffle(nn.Module):
@@ -83,7 +85,7 @@ class Shuffle(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, width, H, W] to the same; width is even."""
         kept, changed = x.chunk(2, 1)
-        changed = F.relu_(self.leave(self.spatial(F.relu_(self.enter(changed)))))
+        changed = conv_relu(self.leave, conv(self.spatial, conv_relu(self.enter, changed)))
         return torch.stack((kept, changed), 2).flatten(1, 2)
 
 
@@ -100,7 +102,7 @@ class Multiscale(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, width, H, W] to the same."""
-        return F.relu_(torch.cat([conv(x) for conv in self.scales], 1))
+        return torch.cat([conv_relu(cast(nn.Conv2d, scale), x) for scale in self.scales], 1)
 
 
 class Unshuffle(nn.Module):

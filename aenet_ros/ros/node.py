@@ -15,7 +15,6 @@ from typing import Any
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock
-from rclpy.clock_type import ClockType
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
@@ -34,7 +33,7 @@ from aenet_ros.frames import FramePair
 from aenet_ros.image_codec import decode_rgb, decode_thermal, stamp_ns
 from aenet_ros.pipeline import FusionPipeline
 from aenet_ros.ros.alignment import AlignmentWatch
-from aenet_ros.ros.compat import no_event_callbacks
+from aenet_ros.ros.compat import ClockType, no_event_callbacks
 from aenet_ros.ros.depth_input import DepthInput
 from aenet_ros.ros.diagnostics import ChangeLog, to_message
 from aenet_ros.ros.graph import topic_facts

@@ -47,7 +47,7 @@ class NodeParameters:
             if not node.has_parameter(spec.name):
                 node.declare_parameter(spec.name, default, _descriptor(spec), ignore_override=True)
 
-    def _on_set(self, parameters: list[Parameter[Any]]) -> SetParametersResult:
+    def _on_set(self, parameters: "list[Parameter[Any]]") -> SetParametersResult:
         known = specs()
         changes = {parameter.name: parameter.value for parameter in parameters if parameter.name in known}
         frozen = [name for name in changes if not known[name].dynamic]

@@ -6,7 +6,7 @@ Same topics in, same QoS; ``passthrough/image`` out. What it costs is the middle
 from collections.abc import Sequence
 
 import rclpy
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
@@ -16,6 +16,7 @@ from aenet_ros.config import Config
 from aenet_ros.frames import Frame
 from aenet_ros.image_codec import decode_rgb, decode_thermal, fill_image, set_stamp
 from aenet_ros.ros.compat import no_event_callbacks
+from aenet_ros.ros.running import until_stopped
 from aenet_ros.sync import PairMatcher
 
 
@@ -55,9 +56,8 @@ def main(args: Sequence[str] | None = None) -> None:
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
-        executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
+        with until_stopped():
+            executor.spin()
     finally:
         executor.shutdown()
         node.destroy_node()

@@ -16,7 +16,7 @@ from typing import Any
 import cv2
 import rclpy
 from rcl_interfaces.msg import ParameterDescriptor
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
 from aenet_ros.allocator import keep_large_buffers
@@ -24,6 +24,7 @@ from aenet_ros.errors import AenetError, SourceError
 from aenet_ros.frames import FramePair
 from aenet_ros.offline.sources import Named, open_source
 from aenet_ros.ros.camera_publisher import CameraPublisher, wait_until
+from aenet_ros.ros.running import until_stopped
 
 AHEAD = 8
 KEEP_BYTES = 512 * 1024 * 1024
@@ -141,9 +142,8 @@ def main(args: Sequence[str] | None = None) -> None:
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
-        node.play(executor)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
+        with until_stopped():
+            node.play(executor)
     finally:
         sys.stdout.write(json.dumps({"published": {"thermal": node.thermal.published, "rgb": node.rgb.published}}) + "\n")
         executor.shutdown()

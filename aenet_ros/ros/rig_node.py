@@ -15,7 +15,7 @@ from typing import Any
 import cv2
 import rclpy
 from rcl_interfaces.msg import ParameterDescriptor
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import String
@@ -25,6 +25,7 @@ from aenet_ros.config import group_specs
 from aenet_ros.errors import ConfigError
 from aenet_ros.frames import Array
 from aenet_ros.ros.camera_publisher import CameraPublisher, wait_until
+from aenet_ros.ros.running import until_stopped
 from aenet_ros.simulation.rig import Rig
 from aenet_ros.simulation.rig_config import RigConfig
 
@@ -118,9 +119,8 @@ def main(args: Sequence[str] | None = None) -> None:
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
-        node.play(executor)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
+        with until_stopped():
+            node.play(executor)
     finally:
         sys.stdout.write(json.dumps(node.status()) + "\n")
         executor.shutdown()

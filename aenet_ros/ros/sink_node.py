@@ -15,7 +15,7 @@ from typing import Any
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import ParameterDescriptor
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
@@ -30,6 +30,7 @@ from aenet_ros.offline.bag_writer import BagWriter
 from aenet_ros.ros.cdr import header_stamp_ns
 from aenet_ros.ros.compat import no_event_callbacks
 from aenet_ros.ros.measure import Arrivals, account
+from aenet_ros.ros.running import until_stopped
 from aenet_ros.ros.sampler import Sampler, liveliest
 
 TICK_S = 0.05
@@ -232,12 +233,10 @@ def main(args: Sequence[str] | None = None) -> None:
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
-        try:
+        with until_stopped():
             while not node.done:
                 executor.spin_once(timeout_sec=0.5)
             complete = True
-        except (KeyboardInterrupt, ExternalShutdownException):
-            pass
         node.finish(complete)
         status = 0 if complete and node.fused.times_ns else 1
     except AenetError as error:

@@ -60,19 +60,15 @@ WALKERS = (
 
 @dataclass(frozen=True)
 class Sprite:
-    """One picture of a body, drawn facing right.
+    """One picture of a body, cut to the columns that it covers; ``left`` is the first of them.
 
-    ``rgb`` uint8 [H, W, 3], times coverage; ``cover`` uint8 [H, W], 0..255; ``heat`` float32 [H, W, 2]: thermal
-    counts times coverage, and coverage 0..1.
+    ``rgba`` uint8 [H, W, 4]: colour times coverage, and coverage 0..255; ``heat`` float32 [H, W, 2]: thermal counts
+    times coverage, and coverage 0..1.
     """
 
-    rgb: Array
-    cover: Array
+    rgba: Array
     heat: Plane
-
-    def flipped(self) -> "Sprite":
-        """The same, facing left."""
-        return Sprite(*(np.ascontiguousarray(layer[:, ::-1]) for layer in (self.rgb, self.cover, self.heat)))
+    left: int = 0
 
 
 @lru_cache
@@ -83,11 +79,16 @@ def build_sprites(walker: Walker) -> dict[tuple[int, int, int], Sprite]:
         full = _draw(walker, 2 * math.pi * phase / PHASES)
         for level in range(LEVELS):
             size = (SPRITE_WIDTH >> level, SPRITE_HEIGHT >> level)
-            rgb, cover, heat = (cv2.resize(layer, size, interpolation=cv2.INTER_AREA) for layer in (full.rgb, full.cover, full.heat))
-            right = Sprite(rgb, cover, np.asarray(heat, np.float32))
-            sprites[level, 1, phase] = right
-            sprites[level, -1, phase] = right.flipped()
+            rgba, heat = (cv2.resize(layer, size, interpolation=cv2.INTER_AREA) for layer in (full.rgba, full.heat))
+            for heading in (1, -1):  # it is drawn facing right
+                sprites[level, heading, phase] = _cut(np.asarray(rgba)[:, ::heading], np.asarray(heat, np.float32)[:, ::heading])
     return sprites
+
+
+def _cut(rgba: Array, heat: Plane) -> Sprite:
+    covered = np.flatnonzero(rgba[:, :, 3].any(axis=0))
+    columns = slice(max(int(covered[0]) - 1, 0), int(covered[-1]) + 2)  # with a clear column at each side, to blend with
+    return Sprite(np.ascontiguousarray(rgba[:, columns]), np.ascontiguousarray(heat[:, columns]), columns.start)
 
 
 def _draw(walker: Walker, angle: float) -> Sprite:
@@ -149,5 +150,6 @@ def _draw(walker: Walker, angle: float) -> Sprite:
     face = (neck[0] + 0.016, neck[1] - 0.092)
     limb([face, (face[0] - 0.004, face[1] + 0.024)], [0.098], walker.skin, 34.0)
     limb([(face[0] - 0.014, face[1] - 0.022), (face[0] - 0.026, face[1] + 0.004)], [0.080], walker.hair, 28.0)
-    picture = np.clip(rgb * 255, 0, 255).astype(np.uint8)  # rgb was laid over black, so it is times coverage already
-    return Sprite(picture, (cover * 255).astype(np.uint8), np.dstack([counts_of(heat) * cover, cover]).astype(np.float32))
+    # rgb was laid over black, so it is times coverage already.
+    rgba = np.clip(np.dstack([rgb, cover]) * 255, 0, 255).astype(np.uint8)
+    return Sprite(rgba, np.dstack([counts_of(heat) * cover, cover]).astype(np.float32))

@@ -1,5 +1,6 @@
 """The rig's two cameras: they turn the painted street and its walkers into frames, quickly."""
 
+import math
 import random
 
 import cv2
@@ -61,14 +62,15 @@ class Renderer:
         """The rgb camera's frame: uint8 [H, W, 3]."""
         look, size = self.looks[scene], self.config.rgb_size
         world_to_image = geometry.world_to_rgb(self.config, seconds)
-        frame = _warp(look.rgb, self._world_to_texel @ np.linalg.inv(world_to_image), size, out)
+        image_to_world = np.linalg.inv(world_to_image)
+        frame = _warp(look.rgb, self._world_to_texel @ image_to_world, size, out)
         for walker, sprites in zip(WALKERS, self.sprites, strict=True):
             x, heading, phase = walker.at(seconds if self.config.walking else 0.0)
             light = look.light[_texel(look.light, x, walker.foot_y - 0.35 * walker.height, self.scale / 8)]
             sprite, matrix = self._place(sprites, x, walker.foot_y, walker.height, heading, phase, world_to_image)
             _draw_rgb(frame, sprite, matrix, light)
         if look.smoke:
-            self.smoke.veil(frame, seconds, scene_seconds, np.linalg.inv(world_to_image))
+            self.smoke.veil(frame, seconds, scene_seconds, image_to_world)
         more, less = self._rgb_noise[scene]
         dice = random.Random(f"{self.config.seed} rgb noise {index}")
         cv2.add(frame, _corner(more, size, dice), dst=frame)
@@ -94,9 +96,10 @@ class Renderer:
         self, sprites: dict[tuple[int, int, int], Sprite], x: float, foot_y: float, height: float, heading: int, phase: int, to_image: Array
     ) -> tuple[Sprite, Array]:
         """The picture of a body that suits its size in the image, and the map from its texels to pixels."""
-        pixels = height * float(np.hypot(to_image[0, 0], to_image[1, 0]))
-        level = int(np.clip(np.floor(np.log2(SPRITE_HEIGHT / max(pixels, 1.0)) + 0.3), 0, LEVELS - 1))
-        return sprites[level, heading, phase], to_image @ geometry.sprite_to_world(x, foot_y, height, level)
+        pixels = height * math.hypot(to_image[0, 0], to_image[1, 0])
+        level = min(max(math.floor(math.log2(SPRITE_HEIGHT / max(pixels, 1.0)) + 0.3), 0), LEVELS - 1)
+        sprite = sprites[level, heading, phase]
+        return sprite, to_image @ geometry.sprite_to_world(x, foot_y, height, level, sprite.left)
 
     def _columns(self, shutters: int) -> Array:
         """The fixed pattern after so many shutter events: uint16 [H, W], to be added modulo 2^16."""
@@ -150,13 +153,16 @@ def _is_affine(matrix: Array) -> bool:
 
 def _window(frame: Array, sprite: Sprite, matrix: Array) -> tuple[Array, Array, tuple[int, int]] | None:
     """The part of ``frame`` that a sprite covers, the map from texels into that part, and its size (width, height)."""
-    height, width = sprite.cover.shape
-    corners = geometry.apply(matrix, np.array([(0, 0), (width, 0), (width, height), (0, height)], np.float64))
-    x0, y0 = np.maximum(np.floor(corners.min(0)).astype(int) - 1, 0)
-    x1, y1 = np.minimum(np.ceil(corners.max(0)).astype(int) + 2, (frame.shape[1], frame.shape[0]))
+    height, width = sprite.heat.shape[:2]
+    (a, b, c), (d, e, f), (g, h, i) = matrix.tolist()  # plain numbers: numpy costs more on four points
+    corners = [(x, y, g * x + h * y + i) for x, y in ((0, 0), (width, 0), (width, height), (0, height))]
+    xs = [(a * x + b * y + c) / w for x, y, w in corners]
+    ys = [(d * x + e * y + f) / w for x, y, w in corners]
+    x0, y0 = max(math.floor(min(xs)) - 1, 0), max(math.floor(min(ys)) - 1, 0)
+    x1, y1 = min(math.ceil(max(xs)) + 2, frame.shape[1]), min(math.ceil(max(ys)) + 2, frame.shape[0])
     if x1 <= x0 or y1 <= y0:
         return None
-    return frame[y0:y1, x0:x1], geometry.shift(-float(x0), -float(y0)) @ matrix, (int(x1 - x0), int(y1 - y0))
+    return frame[y0:y1, x0:x1], geometry.shift(-x0, -y0) @ matrix, (x1 - x0, y1 - y0)
 
 
 def _draw_rgb(frame: Array, sprite: Sprite, matrix: Array, light: Array) -> None:
@@ -164,11 +170,11 @@ def _draw_rgb(frame: Array, sprite: Sprite, matrix: Array, light: Array) -> None
     if found is None:
         return
     part, local, size = found
-    colour = cv2.warpAffine(sprite.rgb, local[:2], size)
-    uncovered = cv2.cvtColor(cv2.bitwise_not(cv2.warpAffine(sprite.cover, local[:2], size)), cv2.COLOR_GRAY2RGB)
-    if float(light.min()) < 0.999:
-        colour = cv2.transform(colour, np.diag(np.minimum(light, 1.0).astype(np.float64)))
-    part[:] = cv2.add(cv2.multiply(part, uncovered, scale=1 / 255), colour)
+    rgba = cv2.warpAffine(sprite.rgba, local[:2], size)
+    uncovered = cv2.cvtColor(cv2.bitwise_not(cv2.extractChannel(rgba, 3)), cv2.COLOR_GRAY2RGB)
+    # 3x4: drops the coverage, and dims the colour where it is dark.
+    colour = cv2.transform(rgba, np.eye(3, 4) * np.minimum(light, 1.0)[:, None])
+    cv2.add(cv2.multiply(part, uncovered, scale=1 / 255), colour, dst=part)
 
 
 def _draw_heat(frame: Array, sprite: Sprite, matrix: Array, cooler: float) -> None:

@@ -5,6 +5,7 @@ rest sees 640 x 512 view units; a picture of another width sees the same 640 acr
 """
 
 import math
+from functools import lru_cache
 
 import numpy as np
 
@@ -55,10 +56,13 @@ def _view_to_thermal_view(config: RigConfig) -> Array:
     return shift(config.shift_x, config.shift_y) @ bend @ _turn(config.zoom, config.rotation_deg)
 
 
+@lru_cache
 def rgb_to_thermal(config: RigConfig) -> Array:
     """Rgb pixels to thermal pixels, before the lens."""
     matrix = np.linalg.inv(_pixels_to_view(config.thermal_size)) @ _view_to_thermal_view(config) @ _pixels_to_view(config.rgb_size)
-    return np.asarray(matrix / matrix[2, 2])
+    matrix /= matrix[2, 2]
+    matrix.flags.writeable = False  # the same array for every caller
+    return matrix
 
 
 def world_to_rgb(config: RigConfig, seconds: float) -> Array:
@@ -82,11 +86,11 @@ def outline(x: float, foot_y: float, height: float) -> Array:
     return np.array([(x - half, foot_y - height), (x + half, foot_y - height), (x + half, foot_y), (x - half, foot_y)])
 
 
-def sprite_to_world(x: float, foot_y: float, height: float, level: int) -> Array:
-    """Texels of a body's sprite at a level of detail to the world."""
+def sprite_to_world(x: float, foot_y: float, height: float, level: int, left: int = 0) -> Array:
+    """Texels of a body's sprite at a level of detail, cut at column ``left``, to the world."""
     unit = height / (SPRITE_HEIGHT >> level)
     half = (SPRITE_WIDTH >> level) / 2
-    return np.array([[unit, 0, x + (0.5 - half) * unit], [0, unit, foot_y - height + 0.5 * unit], [0, 0, 1]], np.float64)
+    return np.array([[unit, 0, x + (left + 0.5 - half) * unit], [0, unit, foot_y - height + 0.5 * unit], [0, 0, 1]], np.float64)
 
 
 def bend(config: RigConfig, points: Array) -> Array:

@@ -1,7 +1,7 @@
 """Photometric augmentation: what cameras do to thermal and luma.
 
 ``regrade`` changes both what the network is shown and what it is compared with (gain, gamma, night, few grey levels).
-``degrade`` changes only what it is shown (noise, blur), so that a good result is a clean one.
+``degrade`` changes only what it is shown (noise, blur), so that a good result is a clean one. ``disturb`` makes a next frame.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ class Augmentation:
     versions: int = 3  # of every infrared pair: as it is, and regraded
     shrink: float = 1.8  # a crop covers up to this many times its side
     gain: float = 0.25  # spread of the logarithm of gain and gamma
-    noise: float = 0.02  # largest standard deviation, of full scale
+    noise: float = 0.015  # largest standard deviation, of full scale
     misalign: int = 3  # pixels
     rare: float = 0.15
 
@@ -48,7 +48,7 @@ def regrade(kind: str, augmentation: Augmentation, rng: np.random.Generator) -> 
 
 def degrade(kind: str, augmentation: Augmentation, rng: np.random.Generator) -> Change:
     """Noise and blur for a pair: strengths are drawn once, the noise anew for every frame."""
-    if rng.random() < 0.5:
+    if rng.random() < 0.7:
         return lambda thermal, luma: (thermal, luma)
     sigma = rng.uniform(0.0, augmentation.noise, 2).astype(np.float32)
     blur = float(rng.uniform(0.4, 1.2)) if kind == "infrared" and rng.random() < augmentation.rare else 0.0
@@ -61,3 +61,18 @@ def degrade(kind: str, augmentation: Augmentation, rng: np.random.Generator) -> 
         return np.clip(noisy, 0.0, 1.0), np.clip(grainy, 0.0, 1.0)
 
     return change
+
+
+def disturb(thermal: Plane, luma: Plane, rng: np.random.Generator) -> tuple[Plane, Plane]:
+    """What a resting camera shows next: noise in some places, none in others as video coding leaves it, and something new in one corner."""
+    height, width = luma.shape
+    changed = []
+    for plane in (thermal, luma):
+        places = (rng.random((height // 8, width // 8)) < 0.5).astype(np.float32)
+        where = cv2.resize(places, (width, height), interpolation=cv2.INTER_NEAREST)
+        plane = plane + rng.uniform(0.5, 4.0) / 255 * where * rng.standard_normal(plane.shape, np.float32)
+        if rng.random() < 0.5:
+            top, left = int(rng.integers(height)), int(rng.integers(width))
+            plane[top : top + height // 4, left : left + width // 4] += rng.uniform(-0.5, 0.5)
+        changed.append(np.clip(plane, 0.0, 1.0).astype(np.float32))
+    return changed[0], changed[1]

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from aenet_ros.errors import ConfigError, SourceError
 from aenet_ros.frames import Array, Plane
-from aenet_ros.training.augment import Augmentation, degrade, regrade
+from aenet_ros.training.augment import Augmentation, degrade, disturb, regrade
 from aenet_ros.training.positives import positive_sample
 
 KINDS = ("infrared", "medical", "exposure", "focus")
@@ -140,7 +140,7 @@ def _read_grey(path: Path) -> Array:
 
 
 def draw_batch(sets: Sequence[PairSet], size: int, count: int, follow: int, augmentation: Augmentation, seed: tuple[int, ...]) -> Batch:
-    """``count`` crops; for the first ``follow`` the frame after is appended: a clip's next one, else the same with new noise."""
+    """``count`` crops; for the first ``follow`` the frame after is appended: a clip's next one, else the same one disturbed."""
     rng = np.random.default_rng(seed)
     shares = np.array([pairs.folder.share for pairs in sets], np.float64)
     clips = np.array([pairs.folder.share * pairs.folder.clip for pairs in sets], np.float64)
@@ -187,6 +187,8 @@ def _draw(pairs: PairSet, size: int, augmentation: Augmentation, rng: np.random.
         if swap:
             thermal, luma = luma, thermal
         result.append((*spoil(thermal, luma), thermal, luma, positive))
+    if not clip:
+        result[1] = (*disturb(*result[0][:2], rng), *result[1][2:])
     return result[0], result[1]
 
 

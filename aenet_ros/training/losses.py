@@ -2,7 +2,7 @@
 
 Similarity: the fused frame against its sources (intensity, gradient, structure, information, differences, artefacts).
 Positive sample: drawn to the best classical fusion of the pair and away from degraded ones (positives.py).
-Temporal: change from one frame to the next that neither source explains.
+Temporal: change from one frame to the next that neither source explains. Lattice: the grid of an unshuffled output.
 """
 
 from dataclasses import dataclass, fields
@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from aenet_ros.training.data import BRIGHT_KINDS, Batch
-from aenet_ros.training.positives import correlation, gradients, larger, negative_samples
+from aenet_ros.training.positives import correlation, gradients, larger, negative_samples, wanted_gain
 
 _NOISE = 2.0 / 255**2  # variance of the viewer's noise in VIF (Sheikh and Bovik 2006)
 _LUMINANCE, _CONTRAST = 1e-6, 9e-6  # SSIM's stabilisers, small enough that faint texture counts
@@ -23,35 +23,43 @@ class LossWeights:
     """Weight of each term in the sum; the defaults made the shipped weights."""
 
     intensity: float = 0.2
-    gradient: float = 4.0
+    gradient: float = 6.0
     structure: float = 0.4
     information: float = 0.6
-    differences: float = 0.2
-    artefact: float = 6.0
+    differences: float = 0.5
+    artefact: float = 5.0
     positive: float = 3.0
-    temporal: float = 20.0
+    temporal: float = 80.0
+    lattice: float = 10.0
     range: float = 3.0
 
 
-GRADIENT_GAIN = 1.03
-"""Wanted gradients relative to the larger source's: a little more, because fitting by L1 falls a little short."""
+def _steepness(a: Tensor, b: Tensor) -> Tensor:
+    """Gradients to ask for, relative to the larger source's: more than wanted, for a fit by L1 falls short, most where details compete."""
+    return 1.01 + 2.0 * (wanted_gain(a, b) - 1.0)
 
 
 def loss_terms(raw: Tensor, batch: Batch) -> dict[str, Tensor]:
-    """All terms, unweighted, by the names of LossWeights. ``raw`` is the network's unclamped output for the batch."""
-    a, b = batch.thermal_reference, batch.luma_reference
-    fused = raw.clamp(0.0, 1.0)
+    """All terms, unweighted, by the names of LossWeights. ``raw`` is the network's unclamped output for the batch.
+
+    Frames that follow serve the temporal term only.
+    """
+    shown = raw.clamp(0.0, 1.0)
+    first = slice(0, len(raw) - batch.follow)
+    fused, positive = shown[first], batch.positive[first]
+    a, b, kinds = batch.thermal_reference[first], batch.luma_reference[first], batch.kinds[first]
     structure, information = structure_and_information(fused, a, b)
     return {
-        "intensity": intensity_loss(fused, a, b, batch.kinds),
+        "intensity": intensity_loss(fused, a, b, kinds),
         "gradient": gradient_loss(fused, a, b),
         "structure": structure,
         "information": information,
-        "differences": differences_loss(fused, a, b),
+        "differences": differences_loss(fused, a, b, kinds),
         "artefact": artefact_loss(fused, a, b),
-        "positive": positive_loss(fused, batch.positive, negative_samples(a, b, batch.positive)),
-        "temporal": temporal_loss(fused, batch.thermal, batch.luma, batch.follow),
-        "range": (raw - fused).abs().mean(),
+        "positive": positive_loss(fused, positive, negative_samples(a, b, positive)),
+        "temporal": temporal_loss(shown, batch.thermal, batch.luma, batch.follow),
+        "lattice": lattice_loss(fused, positive),
+        "range": (raw - shown).abs().mean(),
     }
 
 
@@ -67,15 +75,16 @@ def intensity_loss(fused: Tensor, a: Tensor, b: Tensor, kinds: tuple[str, ...]) 
 
 
 def gradient_loss(fused: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """L1 between signed gradients and GRADIENT_GAIN times the larger of the sources'."""
+    """L1 between signed gradients and the larger source's, made steeper."""
+    gain = _steepness(a, b)
     parts = zip(gradients(fused), gradients(a), gradients(b), strict=True)
-    return torch.stack([(of_fused - GRADIENT_GAIN * larger(of_a, of_b)).abs().mean() for of_fused, of_a, of_b in parts]).sum()
+    return torch.stack([(of_fused - gain * larger(of_a, of_b)).abs().mean() for of_fused, of_a, of_b in parts]).sum()
 
 
 def artefact_loss(fused: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """Mean by which the gradient's length exceeds GRADIENT_GAIN times the longer source gradient."""
+    """Mean by which the gradient's length exceeds the longer source gradient, made steeper."""
     lengths = [torch.sqrt(right**2 + down**2 + 1e-6) for right, down in map(gradients, (fused, a, b))]
-    return (lengths[0] - GRADIENT_GAIN * torch.maximum(lengths[1], lengths[2])).clamp_min(0.0).mean()
+    return (lengths[0] - _steepness(a, b) * torch.maximum(lengths[1], lengths[2])).clamp_min(0.0).mean()
 
 
 def structure_and_information(fused: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
@@ -114,17 +123,29 @@ def _moments(x: Tensor, stride: int) -> tuple[Tensor, Tensor]:
     return mean, (_mean(x * x, stride) - mean**2).clamp_min(0.0)
 
 
-def differences_loss(fused: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """2 - mean SCD (Aslantas and Bendes 2015): what was added to one source should look like the other."""
-    return 2.0 - (correlation(fused - b, a) + correlation(fused - a, b)).mean()
+def differences_loss(fused: Tensor, a: Tensor, b: Tensor, kinds: tuple[str, ...]) -> Tensor:
+    """2 - mean SCD (Aslantas and Bendes 2015): what was added to one source should look like the other.
+
+    Focus stacks do not count: their sources show the same, and adding both only raises contrast.
+    """
+    counted = torch.tensor([float(kind != "focus") for kind in kinds], device=a.device)
+    return ((2.0 - correlation(fused - b, a) - correlation(fused - a, b)) * counted).mean()
 
 
 def positive_loss(fused: Tensor, positive: Tensor, negatives: tuple[Tensor, ...]) -> Tensor:
-    """Nearness to the positive in pixels and features, with its share of all feature distances (contrastive)."""
+    """Nearness to the positive in pixels, deviation and features, with its share of all feature distances (contrastive).
+
+    The deviation is compared by itself because L1 alone, where exposure is uncertain, settles for a flat compromise.
+    """
     of_fused, of_positive = _features(fused), _features(positive)
     near = _distance(of_fused, of_positive)
     far = torch.stack([_distance(of_fused, _features(negative)) for negative in negatives]).mean(0)
-    return ((fused - positive).abs().mean((1, 2, 3)) + near + 0.1 * near / (near + far + 1e-3)).mean()
+    pixels = (fused - positive).abs().mean((1, 2, 3)) + (_deviation(fused) - _deviation(positive)).abs()
+    return (pixels + near + 0.1 * near / (near + far + 1e-3)).mean()
+
+
+def _deviation(x: Tensor) -> Tensor:
+    return torch.sqrt(x.flatten(1).var(1) + 1e-6)
 
 
 def _features(x: Tensor) -> list[Tensor]:
@@ -149,3 +170,17 @@ def temporal_loss(fused: Tensor, a: Tensor, b: Tensor, follow: int) -> Tensor:
         return fused.new_zeros(())
     change, change_a, change_b = ((plane[-follow:] - plane[:follow]).abs() for plane in (fused, a, b))
     return (change - torch.maximum(change_a, change_b)).clamp_min(0.0).mean()
+
+
+def lattice_loss(fused: Tensor, positive: Tensor) -> Tensor:
+    """How much rows and columns differ by their place in a lattice of 4, which an unshuffled output can show and a picture does not.
+
+    Compared are mean second differences by place with the positive sample's, without the edges, where the roll wraps around;
+    height and width are multiples of 4.
+    """
+    differences = []
+    for dim in (2, 3):
+        places = [(plane.roll(1, dim) - 2.0 * plane + plane.roll(-1, dim)).mean((1, 5 - dim)) for plane in (fused, positive)]
+        by_place = (places[0] - places[1])[:, 2:-2].reshape(len(fused), -1, 4).mean(1)
+        differences.append(by_place.abs().mean())
+    return torch.stack(differences).sum()

@@ -7,6 +7,8 @@ and, where exposure is free, one that stays near an exposed mixture. All planes 
 whole frames, not crops: exposure depends on the frame's mean.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -101,9 +103,14 @@ def exposed(a: Tensor, b: Tensor) -> Tensor:
     mixture = 0.75 * torch.maximum(a, b) + 0.25 * total
     mean = _mean(mixture)
     anchor = 1.1 * (mixture - mean) + mean.clamp_max(0.55)
+    return gradient_domain(a, b, anchor, wanted_gain(a, b))
+
+
+def wanted_gain(a: Tensor, b: Tensor) -> Tensor:
+    """By how much gradients are to be raised, [B, 1, 1, 1]: up to a tenth for soft pairs, not at all for crisp ones."""
     pairs = zip(gradients(a), gradients(b), strict=True)
-    softness = (0.075 - torch.stack([_mean(larger(ga, gb).abs()) for ga, gb in pairs]).sum(0)) / 0.03
-    return gradient_domain(a, b, anchor, 1.0 + 0.1 * softness.clamp(0.0, 1.0))
+    mean = torch.stack([_mean(larger(of_a, of_b).abs()) for of_a, of_b in pairs]).sum(0)
+    return 1.0 + 0.1 * ((0.075 - mean) / 0.03).clamp(0.0, 1.0)
 
 
 def _mean(x: Tensor) -> Tensor:
@@ -111,6 +118,12 @@ def _mean(x: Tensor) -> Tensor:
 
 
 CLASSICAL = (maximum, laplacian_pyramid, guided_two_scale, gradient_domain)
+CANDIDATES: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], ...]] = {
+    "infrared": (*CLASSICAL, exposed),
+    "exposure": (*CLASSICAL, exposed),
+    "medical": CLASSICAL,  # blacks and brightness are right as they are
+    "focus": (laplacian_pyramid, guided_two_scale),  # the maximum of a sharp and a blurred edge is a brighter edge, not the sharp one
+}
 
 
 def quality(fused: Tensor, a: Tensor, b: Tensor) -> Tensor:
@@ -149,15 +162,16 @@ def _local_correlation(x: Tensor, y: Tensor) -> Tensor:
 
 @torch.no_grad()
 def positive_sample(a: Tensor, b: Tensor, kind: str) -> Tensor:
-    """For every pair of the batch, all of one kind of task, the candidate of the highest quality, [B, 1, H, W].
-
-    ``exposed`` is a candidate for kinds infrared and exposure: medical blacks and the brightness of focus stacks are right as they are.
-    """
-    candidates = torch.stack([fuse(a, b) for fuse in (*CLASSICAL, exposed)[: 5 if kind in ("infrared", "exposure") else 4]])
+    """For every pair of the batch, all of one kind of task, the candidate of the highest quality, [B, 1, H, W]."""
+    candidates = CANDIDATES[kind]
     # Judged at half size: a quarter of the work, and single-pixel noise is no merit.
     small_a, small_b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
-    best = torch.stack([quality(F.avg_pool2d(candidate, 2), small_a, small_b) for candidate in candidates]).argmax(0)
-    return candidates[best, torch.arange(len(a), device=a.device)]
+    best = torch.stack([quality(fuse(small_a, small_b), small_a, small_b) for fuse in candidates]).argmax(0)
+    chosen = torch.empty_like(a)
+    for index in set(best.tolist()):
+        of_this = best == index
+        chosen[of_this] = candidates[index](a[of_this], b[of_this])
+    return chosen
 
 
 @torch.no_grad()

@@ -1,10 +1,12 @@
 """Training of AENet: data folders in, safetensors and card out; deterministic by seed, resumable, on one or more processes."""
 
 import math
+import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -30,10 +32,10 @@ class TrainingError(AenetError):
 class TrainConfig:
     """One training; the defaults made the shipped weights."""
 
-    steps: int = 20000
-    batch: int = 6
+    steps: int = 12000
+    batch: int = 3
     follow: int = 2  # of these, crops that bring the next frame for the temporal term
-    crop: int = 128
+    crop: int = 192
     rate: float = 2e-3
     warmup: int = 200
     decay: float = 0.998  # of the running mean of the weights, which is what gets saved
@@ -60,7 +62,11 @@ def train(
     """
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     torch.manual_seed(config.seed)
-    network = start if start is not None else AENet(config.network)
+    if start is not None:
+        config = replace(config, network=start.config)
+    network = AENet(config.network)
+    if start is not None:
+        network.load_state_dict(start.state_dict())
     network = network.to(config.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(network.parameters(), lr=config.rate, betas=(0.9, 0.99))
     average = {name: value.detach().clone() for name, value in network.state_dict().items()}
@@ -76,7 +82,7 @@ def train(
         )
         terms = loss_terms(parallel(batch.thermal, batch.luma), batch)
         loss = weighted_sum(terms, config.weights)
-        if not torch.isfinite(loss):
+        if not _finite_everywhere(loss, world):
             raise TrainingError(f"the loss is {loss.item()} at step {step}; lower the rate ({config.rate:g}) and resume from {out}")
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -96,6 +102,30 @@ def train(
             _save(out, network, optimizer, average, step, config, card)
             saved_at = time.monotonic()
     return _averaged(average, config)
+
+
+def start_processes(device: str) -> bool:
+    """Joins the other processes where torchrun started several; whether this one leads (prints and writes)."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return True
+    if device == "cuda":
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if device == "cuda" else "gloo")
+    return dist.get_rank() == 0
+
+
+def finish_processes() -> None:
+    """Leaves the other processes, where there are any."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def _finite_everywhere(loss: Tensor, world: int) -> bool:
+    """Whether the loss is a number in every process, so that all stop together."""
+    finite = torch.isfinite(loss.detach()).float()
+    if world > 1:
+        dist.all_reduce(finite, dist.ReduceOp.MIN)
+    return bool(finite)
 
 
 def schedule(step: int, config: TrainConfig) -> float:
@@ -147,7 +177,7 @@ def _resume(path: Path, network: AENet, optimizer: torch.optim.Optimizer, averag
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
         average.update(state["average"])
-    except (RuntimeError, KeyError, EOFError, ValueError, OSError) as error:
+    except (RuntimeError, KeyError, EOFError, ValueError, OSError, UnpicklingError) as error:
         raise CheckpointError(f"{path}: cannot be resumed ({str(error).splitlines()[0]}); give another --out or remove the file") from error
     if state["seed"] != config.seed:
         raise ConfigError(f"{path}: was trained with seed {state['seed']}, not {config.seed}; give another --out")

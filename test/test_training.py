@@ -1,0 +1,231 @@
+"""Training end to end, tiny: data checks, determinism, resuming, what the command refuses, two processes."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from aenet_ros.cli import main
+from aenet_ros.errors import CheckpointError, ConfigError, SourceError
+from aenet_ros.fusion.checkpoint import load_checkpoint
+from aenet_ros.fusion.network import AENetConfig
+from aenet_ros.training.augment import Augmentation
+from aenet_ros.training.data import PairFolder, draw_batch, read_pairs
+from aenet_ros.training.recipe import shipped_sets
+from aenet_ros.training.train import TrainConfig, TrainingError, schedule, train
+
+TINY = TrainConfig(steps=4, batch=2, follow=1, crop=48, warmup=1, network=AENetConfig(width=8, levels=2), report_every=1)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+def write_pairs(root, count=3, size=(64, 80)):
+    rng = np.random.default_rng(0)
+    for name in ("thermal", "rgb"):
+        (root / name).mkdir(parents=True)
+        for index in range(count):
+            coarse = rng.integers(0, 256, (8, 10), np.uint8)
+            cv2.imwrite(str(root / name / f"{index}.png"), cv2.resize(coarse, size[::-1], interpolation=cv2.INTER_CUBIC))
+    return PairFolder("made", root / "thermal", root / "rgb", clip=True)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write_pairs(tmp_path / "made")
+
+
+def weights_of(path):
+    return load_checkpoint(path / "aenet.safetensors")[0].state_dict()
+
+
+def same(first, second):
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def run_steps(folder, config, out, log=None):
+    return train([read_pairs(folder, 48)], config, out, {}, lambda step, terms: log.append((step, terms)) if log is not None else None)
+
+
+def test_training_lowers_the_loss(folder, tmp_path):
+    log = []
+    run_steps(folder, replace(TINY, steps=40, report_every=10), tmp_path / "out", log)
+    assert [step for step, _ in log] == [10, 20, 30, 40]
+    assert log[-1][1]["loss"] < log[0][1]["loss"]
+
+
+def test_same_seed_same_weights_and_another_seed_others(folder, tmp_path):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        run_steps(folder, replace(TINY, seed=seed), tmp_path / name)
+    assert same(weights_of(tmp_path / "a"), weights_of(tmp_path / "b"))
+    assert not same(weights_of(tmp_path / "a"), weights_of(tmp_path / "c"))
+
+
+class Interrupted(Exception):
+    pass
+
+
+def test_resumed_run_equals_the_uninterrupted(folder, tmp_path):
+    run_steps(folder, TINY, tmp_path / "whole")
+
+    def stop(step, terms):
+        if step == 2:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        train([read_pairs(folder, 48)], replace(TINY, save_every_s=0.0), tmp_path / "parts", {}, stop)
+    run_steps(folder, TINY, tmp_path / "parts")
+    assert same(weights_of(tmp_path / "whole"), weights_of(tmp_path / "parts"))
+
+
+def test_resume_refuses_another_run_or_a_damaged_file(folder, tmp_path):
+    run_steps(folder, TINY, tmp_path / "out")
+    with pytest.raises(ConfigError, match="seed"):
+        run_steps(folder, replace(TINY, seed=5), tmp_path / "out")
+    with pytest.raises(CheckpointError, match="resumed"):
+        run_steps(folder, replace(TINY, network=AENetConfig(width=16, levels=2)), tmp_path / "out")
+    (tmp_path / "out/training.pt").write_bytes(b"nonsense")
+    with pytest.raises(CheckpointError, match="resumed"):
+        run_steps(folder, TINY, tmp_path / "out")
+
+
+def test_a_loss_that_is_no_number_stops_and_keeps_the_files(folder, tmp_path):
+    run_steps(folder, replace(TINY, steps=2), tmp_path / "out")
+    before = (tmp_path / "out/aenet.safetensors").read_bytes()
+    sets = [read_pairs(folder, 48)]
+    broken = load_checkpoint(tmp_path / "out/aenet.safetensors")[0]
+    with torch.no_grad():
+        broken.head.bias[0] = float("nan")
+    with pytest.raises(TrainingError, match="nan at step 0"):
+        train(sets, TINY, tmp_path / "new", {}, lambda step, terms: None, broken)
+    assert not (tmp_path / "new").exists()
+    assert (tmp_path / "out/aenet.safetensors").read_bytes() == before
+
+
+def test_schedule_warms_up_and_ends_low():
+    config = TrainConfig(steps=1000, warmup=100)
+    assert schedule(0, config) == pytest.approx(0.01)
+    assert schedule(100, config) == pytest.approx(1.0)
+    assert schedule(550, config) == pytest.approx(0.505)
+    assert schedule(1000, config) == pytest.approx(0.01)
+
+
+def test_batches_have_the_promised_shape_and_follow_each_other(folder):
+    quiet = Augmentation(versions=1, noise=0.0, rare=0.0)
+    batch = draw_batch([read_pairs(folder, 48)], 48, 3, 2, quiet, (0, 1, 0))
+    for planes in (batch.thermal, batch.luma, batch.thermal_reference, batch.luma_reference, batch.positive):
+        assert planes.shape == (5, 1, 48, 48)
+        assert planes.dtype == torch.float32
+        assert float(planes.min()) >= 0.0
+        assert float(planes.max()) <= 1.0
+    assert batch.kinds == ("infrared",) * 5
+    assert batch.follow == 2
+    again = draw_batch([read_pairs(folder, 48)], 48, 3, 2, quiet, (0, 1, 0))
+    assert torch.equal(batch.thermal, again.thermal)
+    assert not torch.equal(batch.thermal, draw_batch([read_pairs(folder, 48)], 48, 3, 2, quiet, (0, 2, 0)).thermal)
+
+
+def test_noise_is_shown_but_not_asked_for(folder):
+    noisy = Augmentation(versions=1, noise=0.1, rare=0.0)
+    sets = [read_pairs(folder, 48)]
+    batch = draw_batch(sets, 48, 8, 0, noisy, (3,))
+    clean = draw_batch(sets, 48, 8, 0, replace(noisy, noise=0.0), (3,))
+    assert float((batch.thermal - batch.thermal_reference).abs().max()) > 0.02
+    assert torch.equal(batch.thermal_reference[0], clean.thermal_reference[0])
+
+
+def test_held_out_pairs_are_not_read(tmp_path):
+    folder = write_pairs(tmp_path / "made", count=7)
+    assert len(read_pairs(replace(folder, skip_every=3), 48).luma) == 4, "not 0, 3 and 6"
+    assert len(read_pairs(replace(folder, skip=("0*", "5*")), 48).luma) == 5
+
+
+def test_shipped_recipe_leaves_the_development_pairs_out(shared_data):
+    counts = {folder.name: len(read_pairs(folder, 64).luma) for folder in shipped_sets(shared_data)}
+    assert counts["roadscene"] == 181 - 21
+    assert counts["m3svd_stills"] == 40
+    assert counts["m3svd_video/0117_1605"] == 60
+    assert counts["medical/ct-mri"] == counts["medical/pet-mri"] == counts["medical/spect-mri"] == 30
+    assert counts["multi_exposure"] == 12
+    assert counts["multi_focus"] == 8
+    assert all(folder.terms for folder in shipped_sets(shared_data))
+
+
+def test_bad_folders_say_what_is_wrong(tmp_path, folder):
+    with pytest.raises(SourceError, match="no such folder"):
+        read_pairs(replace(folder, rgb=tmp_path / "none"), 48)
+    with pytest.raises(SourceError, match="smaller than a crop"):
+        read_pairs(folder, 65)
+    with pytest.raises(SourceError, match="no training pairs are left"):
+        read_pairs(replace(folder, skip=("*",)), 48)
+    with pytest.raises(ConfigError, match="kind"):
+        read_pairs(replace(folder, kind="thermal"), 48)
+    (folder.rgb / "1.png").write_bytes(b"\x89PNG nothing")
+    with pytest.raises(SourceError, match=r"1\.png.*cannot be read"):
+        read_pairs(folder, 48)
+    cv2.imwrite(str(folder.rgb / "1.png"), np.zeros((64, 81), np.uint8))
+    with pytest.raises(SourceError, match="differ"):
+        read_pairs(folder, 48)
+    (folder.rgb / "1.png").unlink()
+    with pytest.raises(SourceError, match="only one of"):
+        read_pairs(folder, 48)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SourceError, match="no images"):
+        read_pairs(PairFolder("e", tmp_path / "empty", tmp_path / "empty"), 48)
+
+
+def arguments(folder, out, *more):
+    return ["train", str(folder.thermal), str(folder.rgb), "--out", str(out), "--crop", "48", "--batch", "2", "--threads", "1", *more]
+
+
+def test_command_trains_resumes_and_refuses_to_overwrite(folder, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert main(arguments(folder, out, "--steps", "2", "--clip", "--init", "packaged")) == 0
+    card = json.loads((out / "aenet.json").read_text())
+    assert card["steps"] == 2
+    assert card["data"] == [{"name": "made", "kind": "infrared", "pairs": 3, "terms": "the user's own"}]
+    assert main(arguments(folder, out, "--steps", "3")) == 1
+    assert "--resume" in capsys.readouterr().err
+    assert main(arguments(folder, out, "--steps", "3", "--resume")) == 0
+    assert json.loads((out / "aenet.json").read_text())["steps"] == 3
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--crop", "50"], "multiple of 16"),
+        (["--steps", "0"], "--steps 0"),
+        (["--resume"], "no run"),
+        (["--init", "nowhere.safetensors"], "nowhere"),
+    ],
+)
+def test_command_refuses(folder, tmp_path, capsys, more, message):
+    assert main([*arguments(folder, tmp_path / "run"), *more]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_two_processes_agree(folder, tmp_path):
+    """DDP over gloo: both processes step alike, one writes; killed after two minutes at the latest."""
+    root = Path(__file__).resolve().parents[1]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "aenet_ros"]
+    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*command, *arguments(folder, tmp_path / "run", "--steps", "3")],
+        env=environment,
+        cwd=root,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("written:") == 1
+    assert json.loads((tmp_path / "run/aenet.json").read_text())["steps"] == 3
