@@ -7,40 +7,35 @@ Run it with ``ros2 run aenet_ros fusion_node``, ``ros2 launch aenet_ros fusion.l
 import json
 import socket
 import time
-import traceback
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from rclpy.qos_overriding_options import QoSOverridingOptions
-from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
-from std_msgs.msg import Bool, String
+from std_msgs.msg import String
 from std_srvs.srv import SetBool
 
 import aenet_ros
 from aenet_ros.allocator import keep_large_buffers
-from aenet_ros.config import Config, StreamConfig, flatten
-from aenet_ros.errors import AenetError, ConfigError, ImageError
+from aenet_ros.config import Config, flatten
+from aenet_ros.errors import AenetError, ConfigError
 from aenet_ros.frames import Frame, FramePair
-from aenet_ros.image_codec import decode_rgb, decode_thermal, stamp_ns
 from aenet_ros.pipeline import FusionPipeline
 from aenet_ros.ros.alignment import AlignmentWatch
-from aenet_ros.ros.compat import ClockType, no_event_callbacks
+from aenet_ros.ros.compat import ClockType
 from aenet_ros.ros.degraded import StandIn, StreamGuard
 from aenet_ros.ros.depth_input import DepthInput
 from aenet_ros.ros.diagnostics import ChangeLog, to_message
-from aenet_ros.ros.graph import topic_facts
-from aenet_ros.ros.health import OK, NodeFacts, Status, TopicFacts, judge
+from aenet_ros.ros.health import OK, NodeFacts, Status, judge
+from aenet_ros.ros.inputs import Inputs
+from aenet_ros.ros.lifecycle import ToldLifecycleNode
 from aenet_ros.ros.offset import OffsetService
-from aenet_ros.ros.outputs import RELIABILITY, Listeners, Outputs
+from aenet_ros.ros.outputs import Listeners, Outputs
 from aenet_ros.ros.params import NodeParameters
 from aenet_ros.ros.policies import Matcher, make_matcher, slop_and_offset_ns
 from aenet_ros.ros.quality import QualityWatch
@@ -56,7 +51,7 @@ WARM_UP_SIZE = (480, 640)
 MESSAGE_TYPES: dict[str, type[Any]] = {"raw": Image, "compressed": CompressedImage}
 
 
-class FusionNode(LifecycleNode):
+class FusionNode(ToldLifecycleNode):
     """See the module's text; topics, services and parameters are listed in docs/parameters.md and the README."""
 
     def __init__(self, node_name: str = "fusion", **kwargs: Any) -> None:
@@ -67,12 +62,8 @@ class FusionNode(LifecycleNode):
         self._matcher: Matcher | None = None
         self._worker: LatestWorker[FramePair | StandIn] | None = None
         self._guard, self._quality = StreamGuard(), QualityWatch()
-        self._subscriptions_active: list[Subscription[Any]] = []
-        self._topics: dict[str, tuple[str, str, QoSProfile]] = {}
-        self._camera_infos: dict[str, CameraInfo] = {}
+        self._inputs: Inputs | None = None
         self._activated_at_ns = 0
-        self._problem = ""
-        self._state = "unconfigured"
         self.parameters = NodeParameters(self, lambda: self.pipeline is not None, self._on_config)
         self._alignment, self._depth = AlignmentWatch(self, self.parameters), DepthInput(self)
         self._hostname = socket.gethostname()
@@ -87,66 +78,17 @@ class FusionNode(LifecycleNode):
         if self.parameters.unknown:
             self.get_logger().warning(f"these parameters do not exist and have no effect: {', '.join(self.parameters.unknown)}")
 
-    # Lifecycle. rclpy swallows what a transition raises, so each goes through _transition, which logs the reason.
+    # The steps of the lifecycle.
 
     def start(self) -> bool:
         """Configure and activate, if ``autostart`` says so; True where the node is active."""
-        if not self.parameters.config.autostart:
-            self.get_logger().info("autostart is false: waiting to be configured and activated")
-            return False
-        if self.trigger_configure() != TransitionCallbackReturn.SUCCESS:
-            return False
-        return bool(self.trigger_activate() == TransitionCallbackReturn.SUCCESS)
+        if self.parameters.config.autostart:
+            return super().start()
+        self.get_logger().info("autostart is false: waiting to be configured and activated")
+        return False
 
-    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+    def configure(self) -> None:
         """Load the model and create the fused topics."""
-        return self._transition("configure", self._configure, "inactive", undo=self._release)
-
-    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Subscribe to the cameras and start the worker."""
-        done = self._transition("activate", self._activate, "active", undo=self._halt)
-        return super().on_activate(state) if done == TransitionCallbackReturn.SUCCESS else done
-
-    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Drop the subscriptions and stop the worker; the model stays loaded."""
-        done = self._transition("deactivate", self._halt, "inactive")
-        return super().on_deactivate(state) if done == TransitionCallbackReturn.SUCCESS else done
-
-    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Free the model, device memory included."""
-        return self._transition("cleanup", self._release, "unconfigured")
-
-    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Release everything."""
-        return self._transition("shutdown", self._release, "finalized")
-
-    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Release everything and go back to unconfigured."""
-        return self._transition("error processing", self._release, "unconfigured")
-
-    def _transition(
-        self, name: str, action: Callable[[], None], reached: str, undo: Callable[[], None] | None = None
-    ) -> TransitionCallbackReturn:
-        try:
-            action()
-        except AenetError as error:
-            self._fail(f"cannot {name}: {error}")
-        except Exception as error:
-            self._fail(f"cannot {name}: {type(error).__name__}: {error}")
-            self.get_logger().error(traceback.format_exc())
-        else:
-            self._state, self._problem = reached, ""
-            return TransitionCallbackReturn.SUCCESS
-        if undo is None:
-            return TransitionCallbackReturn.ERROR
-        undo()
-        return TransitionCallbackReturn.FAILURE
-
-    def _fail(self, reason: str) -> None:
-        self._problem = reason
-        self.get_logger().error(reason)
-
-    def _configure(self) -> None:
         if self.parameters.problems:
             raise ConfigError("; ".join(self.parameters.problems.values()))
         config = self.parameters.config
@@ -158,46 +100,25 @@ class FusionNode(LifecycleNode):
         self._outputs = Outputs(self, config.output)
         self._publish_info()
 
-    def _activate(self) -> None:
+    def activate(self) -> None:
+        """Start the worker and subscribe to the cameras."""
         self.stats = NodeStats()
         self._matcher = make_matcher(self.parameters.config.sync)
         self._guard, self._quality = StreamGuard(), QualityWatch()
         self._offset.start()
         self._worker = LatestWorker(self._handle, self._on_fuse_error)
         self._activated_at_ns = time.monotonic_ns()
-        self._subscribe("thermal", self.parameters.config.input.thermal)
-        self._subscribe("rgb", self.parameters.config.input.rgb)
+        self._inputs = Inputs(self, self.parameters.config.input, self.stats, self._on_frame, self._on_camera_info, self._on_shutter)
         self._depth.start(self.parameters.config)
         self._alignment.start()
 
-    def _subscribe(self, role: str, config: StreamConfig) -> None:
-        topic = self.resolve_topic_name(f"{role}/image_raw") + ("/compressed" if config.transport == "compressed" else "")
-        qos = QoSProfile(depth=config.depth, reliability=RELIABILITY[config.qos])
-        kind = MESSAGE_TYPES[config.transport]
-        image = self.create_subscription(
-            kind,
-            topic,
-            partial(self._on_image, role),
-            qos,
-            event_callbacks=no_event_callbacks(),
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-        )
-        info_qos = QoSProfile(depth=1, reliability=RELIABILITY["best_effort"])
-        info = self.create_subscription(
-            CameraInfo, f"{role}/camera_info", partial(self._on_camera_info, role), info_qos, event_callbacks=no_event_callbacks()
-        )
-        self._subscriptions_active += [image, info]
-        if role == "thermal":
-            closed = self.create_subscription(Bool, "thermal/shutter", self._on_shutter, info_qos, event_callbacks=no_event_callbacks())
-            self._subscriptions_active.append(closed)
-        self._topics[role] = (topic, f"sensor_msgs/msg/{kind.__name__}", image.qos_profile)
-
-    def _halt(self) -> None:
+    def halt(self) -> None:
+        """Drop the subscriptions and stop the worker; the model stays loaded."""
         self._depth.stop()
         self._alignment.stop()
-        for subscription in self._subscriptions_active:
-            self.destroy_subscription(subscription)
-        self._subscriptions_active = []
+        if self._inputs is not None:
+            self._inputs.destroy()
+            self._inputs = None
         self._offset.stop()
         if self._worker is not None:
             self.stats.skipped["shut_down"] += sum(isinstance(item, FramePair) for item in self._worker.stop())
@@ -205,8 +126,9 @@ class FusionNode(LifecycleNode):
                 raise AenetError("the fusion thread does not end: the device hangs; restart the node")
             self._worker = None
 
-    def _release(self) -> None:
-        self._halt()
+    def release(self) -> None:
+        """Free the model, device memory included."""
+        self.halt()
         if self._outputs is not None:
             self._outputs.destroy()
             self._outputs = None
@@ -214,27 +136,9 @@ class FusionNode(LifecycleNode):
             self.pipeline.close()
             self.pipeline = None
 
-    def stop(self) -> None:
-        """Release everything before the node is destroyed, whatever state it is in."""
-        self._transition("stop", self._release, "finalized")
-
     # Callbacks, in the executor's thread.
 
-    def _on_image(self, role: str, message: Any) -> None:
-        stream = self.stats.stream(role)
-        stream.receive(stamp_ns(message))
-        try:
-            frame = decode_thermal(message) if role == "thermal" else decode_rgb(message)
-            self._take(role, frame)
-        except Exception as error:  # whatever a message holds, it must not end the node
-            reason = str(error) if isinstance(error, ImageError) else f"{type(error).__name__}: {error}"
-            if stream.reject(reason):
-                self.get_logger().error(f"{role} frame cannot be read: {reason}", throttle_duration_sec=1.0)
-
-    def _take(self, role: str, frame: Frame) -> None:
-        if self.stats.stream(role).accept(frame):
-            change = f"{role} stream changed to {frame.size[1]}x{frame.size[0]} {frame.source_encoding}"
-            self.get_logger().warning(change, throttle_duration_sec=1.0)
+    def _on_frame(self, role: str, frame: Frame) -> None:
         self._offset.put(role, frame, self.parameters.config)
         assert self._matcher is not None
         stand_in = self._guard.see(role, frame, self._age_ns(role, frame), self.parameters.config)
@@ -264,14 +168,13 @@ class FusionNode(LifecycleNode):
         return int(self.get_clock().now().nanoseconds) - (frame.stamp_ns - offset_ns)
 
     def _on_camera_info(self, role: str, message: CameraInfo) -> None:
-        self._camera_infos[role] = message
         if self.pipeline is not None:
             self._alignment.offer_camera(role, message, self.pipeline.registration)
 
-    def _on_shutter(self, message: Bool) -> None:
+    def _on_shutter(self, closed: bool) -> None:
         """The driver says whether the thermal camera's shutter is closed."""
         if self.pipeline is not None:
-            self.pipeline.shutter.told_closed = message.data
+            self.pipeline.shutter.told_closed = closed
 
     def _on_set_enabled(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         result = self.set_parameters([Parameter("enabled", value=request.data)])[0]
@@ -303,7 +206,7 @@ class FusionNode(LifecycleNode):
 
     def _on_diagnostics(self) -> None:
         facts = self._facts()
-        conditions = self._conditions() if self._state == "active" else []
+        conditions = self._conditions() if self.reached == "active" else []
         facts.degraded = next((status.message for status in conditions if status.name == "degraded" and status.level != OK), "")
         statuses = judge(facts) + conditions
         self._change_log.report(statuses)
@@ -321,20 +224,18 @@ class FusionNode(LifecycleNode):
         ]
 
     def _facts(self) -> NodeFacts:
-        active = self._state == "active"
-        topics: dict[str, TopicFacts] = {role: topic_facts(self, *self._topics[role]) for role in ROLES} if active else {}
         pipeline, worker = self.pipeline, self._worker
         facts = NodeFacts(
-            state=self._state,
+            state=self.reached,
             config=self.parameters.config,
             stats=self.stats,
-            topics=topics,
+            topics=self._inputs.topic_facts() if self._inputs is not None else {},
             match=self._matcher.counts if self._matcher is not None else PairCounts(),
             pending=self._matcher.pending if self._matcher is not None else 0,
             replaced=self.stats.replaced,
             subscribers=self._outputs.listeners().frames if self._outputs is not None else 0,
             activated_at_ns=self._activated_at_ns,
-            problem=self._problem,
+            problem=self.problem,
             unknown_parameters=self.parameters.unknown,
             hangs=worker is not None and worker.busy_s() > HANG_S,
         )
@@ -353,7 +254,7 @@ class FusionNode(LifecycleNode):
         listeners = outputs.listeners()
         reason = "disabled" if not config.enabled else "no_subscriber" if not listeners.frames else ""
         if isinstance(item, StandIn):
-            self._guard.publish(item, reason, pipeline, outputs, listeners, self._camera_infos.get("rgb"))
+            self._guard.publish(item, reason, pipeline, outputs, listeners, self._camera_info())
             return
         if not reason and 0 < config.sync.max_latency_ms * 1e6 < self._age_ns("rgb", item.rgb):
             reason = "too_old"
@@ -364,10 +265,15 @@ class FusionNode(LifecycleNode):
 
     def _fuse(self, pair: FramePair, pipeline: FusionPipeline, outputs: Outputs, listeners: Listeners) -> None:
         fused = pipeline.process(pair, want_registered=listeners.registered > 0)
-        outputs.publish(fused, pair, self._camera_infos.get("rgb"), listeners, self.parameters.config.output.jpeg_quality)
+        outputs.publish(fused, pair, self._camera_info(), listeners, self.parameters.config.output.jpeg_quality)
         self._guard.keep(fused, pair)
         self._quality.look(fused)
         self.stats.count_fused(fused, self.get_clock().now().nanoseconds - fused.stamp_ns)
+
+    def _camera_info(self) -> CameraInfo | None:
+        """The rgb camera's, as last received."""
+        inputs = self._inputs  # once, for the executor's thread may take it away
+        return inputs.camera_infos.get("rgb") if inputs is not None else None
 
     def _on_fuse_error(self, error: Exception) -> None:
         if not self.context.ok():
