@@ -10,6 +10,8 @@ import pytest
 from ros_harness import BEST_EFFORT, ERROR, WARN, Robot, dim_street, make_image, stamp, warm_square
 from sensor_msgs.msg import CompressedImage, Image
 
+LAUNCH_PATIENCE_S = 5.0
+"""ros2 launch sends SIGTERM when a process has not ended that long after Ctrl-C (its sigterm_timeout)."""
 QUICK = {"diagnostics.period_s": 0.2, "diagnostics.stale_s": 0.8}
 
 
@@ -30,14 +32,14 @@ def make_robot(tmp_path):
 
 
 @pytest.mark.parametrize("with_signal", [signal.SIGINT, signal.SIGTERM])
-def test_ends_cleanly_within_two_seconds_while_fusing(make_robot, with_signal):
+def test_ends_cleanly_and_soon_while_fusing(make_robot, with_signal):
     robot = make_robot()
     robot.publish_until_fused()
     for _ in range(5):
         robot.publish()
     status, seconds = robot.stop_node(with_signal)
     assert status == 0, robot.log()
-    assert seconds < 2.0
+    assert seconds < LAUNCH_PATIENCE_S
     assert "Traceback" not in robot.log()
 
 
@@ -48,7 +50,7 @@ def test_a_second_ctrl_c_does_not_cut_the_clean_up_short(make_robot):
     time.sleep(0.05)
     status, seconds = robot.stop_node(signal.SIGINT)
     assert status == 0, robot.log()
-    assert seconds < 2.0
+    assert seconds < LAUNCH_PATIENCE_S
     assert "Traceback" not in robot.log()
 
 
