@@ -249,6 +249,6 @@ class Robot:
                 self.process.kill()
                 self.process.wait()
         self.executor.shutdown()
-        self.thread.join(5)
+        self.thread.join(60)  # a node destroyed under a spinning executor takes the process with it
         self.node.destroy_node()
         rclpy.try_shutdown(context=self.context)
