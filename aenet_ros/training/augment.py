@@ -19,7 +19,7 @@ Change = Callable[[Plane, Plane], tuple[Plane, Plane]]
 class Augmentation:
     """How strong: ``rare`` is the probability of each unusual condition."""
 
-    versions: int = 3  # of every infrared pair: as it is, and regraded
+    versions: int = 2  # of every infrared pair: as it is, and regraded
     shrink: float = 1.8  # a crop covers up to this many times its side
     gain: float = 0.25  # spread of the logarithm of gain and gamma
     noise: float = 0.015  # largest standard deviation, of full scale

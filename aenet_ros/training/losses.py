@@ -26,10 +26,10 @@ class LossWeights:
     gradient: float = 6.0
     structure: float = 0.4
     information: float = 0.6
-    differences: float = 0.5
-    artefact: float = 5.0
-    positive: float = 3.0
-    temporal: float = 80.0
+    differences: float = 0.8
+    artefact: float = 6.0
+    positive: float = 4.0
+    temporal: float = 200.0
     lattice: float = 10.0
     range: float = 3.0
 

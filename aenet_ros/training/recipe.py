@@ -15,7 +15,7 @@ def shipped_sets(root: Path) -> list[PairFolder]:
     stills, clip = root / "m3svd_stills", root / "m3svd_video/0117_1605"
     infrared = [
         PairFolder("roadscene", root / "roadscene/thermal", root / "roadscene/rgb", share=4.0, skip_every=9, terms=_ROADSCENE),
-        PairFolder("m3svd_stills", stills / "thermal", stills / "rgb", share=3.0, skip=("0114_1609*", "0115_1847*"), terms=_M3SVD),
+        PairFolder("m3svd_stills", stills / "thermal", stills / "rgb", share=5.0, skip=("0114_1609*", "0115_1847*"), terms=_M3SVD),
         PairFolder("m3svd_video/0117_1605", clip / "thermal", clip / "rgb", clip=True, share=0.7, terms=_M3SVD),
     ]
     medical = [
