@@ -97,6 +97,8 @@ def test_diagnostics_count_every_pair(robot):
     for _ in range(20):
         robot.publish()
         robot.wait(lambda: stamp_of(robot.fused[-1]) == robot.stamp_ns if robot.fused else False, "the pair just sent, fused")
+    seen = len(robot.diagnostics)
+    robot.wait(lambda: len(robot.diagnostics) > seen + 1, "diagnostics from after the last pair")
     status = robot.wait_status("fusion", OK, "fused frames a second")
     values = {item.key: item.value for item in status.values}
     assert values["failed"] == "0"

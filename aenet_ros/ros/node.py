@@ -350,8 +350,8 @@ class FusionNode(LifecycleNode):
         fused = pipeline.process(pair, want_registered=listeners.registered > 0)
         outputs.publish(fused, pair, self._camera_infos.get("rgb"), listeners, self.parameters.config.output.jpeg_quality)
         self._guard.keep(fused, pair)
-        self._quality.look(fused)
         self.stats.count_fused(fused, self.get_clock().now().nanoseconds - fused.stamp_ns)
+        self._quality.look(fused)
 
     def _on_fuse_error(self, error: Exception) -> None:
         if not self.context.ok():
