@@ -267,8 +267,8 @@ class FusionNode(ToldLifecycleNode):
         fused = pipeline.process(pair, want_registered=listeners.registered > 0)
         outputs.publish(fused, pair, self._camera_info(), listeners, self.parameters.config.output.jpeg_quality)
         self._guard.keep(fused, pair)
-        self._quality.look(fused)
         self.stats.count_fused(fused, self.get_clock().now().nanoseconds - fused.stamp_ns)
+        self._quality.look(fused)
 
     def _camera_info(self) -> CameraInfo | None:
         """The rgb camera's, as last received."""
