@@ -9,6 +9,7 @@ import threading
 import time
 from array import array
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 from std_srvs.srv import SetBool  # noqa: E402
 
+from aenet_ros.commands.processes import free_domain  # noqa: E402
 from aenet_ros.share import process_environment  # noqa: E402
 
 BEST_EFFORT = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -51,9 +53,10 @@ def ros_environment(log_dir: Path, domain: int) -> dict[str, str]:
     return environment
 
 
+@cache
 def own_domain() -> int:
-    """A domain id for this test process; 0 to 101 leave the ephemeral ports alone."""
-    return 2 + os.getpid() % 99
+    """A domain id for this test process, on which nobody else on this machine is."""
+    return free_domain()
 
 
 def make_image(data: np.ndarray, encoding: str, stamp_ns: int, frame_id: str = "camera") -> Image:
