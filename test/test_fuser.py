@@ -62,7 +62,7 @@ def test_the_picture_is_rgb_plus_the_change_of_luma(fuser, weights, size):
     result = fuser.fuse(thermal, rgb)
     assert result.dtype == np.uint8
     assert result.shape == rgb.shape
-    assert np.abs(result - expected).max() <= 1.0  # a sum may round the other way
+    assert np.abs(result - expected).max() <= 2.0  # a luma that rounds the other way, times the gain of the network
     assert np.mean(result != expected) < 0.01
     assert np.abs(result.astype(int) - rgb).max() > 20
 
