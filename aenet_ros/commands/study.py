@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--downsamplings", metavar="NAME", nargs="+", help="only these (default: all)")
     numbers = (
         ("steps", 2000, "steps of a training; joint training of tasks lasts four times as long, like the sequence"),
-        ("crop", 96, "side of the crops"),
+        ("crop", 192, "side of the crops; on small ones a deep pyramid learns its padding, and fails on whole frames"),
         ("batch", 3, "crops a step"),
         ("held-out", 4, "pairs of every set to judge on"),
         ("repeats", 3, "seeds of the default architecture and of joint training, to know how much is chance"),
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     _check(args)
     if args.threads:
         torch.set_num_threads(args.threads)
-    sets, held = study.split([read_pairs(folder, args.crop) for folder in shipped_sets(args.data)], args.held_out)
+    sets, held = study.split([read_pairs(folder, min(args.crop, 64)) for folder in shipped_sets(args.data)], args.held_out)
     settings = _settings(args, held)
     about = _keep_settings(args.out / "settings.json", settings, study_report.surroundings())
     if not study_report.can_plot():
