@@ -22,7 +22,7 @@ $(READY): setup.py Makefile
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet '$(TORCH)'
-	$(BIN)/python -m pip install --quiet --editable '.[torch,opencv,ros,bags,test,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[torch,opencv,ros,bags,study,test,dev]'
 	@touch $@
 
 demo: $(READY)

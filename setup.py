@@ -62,6 +62,7 @@ setup(
         ],
         "bags": ["rosbags>=0.11", "mcap>=1.1"],
         "train": ["tensorboard"],
+        "study": ["matplotlib"],
         # colcon test looks for this extra by name; without it, it finds no tests in an ament_python package.
         "test": ["pytest>=7", "pytest-timeout>=2", "hypothesis>=6"],
         "dev": ["ruff", "mypy>=1.8", "types-PyYAML", "types-tqdm", "catkin_pkg"],
