@@ -134,6 +134,11 @@ def test_batches_have_the_promised_shape_and_follow_each_other(folder):
     assert not torch.equal(batch.thermal, draw_batch([read_pairs(folder, 48)], 48, 3, 2, quiet, (0, 2, 0)).thermal)
 
 
+def test_one_crop_a_step_is_enough(folder, tmp_path):
+    run_steps(folder, replace(TINY, steps=2, batch=1, follow=2), tmp_path / "one")
+    assert load_checkpoint(tmp_path / "one" / "aenet.safetensors")[1]["steps"] == 2
+
+
 def test_noise_is_shown_but_not_asked_for(folder):
     noisy = Augmentation(versions=1, noise=0.1, rare=0.0)
     sets = [read_pairs(folder, 48)]

@@ -141,6 +141,7 @@ def _read_grey(path: Path) -> Array:
 
 def draw_batch(sets: Sequence[PairSet], size: int, count: int, follow: int, augmentation: Augmentation, seed: tuple[int, ...]) -> Batch:
     """``count`` crops; for the first ``follow`` the frame after is appended: a clip's next one, else the same one disturbed."""
+    follow = min(follow, count)
     rng = np.random.default_rng(seed)
     shares = np.array([pairs.folder.share for pairs in sets], np.float64)
     clips = np.array([pairs.folder.share * pairs.folder.clip for pairs in sets], np.float64)
