@@ -38,9 +38,6 @@ class Processes:
         self.children: dict[str, subprocess.Popen[bytes]] = {}
         self.environment = dict(os.environ)
         self.environment.update(process_environment())
-        # Read by glibc: large buffers are kept instead of being mapped and unmapped for every frame.
-        self.environment.setdefault("MALLOC_MMAP_THRESHOLD_", "268435456")
-        self.environment.setdefault("MALLOC_TRIM_THRESHOLD_", "536870912")
         self.environment.setdefault("ROS_DOMAIN_ID", str(free_domain()))
         self.environment.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
         if self.environment.get("ROS_DISTRO") == "humble":  # does not know the discovery range

@@ -21,7 +21,6 @@ from std_msgs.msg import String
 from std_srvs.srv import SetBool
 
 import aenet_ros
-from aenet_ros.allocator import keep_large_buffers
 from aenet_ros.config import Config, flatten
 from aenet_ros.errors import AenetError, ConfigError
 from aenet_ros.frames import Frame, FramePair
@@ -44,7 +43,6 @@ from aenet_ros.ros.stats import NodeStats
 from aenet_ros.ros.worker import LatestWorker
 from aenet_ros.sync import PairCounts
 
-ROLES = ("thermal", "rgb")
 HANG_S = 10.0
 WARM_UP_SIZE = (480, 640)
 """Height and width of the frame fused at configure, which loads and tunes the libraries; other sizes then cost little more."""
@@ -285,7 +283,6 @@ class FusionNode(ToldLifecycleNode):
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the node until it is told to stop; Ctrl-C and SIGTERM end it cleanly."""
-    keep_large_buffers()
     rclpy.init(args=list(args) if args is not None else None)
     node = FusionNode()
     executor = SingleThreadedExecutor()
