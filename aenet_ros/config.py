@@ -4,36 +4,14 @@ ROS parameters, the command line and ``config/fusion.yaml`` are generated from t
 against them by a test. A nested dataclass is a group: ``Config().sync.slop_ms`` is the ROS parameter ``sync.slop_ms``.
 """
 
-import math
-import sys
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import Any, NamedTuple, cast
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
 
 from aenet_ros.errors import ConfigError
-
-Scalar = bool | int | float | str
-Value = Scalar | tuple[float, ...]
+from aenet_ros.options import OptionSpec, Value, check, group_specs, option, replace_values
 
 IDENTITY_3X3 = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
-
-
-def option(
-    default: Value,
-    doc: str,
-    *,
-    low: float | None = None,
-    high: float | None = None,
-    choices: tuple[str, ...] = (),
-    dynamic: bool = False,
-    unit: str = "",
-) -> Any:
-    """A dataclass field with its documentation and bounds (inclusive).
-
-    ``dynamic`` says that a running node takes a new value; the others need deactivate, cleanup, configure.
-    """
-    metadata = {"doc": doc, "low": low, "high": high, "choices": choices, "dynamic": dynamic, "unit": unit}
-    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -323,47 +301,14 @@ class Config:
     diagnostics: DiagnosticsConfig = DiagnosticsConfig()
 
 
-class OptionSpec(NamedTuple):
-    """One configurable value: its dotted name, default, and what its ``option`` said."""
-
-    name: str
-    default: Value
-    doc: str
-    low: float | None
-    high: float | None
-    choices: tuple[str, ...]
-    dynamic: bool
-    unit: str
-
-
 def specs() -> dict[str, OptionSpec]:
     """All options by dotted name, in the order of declaration."""
-    return {spec.name: spec for spec in _walk(Config(), "")}
-
-
-def group_specs(group: Any) -> dict[str, OptionSpec]:
-    """The options of any dataclass made with ``option``, by dotted name; the group's values stand as defaults."""
-    return {spec.name: spec for spec in _walk(group, "")}
-
-
-def check_group(group: Any) -> None:
-    """Raise ConfigError unless every value of such a dataclass (without groups in it) is of its default's type and within its bounds."""
-    for item in fields(group):
-        check(OptionSpec(name=item.name, default=cast(Value, item.default), **item.metadata), getattr(group, item.name))
-
-
-def _walk(group: Any, prefix: str) -> Iterator[OptionSpec]:
-    for item in fields(group):
-        value = getattr(group, item.name)
-        if is_dataclass(value):
-            yield from _walk(value, f"{prefix}{item.name}.")
-        else:
-            yield OptionSpec(name=prefix + item.name, default=value, **item.metadata)
+    return group_specs(Config())
 
 
 def flatten(config: Config) -> dict[str, Value]:
     """The configuration's values by dotted name."""
-    return {spec.name: spec.default for spec in _walk(config, "")}
+    return {name: spec.default for name, spec in group_specs(config).items()}
 
 
 def build(values: Mapping[str, Any], base: Config | None = None) -> Config:
@@ -377,49 +322,9 @@ def build(values: Mapping[str, Any], base: Config | None = None) -> Config:
         if name not in known:
             raise ConfigError(f"unknown option '{name}'; known are: {', '.join(known)}")
         checked[name] = check(known[name], value)
-    config = cast(Config, _replace(base or Config(), checked, ""))
+    config = cast(Config, replace_values(base or Config(), checked))
     _check_together(config)
     return config
-
-
-def _replace(group: Any, values: Mapping[str, Value], prefix: str) -> Any:
-    changes: dict[str, Any] = {}
-    for item in fields(group):
-        current, name = getattr(group, item.name), prefix + item.name
-        if is_dataclass(current):
-            changes[item.name] = _replace(current, values, name + ".")
-        elif name in values:
-            changes[item.name] = values[name]
-    return replace(group, **changes)
-
-
-def check(spec: OptionSpec, value: Any) -> Value:
-    """The value in the type of the option's default; raises ConfigError for a wrong type or one that is out of bounds."""
-    if isinstance(spec.default, tuple):
-        return _check_list(spec, value)
-    kind = type(spec.default)
-    if not _is_number(value) if kind is float else type(value) is not kind:
-        raise ConfigError(f"{spec.name}: {value!r} is a {type(value).__name__}; give a {kind.__name__}")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ConfigError(f"{spec.name}: {value} is not a finite number")
-    if spec.low is not None and spec.high is not None and not spec.low <= value <= spec.high:
-        raise ConfigError(f"{spec.name}: {value} is out of range; give {spec.low:g} to {spec.high:g} {spec.unit}".rstrip())
-    if spec.choices and value not in spec.choices:
-        raise ConfigError(f"{spec.name}: '{value}' is not known; give one of {', '.join(spec.choices)}")
-    return cast(Value, kind(value))
-
-
-def _is_number(value: Any) -> bool:
-    """A float, or an integer that will do for one."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _check_list(spec: OptionSpec, value: Any) -> tuple[float, ...]:
-    default = cast(tuple[float, ...], spec.default)
-    numbers = list(value) if isinstance(value, Iterable) else []
-    if len(numbers) != len(default) or not all(_is_number(item) and abs(item) <= sys.float_info.max for item in numbers):
-        raise ConfigError(f"{spec.name}: give {len(default)} finite numbers, not {value!r}")
-    return tuple(float(item) for item in numbers)
 
 
 def _check_together(config: Config) -> None:

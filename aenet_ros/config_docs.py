@@ -6,7 +6,8 @@ Run as ``python -m aenet_ros.config_docs`` in a checkout, after a change to ``ae
 import textwrap
 from pathlib import Path
 
-from aenet_ros.config import OptionSpec, Value, specs
+from aenet_ros.config import specs
+from aenet_ros.options import OptionSpec, Value
 
 YAML_HEAD = """\
 # All parameters of the fusing node with their defaults. Generated from aenet_ros/config.py by `python -m aenet_ros.config_docs`.

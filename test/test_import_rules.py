@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1] / "aenet_ros"
 
 # Each part may import parts of the layers above its line, and itself.
 LAYERS = [
-    {"errors", "config", "frames", "share", "allocator"},
+    {"errors", "config", "options", "frames", "share", "allocator"},
     {"config_docs", "image_codec", "image_encodings", "compressed_images", "sync", "clock_offset", "degraded", "imaging", "fusion"},
     {"evaluation"},  # it measures the parts above
     {"pipeline"},
@@ -20,7 +20,7 @@ LAYERS = [
 ]
 # Parts of one layer that may know each other: the codec is in three files; cli and commands are one program.
 FRIENDS = [
-    {"errors", "config", "frames", "share"},
+    {"errors", "config", "options", "frames", "share"},
     {"image_codec", "image_encodings", "compressed_images"},
     {"offline", "simulation", "training", "calibration"},
     {"cli", "commands", "__main__"},
@@ -39,6 +39,7 @@ COMPUTED = "<computed>"
 TORCH_FREE = {
     "errors",
     "config",
+    "options",
     "config_docs",
     "frames",
     "share",

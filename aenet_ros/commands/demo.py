@@ -99,7 +99,7 @@ def _rig(items: list[str]) -> "RigConfig":
     """The rig's configuration; its scenes share the time among themselves unless told otherwise."""
     import yaml
 
-    from aenet_ros.config import group_specs
+    from aenet_ros.options import group_specs
     from aenet_ros.simulation.rig_config import RigConfig
 
     known = group_specs(RigConfig())

@@ -8,8 +8,9 @@ from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValu
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from aenet_ros.config import Config, OptionSpec, Value, build, check, flatten, specs
+from aenet_ros.config import Config, build, flatten, specs
 from aenet_ros.errors import ConfigError
+from aenet_ros.options import OptionSpec, Value, check
 
 # Parameters that rclpy itself declares or reads.
 FOREIGN_PREFIXES = ("qos_overrides.", "use_sim_time", "start_type_description_service", "diagnostic_updater.")

@@ -21,9 +21,9 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import String
 
 from aenet_ros.allocator import keep_large_buffers
-from aenet_ros.config import group_specs
 from aenet_ros.errors import ConfigError
 from aenet_ros.frames import Array
+from aenet_ros.options import group_specs
 from aenet_ros.ros.camera_publisher import CameraPublisher, wait_until
 from aenet_ros.ros.running import until_stopped
 from aenet_ros.simulation.rig import Rig

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from aenet_ros.config import check_group, option
 from aenet_ros.errors import ConfigError
+from aenet_ros.options import check_group, option
 from aenet_ros.simulation.looks import SCENES
 
 
