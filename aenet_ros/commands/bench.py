@@ -7,18 +7,16 @@ passes frames on run as processes over real ROS 2 topics, and the latencies of b
 
 import argparse
 import json
-import os
-import platform
 import resource
 import subprocess
 import sys
 import tempfile
 import time
 from dataclasses import replace
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aenet_ros.commands.about import about
 from aenet_ros.commands.common import print_json, remark
 from aenet_ros.errors import ConfigError, DeviceError
 
@@ -60,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     devices = [args.device] if args.device != "auto" else ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
     if "cuda" in devices and not torch.cuda.is_available():
         raise DeviceError("--device cuda: torch finds no CUDA device here; 'aenet doctor' says why")
-    report: dict[str, Any] = {**_about(), "runs": args.runs, "pipeline": [], "network": []}
+    report: dict[str, Any] = {**about(), "runs": args.runs, "pipeline": [], "network": []}
     remark(f"{'device':>8} {'threads':>7} {'rgb':>10}  median ms by stage")
     for device in devices:
         for count in threads if device == "cpu" else threads[:1]:
@@ -96,44 +94,6 @@ def _count(text: str) -> int:
     if not text.strip().isdecimal() or int(text) < 1:
         raise ConfigError(f"--threads {text}: give numbers of 1 or more, for example 1,2")
     return int(text)
-
-
-def _about() -> dict[str, Any]:
-    """What the figures belong to."""
-    import cv2
-    import numpy as np
-    import torch
-
-    import aenet_ros
-
-    described = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
-    ).stdout.strip()
-    return {
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "commit": described or "unknown",
-        "versions": {
-            "aenet_ros": aenet_ros.__version__,
-            "python": platform.python_version(),
-            "torch": str(torch.__version__),
-            "numpy": np.__version__,
-            "opencv": cv2.__version__,
-        },
-        "machine": {
-            "processor": _processor(),
-            "cores": len(os.sched_getaffinity(0)),
-            "load_average_before": round(os.getloadavg()[0], 2),
-            "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else "",
-        },
-    }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def _rig(size: tuple[int, int]) -> "RigConfig":

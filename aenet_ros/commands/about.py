@@ -1,0 +1,53 @@
+"""What measured figures belong to: date, commit, versions and machine, for the reports of `aenet bench` and `aenet evaluate`."""
+
+import os
+import platform
+import subprocess
+from datetime import datetime, timezone
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import aenet_ros
+
+
+def about() -> dict[str, Any]:
+    """``date`` (UTC), ``commit``, ``versions`` by package, and ``machine``: processor, cores, load average, gpu (empty: none)."""
+    import cv2
+    import numpy as np
+
+    versions = {"aenet_ros": aenet_ros.__version__, "python": platform.python_version(), "numpy": np.__version__, "opencv": cv2.__version__}
+    gpu = ""
+    if find_spec("torch"):
+        import torch
+
+        versions["torch"] = str(torch.__version__)
+        gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else ""
+    return {
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "commit": _commit(),
+        "versions": versions,
+        "machine": {
+            "processor": _processor(),
+            "cores": len(os.sched_getaffinity(0)),
+            "load_average_before": round(os.getloadavg()[0], 2),
+            "gpu": gpu,
+        },
+    }
+
+
+def _commit() -> str:
+    command = ["git", "describe", "--always", "--dirty"]
+    try:
+        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    except OSError:  # no git on this machine
+        return "unknown"
+    return done.stdout.strip() or "unknown"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
