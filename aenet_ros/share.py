@@ -2,6 +2,9 @@
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as metadata_version
 from pathlib import Path
 
 from aenet_ros.errors import SourceError
@@ -43,14 +46,25 @@ def process_environment(profile: str = "auto", present: Mapping[str, str] | None
     """What to add to the environment of every process that sends or receives images: a Fast DDS profile for large messages.
 
     ``profile`` is the launch argument dds_profile. ``auto``: the profile that ``present`` (default: ``os.environ``) names
-    already, else ``config/fastdds_shm.xml``; ``none``: nothing; else a path. Other middlewares ignore it.
+    already, else ``config/fastdds_shm.xml``; ``none``: nothing; else a path. Under the variable that the installed Fast DDS reads,
+    or both where that is not known; other middlewares ignore it.
     Raises SourceError where the profile is no file.
     """
     if profile == "none":
         return {}
     new, old = "FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"
     given = os.environ if present is None else present
-    path = given.get(new) or given.get(old) or "fastdds_shm.xml"
-    # Jazzy and older read the old name only. Later ones warn about it in every process, so it is set where we do not know.
-    names = [new, old] if given.get("ROS_DISTRO", "") in ("", "humble", "iron", "jazzy") else [new]
+    # Fast DDS 2 (Jazzy and older) reads the old name only; 3 warns about it in every process.
+    names = {2: [old], 3: [new]}.get(_fastdds_version(given.get("ROS_DISTRO", "")), [new, old])
+    path = given.get(names[0]) or given.get(new) or given.get(old) or "fastdds_shm.xml"
     return dict.fromkeys(names, str(config_file(path if profile == "auto" else profile)))
+
+
+def _fastdds_version(distribution: str) -> int:
+    """2 or 3 by the ROS distribution, or by what pip installed where none is sourced; 0 where neither tells."""
+    if distribution:
+        return 2 if distribution in ("humble", "iron", "jazzy") else 3
+    for package in ("ros-fastdds", "ros-fastrtps"):  # as PyPI names version 3, and 2
+        with suppress(PackageNotFoundError):
+            return int(metadata_version(package).partition(".")[0])
+    return 0

@@ -214,6 +214,20 @@ def test_the_dds_profile_brings_best_effort_images_through(tmp_path):
     assert received >= 84  # 28 of 30 a second
 
 
+def test_no_process_is_warned_about_the_variable_that_we_set(tmp_path):
+    """By the Fast DDS that is installed here: it warns where the name is the old one, and reads no profile where it is too new."""
+    pytest.importorskip("rclpy", reason="rclpy is not installed")
+    environment = {name: value for name, value in os.environ.items() if "DEFAULT_PROFILES_FILE" not in name}
+    environment |= {**process_environment(present=environment), "ROS_LOG_DIR": str(tmp_path)}
+    code = "import rclpy; rclpy.init(); node = rclpy.create_node('once'); print(open('/proc/self/maps').read())"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=True)
+    assert "PROFILES_FILE" not in done.stderr
+    assert "deprecated" not in done.stderr.lower()
+    # Of a segment as large as the profile says: 32 MB rather than 512 KiB.
+    segments = re.findall(r"^([0-9a-f]+)-([0-9a-f]+) .* /dev/shm/fastdds_[0-9a-f]{16}$", done.stdout, re.MULTILINE)
+    assert max(int(end, 16) - int(begin, 16) for begin, end in segments) >= 33554432
+
+
 def test_share_dir_holds_this_version_s_files():
     """The checkout itself, or where it was installed for these tests."""
     for path in ("package.xml", "config/fusion.yaml", "launch/fusion.launch.py", "rviz/fusion.rviz", "foxglove/fusion.json"):
@@ -251,16 +265,30 @@ def test_config_file_takes_a_path_first_then_a_shipped_name(tmp_path, monkeypatc
         config_file("nano.yaml")
 
 
-def test_process_environment_names_a_profile_for_old_and_new_distributions(tmp_path):
+def test_process_environment_names_a_profile_as_the_distribution_s_fast_dds_reads_it(tmp_path, monkeypatch):
     new, old = "FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"
     shipped = str(share_dir() / "config" / "fastdds_shm.xml")
-    assert process_environment(present={}) == {new: shipped, old: shipped}
-    mine = tmp_path / "mine.xml"
+    mine, other = tmp_path / "mine.xml", tmp_path / "other.xml"
     mine.write_text("<dds/>")
-    assert process_environment(present={old: str(mine)}) == {new: str(mine), old: str(mine)}
-    assert process_environment(str(mine), present={}) == {new: str(mine), old: str(mine)}
-    assert process_environment(present={"ROS_DISTRO": "humble"}) == {new: shipped, old: shipped}
+    other.write_text("<dds/>")
+    assert process_environment(present={"ROS_DISTRO": "humble"}) == {old: shipped}
     assert process_environment(present={"ROS_DISTRO": "lyrical"}) == {new: shipped}
+    assert process_environment(str(mine), present={"ROS_DISTRO": "jazzy"}) == {old: str(mine)}
+    for distribution, read in (("jazzy", old), ("kilted", new)):
+        assert process_environment(present={"ROS_DISTRO": distribution, old: str(mine)}) == {read: str(mine)}
+        assert process_environment(present={"ROS_DISTRO": distribution, new: str(mine)}) == {read: str(mine)}
+        assert process_environment(present={"ROS_DISTRO": distribution, new: str(mine), old: str(other)})[read] == str(
+            other if read == old else mine
+        )
+    versions = {}
+    monkeypatch.setattr("aenet_ros.share.metadata_version", lambda package: versions[package])
+    for package, version, names in (("ros-fastdds", "3.2.3", {new}), ("ros-fastrtps", "2.14.5", {old})):
+        monkeypatch.setattr("aenet_ros.share.PackageNotFoundError", KeyError)
+        versions.clear()
+        versions[package] = version
+        assert set(process_environment(present={})) == names
+    versions.clear()
+    assert process_environment(present={old: str(mine)}) == {new: str(mine), old: str(mine)}
     assert process_environment("none") == {}
     with pytest.raises(SourceError, match=r"gone\.xml"):
         process_environment("gone.xml")
