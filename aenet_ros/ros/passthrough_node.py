@@ -5,18 +5,15 @@ Same topics in, same QoS; ``passthrough/image`` out. What it costs is the middle
 
 from collections.abc import Sequence
 
-import rclpy
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
-from aenet_ros.allocator import keep_large_buffers
 from aenet_ros.config import Config
 from aenet_ros.frames import Frame
 from aenet_ros.image_codec import decode_rgb, decode_thermal, fill_image, set_stamp
 from aenet_ros.ros.compat import no_event_callbacks
-from aenet_ros.ros.running import until_stopped
+from aenet_ros.ros.running import running
 from aenet_ros.sync import PairMatcher
 
 
@@ -50,18 +47,8 @@ class PassthroughNode(Node):
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run until told to stop."""
-    keep_large_buffers()
-    rclpy.init(args=list(args) if args is not None else None)
-    node = PassthroughNode()
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    try:
-        with until_stopped():
-            executor.spin()
-    finally:
-        executor.shutdown()
-        node.destroy_node()
-        rclpy.try_shutdown()
+    with running("passthrough_node", PassthroughNode, args) as (_, executor):
+        executor.spin()
 
 
 if __name__ == "__main__":

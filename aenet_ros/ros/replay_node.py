@@ -1,7 +1,7 @@
 """Plays pairs of pictures (DIR/thermal and DIR/rgb) or a video as two cameras' topics, over and over.
 
-Parameters: ``dir``, or ``thermal`` and ``rgb`` (folders, files or videos); ``rate`` in Hz; ``loop``. Pictures are decoded ahead of
-their time, and kept in memory while they fit, so that decoding does not take the cores from the fusing node.
+Parameters: ``dir``, or ``thermal`` and ``rgb`` (folders, files or videos); ``rate`` in Hz; ``loop``; ``own_stamps``. Pictures are
+decoded ahead of their time, and kept in memory while they fit, so that decoding does not take the cores from the fusing node.
 """
 
 import json
@@ -14,17 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import rclpy
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
-from aenet_ros.allocator import keep_large_buffers
 from aenet_ros.errors import AenetError, SourceError
 from aenet_ros.frames import FramePair
 from aenet_ros.offline.sources import Named, open_source
 from aenet_ros.ros.camera_publisher import CameraPublisher, wait_until
-from aenet_ros.ros.running import until_stopped
+from aenet_ros.ros.running import running
 
 AHEAD = 8
 KEEP_BYTES = 512 * 1024 * 1024
@@ -52,9 +50,10 @@ class Loader(threading.Thread):
         self._put(None)
 
     def stop(self) -> None:
-        """End the thread and wait for it."""
+        """End the thread, if it was started, and wait for it."""
         self._stopped.set()
-        self.join()
+        if self.is_alive():
+            self.join()
 
     def _put(self, pair: FramePair | None) -> bool:
         while not self._stopped.is_set():
@@ -90,7 +89,7 @@ class Loader(threading.Thread):
 
 
 class ReplayNode(Node):
-    """Publishes the loader's pairs at ``rate``, both frames of a pair under one stamp."""
+    """Publishes the loader's pairs at ``rate``, both frames of a pair under one stamp (the clock's, unless ``own_stamps``)."""
 
     def __init__(self) -> None:
         super().__init__("replay")
@@ -101,6 +100,9 @@ class ReplayNode(Node):
         thermal = self._declare("thermal", f"{folder}/thermal" if folder else "", "Folder or video of thermal pictures, in place of dir.")
         rgb = self._declare("rgb", f"{folder}/rgb" if folder else "", "Folder or video of rgb pictures, in place of dir.")
         loop = self._declare("loop", True, "False: play once and end.")
+        self._own_stamps = bool(
+            self._declare("own_stamps", False, "True: stamp with the pairs' own times, which jump back at each round, as a bag's do.")
+        )
         if not thermal:
             raise SourceError("nothing to play: give -p dir:=FOLDER with thermal/ and rgb/ in it")
         self.loader = Loader(Path(thermal), Path(rgb) if rgb else None, self.rate_hz, loop)
@@ -115,11 +117,16 @@ class ReplayNode(Node):
         due_ns = time.monotonic_ns()
         while (pair := self._next(executor)) is not None:
             wait_until(executor, due_ns)
-            stamp_ns = time.time_ns()
-            self.thermal.publish(pair.thermal.data, pair.thermal.encoding, stamp_ns)
-            self.rgb.publish(pair.rgb.data, pair.rgb.encoding, stamp_ns)
+            now_ns = time.time_ns()
+            for camera, frame in ((self.thermal, pair.thermal), (self.rgb, pair.rgb)):
+                camera.publish(frame.data, frame.encoding, frame.stamp_ns if self._own_stamps else now_ns)
             # After a delay the pace goes on from here: nothing is played faster to catch up.
             due_ns = max(due_ns + round(1e9 / self.rate_hz), time.monotonic_ns() - round(5e8 / self.rate_hz))
+
+    def destroy_node(self) -> None:
+        """Also end the loader's thread."""
+        self.loader.stop()
+        super().destroy_node()
 
     def _next(self, executor: SingleThreadedExecutor) -> FramePair | None:
         while True:
@@ -131,26 +138,10 @@ class ReplayNode(Node):
 
 def main(args: Sequence[str] | None = None) -> None:
     """Play until told to stop; what cannot be read ends it with status 1 and a sentence."""
-    keep_large_buffers()
     cv2.setNumThreads(1)
-    rclpy.init(args=list(args) if args is not None else None)
-    try:
-        node = ReplayNode()
-    except AenetError as error:
-        rclpy.try_shutdown()
-        sys.exit(f"replay_node: {error}")
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    try:
-        with until_stopped():
-            node.play(executor)
-    finally:
-        sys.stdout.write(json.dumps({"published": {"thermal": node.thermal.published, "rgb": node.rgb.published}}) + "\n")
-        executor.shutdown()
-        if node.loader.is_alive():
-            node.loader.stop()
-        node.destroy_node()
-        rclpy.try_shutdown()
+    with running("replay_node", ReplayNode, args) as (node, executor):
+        node.play(executor)
+    sys.stdout.write(json.dumps({"published": {"thermal": node.thermal.published, "rgb": node.rgb.published}}) + "\n")
     if node.loader.error and not node.rgb.published:
         sys.exit(f"replay_node: {node.loader.error}")
 

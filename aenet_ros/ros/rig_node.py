@@ -13,19 +13,16 @@ from itertools import groupby
 from typing import Any
 
 import cv2
-import rclpy
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import String
 
-from aenet_ros.allocator import keep_large_buffers
-from aenet_ros.errors import ConfigError
 from aenet_ros.frames import Array
 from aenet_ros.options import group_specs
 from aenet_ros.ros.camera_publisher import CameraPublisher, wait_until
-from aenet_ros.ros.running import until_stopped
+from aenet_ros.ros.running import running
 from aenet_ros.simulation.rig import Rig
 from aenet_ros.simulation.rig_config import RigConfig
 
@@ -108,24 +105,10 @@ def _config(values: dict[str, Any]) -> RigConfig:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the rig until it is told to stop; an impossible parameter ends it with status 1 and a sentence."""
-    keep_large_buffers()
     cv2.setNumThreads(1)  # small pictures: threads would cost more than they give, and the fusing node needs the cores
-    rclpy.init(args=list(args) if args is not None else None)
-    try:
-        node = RigNode()
-    except ConfigError as error:
-        rclpy.try_shutdown()
-        sys.exit(f"rig_node: {error}")
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    try:
-        with until_stopped():
-            node.play(executor)
-    finally:
-        sys.stdout.write(json.dumps(node.status()) + "\n")
-        executor.shutdown()
-        node.destroy_node()
-        rclpy.try_shutdown()
+    with running("rig_node", RigNode, args) as (node, executor):
+        node.play(executor)
+    sys.stdout.write(json.dumps(node.status()) + "\n")
 
 
 if __name__ == "__main__":

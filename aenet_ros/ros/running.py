@@ -1,14 +1,45 @@
-"""How each of our programs ends: told to stop is no fault, and its clean-up is not cut short."""
+"""How each of our programs begins and ends: told to stop is no fault, and its clean-up is not cut short."""
 
 import signal
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 import rclpy
-from rclpy.executors import ExternalShutdownException
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+
+from aenet_ros.allocator import keep_large_buffers
+from aenet_ros.errors import AenetError
 
 PATIENCE_S = 1.0
+N = TypeVar("N", bound=Node)
+
+
+@contextmanager
+def running(name: str, make: Callable[[], N], args: Sequence[str] | None) -> Iterator[tuple[N, SingleThreadedExecutor]]:
+    """The program ``name`` around its work: rclpy's beginning, the node, an executor that has it, and the end of all three.
+
+    The block ends early when the program is told to stop. An AenetError of ``make`` ends the process with status 1 and a sentence.
+    """
+    keep_large_buffers()
+    rclpy.init(args=list(args) if args is not None else None)
+    try:
+        node = make()
+    except AenetError as error:
+        rclpy.try_shutdown()
+        sys.exit(f"{name}: {error}")
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    try:
+        with until_stopped():
+            yield node, executor
+    finally:
+        executor.shutdown()
+        node.destroy_node()
+        rclpy.try_shutdown()
 
 
 @contextmanager

@@ -12,17 +12,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import ParameterDescriptor
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import String
 
-from aenet_ros.allocator import keep_large_buffers
 from aenet_ros.config import Config
 from aenet_ros.errors import AenetError
 from aenet_ros.imaging.contact_sheet import Cell, write_contact_sheet
@@ -30,7 +27,7 @@ from aenet_ros.offline.bag_writer import BagWriter
 from aenet_ros.ros.cdr import header_stamp_ns
 from aenet_ros.ros.compat import no_event_callbacks
 from aenet_ros.ros.measure import Arrivals, account
-from aenet_ros.ros.running import until_stopped
+from aenet_ros.ros.running import running, until_stopped
 from aenet_ros.ros.sampler import Sampler, liveliest
 
 TICK_S = 0.05
@@ -222,30 +219,19 @@ def tell(message: dict[str, Any]) -> None:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Measure until done; status 0 when at least one fused frame came, 1 otherwise."""
-    keep_large_buffers()
-    rclpy.init(args=list(args) if args is not None else None)
     status, complete = 1, False
-    try:
-        node = SinkNode()
-    except AenetError as error:
-        rclpy.try_shutdown()
-        sys.exit(f"sink_node: {error}")
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    try:
+    with running("sink_node", SinkNode, args) as (node, executor):
         with until_stopped():
             while not node.done:
                 executor.spin_once(timeout_sec=0.5)
             complete = True
-        node.finish(complete)
-        status = 0 if complete and node.fused.times_ns else 1
-    except AenetError as error:
-        tell({"type": "error", "message": str(error)})
-    finally:
-        node.abandon()
-        executor.shutdown()
-        node.destroy_node()
-        rclpy.try_shutdown()
+        try:
+            node.finish(complete)
+            status = 0 if complete and node.fused.times_ns else 1
+        except AenetError as error:
+            tell({"type": "error", "message": str(error)})
+        finally:
+            node.abandon()
     sys.exit(status)
 
 
