@@ -70,12 +70,47 @@ def judge(facts: NodeFacts) -> list[Status]:
     if facts.problem:
         return [Status("fusion", ERROR, facts.problem, {"state": facts.state})]
     if facts.state != "active":
-        return [Status("fusion", WARN, f"{facts.state}: nothing is fused; activate the node", {"state": facts.state})]
+        values = {"state": facts.state, **(_final_counts(facts) if facts.activated_at_ns else {})}
+        return [Status("fusion", WARN, f"{facts.state}: nothing is fused; activate the node", values)]
     streams = [_judge_stream(role, facts) for role in ("thermal", "rgb")]
     pairing = _judge_pairing(facts, streams_alive=all(_alive(facts, role) for role in ("thermal", "rgb")))
     model = _judge_model(facts)
     fusion = _judge_fusion(facts, [*streams, pairing, model])
     return [fusion, *streams, pairing, model]
+
+
+def _final_counts(facts: NodeFacts) -> dict[str, str]:
+    """Of the active time that is over, when nothing is on its way any more: all that was received is in one of these counts."""
+    streams = (("thermal", facts.stats.thermal), ("rgb", facts.stats.rgb))
+    received = {
+        f"{role} {what}": str(count)
+        for role, stream in streams
+        for what, count in (("received", stream.received), ("rejected", stream.rejected))
+    }
+    return {**received, **_pair_counts(facts), **_fused_counts(facts)}
+
+
+def _pair_counts(facts: NodeFacts) -> dict[str, str]:
+    """Frames in = 2 * pairs + waiting + all unpaired."""
+    counts = facts.match
+    return {
+        "thermal frames in": str(counts.thermal_in),
+        "rgb frames in": str(counts.rgb_in),
+        "pairs": str(counts.pairs),
+        "waiting": str(facts.pending),
+        **{f"unpaired: {reason}": str(count) for reason, count in sorted(counts.dropped.items()) if count},
+    }
+
+
+def _fused_counts(facts: NodeFacts) -> dict[str, str]:
+    """Pairs = fused + replaced + failed + all not fused, and the one or two that are in work."""
+    stats = facts.stats
+    return {
+        "fused": str(stats.fused),
+        "replaced by a newer pair": str(facts.replaced),
+        "failed": str(stats.failed),
+        **{f"not fused: {reason}": str(count) for reason, count in sorted(stats.skipped.items())},
+    }
 
 
 def _stale_ns(facts: NodeFacts) -> int:
@@ -145,11 +180,7 @@ def _judge_pairing(facts: NodeFacts, streams_alive: bool) -> Status:
         "clock offset seen at arrival [ms]": f"{stats.clock_offset_ms():.1f}",
         "stamp difference p50 [ms]": f"{stats.difference_ms(50):.2f}",
         "stamp difference p95 [ms]": f"{stats.difference_ms(95):.2f}",
-        "thermal frames in": str(counts.thermal_in),
-        "rgb frames in": str(counts.rgb_in),
-        "pairs": str(counts.pairs),
-        "waiting": str(facts.pending),
-        **{f"unpaired: {reason}": str(count) for reason, count in sorted(counts.dropped.items()) if count},
+        **_pair_counts(facts),
     }
     last = max(stats.last_pair_at_ns, facts.activated_at_ns)
     if not streams_alive or now - last < _stale_ns(facts):
@@ -185,10 +216,7 @@ def _judge_fusion(facts: NodeFacts, others: Sequence[Status]) -> Status:
         "state": facts.state,
         "rate [Hz]": f"{rate:.1f}",
         "subscribers": str(facts.subscribers),
-        "fused": str(stats.fused),
-        "replaced by a newer pair": str(facts.replaced),
-        "failed": str(stats.failed),
-        **{f"not fused: {reason}": str(count) for reason, count in sorted(stats.skipped.items())},
+        **_fused_counts(facts),
         "latency p50 [ms]": f"{stats.latency_ms(50):.1f}",
         "latency p95 [ms]": f"{stats.latency_ms(95):.1f}",
         **{f"stage {stage} p50 [ms]": f"{value:.2f}" for stage, value in stats.stages_ms().items()},

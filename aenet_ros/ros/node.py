@@ -90,7 +90,7 @@ class FusionNode(ToldLifecycleNode):
         if self.parameters.problems:
             raise ConfigError("; ".join(self.parameters.problems.values()))
         config = self.parameters.config
-        self._matcher = make_matcher(config.sync)
+        make_matcher(config.sync)  # raises now where the policy needs what is not installed
         self.pipeline = FusionPipeline(config)
         self.pipeline.warm_up(WARM_UP_SIZE)
         if self.pipeline.fuser.fallback:
