@@ -125,6 +125,24 @@ class ShutterConfig:
 
 
 @dataclass(frozen=True)
+class SensorConfig:
+    """What is done about the thermal sensor's own marks on the picture; counts in fused/thermal_registered stay as they came."""
+
+    dead_pixels: str = option(
+        "auto",
+        "auto: pixels that stay unlike their neighbours while the scene changes are found and painted over; off: left as they are.",
+        choices=("auto", "off"),
+        dynamic=True,
+    )
+    column_noise: str = option(
+        "auto",
+        "auto: the pattern of columns that read too high or low is found while the camera turns, and taken off; off: it stays.",
+        choices=("auto", "off"),
+        dynamic=True,
+    )
+
+
+@dataclass(frozen=True)
 class AgcConfig:
     """Thermal counts to 0..1."""
 
@@ -294,6 +312,7 @@ class Config:
     sync: SyncConfig = SyncConfig()
     degraded: DegradedConfig = DegradedConfig()
     shutter: ShutterConfig = ShutterConfig()
+    sensor: SensorConfig = SensorConfig()
     agc: AgcConfig = AgcConfig()
     registration: RegistrationConfig = RegistrationConfig()
     model: ModelConfig = ModelConfig()

@@ -7,12 +7,13 @@ import cv2
 from aenet_ros.allocator import keep_large_buffers
 from aenet_ros.config import Config
 from aenet_ros.errors import ConfigError, ImageError
-from aenet_ros.frames import Array, FramePair, FusedFrame
+from aenet_ros.frames import Array, Frame, FramePair, FusedFrame, Plane
 from aenet_ros.fusion import color
 from aenet_ros.fusion.fuser import Fuser, set_threads
 from aenet_ros.imaging.agc import ThermalAgc
 from aenet_ros.imaging.calibration_file import Size
 from aenet_ros.imaging.registration import Registration
+from aenet_ros.imaging.sensor import SensorRepair
 from aenet_ros.imaging.shutter import ShutterBridge
 from aenet_ros.imaging.thermometer import draw_isotherm, scale_of
 
@@ -37,6 +38,7 @@ class FusionPipeline:
         keep_large_buffers()  # a network's planes, mapped anew for every frame, cost as much time as the network
         set_threads(self._config.model.threads)
         self.shutter = ShutterBridge(self._config.shutter)
+        self.sensor = SensorRepair(self._config.sensor)
         self.agc = ThermalAgc(self._config.agc)
         self.registration = Registration(self._config.registration)
         self.fuser = Fuser(self._config.model)
@@ -50,7 +52,8 @@ class FusionPipeline:
         clock = Stopwatch()
 
         thermal = self.shutter.apply(pair.thermal)
-        brightness = self.agc.apply(thermal)
+        self.sensor.look(pair.thermal, self.shutter.closed)
+        brightness = self.brightness(thermal)
         clock.lap("agc")
 
         self.registration.take_depth(pair.depth, thermal.size, rgb.size)
@@ -68,6 +71,10 @@ class FusionPipeline:
         clock.lap("output")
 
         return FusedFrame(rgb.stamp_ns, picture, output.encoding, rgb.frame_id, registered if want_registered else None, clock.timings_ns())
+
+    def brightness(self, thermal: Frame) -> Plane:
+        """Brightness, float32 [H, W] 0..1, of thermal counts, less the sensor's own marks; the array is written anew by the next call."""
+        return self.sensor.mend(self.agc.apply(thermal, self.sensor.columns))
 
     def _draw(self, picture: Array, registered: Array | None) -> Array:
         """The isotherm over the picture, where it is on."""
@@ -90,6 +97,7 @@ class FusionPipeline:
         self.registration.config = config.registration
         self._config = config
         self.shutter.config = config.shutter
+        self.sensor.config = config.sensor
         self.agc.config = config.agc
 
     def warm_up(self, size: Size) -> None:

@@ -49,9 +49,10 @@ class ThermalAgc:
         """Counts that became 1 (white) in the latest frame."""
         return self._used.high
 
-    def apply(self, thermal: Frame) -> Plane:
+    def apply(self, thermal: Frame, columns: Plane | None = None) -> Plane:
         """Brightness float32 [H, W] in 0..1 of a frame in mono8, mono16 or 32FC1; NaN and infinity become 0.
 
+        ``columns``, float32 [W], are counts that each column reads too high.
         The array belongs to this object and is written anew by the next call: copy it to keep it.
         Raises ImageError for another encoding or an empty frame.
         """
@@ -62,7 +63,7 @@ class ThermalAgc:
         self._used = self._choose(thermal)
         if self._out.shape != thermal.data.shape:
             self._out = np.empty(thermal.data.shape, np.float32)
-        scale_to_unit(thermal.data, self._used, self.config.invert, self._out)
+        scale_to_unit(thermal.data, self._used, self.config.invert, self._out, columns)
         return self._out
 
     def _choose(self, thermal: Frame) -> Range:
@@ -146,11 +147,11 @@ def smooth(current: Range, target: Range, elapsed_ns: int, time_constant_s: floa
     return Range(current.low + step * (target.low - current.low), current.high + step * (target.high - current.high))
 
 
-def scale_to_unit(counts: Array, ends: Range, invert: bool, out: Plane) -> None:
-    """Write ``(counts - low) / (high - low)``, clipped to 0..1, into ``out``; NaN and infinity become 0."""
+def scale_to_unit(counts: Array, ends: Range, invert: bool, out: Plane, columns: Plane | None = None) -> None:
+    """Write ``(counts - columns - low) / (high - low)``, clipped to 0..1, into ``out``; NaN and infinity become 0."""
     black, white = (ends.high, ends.low) if invert else (ends.low, ends.high)
     with np.errstate(over="ignore", invalid="ignore"):  # infinite and huge values are dealt with below
-        np.subtract(counts, np.float32(black), out=out, dtype=np.float32)
+        np.subtract(counts, np.float32(black) if columns is None else columns + np.float32(black), out=out, dtype=np.float32)
         np.multiply(out, np.float32(1.0 / (white - black)), out=out)
     np.clip(out, 0.0, 1.0, out=out)
     if counts.dtype.kind == "f":

@@ -152,7 +152,7 @@ def thermal_alone(
     """The thermal frame as grey, on the grid (size, frame_id) of the last rgb frame; on its own where none was seen. Black outside."""
     encoding = pipeline.config.output.encoding
     size, frame_id = grid or (thermal.size, thermal.frame_id)
-    brightness = pipeline.agc.apply(thermal)
+    brightness = pipeline.brightness(thermal)
     registered = thermal.data if want_registered else None
     if grid is not None:
         brightness = pipeline.registration.warp(brightness, size)

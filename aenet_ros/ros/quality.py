@@ -76,6 +76,8 @@ class QualityWatch:
                 "shutter events": str(shutter.counts.events),
                 "thermal frames repeated": str(shutter.counts.repeated),
                 "thermal frames bridged": str(shutter.counts.bridged),
+                "dead pixels": str(pipeline.sensor.marks.dead_pixels),
+                "column noise taken off [counts]": f"{pipeline.sensor.marks.column_counts:.1f}",
             }
         problem = verdict(found, sync_ms, config)
         if problem:

@@ -14,6 +14,7 @@ from aenet_ros.simulation.rig_config import RigConfig
 from aenet_ros.simulation.smoke import Smoke
 from aenet_ros.simulation.world import CELSIUS_AT_ZERO, CELSIUS_PER_COUNT, counts_of
 
+_WEAK_CELSIUS = 5.0
 _MARGIN = 64  # noise tiles are larger than a frame by this much: each frame takes another corner of them
 
 
@@ -38,6 +39,9 @@ class Renderer:
         self._thermal_noise = _signed(rng.standard_normal((height + _MARGIN, width + _MARGIN)) * sigma)
         self._fixed = {0: self._columns(0)}
         self._dead = rng.choice(height * width, min(config.dead_pixels, height * width), replace=False)
+        others = np.setdiff1d(np.arange(height * width), self._dead) if config.weak_pixels else np.empty(0, np.intp)
+        dice = np.random.default_rng((config.seed, 4))
+        self._weak = dice.choice(others, min(config.weak_pixels, len(others)), replace=False)
         self._rgb_noise = {name: self._grain(rng, look) for name, look in self.looks.items()}
         self._lens = self._lens_maps() if config.lens_k1 else None
 
@@ -50,8 +54,16 @@ class Renderer:
             self._fixed = {shutters: self._columns(shutters)}
         frame += self._fixed[shutters]
         flat = frame.reshape(-1)
+        flat[self._weak[::2]] += round(_WEAK_CELSIUS / CELSIUS_PER_COUNT)
+        flat[self._weak[1::2]] -= round(_WEAK_CELSIUS / CELSIUS_PER_COUNT)
         flat[self._dead[::2]], flat[self._dead[1::2]] = 0, 65535
         return frame
+
+    def marks(self, shutters: int) -> tuple[Array, Plane]:
+        """Which pixels are dead or weak, bool [H, W], and the fixed pattern after so many shutter events, float32 [H, W] counts."""
+        dead = np.zeros(self.config.thermal_size, bool)
+        dead.flat[[*self._dead, *self._weak]] = True
+        return dead, self._columns(shutters).view(np.int16).astype(np.float32)
 
     def celsius(self, seconds: float, scene: str) -> Plane:
         """What the thermal camera looks at, without noise: float32 [H, W] in degrees Celsius."""

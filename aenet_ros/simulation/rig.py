@@ -137,6 +137,12 @@ class Rig:
         """The temperatures that the thermal camera looks at, free of noise and dead pixels: float32 [H, W], degrees Celsius."""
         return self._renderer.celsius(self._seconds(shows_ns), self._scene(shows_ns))
 
+    def sensor_marks(self, shutters: int = 0) -> tuple[Array, Plane]:
+        """The thermal sensor's own marks: its dead and weak pixels, bool [H, W]; its fixed pattern after so many shutter events,
+        float32 [H, W] counts, which is added to what it looks at.
+        """
+        return self._renderer.marks(shutters)
+
     def _stream(self, stream: str, start_ns: int, seconds: float) -> Iterator[Shot]:
         config = self.config
         thermal = stream == "thermal"

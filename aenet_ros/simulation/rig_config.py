@@ -51,6 +51,7 @@ class RigConfig:
         0.12, "Standard deviation of the fixed pattern from column to column; new after each shutter.", low=0.0, high=10.0, unit="degC"
     )
     dead_pixels: int = option(0, "Thermal pixels that stick at 0 or at 65535 counts.", low=0, high=100_000)
+    weak_pixels: int = option(0, "Thermal pixels that read 5 degrees too high or too low.", low=0, high=100_000)
     rgb_noise: float = option(1.0, "Factor on the rgb camera's noise.", low=0.0, high=10.0)
     seed: int = option(1, "Seed of everything random; the same seed gives the same frames.", low=0, high=2**31 - 1)
 

@@ -1,0 +1,248 @@
+"""Dead pixels and column noise, against the rig's truth and against things in view that only look like them."""
+
+import time
+
+import cv2
+import numpy as np
+import pytest
+
+from aenet_ros.config import Config, SensorConfig, build
+from aenet_ros.frames import Frame, FramePair
+from aenet_ros.imaging.agc import ThermalAgc
+from aenet_ros.imaging.sensor import BROAD, EVERY, SensorRepair
+from aenet_ros.pipeline import FusionPipeline
+from aenet_ros.simulation.rig import Rig
+from aenet_ros.simulation.rig_config import RigConfig
+
+SIZE = (128, 160)
+RNG = np.random.default_rng(3)
+RIG = RigConfig(thermal_width=320, thermal_height=256, rgb_hz=0.1, thermal_hz=30 / EVERY, scene_s=6.0, dead_pixels=60, weak_pixels=60)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    yield
+    cv2.setNumThreads(before)
+
+
+def show(repair, frame, times=EVERY):
+    for _ in range(times):
+        repair.look(frame)
+
+
+@pytest.fixture(scope="module")
+def watched():
+    """A rig that was seen for 24 s, every eighth frame of 30 Hz, and what was found of it."""
+    rig, repair = Rig(RIG), SensorRepair()
+    frames = [event.frame for event in rig.events(24.0) if event.stream == "thermal"]
+    for frame in frames:
+        show(repair, frame)
+    return rig, repair, frames
+
+
+def columns_of(rig):
+    """The rig's pattern from column to column, less what varies slowly."""
+    columns = rig.sensor_marks()[1].mean(axis=0)[None]
+    return (columns - cv2.GaussianBlur(columns, (0, 0), BROAD, borderType=cv2.BORDER_REFLECT))[0]
+
+
+def test_the_rig_s_dead_and_weak_pixels_are_found_and_no_others(watched, record_property):
+    rig, repair, _ = watched
+    truth = set(np.flatnonzero(rig.sensor_marks()[0]).tolist())
+    found = set(repair._pixels.dead.tolist())
+    record_property("dead pixels", f"{len(found & truth)} of {len(truth)} found, {len(found - truth)} false, of {256 * 320}")
+    assert len(truth) == 120
+    assert not found - truth
+    assert len(found) >= 0.97 * len(truth)
+    assert repair.marks.dead_pixels == len(found)
+
+
+def test_the_rig_s_column_noise_is_taken_off(watched, record_property):
+    rig, repair, _ = watched
+    truth = columns_of(rig)
+    left = truth - repair.columns
+    record_property("column noise, counts", f"{truth.std():.1f} before, {left.std():.1f} after")
+    assert left.std() < truth.std() / 3
+    assert repair.marks.column_counts == pytest.approx(truth.std(), rel=0.2)
+
+
+def test_the_picture_is_nearer_to_a_picture_without_marks(watched, record_property):
+    rig, repair, frames = watched
+    frame = frames[-1]
+    dead, _ = rig.sensor_marks()
+    clean = rig.celsius(round((len(frames) - 1) * 1e9 * EVERY / 30))
+    counts = Frame(frame.stamp_ns, ((clean + 273.15) / 0.01).astype(np.uint16), "mono16")
+    agc = ThermalAgc(build({"agc.mode": "fixed", "agc.fixed_low": 28_000.0, "agc.fixed_high": 31_000.0}).agc)
+    ideal = agc.apply(counts).copy()
+    before = agc.apply(frame) - ideal
+    after = repair.mend(agc.apply(frame, repair.columns)) - ideal
+    record_property("error at dead pixels", f"{np.abs(before[dead]).mean():.3f} before, {np.abs(after[dead]).mean():.3f} after, of 1")
+    assert np.abs(after[dead]).mean() < 0.1 * np.abs(before[dead]).mean()
+    # Column by column, where the scene's own vertical edges are.
+    columns = [float(np.median(error, axis=0).std()) for error in (before, after)]
+    assert columns[1] < 0.5 * columns[0]
+
+
+def test_after_a_shutter_event_the_columns_are_learned_anew_and_the_dead_pixels_kept(watched):
+    _, _, frames = watched
+    repair = SensorRepair()
+    for frame in frames:
+        show(repair, frame)
+    dead = repair.marks.dead_pixels
+    repair.look(frames[-1], shutter_closed=True)
+    assert repair.columns is None
+    assert repair.marks.dead_pixels == dead > 100
+
+
+def test_off_means_off(watched):
+    _, _, frames = watched
+    repair = SensorRepair(SensorConfig(dead_pixels="off", column_noise="off"))
+    for frame in frames[:40]:
+        show(repair, frame)
+    assert repair.marks == (0, 0.0)
+    plane = np.full((256, 320), 0.5, np.float32)
+    assert repair.mend(plane) is plane
+    assert (plane == 0.5).all()
+
+
+def noisy(counts, sigma=5.0):
+    return Frame(0, np.rint(counts + RNG.normal(0, sigma, counts.shape)).astype(np.uint16), "mono16")
+
+
+def world(height=SIZE[0] + 40, width=SIZE[1] + 400):
+    """Something to pan over, without edges."""
+    return 8000 + 400 * cv2.GaussianBlur(RNG.standard_normal((height, width)), (0, 0), 4) * 8
+
+
+def test_a_still_camera_takes_neither_lamps_nor_a_wall_s_edge_for_its_own_marks():
+    scene = world()[: SIZE[0], : SIZE[1]]
+    scene[:, 80:] += 60  # an edge from top to bottom, no steeper than column noise
+    scene[::13, ::17] += 900  # lamps, one pixel each
+    repair = SensorRepair()
+    for _ in range(40):
+        show(repair, noisy(scene))
+    assert repair.marks == (0, 0.0)
+
+
+def test_a_still_camera_still_finds_the_pixels_that_no_noise_touches():
+    repair = SensorRepair()
+    scene = world()[: SIZE[0], : SIZE[1]]
+    for _ in range(12):
+        frame = noisy(scene)
+        frame.data[10, 20], frame.data[90, 100] = 0, 16_383
+        show(repair, frame)
+    assert repair._pixels.dead.tolist() == [10 * SIZE[1] + 20, 90 * SIZE[1] + 100]
+
+
+def pan(overlay, frames=60, backdrop=None):
+    """A camera that turns over a world; ``overlay`` writes what stays in its view."""
+    backdrop = world() if backdrop is None else backdrop
+    repair = SensorRepair()
+    for index in range(frames):
+        right = int(200 + 180 * np.sin(index / 4))
+        down = int(20 + 18 * np.sin(index / 3))
+        view = backdrop[down : down + SIZE[0], right : right + SIZE[1]].copy()
+        overlay(view)
+        show(repair, noisy(view))
+    return repair
+
+
+def test_a_wire_on_the_robot_itself_is_no_row_of_dead_pixels():
+    def wire(view):
+        view[:, 70] += 1500
+
+    assert pan(wire).marks == (0, 0.0)
+
+
+def test_a_moving_camera_is_not_fooled_by_edges_and_lamps_of_the_scene():
+    backdrop = world()
+    backdrop[:, ::60] += 700  # poles
+    backdrop[::9, ::11] += 900  # lamps
+    repair = pan(lambda view: None, backdrop=backdrop)
+    assert repair.marks.dead_pixels == 0
+    assert repair.columns is None or np.abs(repair.columns).max() < 3
+
+
+def test_pixels_that_recover_are_forgotten():
+    def bad(view):
+        view[33, 44] += 1500
+
+    backdrop = world()
+    repair = pan(bad, backdrop=backdrop)
+    assert repair._pixels.dead.tolist() == [33 * SIZE[1] + 44]
+    for index in range(40):
+        right = int(200 + 180 * np.sin(index / 4))
+        show(repair, noisy(backdrop[: SIZE[0], right : right + SIZE[1]]))
+    assert repair.marks.dead_pixels == 0
+
+
+def test_a_dead_pixel_in_the_corner_and_beside_another_takes_its_healthy_neighbours():
+    repair = SensorRepair()
+    scene = world()[: SIZE[0], : SIZE[1]]
+    for _ in range(12):
+        frame = noisy(scene)
+        frame.data[0, 0], frame.data[50, 60], frame.data[50, 61] = 0, 0, 0
+        show(repair, frame)
+    plane = np.add.outer(np.zeros(SIZE[0]), np.arange(SIZE[1])).astype(np.float32)
+    plane[0, 0] = plane[50, 60] = plane[50, 61] = -999
+    repair.mend(plane)
+    # (0, 1), (1, 0) and (1, 1); of (50, 60) the column 59 three times, 60 twice, 61 twice, and the same turned round.
+    assert plane[0, 0] == pytest.approx(2 / 3)
+    assert plane[50, 60] == pytest.approx((3 * 59 + 2 * 60 + 2 * 61) / 7)
+    assert plane[50, 61] == pytest.approx((2 * 60 + 2 * 61 + 3 * 62) / 7)
+
+
+def test_floats_with_nan_and_pictures_of_8_bits_are_looked_at_too():
+    def warm(index):
+        right = int(200 + 180 * np.sin(index / 4))
+        return backdrop[: SIZE[0], right : right + SIZE[1]] / 100
+
+    backdrop = world()
+    floats, bytes_ = SensorRepair(), SensorRepair()
+    for index in range(60):
+        celsius = (warm(index) + RNG.normal(0, 0.05, SIZE)).astype(np.float32)
+        celsius[20, 30] = np.nan
+        show(floats, Frame(0, celsius, "32FC1"))
+        grey = np.clip(warm(index) * 3 - 110, 0, 254).astype(np.uint8)
+        grey[40, 50] = 255
+        show(bytes_, Frame(0, grey, "mono8"))
+    assert floats._pixels.dead.tolist() == [20 * SIZE[1] + 30]
+    assert bytes_._pixels.dead.tolist() == [40 * SIZE[1] + 50]
+    assert floats.columns is None or np.isfinite(floats.columns).all()
+
+
+def test_what_it_costs(watched, record_property):
+    """Told, not judged: clocks of a shared machine."""
+    big = Rig(RigConfig(rgb_hz=0.1, thermal_hz=3.75, dead_pixels=200))
+    repair, looks = SensorRepair(), []
+    for frame in (event.frame for event in big.events(6.0) if event.stream == "thermal"):
+        begun = time.perf_counter()
+        show(repair, frame)
+        looks.append((time.perf_counter() - begun) / EVERY)
+    plane, mends = np.zeros(RigConfig().thermal_size, np.float32), []
+    for _ in range(50):
+        begun = time.perf_counter()
+        repair.mend(plane)
+        mends.append(time.perf_counter() - begun)
+    record_property("ms a frame of 640x512", f"{1e3 * (np.median(looks) + np.median(mends)):.2f}")
+    assert repair.marks.dead_pixels > 150
+
+
+def test_the_pipeline_s_picture_is_mended_and_the_registered_counts_are_not(watched):
+    _, _, frames = watched
+    torch = pytest.importorskip("torch", reason="torch is not installed: the pipeline needs it")
+    torch.set_num_threads(1)
+    pipeline = FusionPipeline(Config())
+    rgb = Frame(0, np.full((256, 320, 3), 90, np.uint8), "rgb8")
+    for frame in frames[:40]:
+        show(pipeline.sensor, frame)
+    dead = pipeline.sensor._pixels.dead[0]
+    result = pipeline.process(FramePair(frames[40], rgb), want_registered=True)
+    assert (result.thermal_registered == frames[40].data).all()
+    around = pipeline.brightness(frames[40])
+    row, column = divmod(int(dead), 320)
+    near = around[max(0, row - 1) : row + 2, max(0, column - 1) : column + 2]
+    assert near.min() - 1e-6 <= around[row, column] <= near.max() + 1e-6
+    assert abs(float(around[row, column]) - float(np.median(near))) < 0.2
