@@ -14,7 +14,7 @@ LAYERS = [
     {"errors", "config", "options", "frames", "share", "allocator"},
     {"config_docs", "image_codec", "image_encodings", "compressed_images", "sync", "clock_offset", "degraded", "imaging", "fusion"},
     {"evaluation"},  # it measures the parts above
-    {"pipeline"},
+    {"pipeline", "reports"},
     {"offline", "simulation", "training", "calibration"},
     {"cli", "commands", "__main__", "ros"},
 ]

@@ -44,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runs", metavar="N", type=int, default=60, help="runs of each measurement (default: %(default)s)")
     parser.add_argument("--node", action="store_true", help="measure the node beside a passthrough node too, over ROS 2 (20 s)")
     parser.add_argument("-o", "--out", metavar="FILE", type=Path, help="write the JSON here instead of to stdout")
+    parser.add_argument("--html", metavar="FILE", type=Path, help="one HTML page with plots and tables too, to send to somebody")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -79,6 +80,12 @@ def run(args: argparse.Namespace) -> int:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
         remark(f"written: {args.out}")
+    if args.html:
+        from aenet_ros.reports.page import write_page
+        from aenet_ros.reports.speed import speed_page
+
+        write_page(args.html, speed_page(report))
+        remark(f"written: {args.html}")
     return 0
 
 

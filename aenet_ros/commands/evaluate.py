@@ -9,6 +9,7 @@ examples:
   aenet evaluate thermal/ rgb/
   aenet evaluate thermal/ rgb/ --fused other=their_output/ --fused ours=fused/ --sheet compare.png
   aenet evaluate thermal/ rgb/ --weights run/best.safetensors --fused before=fused/ --json scores.json
+  aenet evaluate thermal/ rgb/ --html report.html     # one page with plots and pictures, to send to somebody
   aenet evaluate --dev-pairs ../shared --peers ../shared/peers_dev.json
 """
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from aenet_ros.frames import Array
 
 OURS = "aenet"
+Shown = dict[str, list[list[str]]]  # by set the rows of figures, as HTML
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,9 +53,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--sheet", metavar="PNG", type=Path, help="contact sheet: thermal, rgb and each method (several sets: one file each)"
     )
     parser.add_argument(
-        "--sheet-rows", metavar="N", type=int, default=8, help="pictures on a sheet, evenly chosen; 0: all (default: %(default)s)"
+        "--sheet-rows", metavar="N", type=int, default=8, help="pictures on a sheet or page, evenly chosen; 0: all (default: %(default)s)"
     )
-    parser.add_argument("--force", action="store_true", help="overwrite --json and --sheet files")
+    parser.add_argument("--html", metavar="FILE", type=Path, help="one HTML page with plots, tables and pictures, nothing beside it needed")
+    parser.add_argument("--force", action="store_true", help="overwrite --json, --sheet and --html files")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -74,9 +77,10 @@ def run(args: argparse.Namespace) -> int:
     _refuse_existing(args, sets)
     peers = load_peers(args.peers) if args.peers else []
     methods = _methods(args)
-    scores, missing = _score(sets, methods, args)
+    shown: Shown = {}
+    scores, missing = _score(sets, methods, args, shown)
     peers = _matching_peers(peers, scores, args.peers)
-    report = _report(sets, [*scores, *peers])
+    report = {"about": _about(args, methods), **_report(sets, [*scores, *peers])}
     report["flicker"] = _flicker(clips, methods)
     report["missing"] = missing
     report["scores"] = [{"method": score.method, "name": score.name, **score.values} for score in scores]
@@ -86,6 +90,8 @@ def run(args: argparse.Namespace) -> int:
         _tell(report)
         if args.json:
             _write_json(Path(args.json), report)
+    if args.html:
+        _write_html(args.html, report, methods, shown)
     for text in missing:
         remark(f"not measured: {text}")
     return 1 if missing else 0
@@ -102,6 +108,7 @@ def _refuse_existing(args: argparse.Namespace, sets: "Sequence[DataSet]") -> Non
 
     targets = [Path(args.json)] if args.json and args.json != "-" else []
     targets += [_sheet_path(args.sheet, dataset, len(sets)) for dataset in sets] if args.sheet else []
+    targets += [args.html] if args.html else []
     existing = [str(path) for path in targets if path.exists()]
     if existing and not args.force:
         raise SourceError(f"{', '.join(existing)} exists already; give --force to overwrite, or another name")
@@ -125,6 +132,15 @@ def _methods(args: argparse.Namespace) -> "list[Method]":
     return methods
 
 
+def _about(args: argparse.Namespace, methods: "Sequence[Method]") -> dict[str, Any]:
+    from aenet_ros.commands.about import about
+    from aenet_ros.fusion.checkpoint import load_checkpoint
+
+    if OURS not in [method.name for method in methods]:
+        return about()
+    return {**about(), "weights": str(load_checkpoint(args.weights or "")[1]["sha256"])[:12]}
+
+
 def _network(weights: str, device: str) -> "Method":
     from aenet_ros import load_fuser
     from aenet_ros.evaluation.compare import Method
@@ -137,25 +153,31 @@ def _network(weights: str, device: str) -> "Method":
     return Method(OURS, fuse)
 
 
-def _score(sets: "Sequence[DataSet]", methods: "Sequence[Method]", args: argparse.Namespace) -> "tuple[list[Score], list[str]]":
+def _score(
+    sets: "Sequence[DataSet]", methods: "Sequence[Method]", args: argparse.Namespace, shown: "Shown"
+) -> "tuple[list[Score], list[str]]":
+    """Scores, and what is missing; with --html the pictures looked at go into ``shown``, by set."""
     from tqdm import tqdm
 
     from aenet_ros.evaluation.compare import pairs_of, score_pair
+    from aenet_ros.reports.page import picture
 
     scores: list[Score] = []
     missing: list[str] = []
     with tqdm(total=sum(len(dataset.names) for dataset in sets), unit="pair", desc="measuring", disable=None, leave=False) as bar:
         for dataset in sets:
-            shown = _evenly(dataset.names, args.sheet_rows) if args.sheet else set()
+            looked_at = _evenly(dataset.names, args.sheet_rows) if args.sheet or args.html else set()
             rows = []
             for pair in pairs_of(dataset):
                 found, pictures, lacking = score_pair(pair, methods)
                 scores += found
                 missing += lacking
-                if pair.name in shown:
+                if pair.name in looked_at:
                     rows.append(_sheet_row(pair, pictures))
                 bar.update()
-            if rows:
+            if rows and args.html:
+                shown[dataset.name] = [[picture(*cell) for cell in row] for row in rows]
+            if rows and args.sheet:
                 _write_sheet(_sheet_path(args.sheet, dataset, len(sets)), dataset, rows)
     return scores, missing
 
@@ -244,3 +266,11 @@ def _write_json(path: Path, report: dict[str, Any]) -> None:
     with whole_file(path) as part:
         part.write_text(json.dumps(report, indent=1) + "\n")
     print(f"written: {path}", file=sys.stderr)
+
+
+def _write_html(path: Path, report: dict[str, Any], methods: "Sequence[Method]", shown: Shown) -> None:
+    from aenet_ros.reports.evaluation import evaluation_page
+    from aenet_ros.reports.page import write_page
+
+    write_page(path, evaluation_page(report, [method.name for method in methods], shown))
+    remark(f"written: {path}")

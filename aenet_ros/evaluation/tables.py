@@ -21,7 +21,7 @@ def measures_table(means: Mapping[str, Mapping[str, float]], ranks: Mapping[str,
     """One set's methods, the best mean rank first, with the mean of each measure; arrows say which way is better."""
     header = ["method", "rank", *(f"{name}{'↓' if name in LOWER_IS_BETTER else ''}" for name in METRICS)]
     order = sorted(means, key=lambda method: ranks[method])
-    rows = [[method, f"{ranks[method]:.2f}", *(_short(means[method][name]) for name in METRICS)] for method in order]
+    rows = [[method, f"{ranks[method]:.2f}", *(short(means[method][name]) for name in METRICS)] for method in order]
     return text_table(header, rows)
 
 
@@ -37,5 +37,6 @@ def _place(board: Mapping[str, Mapping[str, float]], columns: Sequence[str], met
     return [board[name].get(method, float("inf")) for name in columns]
 
 
-def _short(value: float) -> str:
+def short(value: float) -> str:
+    """A measure with the digits that tell methods apart."""
     return f"{value:.2f}" if abs(value) >= 10 else f"{value:.3f}" if abs(value) >= 0.1 else f"{value:.4f}"
