@@ -19,6 +19,8 @@ RIGS: dict[str, dict[str, Any]] = {
 KINDS = {"calm": 2, "kill": 3, "loop": 2, **dict.fromkeys(list(RIGS)[1:], 1), "deactivate": 2, "cleanup": 1}
 """What may happen, with its weight."""
 
+SHORTEST_S, LONGEST_S = 3.0, 20.0  # of a step
+LEAST_STEPS = 5
 OPTIONS_SHARE = 0.5  # of the steps: options change at their begin and go back at their end
 
 
@@ -32,15 +34,17 @@ class Step(NamedTuple):
 
 
 def plan(seed: int, seconds: float) -> list[Step]:
-    """Steps for at least so long; they take longer than planned, for processes start in between."""
-    rng, steps, planned = random.Random(seed), [], 0.0
+    """Steps that take at least so long; the starts of processes in between come on top."""
+    # Two sources of chance, so that an option more or less does not change what else happens.
+    rng, options_rng = random.Random(seed), random.Random(-1 - seed)
+    longest_s = max(SHORTEST_S, min(LONGEST_S, seconds / LEAST_STEPS))
     options = [spec for spec in specs().values() if spec.dynamic and (spec.choices or not isinstance(spec.default, str))]
-    while planned < seconds:
+    steps: list[Step] = []
+    while sum(step.pause_s + step.seconds for step in steps) < seconds:
         kind = rng.choices(list(KINDS), list(KINDS.values()))[0]
-        changed = rng.sample(options, rng.randint(1, 4)) if rng.random() < OPTIONS_SHARE else []
-        step = Step(kind, rng.uniform(0.1, 3.0), rng.uniform(2.0, 8.0), {spec.name: random_value(spec, rng) for spec in changed})
-        steps.append(step)
-        planned += step.seconds
+        changed = options_rng.sample(options, options_rng.randint(1, 4)) if rng.random() < OPTIONS_SHARE else []
+        values = {spec.name: random_value(spec, options_rng) for spec in changed}
+        steps.append(Step(kind, rng.uniform(0.1, 3.0), rng.uniform(SHORTEST_S, longest_s), values))
     return steps
 
 
