@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 # The CPU build suffices here. On a robot torch is installed for its own GPU (README).
 TORCH ?= torch==2.13.0
 
-.PHONY: help demo test check bench docs clean
+.PHONY: help demo test check bench docs site clean
 
 help:
 	@echo "make demo    fuse the built-in thermal + RGB rig through real ROS 2 processes; pictures and a bag in demo_out/"
@@ -15,6 +15,7 @@ help:
 	@echo "make check   lint, types, import rules, generated files"
 	@echo "make bench   stage times, the network beside a yardstick, the node beside a passthrough node, as JSON in benchmarks/results/"
 	@echo "make docs    write the generated files again: config/fusion.yaml, docs/parameters.md"
+	@echo "make site    the documentation as web pages in site/; warnings are errors"
 	@echo "make clean   remove what these commands made"
 
 $(READY): setup.py Makefile
@@ -22,7 +23,7 @@ $(READY): setup.py Makefile
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet '$(TORCH)'
-	$(BIN)/python -m pip install --quiet --editable '.[torch,opencv,ros,bags,study,test,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[torch,opencv,ros,bags,study,test,dev,docs]'
 	@touch $@
 
 demo: $(READY)
@@ -43,5 +44,9 @@ bench: $(READY)
 docs: $(READY)
 	$(BIN)/python -m aenet_ros.config_docs
 
+site: $(READY)
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going -q -b html docs site
+	@echo "open site/index.html"
+
 clean:
-	rm -rf $(VENV) build install log demo_out .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) build install log demo_out site .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

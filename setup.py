@@ -63,6 +63,8 @@ setup(
         "bags": ["rosbags>=0.11", "mcap>=1.1"],
         "train": ["tensorboard"],
         "study": ["matplotlib"],
+        # The documentation site. Sphinx is what ROS's own documentation is built with; 9 needs Python 3.11, 8.1 does with 3.10.
+        "docs": ["sphinx>=7.4,<10", "myst-parser>=3,<6", "furo>=2024.8.6"],
         # colcon test looks for this extra by name; without it, it finds no tests in an ament_python package.
         "test": ["pytest>=7", "pytest-timeout>=2", "hypothesis>=6"],
         "dev": ["ruff", "mypy>=1.8", "types-PyYAML", "types-tqdm", "catkin_pkg"],

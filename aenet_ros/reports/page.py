@@ -8,7 +8,6 @@ from typing import Any
 
 import cv2
 
-from aenet_ros.errors import SourceError
 from aenet_ros.frames import Array
 from aenet_ros.imaging.picture_files import whole_file
 
@@ -124,12 +123,6 @@ def picture(label: str, image: Array) -> str:
 def row_of(figures: Iterable[str]) -> str:
     """Figures side by side."""
     return f'<div class="row">{"".join(figures)}</div>'
-
-
-def refuse_existing(path: Path, force: bool) -> None:
-    """Raises SourceError where the page would take the place of a file and ``force`` is not given."""
-    if path.exists() and not force:
-        raise SourceError(f"--html {path} exists already; give --force to overwrite, or another name")
 
 
 def write_page(path: Path, text: str) -> None:

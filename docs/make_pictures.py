@@ -1,0 +1,128 @@
+"""Makes the pictures of docs/tuning.md from the built-in rig: `python docs/make_pictures.py [FOLDER]`, by default docs/images.
+
+The same package, weights and libraries make the same pictures.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from aenet_ros.config import build
+from aenet_ros.frames import Array, Frame, FramePair
+from aenet_ros.imaging.agc import ThermalAgc
+from aenet_ros.imaging.contact_sheet import contact_sheet
+from aenet_ros.pipeline import FusionPipeline
+from aenet_ros.simulation.geometry import rgb_to_thermal
+from aenet_ros.simulation.rig import Rig
+from aenet_ros.simulation.rig_config import RigConfig
+
+WIDTH = 1000
+JPEG_QUALITY = 82
+Options = dict[str, Any]
+Cell = tuple[str, Array]
+
+
+def pairs(config: RigConfig, seconds: float) -> list[FramePair]:
+    """The rig's pairs of so many seconds."""
+    frames: dict[str, list[Frame]] = {"thermal": [], "rgb": []}
+    for event in Rig(config).events(seconds):
+        frames[event.stream].append(event.frame)
+    return [FramePair(thermal, rgb) for thermal, rgb in zip(frames["thermal"], frames["rgb"], strict=True)]
+
+
+def one_pair(scene: str, **settings: Any) -> tuple[FramePair, Options]:
+    """A pair of the rig, and the options of a node that is calibrated for it."""
+    config = RigConfig(scenes=scene, thermal_hz=1.0, rgb_hz=1.0, scene_s=10.0, **settings)
+    calibrated = {"registration.mode": "homography", "registration.homography": [float(value) for value in rgb_to_thermal(config).ravel()]}
+    return pairs(config, 4.5)[3], calibrated
+
+
+def fused(pair: FramePair, *options: Options) -> Array:
+    """The fused picture, uint8 [H, W, 3] rgb, of a fresh pipeline with the options (later ones win)."""
+    values: Options = {"model.device": "cpu", "model.threads": 1}
+    for group in options:
+        values.update(group)
+    pipeline = FusionPipeline(build(values))
+    picture = pipeline.process(pair).image.copy()
+    pipeline.close()
+    return picture
+
+
+def gain_range() -> list[Cell]:
+    """A night street with the range by percentiles, cut tighter, and fixed in degrees."""
+    pair, calibrated = one_pair("night")
+    return [
+        ("1 to 99.5 % (default)", fused(pair, calibrated)),
+        ("10 to 90 %", fused(pair, calibrated, {"agc.low_percentile": 10.0, "agc.high_percentile": 90.0})),
+        (
+            "fixed, -20 to 100 degrees",
+            fused(pair, calibrated, {"agc.mode": "fixed", "agc.unit": "celsius", "agc.fixed_low": -20.0, "agc.fixed_high": 100.0}),
+        ),
+    ]
+
+
+def smoothing() -> list[Cell]:
+    """One column of the thermal picture over 4 s, from left to right, while something hot comes and goes."""
+    frames = [pair.thermal for pair in pairs(RigConfig(scenes="night", motion=0.0, scene_s=10.0, rgb_width=32, rgb_height=32), 4.0)]
+    for index in range(60, 75):  # half a second of a flame, beside the column that is shown
+        hot = frames[index].data.copy()
+        hot[150:190, 60:110] = round((120.0 + 273.15) * 100)
+        frames[index] = replace(frames[index], data=hot)
+
+    def over_time(seconds: float) -> Array:
+        agc = ThermalAgc(build({"agc.smoothing_s": seconds}).agc)
+        columns = [agc.apply(frame)[200:456, 400:403].copy() for frame in frames]
+        return (np.hstack(columns) * 255).astype(np.uint8)
+
+    return [("agc.smoothing_s 0", over_time(0.0)), ("agc.smoothing_s 1 (default)", over_time(1.0))]
+
+
+def strength() -> list[Cell]:
+    """Smoke by the share of the fusion in the picture."""
+    pair, calibrated = one_pair("smoke")
+    return [(f"output.thermal_weight {share:g}", fused(pair, calibrated, {"output.thermal_weight": share})) for share in (0.0, 0.5, 1.0)]
+
+
+def registration() -> list[Cell]:
+    """A part of the picture, uncalibrated and calibrated, the cameras further apart than the rig's usually are."""
+    pair, calibrated = one_pair("day", shift_x=26.0, shift_y=-14.0, rotation_deg=2.0)
+    part = np.s_[150:420, 120:480]
+    return [("identity", fused(pair)[part]), ("homography", fused(pair, calibrated)[part])]
+
+
+def black_hot() -> list[Cell]:
+    """A camera that shows what is hot as black, taken for white-hot and told to be what it is."""
+    pair, calibrated = one_pair("night")
+    low, high = int(pair.thermal.data.min()), int(pair.thermal.data.max())
+    turned = replace(pair.thermal, data=(high + low - pair.thermal.data.astype(np.int64)).astype(np.uint16))
+    pair = FramePair(turned, pair.rgb)
+    return [(f"agc.invert {name}", fused(pair, calibrated, {"agc.invert": name == "true"})) for name in ("false", "true")]
+
+
+def isotherm() -> list[Cell]:
+    """A band of temperatures, off and on."""
+    pair, calibrated = one_pair("night")
+    band = {"output.isotherm": True, "output.isotherm_low": 21.0, "output.isotherm_high": 40.0, "agc.profile": "lepton"}
+    return [("output.isotherm false", fused(pair, calibrated)), ("true, 21 to 40 degrees", fused(pair, calibrated, band))]
+
+
+PICTURES: Sequence[Callable[[], list[Cell]]] = (gain_range, smoothing, strength, registration, black_hot, isotherm)
+
+
+def main(folder: Path) -> None:
+    """Write every picture into ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for make in PICTURES:
+        cells = make()
+        sheet = contact_sheet([cells], cell_width=WIDTH // len(cells))
+        path = folder / f"tuning-{make.__name__.replace('_', '-')}.jpg"
+        path.write_bytes(cv2.imencode(".jpg", sheet[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes())
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "images")
