@@ -13,17 +13,21 @@ through its lifecycle. The same seed gives the same plan. Exit status 0 only if 
 
 import argparse
 import json
+import math
+import signal
+import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from soak_judge import account_errors, explained, growth, normalised
+from soak_judge import Cause, account_errors, explained, growth, normalised
 from soak_plan import RIGS, Step, plan
 
 from aenet_ros.commands.processes import Processes
@@ -58,7 +62,7 @@ class Soak:
         self.frames_seen, self.statuses = 0, {}
         self.problems: list[str] = []
         self.errors: list[tuple[float, str]] = []  # time of the wall clock, words
-        self.happened: list[tuple[float, float, list[str]]] = []  # from, to, kinds
+        self.happened: list[Cause] = []
         self.samples: list[dict[str, float]] = []
         self.periods: list[dict[str, int]] = []
         self.options: Counter[str] = Counter()
@@ -91,6 +95,9 @@ class Soak:
 
     def _on_image(self, data: bytes) -> None:
         self.frames_seen += 1
+        if self.happened and self.happened[-1].ended == math.inf:
+            # Pictures flow again only now: a busy machine takes long to start a camera.
+            self.happened[-1] = self.happened[-1]._replace(ended=time.time())
 
     def _on_diagnostics(self, message: Any) -> None:
         self._told_ns = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
@@ -197,6 +204,8 @@ class Soak:
     def do(self, step: Step, loop: Path) -> None:
         """One step of the plan."""
         begun = time.time()
+        # Open until pictures flow after the step; at the latest when the next one begins.
+        self.happened = [cause._replace(ended=min(cause.ended, begun)) for cause in self.happened]
         if step.options:
             self.set(step.options)
         if step.kind in ("deactivate", "cleanup"):
@@ -220,7 +229,7 @@ class Soak:
                 self.camera()
         if step.options:
             self.restore(list(step.options))
-        self.happened.append((begun, time.time(), [step.kind, *(["options"] if step.options else [])]))
+        self.happened.append(Cause(begun, math.inf, (step.kind, *(["options"] if step.options else []))))
 
     def recover(self) -> None:
         """At the end all is as it should be again, and good frames come out."""
@@ -258,7 +267,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         done: Counter[str] = Counter()
         try:
             soak.spin(ANSWER_S, lambda: soak.frames_seen > 30)
-            soak.happened.append((begun, time.time(), ["start"]))
+            soak.happened.append(Cause(begun, time.time(), ("start",)))
             soak.samples.clear()
             for step in plan(args.seed, args.seconds):
                 soak.do(step, loop)
@@ -269,6 +278,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             soak.problems.append(str(error))
         finally:
             soak.close()
+        processes.children["node"].send_signal(signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):
+            processes.children["node"].wait(ANSWER_S)
         processes.stop(*processes.children)
         if status := processes.children["node"].returncode:
             soak.problems.append(f"the node ended with status {status}")

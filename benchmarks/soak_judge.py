@@ -4,9 +4,10 @@ import re
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 GRACE_S = 10.0
-"""So long after its cause an error may still be told: processes start, and diagnostics are sent once a second."""
+"""So long after its cause has ended an error may still be told: diagnostics are sent once a second, and look back a little."""
 
 CAMERA = r"no publisher on|has a publisher but no frame|no (thermal|rgb) frame for|nothing is published until one is back"
 CAUSES: dict[str, str] = {
@@ -29,6 +30,14 @@ WARM_UP_S = 120.0
 LOG_LINE = re.compile(r"^\[(\w+)\] \[(\d+\.\d+)\] \[\w+\]: (.*)$", re.MULTILINE)
 
 
+class Cause(NamedTuple):
+    """What happened, one or two of CAUSES, ``begun`` to ``ended`` in seconds of the wall clock."""
+
+    begun: float
+    ended: float
+    kinds: Sequence[str]
+
+
 def account_errors(values: Mapping[str, str], in_work: int) -> list[str]:
     """Sums that do not add up; ``in_work``: pairs that may be on their way through the worker."""
     count = {key: int(value) for key, value in values.items() if value.isdigit()}
@@ -47,18 +56,16 @@ def account_errors(values: Mapping[str, str], in_work: int) -> list[str]:
     return errors
 
 
-def explained(
-    told: Sequence[tuple[float, str]], log: str, happened: Sequence[tuple[float, float, Sequence[str]]]
-) -> tuple[dict[str, int], list[str]]:
-    """Errors of diagnostics and log, counted by their words, and those without a cause among ``happened`` (from, to, kinds)."""
+def explained(told: Sequence[tuple[float, str]], log: str, happened: Sequence[Cause]) -> tuple[dict[str, int], list[str]]:
+    """Errors of diagnostics (time of the wall clock, words) and log, counted by their words, and those without a cause."""
     errors = [*told, *((float(at), words) for level, at, words in LOG_LINE.findall(log) if level in ("ERROR", "FATAL"))]
     unexplained = [words for at, words in errors if not _has_cause(at, words, happened)]
     unexplained += ["a traceback in the log"] * log.count("Traceback")
     return dict(Counter(normalised(words) for _, words in errors).most_common()), sorted(set(unexplained))
 
 
-def _has_cause(at: float, words: str, happened: Sequence[tuple[float, float, Sequence[str]]]) -> bool:
-    kinds = {kind for begun, ended, kinds in happened if begun <= at <= ended + GRACE_S for kind in kinds}
+def _has_cause(at: float, words: str, happened: Sequence[Cause]) -> bool:
+    kinds = {kind for cause in happened if cause.begun <= at <= cause.ended + GRACE_S for kind in cause.kinds}
     return any(re.search(CAUSES[kind], words) for kind in kinds if kind in CAUSES)
 
 

@@ -14,7 +14,7 @@ from aenet_ros.options import check
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 sys.path.insert(0, str(FOLDER))
 
-from soak_judge import account_errors, explained, growth  # noqa: E402
+from soak_judge import Cause, account_errors, explained, growth  # noqa: E402
 from soak_plan import KINDS, plan  # noqa: E402
 
 GOOD = {
@@ -45,12 +45,12 @@ def test_a_pair_in_work_is_not_lost_while_the_node_is_active():
 def test_an_error_needs_a_cause_in_its_time():
     silent = "input rgb: no rgb frame for 3.1 s: camera, cable or driver stopped"
     log = f"[ERROR] [104.5] [fusion]: {silent}\n[WARN] [105.5] [fusion]: low\n"
-    counted, unexplained = explained([(103.0, silent)], log, [(100.0, 102.0, ["kill"])])
+    counted, unexplained = explained([(103.0, silent)], log, [Cause(100.0, 102.0, ["kill"])])
     assert (counted, unexplained) == ({"input rgb: no rgb frame for # s: camera, cable or driver stopped": 2}, [])
-    assert explained([(103.0, silent)], "", [(100.0, 102.0, ["calm"])])[1] == [silent]
-    assert explained([(203.0, silent)], "", [(100.0, 102.0, ["kill"])])[1] == [silent]
+    assert explained([(103.0, silent)], "", [Cause(100.0, 102.0, ["calm"])])[1] == [silent]
+    assert explained([(203.0, silent)], "", [Cause(100.0, 102.0, ["kill"])])[1] == [silent]
     failed = "fusion: pairs cannot be fused: no memory"
-    assert explained([(101.0, failed)], "", [(100.0, 102.0, ["kill", "options", "cleanup"])])[1] == [failed]
+    assert explained([(101.0, failed)], "", [Cause(100.0, 102.0, ["kill", "options", "cleanup"])])[1] == [failed]
     assert explained([], "Traceback (most recent call last):\n", [])[1] == ["a traceback in the log"]
 
 
