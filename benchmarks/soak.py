@@ -95,9 +95,8 @@ class Soak:
 
     def _on_image(self, data: bytes) -> None:
         self.frames_seen += 1
-        if self.happened and self.happened[-1].ended == math.inf:
-            # Pictures flow again only now: a busy machine takes long to start a camera.
-            self.happened[-1] = self.happened[-1]._replace(ended=time.time())
+        # Pictures flow again only now: a busy machine takes long to start a camera.
+        self.happened = [cause._replace(ended=min(cause.ended, time.time())) for cause in self.happened]
 
     def _on_diagnostics(self, message: Any) -> None:
         self._told_ns = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
@@ -204,8 +203,6 @@ class Soak:
     def do(self, step: Step, loop: Path) -> None:
         """One step of the plan."""
         begun = time.time()
-        # Open until pictures flow after the step; at the latest when the next one begins.
-        self.happened = [cause._replace(ended=min(cause.ended, begun)) for cause in self.happened]
         if step.options:
             self.set(step.options)
         if step.kind in ("deactivate", "cleanup"):
