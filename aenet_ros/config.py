@@ -177,7 +177,7 @@ class AgcConfig:
     unit: str = option("counts", "Unit of fixed_low and fixed_high.", choices=("counts", "celsius"), dynamic=True)
     profile: str = option(
         "generic",
-        "Camera whose scale turns counts to degrees: generic by the two parameters below; the others as docs/robustness.md lists them.",
+        "Camera whose scale turns counts to degrees: generic by the two parameters below; the others as docs/cameras.md lists them.",
         choices=("generic", "boson", "lepton", "tau2", "seek", "optris", "infiray"),
         dynamic=True,
     )
@@ -204,6 +204,12 @@ class RegistrationConfig:
         "YAML file as `aenet calibrate` writes it: homography (3x3, rgb pixels to thermal pixels), which wins over "
         "registration.homography; or, for modes plane and depth, thermal_from_rgb and the two cameras.",
     )
+    extrinsics_source: str = option(
+        "config",
+        "Modes plane and depth: where the cameras' pose comes from. config: registration.file; tf: /tf_static, between the frame_ids of "
+        "the two cameras' images, and registration.file until then.",
+        choices=("config", "tf"),
+    )
     depth_slop_ms: float = option(
         100.0, "Mode depth: largest difference of a depth image's stamp from the rgb frame's.", low=0.0, high=10_000.0, unit="ms"
     )
@@ -222,8 +228,13 @@ class RegistrationConfig:
 class ModelConfig:
     """The network and where it runs."""
 
-    weights: str = option("", "Path of a .safetensors file with its .json card beside it; empty: the packaged weights.")
-    device: str = option("auto", "auto: cuda where there is one, else cpu; or cpu, cuda, cuda:N.")
+    backend: str = option(
+        "torch", "torch: runs the weights; onnx: ONNX Runtime runs the .onnx file of `aenet export`.", choices=("torch", "onnx")
+    )
+    weights: str = option(
+        "", "Path of a .safetensors file (backend onnx: .onnx) with its .json card beside it; empty: the packaged weights."
+    )
+    device: str = option("auto", "auto: cuda where there is one, else cpu; or cpu, cuda, cuda:N; backend onnx: tensorrt too.")
     precision: str = option("auto", "auto: fp16 on cuda, fp32 on cpu.", choices=("auto", "fp32", "fp16"))
     allow_cpu: bool = option(True, "False: refuse to run rather than fall back from cuda to cpu.")
     threads: int = option(0, "CPU threads of the network; 0: all cores, at most four.", low=0, high=256)
@@ -234,6 +245,14 @@ class OutputConfig:
     """What is published."""
 
     encoding: str = option("rgb8", "Encoding of fused/image.", choices=("rgb8", "bgr8", "mono8"), dynamic=True)
+    grid: str = option(
+        "rgb",
+        "Whose pixels the fused topics have. rgb: the rgb camera's; thermal: the thermal camera's, with its frame_id and camera_info; "
+        "size: the rgb camera's, scaled to width and height.",
+        choices=("rgb", "thermal", "size"),
+    )
+    width: int = option(0, "Of grid size; 0: by the height, as the rgb frame is.", low=0, high=16384, unit="px")
+    height: int = option(0, "Of grid size; 0: by the width, as the rgb frame is.", low=0, high=16384, unit="px")
     thermal_weight: float = option(
         1.0, "Share of the fusion in the picture: 1 is the network's own, 0 the plain rgb frame.", low=0.0, high=1.0, dynamic=True
     )
@@ -356,6 +375,8 @@ def _check_together(config: Config) -> None:
             f"agc.fixed_low ({agc.fixed_low:g}) must be less than agc.fixed_high ({agc.fixed_high:g}); black-hot is agc.invert"
         )
     output = config.output
+    if output.grid == "size" and not (output.width or output.height):
+        raise ConfigError("output.grid is size, and neither output.width nor output.height is given; set one of them, or both")
     if output.isotherm and output.isotherm_low >= output.isotherm_high:
         raise ConfigError(
             f"output.isotherm_low ({output.isotherm_low:g}) must be less than output.isotherm_high ({output.isotherm_high:g})"

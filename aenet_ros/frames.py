@@ -59,11 +59,12 @@ class FramePair:
 
 @dataclass(frozen=True, slots=True)
 class FusedFrame:
-    """The result for one pair, on the grid, stamp and frame_id of its rgb frame.
+    """The result for one pair, with the stamp of its rgb frame, on that frame's grid or another (``output.grid``), with its frame_id.
 
     ``image`` is uint8 [H, W, 3] in the order that ``encoding`` names (rgb8 or bgr8) or uint8 [H, W] (mono8).
     ``thermal_registered`` holds the thermal frame's untouched counts on the rgb grid (dtype of the input, 0 or
-    NaN outside the thermal view); None unless it was asked for. ``timings_ns`` gives each stage's duration.
+    NaN outside the thermal view); None unless it was asked for. ``timings_ns`` gives each stage's duration. ``grid`` is ``rgb`` or
+    ``thermal``: the camera whose pixels the picture has, scaled or not.
     """
 
     stamp_ns: int
@@ -72,3 +73,4 @@ class FusedFrame:
     frame_id: str = ""
     thermal_registered: Array | None = None
     timings_ns: dict[str, int] = field(default_factory=dict)
+    grid: str = "rgb"

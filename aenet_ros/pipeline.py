@@ -12,6 +12,7 @@ from aenet_ros.fusion import color
 from aenet_ros.fusion.fuser import Fuser, set_threads
 from aenet_ros.imaging.agc import ThermalAgc
 from aenet_ros.imaging.calibration_file import Size
+from aenet_ros.imaging.output_grid import OutputGrid
 from aenet_ros.imaging.registration import Registration
 from aenet_ros.imaging.sensor import SensorRepair
 from aenet_ros.imaging.shutter import ShutterBridge
@@ -41,40 +42,47 @@ class FusionPipeline:
         self.sensor = SensorRepair(self._config.sensor)
         self.agc = ThermalAgc(self._config.agc)
         self.registration = Registration(self._config.registration)
+        self.grid = OutputGrid(self.registration, self._config.output)
         self.fuser = Fuser(self._config.model)
 
     def process(self, pair: FramePair, want_registered: bool = False) -> FusedFrame:
-        """Fuse one pair; the result has the rgb frame's size, stamp and frame_id, and ``output.encoding``.
+        """Fuse one pair; the result has the rgb frame's stamp, the size and frame_id that ``output.grid`` says, and ``output.encoding``.
 
         Raises ImageError for frames that cannot be fused, DeviceError when the device fails; the next pair may succeed.
         """
         rgb, output = pair.rgb, self._config.output
         clock = Stopwatch()
 
-        thermal = self.shutter.apply(pair.thermal)
-        self.sensor.look(pair.thermal, self.shutter.closed)
-        brightness = self.brightness(thermal)
+        thermal, brightness = self.see(pair.thermal)
         clock.lap("agc")
 
-        self.registration.take_depth(pair.depth, thermal.size, rgb.size)
-        aligned = self.registration.warp(brightness, rgb.size)
-        weight = self.registration.weight(thermal.size, rgb.size)
+        image, encoding = canvas(rgb.data, rgb.encoding, output.encoding)
+        self.grid.take_depth(pair.depth, thermal.size, rgb.size)
+        image = self.grid.rgb(image, brightness)
+        aligned = self.grid.thermal(brightness, rgb.size)
+        weight = self.grid.weight(thermal.size, rgb.size)
         want_counts = want_registered or output.isotherm
-        registered = self.registration.warp_counts(thermal.data, rgb.size) if want_counts else None
+        registered = self.grid.counts(thermal.data, rgb.size) if want_counts else None
         clock.lap("registration")
 
-        image, encoding = canvas(rgb.data, rgb.encoding, output.encoding)
         fused = self.fuser.fuse(aligned, image, order=ORDER[encoding], weight=weight, strength=output.thermal_weight)
         clock.lap("fusion")
 
         picture = self._draw(convert(fused, encoding, output.encoding), registered)
         clock.lap("output")
 
-        return FusedFrame(rgb.stamp_ns, picture, output.encoding, rgb.frame_id, registered if want_registered else None, clock.timings_ns())
+        frame_id = thermal.frame_id if self.grid.role == "thermal" else rgb.frame_id
+        counts = registered if want_registered else None
+        return FusedFrame(rgb.stamp_ns, picture, output.encoding, frame_id, counts, clock.timings_ns(), self.grid.role)
 
-    def brightness(self, thermal: Frame) -> Plane:
-        """Brightness, float32 [H, W] 0..1, of thermal counts, less the sensor's own marks; the array is written anew by the next call."""
-        return self.sensor.mend(self.agc.apply(thermal, self.sensor.columns))
+    def see(self, thermal: Frame) -> tuple[Frame, Plane]:
+        """The thermal frame to use (the last good one while the shutter is seen), and its brightness, float32 [H, W] 0..1.
+
+        To be called once for each frame, in turn. The brightness is written anew by the next call.
+        """
+        used = self.shutter.apply(thermal)
+        self.sensor.look(thermal, self.shutter.closed)
+        return used, self.sensor.mend(self.agc.apply(used, self.sensor.columns))
 
     def _draw(self, picture: Array, registered: Array | None) -> Array:
         """The isotherm over the picture, where it is on."""

@@ -40,12 +40,21 @@ class Camera(NamedTuple):
 
 
 class Stereo(NamedTuple):
-    """Both cameras, where known, and the pose: thermal point = ``rotation`` [3, 3] @ rgb point + ``translation`` [3] (metres)."""
+    """Both cameras, where known, and the pose: thermal point = ``rotation`` [3, 3] @ rgb point + ``translation`` [3] (metres).
+
+    ``posed`` False: the pose is not known yet, and the two are without meaning.
+    """
 
     rgb: Camera | None
     thermal: Camera | None
     rotation: Array
     translation: Array
+    posed: bool = True
+
+    def turned_round(self) -> "Stereo":
+        """The same with the cameras' parts exchanged: from thermal to rgb."""
+        back = self.rotation.T
+        return Stereo(self.thermal, self.rgb, back, -back @ self.translation, self.posed)
 
 
 def size_of(data: Array) -> Size:
@@ -69,19 +78,24 @@ def read_homography(config: RegistrationConfig) -> Homography:
 
 
 def read_stereo(config: RegistrationConfig) -> Stereo:
-    """The cameras and their pose out of ``config.file``. Raises ConfigError, naming the file and the fault."""
-    if not config.file:
+    """The cameras and their pose out of ``config.file``; with ``config.extrinsics_source: tf`` what it lacks may come later.
+
+    Raises ConfigError, naming the file and the fault.
+    """
+    from_tf = config.extrinsics_source == "tf"
+    if not config.file and not from_tf:
         raise ConfigError(f"registration.mode {config.mode} needs the cameras' pose: set registration.file, see docs/registration.md")
     path = Path(config.file).expanduser()
-    content = read_yaml(path)
-    if "thermal_from_rgb" not in content:
+    content = read_yaml(path) if config.file else {}
+    posed = "thermal_from_rgb" in content
+    if not posed and not from_tf:
         raise ConfigError(
             f"registration.file: {path} has no key thermal_from_rgb, which registration.mode {config.mode} needs; "
             "give {rotation: 9 numbers, translation: 3 numbers in metres}, as `aenet calibrate --target` writes it"
         )
-    rotation, translation = _read_pose(content["thermal_from_rgb"], f"{path}: thermal_from_rgb")
+    rotation, translation = _read_pose(content["thermal_from_rgb"], f"{path}: thermal_from_rgb") if posed else (np.eye(3), np.zeros(3))
     cameras = [_read_camera(content[key], f"{path}: {key}") if key in content else None for key in ("rgb_camera", "thermal_camera")]
-    return Stereo(cameras[0], cameras[1], rotation, translation)
+    return Stereo(cameras[0], cameras[1], rotation, translation, posed)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -63,6 +63,12 @@ class StereoRays:
         (fx, skew, cx), (_, fy, cy) = self._to_pixels[0].astype(np.float32), self._to_pixels[1].astype(np.float32)
         return fx * x + skew * y + cx, fy * y + cy
 
+    def depth_of_plane(self, distance: float) -> Plane:
+        """How far along its own optical axis each pixel meets the plane that lies ``distance`` metres ahead of the other camera."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            away = (np.float32(distance) - self._translation[2]) / self._rays[2]
+        return np.asarray(np.where(away > 0, away, np.float32(np.nan)), np.float32)
+
     def depth_in_thermal(self, depth: Plane) -> Plane:
         """How far ahead of the thermal camera (metres) each rgb pixel's point lies, which is ``depth`` ahead of the rgb camera."""
         return np.asarray(self._rays[2] * depth + self._translation[2], np.float32)

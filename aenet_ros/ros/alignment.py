@@ -20,6 +20,7 @@ from aenet_ros.frames import Array, FramePair
 from aenet_ros.imaging.calibration_file import Homography, camera_from_info, homography_content, read_homography
 from aenet_ros.imaging.maps import scaling
 from aenet_ros.imaging.registration import Registration
+from aenet_ros.ros.extrinsics import TfExtrinsics
 from aenet_ros.ros.health import OK, WARN, Status
 from aenet_ros.ros.params import NodeParameters
 from aenet_ros.ros.worker import LatestWorker
@@ -33,6 +34,8 @@ class AlignmentWatch:
 
     def __init__(self, node: LifecycleNode, parameters: NodeParameters) -> None:
         self._node, self._parameters = node, parameters
+        self._tf = TfExtrinsics(node)
+        self._registration: Registration | None = None
         self._monitor = DriftMonitor()
         self._told: Drift | None = None
         self._watched: RegistrationConfig | None = None
@@ -47,10 +50,13 @@ class AlignmentWatch:
     def start(self) -> None:
         """The node is active: begin anew."""
         self._monitor, self._told, self._next_ns = DriftMonitor(), None, 0
+        self._tf.start(self._parameters.config)
         self._worker = LatestWorker(self._watch, self._on_error, name="alignment")
 
     def stop(self) -> None:
         """The node is not active any more; an estimate in work takes what it has."""
+        self._tf.stop()
+        self._registration = None
         if self._worker is not None:
             self._worker.stop(timeout_s=0.0)  # a look in work ends by itself; it holds nothing that is released
             self._worker = None
@@ -60,6 +66,8 @@ class AlignmentWatch:
     def put(self, pair: FramePair, registration: Registration) -> None:
         """A matched pair; returns at once, and takes only one every few seconds."""
         now = time.monotonic_ns()
+        self._registration = registration
+        self._tf.follow(pair, registration)
         # By a depth image no two pairs have one map.
         if self._worker is not None and now >= self._next_ns and registration.config.mode != "depth":
             self._next_ns = now + round(WATCH_S * 1e9)
@@ -82,6 +90,11 @@ class AlignmentWatch:
         """How well the registration holds, for diagnostics; ``fallback``: why a plane stands in for the depth image, else empty."""
         told, limit = self._told, config.diagnostics.max_drift_px
         values = {"mode": config.registration.mode}
+        if config.registration.mode in ("plane", "depth"):
+            values["extrinsics"] = self._tf.source
+        untold = self._tf.problem(self._registration)
+        if untold:
+            return Status("registration", WARN, untold, values)
         if fallback:
             remedy = (
                 "the depth camera's topic is depth/image_raw, its image aligned to the rgb frame, stamps within registration.depth_slop_ms"

@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -18,6 +19,10 @@ from aenet_ros.pipeline import FusionPipeline, canvas, convert
 from aenet_ros.ros.health import ERROR, OK, WARN, Status
 from aenet_ros.ros.outputs import Listeners, Outputs
 
+HOLD_S = 0.1
+"""Time between two looks at cameras that may both be dead; so often the held frame is sent then."""
+
+NO_PLANE = np.empty((0, 0), np.float32)
 REMEDIES = {
     "silent": "sends nothing: check camera, cable and driver",
     "late": "sends frames older than sync.max_latency_ms: check the network and the clocks",
@@ -32,13 +37,23 @@ ACTS = {
 }
 
 
+class Seen(NamedTuple):
+    """What is known of a camera's pictures."""
+
+    size: tuple[int, int]
+    frame_id: str
+
+
 class StandIn(NamedTuple):
-    """A frame of the camera that still works, to be published by itself; ``grid`` is the last rgb frame, if one was seen."""
+    """A frame of the camera that still works, to be published by itself; ``seen``: size and frame_id of each camera's last frame.
+
+    With policy ``hold`` it only says when; ``frame`` is None then where neither camera sends.
+    """
 
     role: str
-    frame: Frame
+    frame: Frame | None
     policy: str
-    grid: tuple[tuple[int, int], str] | None
+    seen: Mapping[str, Seen]
 
 
 class StreamGuard:
@@ -52,7 +67,7 @@ class StreamGuard:
         self.unpublished: Counter[str] = Counter()  # by why not
         self._watch = StreamWatch(time.monotonic_ns())
         self._still = {"thermal": StillWatch(), "rgb": StillWatch()}
-        self._grid: tuple[tuple[int, int], str] | None = None
+        self._seen: dict[str, Seen] = {}
         self._held: tuple[FusedFrame, FramePair] | None = None
         self._failure = ""
 
@@ -65,13 +80,12 @@ class StreamGuard:
         """A frame came ``age_ns`` after its stamp; what is to be published of it, unless it is fused."""
         now = time.monotonic_ns()
         mode = self._watch.see(role, now, self._fault(role, frame, age_ns, now, config), config.degraded)
-        if role == "rgb":
-            self._grid = (frame.size, frame.frame_id)
+        self._seen[role] = Seen(frame.size, frame.frame_id)
         if mode.show != role or config.degraded.policy == "silence":
             return None
         if role == "thermal" and config.sync.clock_offset_ms:
             frame = replace(frame, stamp_ns=frame.stamp_ns - round(config.sync.clock_offset_ms * 1e6))
-        return StandIn(role, frame, config.degraded.policy, self._grid)
+        return StandIn(role, frame, config.degraded.policy, dict(self._seen))
 
     def _fault(self, role: str, frame: Frame, age_ns: int, now: int, config: Config) -> str:
         picked = sample(frame)
@@ -87,7 +101,7 @@ class StreamGuard:
         self._held = (fused, pair)
 
     def publish(
-        self, item: StandIn, reason: str, pipeline: FusionPipeline, outputs: Outputs, listeners: Listeners, camera_info: CameraInfo | None
+        self, item: StandIn, reason: str, pipeline: FusionPipeline, outputs: Outputs, listeners: Listeners, infos: Mapping[str, CameraInfo]
     ) -> None:
         """Publish what stands in, unless there is a ``reason`` not to; counted either way. An error is counted, not raised."""
         try:
@@ -95,19 +109,23 @@ class StreamGuard:
             if made is None:
                 self.unpublished[reason or "nothing to hold yet"] += 1
                 return
-            outputs.publish(*made, camera_info, listeners, pipeline.config.output.jpeg_quality)
+            outputs.publish(*made, infos, listeners, pipeline.config.output.jpeg_quality)
             self.published["held" if item.policy == "hold" else item.role] += 1
         except Exception as error:  # as for a pair: one bad frame must not end the stream
             self.unpublished["failed"] += 1
             self._failure = str(error) if isinstance(error, AenetError) else f"{type(error).__name__}: {error}"
 
+    def tick(self, config: Config) -> StandIn | None:
+        """To be called every HOLD_S: what is to be published where neither camera sends, which is only ever the held frame."""
+        mode = self._watch.tick(time.monotonic_ns(), config.degraded)
+        holds = mode.show == "nothing" and config.degraded.policy == "hold" and self._held is not None
+        return StandIn("", None, "hold", self._seen) if holds else None
+
     def _render(self, item: StandIn, pipeline: FusionPipeline, want_registered: bool) -> tuple[FusedFrame, FramePair] | None:
-        if item.policy == "hold":
+        if item.policy == "hold" or item.frame is None:
             return self._held
-        pair = FramePair(item.frame, item.frame)
-        if item.role == "rgb":
-            return rgb_alone(item.frame, pipeline.config.output.encoding), pair
-        return thermal_alone(item.frame, item.grid, pipeline, want_registered), pair
+        alone = rgb_alone if item.role == "rgb" else thermal_alone
+        return alone(item.frame, item.seen, pipeline, want_registered), FramePair(item.frame, item.frame)
 
     def status(self, config: Config) -> Status:
         """The state in words; to be called each diagnostics period, since it also notices that nothing comes any more."""
@@ -134,31 +152,42 @@ def words(mode: Mode, policy: str) -> tuple[int, str]:
     if not faults:
         return OK, "both cameras are well"
     if mode.show == "nothing":
-        return ERROR, f"{'; '.join(faults)}; nothing is published until one is back"
+        held = "the last fused frame is held" if policy == "hold" else "nothing is published"
+        return ERROR, f"{'; '.join(faults)}; {held} until one is back"
     if mode.show == "fused":
         return WARN, f"{'; '.join(faults)}; neither is better, so they are fused as they are"
     return WARN, f"{'; '.join(faults)}; {ACTS[policy].format(show=mode.show)}; fusion resumes by itself"
 
 
-def rgb_alone(rgb: Frame, encoding: str) -> FusedFrame:
-    """The rgb frame as it is, in ``output.encoding``."""
+def rgb_alone(rgb: Frame, seen: Mapping[str, Seen], pipeline: FusionPipeline, want_registered: bool = False) -> FusedFrame:
+    """The rgb frame as it is, in ``output.encoding``, on the fused picture's grid; on its own where that is of a camera never seen.
+
+    It brings no counts. Black where the rgb camera does not look.
+    """
+    encoding, grid = pipeline.config.output.encoding, pipeline.grid
     image, given = canvas(rgb.data, rgb.encoding, encoding)
-    return FusedFrame(rgb.stamp_ns, np.ascontiguousarray(convert(image, given, encoding)), encoding, rgb.frame_id)
+    role, frame_id = "rgb", rgb.frame_id
+    if grid.role == "rgb":
+        image = grid.rgb(image, NO_PLANE)
+    elif "thermal" in seen:
+        role, frame_id = "thermal", seen["thermal"].frame_id
+        image = grid.rgb(image, np.zeros(seen["thermal"].size, np.float32))
+    picture = np.ascontiguousarray(convert(image, given, encoding))
+    return FusedFrame(rgb.stamp_ns, picture, encoding, frame_id, grid=role)
 
 
-def thermal_alone(
-    thermal: Frame, grid: tuple[tuple[int, int], str] | None, pipeline: FusionPipeline, want_registered: bool = False
-) -> FusedFrame:
-    """The thermal frame as grey, on the grid (size, frame_id) of the last rgb frame; on its own where none was seen. Black outside."""
-    encoding = pipeline.config.output.encoding
-    size, frame_id = grid or (thermal.size, thermal.frame_id)
-    brightness = pipeline.brightness(thermal)
-    registered = thermal.data if want_registered else None
-    if grid is not None:
-        brightness = pipeline.registration.warp(brightness, size)
-        weight = pipeline.registration.weight(thermal.size, size)
+def thermal_alone(thermal: Frame, seen: Mapping[str, Seen], pipeline: FusionPipeline, want_registered: bool = False) -> FusedFrame:
+    """The thermal frame as grey, on the fused picture's grid; on its own where that is of a camera never seen. Black outside."""
+    encoding, grid = pipeline.config.output.encoding, pipeline.grid
+    used, brightness = pipeline.see(thermal)
+    registered = used.data if want_registered else None
+    role, frame_id = "thermal", thermal.frame_id
+    if grid.role == "rgb" and "rgb" in seen:
+        role, (size, frame_id) = "rgb", seen["rgb"]
+        weight = grid.weight(thermal.size, size)
+        brightness = grid.thermal(brightness, size)
         if weight is not None:
             brightness = brightness * weight
-        registered = pipeline.registration.warp_counts(thermal.data, size) if want_registered else None
+        registered = grid.counts(used.data, size) if want_registered else None
     grey = (brightness * np.float32(255.0) + np.float32(0.5)).astype(np.uint8)
-    return FusedFrame(thermal.stamp_ns, convert(grey, "mono8", encoding), encoding, frame_id, registered)
+    return FusedFrame(thermal.stamp_ns, convert(grey, "mono8", encoding), encoding, frame_id, registered, grid=role)

@@ -27,7 +27,7 @@ from aenet_ros.frames import Frame, FramePair
 from aenet_ros.pipeline import FusionPipeline
 from aenet_ros.ros.alignment import AlignmentWatch
 from aenet_ros.ros.compat import ClockType
-from aenet_ros.ros.degraded import StandIn, StreamGuard
+from aenet_ros.ros.degraded import HOLD_S, StandIn, StreamGuard
 from aenet_ros.ros.depth_input import DepthInput
 from aenet_ros.ros.diagnostics import ChangeLog, to_message
 from aenet_ros.ros.health import OK, NodeFacts, Status, judge
@@ -73,6 +73,7 @@ class FusionNode(ToldLifecycleNode):
         # Steady: diagnostics go on while simulated time stands still.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._timer = self.create_timer(self.parameters.config.diagnostics.period_s, self._on_diagnostics, clock=steady)
+        self._ticks = self.create_timer(HOLD_S, self._on_tick, clock=steady)
         if self.parameters.unknown:
             self.get_logger().warning(f"these parameters do not exist and have no effect: {', '.join(self.parameters.unknown)}")
 
@@ -158,6 +159,10 @@ class FusionNode(ToldLifecycleNode):
                 self.stats.replaced += 1
             else:
                 self._guard.unpublished["replaced by a newer one"] += 1
+
+    def _on_tick(self) -> None:
+        if self._worker is not None and (held := self._guard.tick(self.parameters.config)) is not None:
+            self._hand_over(held)
 
     def _age_ns(self, role: str, frame: Frame) -> int:
         """Time since the frame's stamp, by the clock that the rgb stamps are of."""
@@ -252,7 +257,7 @@ class FusionNode(ToldLifecycleNode):
         listeners = outputs.listeners()
         reason = "disabled" if not config.enabled else "no_subscriber" if not listeners.frames else ""
         if isinstance(item, StandIn):
-            self._guard.publish(item, reason, pipeline, outputs, listeners, self._camera_info())
+            self._guard.publish(item, reason, pipeline, outputs, listeners, self._camera_infos())
             return
         if not reason and 0 < config.sync.max_latency_ms * 1e6 < self._age_ns("rgb", item.rgb):
             reason = "too_old"
@@ -263,15 +268,15 @@ class FusionNode(ToldLifecycleNode):
 
     def _fuse(self, pair: FramePair, pipeline: FusionPipeline, outputs: Outputs, listeners: Listeners) -> None:
         fused = pipeline.process(pair, want_registered=listeners.registered > 0)
-        outputs.publish(fused, pair, self._camera_info(), listeners, self.parameters.config.output.jpeg_quality)
+        outputs.publish(fused, pair, self._camera_infos(), listeners, self.parameters.config.output.jpeg_quality)
         self._guard.keep(fused, pair)
         self.stats.count_fused(fused, self.get_clock().now().nanoseconds - fused.stamp_ns)
         self._quality.look(fused)
 
-    def _camera_info(self) -> CameraInfo | None:
-        """The rgb camera's, as last received."""
+    def _camera_infos(self) -> dict[str, CameraInfo]:
+        """By role, as last received."""
         inputs = self._inputs  # once, for the executor's thread may take it away
-        return inputs.camera_infos.get("rgb") if inputs is not None else None
+        return inputs.camera_infos if inputs is not None else {}
 
     def _on_fuse_error(self, error: Exception) -> None:
         if not self.context.ok():

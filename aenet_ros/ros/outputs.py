@@ -1,8 +1,10 @@
 """The fused topics: their publishers, who listens to each, and the messages, whose buffers are used again for every frame."""
 
 from array import array
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -34,7 +36,7 @@ class Outputs:
     """Publishers of the fused topics; made in configure, destroyed in cleanup. ``publish`` is called by one thread only."""
 
     def __init__(self, node: Node, config: OutputConfig) -> None:
-        self._node = node
+        self._node, self._scales = node, config.grid == "size"
         qos = QoSProfile(depth=1, reliability=RELIABILITY[config.reliability])
         # As image_transport does: the compressed topic follows a remapping of its base.
         base = node.resolve_topic_name("fused/image")
@@ -52,8 +54,10 @@ class Outputs:
         publishers = (self._image, self._compressed, self._registered, self._camera_info)
         return Listeners(*(publisher.get_subscription_count() for publisher in publishers))
 
-    def publish(self, fused: FusedFrame, pair: FramePair, camera_info: CameraInfo | None, listeners: Listeners, jpeg_quality: int) -> None:
-        """Publish what somebody listens to, all with the stamp and frame_id of the rgb frame."""
+    def publish(
+        self, fused: FusedFrame, pair: FramePair, camera_infos: Mapping[str, CameraInfo], listeners: Listeners, jpeg_quality: int
+    ) -> None:
+        """Publish what somebody listens to, all with its stamp and frame_id; ``camera_infos`` by role, as last received."""
         if listeners.image:
             self._send_image(self._image, self._image_message, fused, fused.image, fused.encoding)
         if listeners.compressed:
@@ -64,7 +68,10 @@ class Outputs:
             self._compressed.publish(message)
         if listeners.registered and fused.thermal_registered is not None:
             self._send_image(self._registered, self._registered_message, fused, fused.thermal_registered, _count_encoding(pair.thermal))
+        camera_info = camera_infos.get(fused.grid)
         if camera_info is not None and listeners.camera_info:
+            if self._scales:
+                camera_info = scaled_info(camera_info, fused.image.shape[0], fused.image.shape[1])
             _head(camera_info.header, fused)
             self._camera_info.publish(camera_info)
 
@@ -78,6 +85,25 @@ class Outputs:
         """Take the topics off the graph."""
         for publisher in (self._image, self._compressed, self._camera_info, self._registered):
             self._node.destroy_publisher(publisher)
+
+
+def scaled_info(info: CameraInfo, height: int, width: int) -> CameraInfo:
+    """What holds for the camera's picture scaled, edge to edge, to another size. Its region of interest is left out."""
+    if not (info.width and info.height):
+        return info
+    x, y = width / info.width, height / info.height
+    result = CameraInfo(header=info.header, height=height, width=width, distortion_model=info.distortion_model, d=info.d, r=info.r)
+    result.k, result.p = _scaled_rows(info.k, 3, x, y), _scaled_rows(info.p, 4, x, y)
+    return result
+
+
+def _scaled_rows(matrix: Sequence[float], columns: int, x: float, y: float) -> list[float]:
+    """A projection matrix, row-major, for pixels that are ``x`` and ``y`` times as many; pixel centres are whole numbers."""
+    values = np.asarray(matrix, np.float64).reshape(3, columns)
+    if not values.any():  # not calibrated
+        return [float(value) for value in values.ravel()]
+    scale = np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2], [0, 0, 1]])
+    return [float(value) for value in (scale @ values).ravel()]
 
 
 def _head(header: Any, fused: FusedFrame) -> None:
