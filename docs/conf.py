@@ -17,24 +17,42 @@ html_title = f"aenet_ros {release}"
 html_copy_source = False
 html_static_path = []
 
-# The menu, left of every page. A page that does not exist is passed over; one that is not named here comes under "More".
+# The menu, left of every page: pages, and what they are called there where their own heading is too long. A page that does
+# not exist is passed over; one that is not named here comes under "More".
 MENU = {
-    "Use it": ["quickstart", "cameras", "registration", "tuning", "robustness", "troubleshooting"],
-    "Tools": ["offline", "view", "export", "cli"],
-    "Reference": ["parameters", "architecture", "network", "security"],
-    "Measured": ["performance", "study/README", "study/architectures", "study/tasks"],
-    "Your own weights": ["training"],
+    "Use it": {
+        "quickstart": "",
+        "cameras": "",
+        "registration": "Calibration and registration",
+        "tuning": "Tuning",
+        "robustness": "When cameras fail",
+        "troubleshooting": "",
+    },
+    "Tools": {"cli": "", "offline": "", "view": "", "export": ""},
+    "Reference": {"parameters": "", "architecture": "", "network": "", "security": ""},
+    "Measured": {
+        "performance": "Performance",
+        "study/README": "The study",
+        "study/architectures": "Study: blocks",
+        "study/tasks": "Study: tasks",
+        "study/crop96/architectures": "Study, small crops: blocks",
+        "study/crop96/tasks": "Study, small crops: tasks",
+    },
+    "Your own weights": {"training": ""},
 }
 
 
 def menu(pages):
     """The menu of these pages (names without .md) as MyST directives, for the front page."""
-    named = [page for part in MENU.values() for page in part]
-    rest = sorted(set(pages) - {*named, "index"})
-    parts = {title: [page for page in part if page in pages] for title, part in {**MENU, "More": rest}.items()}
-    return "\n".join(
-        f"```{{toctree}}\n:hidden:\n:caption: {title}\n" + "\n".join(part) + "\n```\n" for title, part in parts.items() if part
-    )
+    named = {page for part in MENU.values() for page in part}
+    parts = {**MENU, "More": dict.fromkeys(sorted(set(pages) - named - {"index"}), "")}
+    return "\n".join(directive(title, {page: name for page, name in part.items() if page in pages}) for title, part in parts.items())
+
+
+def directive(title, part):
+    """One part of the menu; nothing where it has no page."""
+    lines = [f"{name} <{page}>" if name else page for page, name in part.items()]
+    return "\n".join(["```{toctree}", ":hidden:", f":caption: {title}", "", *lines, "```", ""]) if lines else ""
 
 
 def add_menu(app, page, source):
