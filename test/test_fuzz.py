@@ -1,23 +1,31 @@
-"""Any message through everything that sees it before and while it is fused: a result or a typed error, never anything else."""
+"""Any message through everything that sees it before and while it is fused: a result or a typed error, never anything else.
 
+AENET_FUZZ_EXAMPLES sets the number of examples of each test.
+"""
+
+import os
 import random
+from contextlib import suppress
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from aenet_ros.clock_offset import ClockOffsetEstimator, small_grey
-from aenet_ros.config import DegradedConfig, build
-from aenet_ros.errors import ImageError
-from aenet_ros.frames import FramePair
+from aenet_ros.config import DegradedConfig, RegistrationConfig, build
+from aenet_ros.errors import ConfigError, ImageError
+from aenet_ros.frames import Frame, FramePair
 from aenet_ros.image_codec import decode_rgb, decode_thermal
+from aenet_ros.imaging.calibration_file import camera_from_info
 from aenet_ros.imaging.faults import picture_fault
+from aenet_ros.imaging.registration import Registration
 from aenet_ros.imaging.shutter import StillWatch, sample
 from aenet_ros.pipeline import FusionPipeline
 from aenet_ros.sync import PairMatcher
 
+EXAMPLES = int(os.environ.get("AENET_FUZZ_EXAMPLES", "1200"))
 CHANNELS = {
     "mono8": 1, "8UC1": 1, "mono16": 2, "16UC1": 2, "32FC1": 4, "rgb8": 3, "bgr8": 3, "8UC3": 3, "rgba8": 4, "bgra8": 4,
     "yuv422": 2, "yuv422_yuy2": 2, "nv12": 1, "bayer_rggb8": 1,
@@ -68,7 +76,7 @@ def parts():
     return pipeline, PairMatcher(25_000_000), stills, ClockOffsetEstimator(window_s=1.0)
 
 
-@settings(max_examples=1200, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(messages(), messages())
 @pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_any_two_messages_are_fused_or_refused_with_a_reason(parts, thermal_message, rgb_message):
@@ -97,3 +105,62 @@ def test_any_two_messages_are_fused_or_refused_with_a_reason(parts, thermal_mess
             return
         assert fused.image.shape[:2] == frames[1].size
         assert fused.thermal_registered.shape == frames[1].size
+
+
+NUMBERS = st.one_of(st.sampled_from([0.0, -1.0, 1.0, 20.0, 1e-300, 1e300, float("nan"), float("inf"), float("-inf")]), st.floats())
+
+
+@st.composite
+def camera_infos(draw):
+    """A CameraInfo's fields: plausible ones, or such that lie in one respect."""
+    info = SimpleNamespace(width=32, height=24, k=[40.0, 0, 16, 0, 40, 12, 0, 0, 1], d=[-0.1, 0.01, 0, 0, 0], distortion_model="plumb_bob")
+    lie = draw(st.sampled_from(["", "", "size", "focal", "matrix", "lens"]))
+    if lie == "size":
+        info.width, info.height = (draw(st.one_of(st.integers(0, 64), st.sampled_from([2**31, 2**32 - 1]))) for _ in range(2))
+    elif lie == "focal":
+        info.k[0], info.k[4] = (draw(st.one_of(st.sampled_from([40.0, 1e-12, 0.5, 1e4, 1e15]), NUMBERS)) for _ in range(2))
+    elif lie == "matrix":
+        for place in draw(st.lists(st.integers(0, 8), min_size=1, max_size=3)):
+            info.k[place] = draw(NUMBERS)
+    elif lie == "lens":
+        models = [("plumb_bob", 5), ("rational_polynomial", 8), ("equidistant", 4), ("", 0), ("\U0001f525", 3)]
+        info.distortion_model, count = draw(st.sampled_from(models))
+        info.d = draw(st.one_of(st.lists(NUMBERS, min_size=count, max_size=count), st.lists(NUMBERS, max_size=14)))
+    return info
+
+
+@pytest.fixture(scope="module")
+def pose(tmp_path_factory):
+    path = tmp_path_factory.mktemp("pose") / "pose.yaml"
+    path.write_text("thermal_from_rgb: {rotation: [1, 0, 0, 0, 1, 0, 0, 0, 1], translation: [0.1, 0, 0]}\n")
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def loaded(pose):
+    return FusionPipeline(build({"model.device": "cpu", "model.threads": 1, "registration.mode": "depth", "registration.file": pose}))
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(
+    st.lists(st.tuples(camera_infos(), camera_infos()), min_size=1, max_size=2),
+    st.sampled_from(["32FC1", "mono16"]),
+    st.lists(NUMBERS, min_size=1, max_size=12),
+    st.sampled_from([(24, 32), (1, 1), (7, 64), (3, 1000)]),
+)
+def test_any_camera_info_and_depth_are_used_or_refused_with_a_reason(loaded, pose, infos, encoding, values, size):
+    registration = Registration(RegistrationConfig(mode="depth", file=pose))
+    for role, info in (item for both in infos for item in zip(("thermal", "rgb"), both, strict=True)):
+        with suppress(ConfigError):
+            registration.offer_camera(role, camera_from_info(info))
+    with np.errstate(all="ignore"):
+        data = np.resize(np.array(values, np.float64), size).astype(np.float32 if encoding == "32FC1" else np.uint16)
+    loaded.registration = registration
+    frames = Frame(1, np.full((24, 32), 7000, np.uint16), "mono16"), Frame(1, np.full((24, 32, 3), 90, np.uint8), "rgb8")
+    try:
+        fused = loaded.process(FramePair(*frames, depth=Frame(1, data, encoding)), want_registered=True)
+    except ImageError:
+        event("refused")
+        return
+    event("fused by depth" if not registration.fallback else "fused by the plane")
+    assert fused.image.shape == (24, 32, 3)
