@@ -30,7 +30,7 @@ setup(
         "Topic :: Scientific/Engineering :: Image Processing",
     ],
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
-    package_data={NAME: ["py.typed", "fusion/weights/*"]},
+    package_data={NAME: ["py.typed", "fusion/weights/*", "viewer/page/*"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
@@ -61,12 +61,14 @@ setup(
             "ros-rosgraph-msgs~=2.3.0",
         ],
         "bags": ["rosbags>=0.11", "mcap>=1.1"],
+        # aenet view; 3.8 is what Ubuntu 22.04 and Debian 12 have.
+        "view": ["aiohttp>=3.8"],
         "train": ["tensorboard"],
         "study": ["matplotlib"],
         # The documentation site. Sphinx is what ROS's own documentation is built with; 9 needs Python 3.11, 8.1 does with 3.10.
         "docs": ["sphinx>=7.4,<10", "myst-parser>=3,<6", "furo>=2024.8.6"],
         # colcon test looks for this extra by name; without it, it finds no tests in an ament_python package.
-        "test": ["pytest>=7", "pytest-timeout>=2", "hypothesis>=6"],
+        "test": ["pytest>=7", "pytest-timeout>=2", "hypothesis>=6", "selenium>=4.11"],
         "dev": ["ruff", "mypy>=1.8", "types-PyYAML", "types-tqdm", "catkin_pkg"],
     },
     entry_points={

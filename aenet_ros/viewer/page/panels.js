@@ -1,0 +1,272 @@
+// What stands beside the pictures: health in words, parameters that may be changed, and a bag's player.
+const $ = (id) => document.getElementById(id);
+const element = (tag, properties = {}, ...children) => {
+  const made = Object.assign(document.createElement(tag), properties);
+  made.append(...children);
+  return made;
+};
+
+export class Health {
+  told(state, shown_hz) {
+    $('health').classList.toggle('stale', Boolean(state.stale));
+    this.tiles(state, shown_hz);
+    this.statuses(state.statuses);
+    const topics = Object.entries(state.topics || {}).map(([stream, topic]) => `${stream}: ${topic}`).join('  ·  ');
+    $('topics').textContent = [topics && `Looking at ${topics}`, state.model && `Network on ${state.model}`].filter(Boolean).join('. ');
+  }
+
+  tiles(state, shown_hz) {
+    const status = (name) => (state.statuses.find((item) => item.name === name) || { values: {} }).values;
+    const fusion = status('fusion'), hz = (value) => (value > 0 || value === 0 ? `${Number(value).toFixed(1)} Hz` : '–');
+    const ms = (value) => (value > 0 ? `${Number(value).toFixed(value < 100 ? 1 : 0)} ms` : '–');
+    const tiles = [];
+    if (state.bag) {
+      tiles.push(['on this page', hz(shown_hz)]);
+      for (const [stage, value] of Object.entries(state.timings_ms)) tiles.push([stage === 'total' ? 'fusing in all' : stage, ms(value)]);
+    } else {
+      tiles.push(['fused', hz(fusion['rate [Hz]'])], ['rgb', hz(status('input rgb')['rate [Hz]'])], ['thermal', hz(status('input thermal')['rate [Hz]'])]);
+      tiles.push(['latency, half', ms(fusion['latency p50 [ms]'])], ['latency, 95 %', ms(fusion['latency p95 [ms]'])], ['on this page', hz(shown_hz)]);
+    }
+    $('tiles').replaceChildren(...tiles.map(([name, text]) => element('div', {}, element('b', { textContent: text }), element('span', { textContent: name }))));
+  }
+
+  // Elements are kept, so that what a person opened stays open.
+  statuses(list) {
+    const old = new Map([...$('statuses').children].map((item) => [item.dataset.name, item]));
+    $('statuses').replaceChildren(...list.map((status) => {
+      const item = old.get(status.name) || element('li', {}, element('details', {}, element('summary', {}, element('b'), element('span')), element('table')));
+      item.dataset.name = status.name;
+      const details = item.firstChild;
+      details.dataset.level = Math.min(status.level, 3);
+      details.querySelector('b').textContent = status.name;
+      details.querySelector('span').textContent = status.message;
+      const rows = Object.entries(status.values).map(([key, value]) => element('tr', {}, element('td', { textContent: key }), element('td', { textContent: value })));
+      details.querySelector('table').replaceChildren(...rows);
+      return item;
+    }));
+  }
+}
+
+const SLIDER_SPAN = 100;
+const GROUPS = { sync: 'Pairing in time', agc: 'Gain control', output: 'Output', registration: 'Registration', shutter: 'Shutter', sensor: 'Sensor',
+  degraded: 'Failing cameras', diagnostics: 'Limits of diagnostics', '': 'General' };
+const FIRST = ['output', 'agc', 'registration', 'sync'];
+
+export class Parameters {
+  constructor(set) {
+    this.set = set;
+    this.rows = {};
+    $('filter').addEventListener('input', () => this.filter());
+  }
+
+  build(options) {
+    const groups = new Map();
+    this.rows = {};
+    for (const option of options) {
+      const dot = option.name.indexOf('.');
+      const group = dot < 0 ? '' : option.name.slice(0, dot);
+      if (!groups.has(group)) groups.set(group, []);
+      const row = new Row(option, option.name.slice(dot + 1), (value) => this.set(option.name, value));
+      this.rows[option.name] = row;
+      groups.get(group).push(row);
+    }
+    const rank = (name) => (FIRST.includes(name) ? FIRST.indexOf(name) : FIRST.length);
+    const sorted = [...groups].sort(([one], [other]) => rank(one) - rank(other));
+    this.groups = sorted.map(([name, rows], index) => {
+      const count = element('em');
+      const box = element('details', { className: 'group', open: index === 0 }, element('summary', {}, GROUPS[name] || name, count), ...rows.map((row) => row.box));
+      return { box, rows, count };
+    });
+    $('groups').replaceChildren(...this.groups.map((group) => group.box));
+    this.filter();
+  }
+
+  told(state) {
+    $('params-note').textContent = state.options_note || '';
+    const known = Object.keys(state.values || {}).length > 0 && state.level !== 3;
+    for (const [name, row] of Object.entries(this.rows)) row.told(state.values[name], known);
+    for (const group of this.groups || []) {
+      const changed = group.rows.filter((row) => row.changed).length;
+      group.count.textContent = changed ? `${changed} changed` : '';
+    }
+  }
+
+  answered(answer) {
+    if (this.rows[answer.name]) this.rows[answer.name].answered(answer);
+  }
+
+  filter() {
+    const word = $('filter').value.trim().toLowerCase();
+    for (const group of this.groups || []) {
+      let any = false;
+      for (const row of group.rows) {
+        const fits = !word || `${row.option.name} ${row.option.doc}`.toLowerCase().includes(word);
+        row.box.hidden = !fits;
+        any = any || fits;
+      }
+      group.box.hidden = !any;
+      if (word) group.box.open = any;
+    }
+  }
+}
+
+class Row {
+  constructor(option, label, set) {
+    this.option = option;
+    this.changed = false;
+    this.value = undefined;
+    this.dirty = false;
+    const id = `p-${option.name}`;
+    this.control = this.make_control(id);
+    this.said = element('div', { className: 'said' });
+    this.said.setAttribute('role', 'status');
+    const reset = element('button', { className: 'reset', type: 'button', textContent: 'reset', title: `back to ${option.default === '' ? 'nothing' : option.default}` });
+    reset.onclick = () => this.send(option.default);
+    const line = element('div', { className: 'line' }, element('label', { htmlFor: id, textContent: label }), reset, this.control);
+    line.append(element('span', { className: 'unit', textContent: option.unit }));
+    this.box = element('div', { className: 'param' }, line);
+    this.box.dataset.name = option.name;
+    this.slider = this.make_slider(label);
+    if (this.slider) this.box.append(this.slider);
+    this.box.append(element('div', { className: 'doc', textContent: option.doc }), this.said);
+    this.send = (value) => { this.said.textContent = ''; this.waiting = value; set(value); };
+  }
+
+  make_control(id) {
+    const { kind, choices, low, high } = this.option;
+    let made;
+    if (kind === 'choice') {
+      made = element('select', {}, ...choices.map((name) => new Option(name, name)));
+      made.onchange = () => this.send(made.value);
+    } else if (kind === 'bool') {
+      made = element('input', { type: 'checkbox' });
+      made.onchange = () => this.send(made.checked);
+    } else if (kind === 'text') {
+      made = element('input', { type: 'text' });
+    } else {
+      made = element('input', { type: 'number', step: kind === 'int' ? 1 : 'any' });
+      if (low !== null) made.title = `${low} to ${high}`;
+    }
+    if (kind === 'text' || kind === 'int' || kind === 'float') {
+      made.oninput = () => { this.dirty = true; };
+      made.onchange = () => this.commit();
+      made.onkeydown = (event) => { if (event.key === 'Escape') { this.dirty = false; this.put(this.value); } };
+    }
+    made.id = id;
+    return made;
+  }
+
+  commit() {
+    this.dirty = false;
+    const text = this.control.value;
+    if (this.option.kind === 'text') this.send(text);
+    else if (text === '') this.put(this.value);
+    else this.send(Number(text));
+  }
+
+  make_slider(label) {
+    const { kind, low, high } = this.option;
+    if (kind !== 'float' || low === null || high - low > SLIDER_SPAN) return null;
+    const slider = element('input', { type: 'range', min: low, max: high, step: (high - low) / 200 });
+    slider.setAttribute('aria-label', `${label}, slider`);
+    slider.oninput = () => {
+      this.control.value = slider.value;
+      this.dirty = true;
+      clearTimeout(this.later);
+      this.later = setTimeout(() => { this.dirty = false; this.send(Number(slider.value)); }, 120);
+    };
+    return slider;
+  }
+
+  put(value) {
+    if (value === undefined) return;
+    if (this.option.kind === 'bool') this.control.checked = value;
+    else this.control.value = value;
+    if (this.slider) this.slider.value = value;
+  }
+
+  told(value, known) {
+    this.control.disabled = !known;
+    if (this.slider) this.slider.disabled = !known;
+    if (value === undefined) return;
+    const moved = value !== this.value;
+    this.value = value;
+    this.changed = value !== this.option.default;
+    this.box.classList.toggle('changed', this.changed);
+    if (moved && !this.dirty && this.waiting === undefined) this.put(value);
+  }
+
+  answered({ ok, reason }) {
+    this.said.textContent = ok ? 'taken' : reason;
+    this.said.classList.toggle('good', ok);
+    if (ok) {
+      this.put(this.waiting);
+      clearTimeout(this.fading);
+      this.fading = setTimeout(() => { this.said.textContent = ''; }, 2500);
+    } else if (!this.dirty) {
+      this.put(this.value);
+    }
+    this.waiting = undefined;
+  }
+}
+
+const clock = (seconds, digits) => `${Math.floor(seconds / 60)}:${(seconds % 60).toFixed(digits).padStart(digits ? 3 + digits : 2, '0')}`;
+
+export class Player {
+  constructor(send) {
+    this.send = send;
+    this.playing = true;
+    this.length = 0;
+    this.place = 0;
+    $('play').onclick = () => this.toggle();
+    $('step').onclick = () => this.step();
+    $('seek').oninput = () => { this.held = performance.now(); this.seek(Number($('seek').value)); };
+    $('speed').onchange = () => send({ type: 'speed', factor: Number($('speed').value) });
+  }
+
+  show(there) {
+    this.there = there;
+    $('player').hidden = !there;
+    for (const item of document.querySelectorAll('.bag-only')) item.hidden = !there;
+  }
+
+  toggle() {
+    if (!this.there) return;
+    this.send({ type: this.playing ? 'pause' : 'play' });
+    this.set(!this.playing);
+  }
+
+  step() { if (this.there) { this.send({ type: 'step' }); this.set(false); } }
+
+  skip(seconds) { if (this.there) this.seek(this.place + seconds); }
+
+  seek(at_s) {
+    this.place = Math.min(this.length, Math.max(0, at_s));
+    this.send({ type: 'seek', at_s: this.place });
+    this.write();
+  }
+
+  at(at_s) {
+    if (!this.there || performance.now() - (this.held || 0) < 400) return;
+    this.place = at_s;
+    $('seek').value = at_s;
+    this.write();
+  }
+
+  told(bag) {
+    if (!bag) return;
+    this.length = bag.duration_s;
+    $('seek').max = bag.duration_s;
+    $('speed').value = bag.speed;
+    this.set(bag.playing);
+    $('play').textContent = bag.ended ? 'Again' : this.playing ? 'Pause' : 'Play';
+    this.write();
+  }
+
+  set(playing) {
+    this.playing = playing;
+    $('play').textContent = playing ? 'Pause' : 'Play';
+  }
+
+  write() { $('clock').textContent = `${clock(this.place, 1)} / ${clock(this.length, 0)}`; }
+}
