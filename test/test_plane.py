@@ -141,6 +141,21 @@ def test_cameras_come_from_camera_info_where_the_file_has_none(tmp_path):
     np.testing.assert_array_equal(registration.map(THERMAL.size, RGB.size), whole)
 
 
+def test_a_driver_that_changes_its_mind_is_followed_and_the_file_is_not_overruled(tmp_path):
+    stereo = Stereo(RGB, THERMAL, ROTATION, TRANSLATION)
+    whole = plane(tmp_path, stereo, 5.0)
+    wrong = RGB._replace(matrix=RGB.matrix * [[1e-9], [1e-9], [1.0]])
+    registration = plane(tmp_path, stereo, 5.0, drop=("rgb_camera",))
+    registration.offer_camera("rgb", wrong)
+    with pytest.raises(ImageError):
+        registration.weight(THERMAL.size, RGB.size)
+    registration.offer_camera("rgb", RGB)
+    expected = whole.weight(THERMAL.size, RGB.size)
+    np.testing.assert_array_equal(registration.weight(THERMAL.size, RGB.size), expected)
+    whole.offer_camera("rgb", wrong)
+    np.testing.assert_array_equal(whole.weight(THERMAL.size, RGB.size), expected)
+
+
 def test_another_size_is_the_same_camera_scaled(tmp_path):
     registration = plane(tmp_path, Stereo(RGB, THERMAL, ROTATION, TRANSLATION), 5.0)
     x, y = registration.map(THERMAL.size, RGB.size)

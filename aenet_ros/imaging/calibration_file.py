@@ -39,6 +39,11 @@ class Camera(NamedTuple):
     distortion: tuple[float, ...] = ()
 
 
+def same_camera(camera: Camera, other: Camera | None) -> bool:
+    """Whether two descriptions say the same."""
+    return other is not None and camera[1:] == other[1:] and np.array_equal(camera.matrix, other.matrix)
+
+
 class Stereo(NamedTuple):
     """Both cameras, where known, and the pose: thermal point = ``rotation`` [3, 3] @ rgb point + ``translation`` [3] (metres).
 

@@ -14,7 +14,16 @@ import numpy as np
 from aenet_ros.config import RegistrationConfig
 from aenet_ros.errors import ConfigError, ImageError
 from aenet_ros.frames import Array, Frame, Plane
-from aenet_ros.imaging.calibration_file import Camera, Homography, Size, Stereo, read_homography, read_stereo, size_of
+from aenet_ros.imaging.calibration_file import (
+    Camera,
+    Homography,
+    Size,
+    Stereo,
+    read_homography,
+    read_stereo,
+    same_camera,
+    size_of,
+)
 from aenet_ros.imaging.depth import depth_from_thermal, depth_map, metres
 from aenet_ros.imaging.grids import Grid, make_grid, scaled
 from aenet_ros.imaging.maps import FloatMap, StereoRays, homography_map, identity_map, scaling
@@ -40,6 +49,7 @@ class Registration:
             self._homography = read_homography(self._config)
         # Replaced as one, for other threads may offer; the number tells maps of another state.
         self._known = (0, read_stereo(self._config)) if self.by_lenses else (0, NOBODY)
+        self._calibrated = [role for role in ("thermal", "rgb") if getattr(self._known[1], role) is not None]
         self._rays: OrderedDict[object, StereoRays] = OrderedDict()
         self._depth_grid: tuple[tuple[Size, Size, Size], Grid] | None = None
         self.fallback = ""  # in mode depth, why the plane stands in for the depth image
@@ -67,9 +77,12 @@ class Registration:
         return self._known[1].posed
 
     def offer_camera(self, role: str, camera: Camera | None) -> None:
-        """A camera (``thermal`` or ``rgb``) as its driver describes it, for modes plane and depth; ``registration.file`` goes before it."""
+        """A camera (``thermal`` or ``rgb``) as its driver describes it, for modes plane and depth; ``registration.file`` goes before it.
+
+        Where the driver changes its mind, the next frame's maps follow.
+        """
         count, stereo = self._known
-        if self.by_lenses and camera is not None and getattr(stereo, role) is None:
+        if self.by_lenses and camera is not None and role not in self._calibrated and not same_camera(camera, getattr(stereo, role)):
             self._known = (count + 1, stereo._replace(rgb=camera) if role == "rgb" else stereo._replace(thermal=camera))
 
     def offer_pose(self, rotation: Array, translation: Array) -> None:

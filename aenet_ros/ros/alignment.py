@@ -43,7 +43,7 @@ class AlignmentWatch:
         self._next_ns = self._next_wanted_ns = 0
         self._changed = threading.Condition()
         self._wanted: list[FramePair] | None = None
-        self._problem = ""
+        self._problems: dict[str, str] = {}  # of either camera's info, and of telling the drift
         # A group of its own: while a callback of the node's own group waits, rclpy runs no other of that group.
         self._service = node.create_service(Trigger, "~/estimate_registration", self._on_estimate, callback_group=ReentrantCallbackGroup())
 
@@ -83,8 +83,9 @@ class AlignmentWatch:
         if registration.config.mode in ("plane", "depth"):
             try:
                 registration.offer_camera(role, camera_from_info(message))
+                self._problems.pop(role, None)
             except ConfigError as error:
-                self._problem = str(error)
+                self._problems[role] = str(error)
 
     def status(self, config: Config, fallback: str) -> Status:
         """How well the registration holds, for diagnostics; ``fallback``: why a plane stands in for the depth image, else empty."""
@@ -102,7 +103,8 @@ class AlignmentWatch:
             return Status("registration", WARN, f"{fallback} ({remedy})", values)
         if told is None:
             waiting = "by each pair's depth image" if config.registration.mode == "depth" else "not told yet"
-            return Status("registration", WARN if self._problem else OK, self._problem or waiting, values)
+            problem = "; ".join(list(self._problems.values()))  # a copy, for the other thread may add one
+            return Status("registration", WARN if problem else OK, problem or waiting, values)
         values["edges that coincide [%]"] = f"{100 * told.coincide:.0f}"
         values["pairs looked at"] = str(told.pairs)
         if told.off_px is None:
@@ -129,7 +131,7 @@ class AlignmentWatch:
         self._told = self._monitor.drift()
 
     def _on_error(self, error: Exception) -> None:
-        self._problem = f"the drift cannot be told: {error}"
+        self._problems["drift"] = f"the drift cannot be told: {error}"
 
     # The service. Its callback waits without holding the executor; a thread of its own collects and estimates.
 
