@@ -16,6 +16,7 @@ LAYERS = [
     {"evaluation"},  # it measures the parts above
     {"pipeline", "reports"},
     {"offline", "simulation", "training", "calibration"},
+    {"viewer"},
     {"cli", "commands", "__main__", "ros"},
 ]
 # Parts of one layer that may know each other: the codec is in three files; cli and commands are one program.
@@ -34,6 +35,7 @@ CONFINED = {
     # For encodings outside the codec's own table, where it is installed.
     "image_codec": {"cv_bridge"},
     "offline": {"rosbags", "mcap"},
+    "viewer": {"aiohttp"},
 }  # fmt: skip
 COMPUTED = "<computed>"
 TORCH_FREE = {

@@ -77,14 +77,19 @@ def _salvaged(path: Path, error: Exception, stack: ExitStack, remarks: list[str]
     return folder / "bag"
 
 
-def readable(reader: AnyReader, connections: Iterable[Connection], remarks: list[str]) -> Iterator[tuple[Connection, int, bytes]]:
-    """Messages as (connection, log time in ns, bytes), up to the end or to where the bag is damaged, which ``remarks`` then tells."""
+def readable(
+    reader: AnyReader, connections: Iterable[Connection], remarks: list[str], start_ns: int | None = None
+) -> Iterator[tuple[Connection, int, bytes]]:
+    """Messages as (connection, log time in ns, bytes), up to the end or to where the bag is damaged, which ``remarks`` then tells.
+
+    ``start_ns``: the first log time that is wanted; None: the bag's first.
+    """
     wanted = list(connections)
     if not wanted:
         return
     count = 0
     try:
-        for item in reader.messages(wanted):
+        for item in reader.messages(wanted, start=start_ns):
             yield item
             count += 1
     except (AnyReaderError, OSError, ValueError, AssertionError) as error:
