@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1] / "aenet_ros"
 
 # Each part may import parts of the layers above its line, and itself.
 LAYERS = [
-    {"errors", "config", "options", "frames", "share", "allocator"},
+    {"errors", "config", "options", "frames", "share", "allocator", "openmp"},
     {"config_docs", "image_codec", "image_encodings", "compressed_images", "sync", "clock_offset", "degraded", "imaging", "fusion"},
     {"evaluation"},  # it measures the parts above
     {"pipeline", "reports"},
@@ -30,7 +30,7 @@ FRIENDS = [
 CONFINED = {
     "ros": {
         "rclpy", "ament_index_python", "builtin_interfaces", "diagnostic_msgs", "geometry_msgs", "launch", "launch_ros",
-        "lifecycle_msgs", "message_filters", "rcl_interfaces", "rosgraph_msgs", "sensor_msgs", "std_msgs", "std_srvs",
+        "lifecycle_msgs", "message_filters", "rcl_interfaces", "rosgraph_msgs", "sensor_msgs", "std_msgs", "std_srvs", "tf2_msgs",
     },
     # For encodings outside the codec's own table, where it is installed.
     "image_codec": {"cv_bridge"},
