@@ -59,7 +59,7 @@ class StandIn(NamedTuple):
 class StreamGuard:
     """Decides frame by frame whether pairs are fused or one camera stands in; made anew at each activation.
 
-    ``see`` and ``status`` belong to the executor's thread, ``publish`` and ``keep`` to the worker's.
+    ``see`` and ``status`` belong to the executor's thread, ``look``, ``publish`` and ``keep`` to the worker's.
     """
 
     def __init__(self) -> None:
@@ -67,6 +67,7 @@ class StreamGuard:
         self.unpublished: Counter[str] = Counter()  # by why not
         self._watch = StreamWatch(time.monotonic_ns())
         self._still = {"thermal": StillWatch(), "rgb": StillWatch()}
+        self._found = {"thermal": "", "rgb": ""}  # what the latest picture looked at showed
         self._seen: dict[str, Seen] = {}
         self._held: tuple[FusedFrame, FramePair] | None = None
         self._failure = ""
@@ -77,9 +78,12 @@ class StreamGuard:
         return self._watch.mode.show == "fused"
 
     def see(self, role: str, frame: Frame, age_ns: int, config: Config) -> StandIn | None:
-        """A frame came ``age_ns`` after its stamp; what is to be published of it, unless it is fused."""
-        now = time.monotonic_ns()
-        mode = self._watch.see(role, now, self._fault(role, frame, age_ns, now, config), config.degraded)
+        """A frame came ``age_ns`` after its stamp; what is to be published of it, unless it is fused.
+
+        Goes by time and by what ``look`` found in the pictures before, so that it delays nothing.
+        """
+        late = 0 < config.sync.max_latency_ms * 1e6 < age_ns
+        mode = self._watch.see(role, time.monotonic_ns(), "late" if late else self._found[role], config.degraded)
         self._seen[role] = Seen(frame.size, frame.frame_id)
         if mode.show != role or config.degraded.policy == "silence":
             return None
@@ -87,14 +91,13 @@ class StreamGuard:
             frame = replace(frame, stamp_ns=frame.stamp_ns - round(config.sync.clock_offset_ms * 1e6))
         return StandIn(role, frame, config.degraded.policy, dict(self._seen))
 
-    def _fault(self, role: str, frame: Frame, age_ns: int, now: int, config: Config) -> str:
+    def look(self, role: str, frame: Frame, at_ns: int, config: Config) -> None:
+        """What is wrong with the picture of a frame that came at ``at_ns``; frames of a stream in the order they came."""
         picked = sample(frame)
         still = self._still[role]
-        still.see(now, picked)
-        if config.sync.max_latency_ms and age_ns > config.sync.max_latency_ms * 1e6:
-            return "late"
+        still.see(at_ns, picked)
         frozen = 0 < config.degraded.frozen_s * 1e9 <= still.still_ns
-        return picture_fault(role, frame, picked, config.degraded) or ("frozen" if frozen else "")
+        self._found[role] = picture_fault(role, frame, picked, config.degraded) or ("frozen" if frozen else "")
 
     def keep(self, fused: FusedFrame, pair: FramePair) -> None:
         """The frame that policy ``hold`` shows again."""

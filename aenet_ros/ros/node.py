@@ -7,7 +7,9 @@ Run it with ``ros2 run aenet_ros fusion_node``, ``ros2 launch aenet_ros fusion.l
 import json
 import socket
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import rclpy
@@ -25,6 +27,7 @@ from aenet_ros.allocator import keep_large_buffers
 from aenet_ros.config import Config, flatten
 from aenet_ros.errors import AenetError, ConfigError
 from aenet_ros.frames import Frame, FramePair
+from aenet_ros.openmp import end_helpers
 from aenet_ros.pipeline import FusionPipeline
 from aenet_ros.ros.alignment import AlignmentWatch
 from aenet_ros.ros.compat import ClockType
@@ -45,6 +48,7 @@ from aenet_ros.ros.worker import LatestWorker
 from aenet_ros.sync import PairCounts
 
 HANG_S = 10.0
+LATER = 15  # things to look at that wait at most: three frames of each stream
 WARM_UP_SIZE = (480, 640)
 """Height and width of the frame fused at configure, which loads and tunes the libraries; other sizes then cost little more."""
 MESSAGE_TYPES: dict[str, type[Any]] = {"raw": Image, "compressed": CompressedImage}
@@ -61,6 +65,7 @@ class FusionNode(ToldLifecycleNode):
         self._matcher: Matcher | None = None
         self._worker: LatestWorker[FramePair | StandIn] | None = None
         self._guard, self._quality = StreamGuard(), QualityWatch()
+        self._later: deque[Callable[[], None]] = deque(maxlen=LATER)
         self._inputs: Inputs | None = None
         self._activated_at_ns = 0
         self.parameters = NodeParameters(self, lambda: self.pipeline is not None, self._on_config)
@@ -95,6 +100,7 @@ class FusionNode(ToldLifecycleNode):
         make_matcher(config.sync)  # raises now where the policy needs what is not installed
         self.pipeline = FusionPipeline(config)
         self.pipeline.warm_up(WARM_UP_SIZE)
+        end_helpers()  # this thread's; the worker will have its own
         if self.pipeline.fuser.fallback:
             self.get_logger().warning(self.pipeline.fuser.fallback)
         self._outputs = Outputs(self, config.output)
@@ -106,7 +112,8 @@ class FusionNode(ToldLifecycleNode):
         self._matcher = make_matcher(self.parameters.config.sync)
         self._guard, self._quality = StreamGuard(), QualityWatch()
         self._offset.start()
-        self._worker = LatestWorker(self._handle, self._on_fuse_error)
+        self._later.clear()
+        self._worker = LatestWorker(self._handle, self._on_fuse_error, afterwards=self._watch)
         self._activated_at_ns = time.monotonic_ns()
         self._inputs = Inputs(self, self.parameters.config.input, self.stats, self._on_frame, self._on_camera_info, self._on_shutter)
         self._depth.start(self.parameters.config)
@@ -125,6 +132,7 @@ class FusionNode(ToldLifecycleNode):
             if self._worker.alive:
                 raise AenetError("the fusion thread does not end: the device hangs; restart the node")
             self._worker = None
+        self._later.clear()
 
     def release(self) -> None:
         """Free the model, device memory included."""
@@ -139,17 +147,19 @@ class FusionNode(ToldLifecycleNode):
     # Callbacks, in the executor's thread.
 
     def _on_frame(self, role: str, frame: Frame) -> None:
-        self._offset.put(role, frame, self.parameters.config)
         assert self._matcher is not None
-        stand_in = self._guard.see(role, frame, self._age_ns(role, frame), self.parameters.config)
+        config = self.parameters.config
+        stand_in = self._guard.see(role, frame, self._age_ns(role, frame), config)
         for pair in self._matcher.push_thermal(frame) if role == "thermal" else self._matcher.push_rgb(frame):
-            self.stats.count_pair(pair.difference_ns)
-            if self.pipeline is not None:
-                self._alignment.put(pair, self.pipeline.registration)
             if self._guard.fuses:
                 self._hand_over(self._depth.joined(pair))
             else:
                 self.stats.skipped["degraded"] += 1
+            self.stats.count_pair(pair.difference_ns)
+            if self.pipeline is not None:
+                self._later.append(partial(self._alignment.put, pair, self.pipeline.registration))
+        self._later.append(partial(self._guard.look, role, frame, time.monotonic_ns(), config))
+        self._later.append(partial(self._offset.put, role, frame, config))
         if stand_in is not None:
             self._hand_over(stand_in)
 
@@ -250,6 +260,11 @@ class FusionNode(ToldLifecycleNode):
         return facts
 
     # In the worker's thread.
+
+    def _watch(self) -> None:
+        """What is looked at in frames that came: only now, after the fused frame is on its way."""
+        while self._later:
+            self._later.popleft()()
 
     def _handle(self, item: FramePair | StandIn) -> None:
         pipeline, outputs, config = self.pipeline, self._outputs, self.parameters.config

@@ -1,4 +1,7 @@
-"""A worker thread behind a one-slot mailbox: the newest item waits, an older waiting one gives way and is counted."""
+"""A worker thread behind a one-slot mailbox: the newest item waits, an older waiting one gives way and is counted.
+
+What has time is done after an item, in the same thread.
+"""
 
 import threading
 import time
@@ -6,18 +9,27 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+IDLE_S = 0.05
 
 
 class LatestWorker(Generic[T]):
     """Calls ``handle(item)`` in a thread of its own for the newest item that was put.
 
     ``put`` never blocks: an item that still waits when a newer one comes gives way, and is given back to be counted.
-    An exception of ``handle`` goes to ``on_error`` and the thread lives on.
+    ``afterwards``, where given, is called in the same thread after each item, and now and then while none comes.
+    An exception of either goes to ``on_error`` and the thread lives on.
     """
 
-    def __init__(self, handle: Callable[[T], None], on_error: Callable[[Exception], None], name: str = "fusion") -> None:
+    def __init__(
+        self,
+        handle: Callable[[T], None],
+        on_error: Callable[[Exception], None],
+        name: str = "fusion",
+        afterwards: Callable[[], None] | None = None,
+    ) -> None:
         self._handle = handle
         self._on_error = on_error
+        self._afterwards = afterwards
         self._slot: list[T] = []
         self._stopping = False
         self._busy_since_ns = 0
@@ -54,14 +66,18 @@ class LatestWorker(Generic[T]):
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._slot or self._stopping)
+                self._changed.wait_for(lambda: self._slot or self._stopping, IDLE_S if self._afterwards else None)
                 if self._stopping:
                     return
-                item = self._slot.pop()
+                item, self._slot = self._slot, []
                 self._busy_since_ns = time.monotonic_ns()
-            try:
-                self._handle(item)
-            except Exception as error:  # a bad frame, or a fault of the device, must not end the stream
-                self._on_error(error)
-            finally:
-                self._busy_since_ns = 0
+            self._try(lambda: self._handle(item[0]) if item else None)
+            if self._afterwards is not None:
+                self._try(self._afterwards)
+            self._busy_since_ns = 0
+
+    def _try(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception as error:  # a bad frame, or a fault of the device, must not end the stream
+            self._on_error(error)
