@@ -24,4 +24,5 @@ def keep_large_buffers() -> bool:
     except (OSError, AttributeError):
         return False
     settings = ((M_MMAP_THRESHOLD, KEEP_BYTES), (M_TRIM_THRESHOLD, 2 * KEEP_BYTES), (M_ARENA_MAX, ARENAS))
-    return all([bool(mallopt(*setting)) for setting in settings])
+    taken = [bool(mallopt(*setting)) for setting in settings]
+    return all(taken)
