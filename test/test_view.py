@@ -1,0 +1,335 @@
+"""`aenet view` of a bag, as a process: pictures, temperatures, seeking, options; who is let in; what is said when it cannot start."""
+
+import re
+import socket
+import subprocess
+import sys
+import time
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("rosbags", reason="bags need the package rosbags (pip install rosbags)")
+
+from test_bags import BEGIN_NS, PERIOD_NS, SIZE, make_bag, rgb_of
+from view_client import Viewer, aiohttp, fetch, with_page
+
+from aenet_ros.config import AgcConfig
+from aenet_ros.errors import ConfigError
+from aenet_ros.frames import Frame
+from aenet_ros.viewer.access import Access, choose_token, is_local
+from aenet_ros.viewer.assemble import Assembler
+from aenet_ros.viewer.moment import Moment, Reading, ThermalLook, read
+from aenet_ros.viewer.server import FILES
+from aenet_ros.viewer.words import RobotFacts, robot_words
+
+COUNT = 100
+MIDDLE = (0.5, 0.5)
+PLAIN = ("--set", "output.thermal_weight=0", "model.threads=1")  # the fused picture is then the rgb one
+FROM_CLI = "from aenet_ros.cli import main; sys.exit(main(sys.argv[1:]))"
+
+
+@pytest.fixture(scope="module")
+def bag(tmp_path_factory):
+    return make_bag(tmp_path_factory.mktemp("bag") / "drive", count=COUNT)
+
+
+@pytest.fixture(scope="module")
+def viewer(bag, tmp_path_factory):
+    process = Viewer(tmp_path_factory.mktemp("log") / "view.log", bag, *PLAIN)
+    yield process
+    assert process.close() == 0
+    assert "Traceback" not in process.log()
+
+
+def aenet_view(*arguments, code=FROM_CLI):
+    command = [sys.executable, "-c", f"import sys; {code}", "view", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+# The page.
+
+
+def test_the_page_is_whole_and_asks_nobody_else(viewer):
+    for path in FILES:
+        status, headers, text = fetch(viewer.url, path[1:])
+        assert status == 200
+        assert "default-src 'none'" in headers["Content-Security-Policy"]
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        addresses = set(re.findall(r"""(?:https?:)//[^\s'"]+""", text))
+        assert addresses <= {"http://www.w3.org/2000/svg"}, path  # a name space, not an address
+        assert not re.findall(r"""(?:src|href|action)="/""", text), f"{path}: an address that is not relative"
+
+
+@pytest.mark.parametrize("path", ["%2e%2e/server.py", "..%2fserver.py", "page/index.html", "token.html", "%2fetc%2fpasswd", "nothing"])
+def test_only_the_page_s_own_files_are_given(viewer, path):
+    assert fetch(viewer.url, path)[0] == 404
+
+
+def test_a_bag_plays_to_its_end_and_shows_what_it_holds(viewer):
+    async def talk(page):
+        await page.look("rgb", "thermal", "fused", spots=[MIDDLE])
+        await page.until(lambda: page.states and page.states[-1]["bag"]["ended"], "the end")
+        return page
+
+    page = with_page(viewer.url, talk)
+    assert page.hello["kind"] == "bag"
+    assert page.states[-1]["bag"]["duration_s"] == pytest.approx((COUNT - 1) * PERIOD_NS * 1e-9 + 0.004, abs=0.02)
+    assert len(page.moments) > 5
+    places = [header["at_s"] for header, _ in page.moments]
+    assert places == sorted(places)
+    for header, pictures in page.moments:
+        index = round((int(header["stamp_ns"]) - BEGIN_NS) / PERIOD_NS)
+        assert header["spots"] == [{"counts": 29_000 + index, "celsius": pytest.approx((29_000 + index) * 0.01 - 273.15, abs=0.01)}]
+        assert [*pictures] == ["rgb", "thermal", "fused"]
+        for stream in ("rgb", "fused"):
+            far = np.abs(pictures[stream][:, :, ::-1].astype(int) - rgb_of(index))
+            assert np.median(far) < 6  # jpeg
+        assert pictures["thermal"].shape == SIZE
+
+
+def test_seek_pause_step_and_speed(viewer):
+    async def talk(page):
+        await page.say(type="pause")
+        await page.look("fused")
+        await page.say(type="seek", at_s=2.0)
+        await page.until(lambda: page.moments and abs(page.moments[-1][0]["at_s"] - 2.0) < 0.1, "the sought place")
+        at_s = page.moments[-1][0]["at_s"]
+        await page.during(1.0)
+        assert page.moments[-1][0]["at_s"] == at_s
+        await page.say(type="step")
+        await page.until(lambda: page.moments[-1][0]["at_s"] > at_s, "the next picture")
+        assert page.moments[-1][0]["at_s"] == pytest.approx(at_s + PERIOD_NS * 1e-9, abs=1e-6)
+        await page.say(type="seek", at_s=1.0)
+        await page.until(lambda: page.moments[-1][0]["at_s"] < 1.2, "a place before")
+        await page.say(type="speed", factor=0.25)
+        await page.say(type="play")
+        begun = time.monotonic()
+        await page.until(lambda: page.moments[-1][0]["at_s"] > 1.3, "it to play")
+        assert time.monotonic() - begun > 0.6  # at full speed 0.3 s
+        await page.say(type="speed", factor=1)
+
+    with_page(viewer.url, talk)
+
+
+def test_an_option_is_taken_and_the_picture_that_stands_changes(viewer):
+    async def talk(page):
+        await page.say(type="pause")
+        await page.look("fused")
+        await page.say(type="seek", at_s=1.0)
+        await page.until(lambda: page.moments and abs(page.moments[-1][0]["at_s"] - 1.0) < 0.1, "a picture")
+        before = page.moments[-1]
+        count = len(page.moments)
+        assert (await page.set("output.isotherm_low", 10.0))["ok"]
+        assert (await page.set("output.isotherm_high", 90.0))["ok"]
+        assert (await page.set("output.isotherm", True))["ok"]
+        await page.until(lambda: len(page.moments) > count and moved(before, page.moments[-1]), "another picture of the same instant")
+        assert page.moments[-1][0]["stamp_ns"] == before[0]["stamp_ns"]
+        refused = await page.set("output.isotherm_low", 95.0)
+        assert not refused["ok"]
+        assert "must be less than output.isotherm_high (90)" in refused["reason"]
+        refused = await page.set("output.thermal_weight", 7)
+        assert refused["reason"] == "output.thermal_weight: 7 is out of range; give 0 to 1"
+        assert "cannot be changed here" in (await page.set("model.device", "cuda"))["reason"]
+        assert (await page.set("output.isotherm", False))["ok"]
+
+    with_page(viewer.url, talk)
+
+
+def moved(before, after):
+    return np.abs(before[1]["fused"].astype(int) - after[1]["fused"]).mean() > 10
+
+
+def test_a_page_that_does_not_draw_is_sent_two_pictures_and_no_more(viewer):
+    async def talk(page):
+        await page.say(type="seek", at_s=0)
+        await page.say(type="play")
+        await page.look("fused")
+        await page.until(lambda: len(page.moments) == 2, "two pictures")
+        await page.during(2.0)
+        assert len(page.moments) == 2
+        await page.say(type="drawn")
+        await page.until(lambda: len(page.moments) == 3, "one more")
+        await page.during(1.0)
+        assert len(page.moments) == 3
+        assert page.moments[2][0]["at_s"] > page.moments[1][0]["at_s"] + 5 * PERIOD_NS * 1e-9  # the newest, not the next
+
+    with_page(viewer.url, talk, draws=False)
+
+
+def test_nonsense_from_a_page_does_no_harm(viewer):
+    async def talk(page):
+        for text in ("", "[]", "7", '{"type": []}', '{"type": "look", "streams": 7, "spots": [[1], [2, 2], "x"], "width": 1e999}', "{"):
+            await page.socket.send_str(text)
+        await page.say(type="seek", at_s="x")
+        await page.say(type="set", name="no.such", value=[])
+        await page.socket.send_bytes(b"\x00" * 100)
+        await page.look("rgb", "nothing", spots=[[0.5, "x"], [2, 0], [0.1, 0.1]])
+        await page.until(lambda: page.moments, "a picture all the same")
+
+    with_page(viewer.url, talk)
+
+
+# Who is let in.
+
+
+@pytest.mark.parametrize(
+    ("host", "status"), [("evil.example", 403), ("127.0.0.1.evil.example:80", 403), ("[", 403), ("localhost:1234", 200)]
+)
+def test_only_this_machine_s_names_open_the_page(viewer, host, status):
+    assert fetch(viewer.url, headers={"Host": host})[0] == status
+
+
+def test_another_site_s_page_gets_no_connection(viewer):
+    async def talk(page):
+        return page
+
+    with_page(viewer.url, talk, headers={"Origin": f"http://127.0.0.1:{viewer.port}"})
+    for origin in ("http://evil.example", f"http://127.0.0.1:{viewer.port + 1}", "null"):
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            with_page(viewer.url, talk, headers={"Origin": origin})
+        assert refused.value.status == 403
+
+
+def test_other_addresses_ask_for_a_token(bag, tmp_path):
+    viewer = Viewer(tmp_path / "view.log", bag, "--host", "0.0.0.0", *PLAIN)
+    url = f"http://127.0.0.1:{viewer.port}/"
+    try:
+        assert len(viewer.token) >= 20
+        status, _, text = fetch(url)
+        assert status == 401
+        assert "asks for its token" in text
+        assert fetch(url, "app.js")[0] == fetch(url, "ws")[0] == 401
+        assert fetch(url, "?token=wrong")[0] == 401
+        status, _, text = fetch(url, method="POST", data={"token": "wrong"})
+        assert (status, "not the token" in text) == (401, True)
+        status, headers, _ = fetch(url, f"?token={viewer.token}")
+        assert (status, headers["Location"]) == (303, "./")
+        assert "HttpOnly" in headers["Set-Cookie"]
+        assert "SameSite=Strict" in headers["Set-Cookie"]
+        assert viewer.token not in headers["Set-Cookie"]
+        cookie = {"Cookie": headers["Set-Cookie"].partition(";")[0]}
+        assert fetch(url, headers=cookie)[0] == fetch(url, "app.js", headers=cookie)[0] == 200
+        assert fetch(url, method="POST", data={"token": viewer.token})[0] == 303
+    finally:
+        viewer.close()
+
+
+def test_what_is_local_and_which_tokens_will_do():
+    assert [is_local(host) for host in ("127.0.0.1", "localhost", "::1", "127.1.2.3")] == [True] * 4
+    assert [is_local(host) for host in ("0.0.0.0", "::", "192.168.1.7", "robot", "")] == [False] * 5
+    assert choose_token("127.0.0.1", "") == ""
+    assert choose_token("0.0.0.0", "") != choose_token("0.0.0.0", "")
+    for weak in ("short", "with space in it", "with-ümlaut-in-it"):
+        with pytest.raises(ConfigError, match="at least 12 letters"):
+            choose_token("127.0.0.1", weak)
+    access = Access("long-enough-token", local=False)
+    assert access.token_fits("long-enough-token")
+    assert not access.token_fits("long-enough-tokem")
+    assert not access.token_fits("ü")
+    assert not access.cookie_fits("")
+
+
+# What is said when it cannot start.
+
+
+def test_a_taken_port_is_named(bag):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = aenet_view(bag, "--port", port)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(f"aenet view: port {port} of 127.0.0.1 is taken")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["none.mcap"], "there is no bag 'none.mcap'"),
+        (["BAG", "--rgb-topic", "/nothing"], "has no picture topic '/nothing'; it has: /cam/image_raw (100), /ir/image_raw (100)"),
+        (["BAG", "--host", "203.0.113.9"], "is no address of this machine"),
+        (["BAG", "--port", "70000"], "--port 70000: give 0 to 65535"),
+        (["BAG", "--token", "short"], "--token is too weak"),
+        (["BAG", "--max-hz", "0"], "--max-hz 0: give 0.1 to 120"),
+        (["--fuse"], "are for a bag"),
+    ],
+)
+def test_a_sentence_says_what_is_wrong(bag, arguments, words):
+    done = aenet_view(*(str(bag) if text == "BAG" else text for text in arguments))
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_no_aiohttp_is_a_sentence(bag):
+    hide = "import importlib.util as u; f = u.find_spec; u.find_spec = lambda n, *a: None if n == 'aiohttp' else f(n, *a); "
+    done = aenet_view(bag, code=hide + FROM_CLI)
+    assert done.returncode == 1
+    assert "apt install python3-aiohttp, or pip install aiohttp" in done.stderr
+
+
+# The parts.
+
+
+def test_an_instant_is_complete_with_its_last_stream():
+    assembler = Assembler()
+    assert assembler.add("rgb", 100, "r100", 0) == {"rgb": "r100"}  # alone, it leads
+    assert assembler.add("fused", 100, "f100", 10) == {"rgb": "r100", "fused": "f100"}
+    assert assembler.add("rgb", 200, "r200", 20) == {}  # waits for its fused frame
+    assert assembler.add("rgb", 300, "r300", 30) == {}
+    assert assembler.add("fused", 200, "f200", 40) == {"rgb": "r200", "fused": "f200"}
+    assert assembler.add("registered", 200, "t200", 41) == {"rgb": "r200", "fused": "f200", "registered": "t200"}
+    assert assembler.add("fused", 300, "f300", 50) == {}
+    late = 50 + 10_000_000_000
+    assert assembler.add("rgb", 900, "r900", late) == {"rgb": "r900"}  # the node is gone, the camera is not
+
+
+def test_readings():
+    counts = np.zeros((10, 20), np.uint16)
+    counts[5, 10] = 30_000
+    agc = AgcConfig(celsius_per_count=0.01, celsius_at_zero=-273.15)
+    assert read(counts, (0.5, 0.5), agc) == Reading(30_000, pytest.approx(26.85, abs=1e-3))
+    assert read(counts, (0.5, 0.5), None) == Reading(30_000, None)  # the scale is not known
+    assert read(counts, (1.0, 1.0), agc) == Reading(None, None)  # outside the thermal view
+    assert read(counts.astype(np.uint8) + 7, (0.0, 0.0), agc) == Reading(7, None)  # brightness, no temperature
+    assert Moment(1, {}).readings([(0.1, 0.1)]) == [Reading(None, None)]
+
+
+def test_a_picture_is_made_smaller_but_never_larger():
+    picture = np.full((40, 80, 3), 90, np.uint8)
+    moment = Moment(1, {"rgb": lambda: Frame(1, picture, "rgb8")})
+    sizes = [cv2.imdecode(np.frombuffer(moment.jpeg("rgb", width, 80), np.uint8), 1).shape for width in (20, 80, 500)]
+    assert sizes == [(10, 20, 3), (40, 80, 3), (40, 80, 3)]
+
+
+def test_what_lies_outside_the_thermal_view_does_not_dim_the_rest():
+    counts = np.tile(np.linspace(29_000, 29_999, 64).astype(np.uint16), (48, 1))
+    counts[:, :32] = 0
+    grey = ThermalLook().frame(counts, 1, None).data
+    assert (grey[:, :32] == 0).all()
+    assert grey[:, 32].max() < 20  # the coldest that is seen is black all the same
+    assert grey.max() > 235
+
+
+FACTS = RobotFacts("/fusion", "7", 60.0, True, 0.5, 0, "30.0 fused frames a second, latency 5.0 ms", "/fused/image", 1, 0.1, True, [], [])
+
+
+@pytest.mark.parametrize(
+    ("changes", "level", "words"),
+    [
+        ({}, 0, "30.0 fused frames"),
+        ({"looking_s": 0.5, "diagnostics_age_s": None, "in_graph": False}, 0, "looking for /fusion"),
+        ({"diagnostics_age_s": None, "in_graph": False}, 3, "no node /fusion on ROS domain 7"),
+        ({"diagnostics_age_s": 9.0, "in_graph": False}, 3, "/fusion has stopped"),
+        ({"diagnostics_age_s": 9.0}, 3, "has said nothing for 9 s"),
+        ({"diagnostics_age_s": None, "in_graph": False, "elsewhere": ["/r1/fused/image"]}, 3, "fused pictures on /r1/fused/image"),
+        ({"level": 2, "message": "no publisher on /rgb"}, 2, "no publisher on /rgb"),
+        ({"fused_publishers": 0}, 2, "nobody publishes /fused/image"),
+        ({"fused_age_s": None}, 1, "no fused frame reaches this viewer"),
+    ],
+)
+def test_words_for_a_robot(changes, level, words):
+    said = robot_words(FACTS._replace(**changes))
+    assert said.level == level
+    assert words in said.headline
