@@ -48,6 +48,7 @@ from aenet_ros.ros.worker import LatestWorker
 from aenet_ros.sync import PairCounts
 
 HANG_S = 10.0
+YIELD_S = 5e-4  # after a pair was handed over: the worker gets the interpreter now, not when the executor next waits
 LATER = 15  # things to look at that wait at most: three frames of each stream
 WARM_UP_SIZE = (480, 640)
 """Height and width of the frame fused at configure, which loads and tunes the libraries; other sizes then cost little more."""
@@ -153,6 +154,7 @@ class FusionNode(ToldLifecycleNode):
         for pair in self._matcher.push_thermal(frame) if role == "thermal" else self._matcher.push_rgb(frame):
             if self._guard.fuses:
                 self._hand_over(self._depth.joined(pair))
+                time.sleep(YIELD_S)
             else:
                 self.stats.skipped["degraded"] += 1
             self.stats.count_pair(pair.difference_ns)
