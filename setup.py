@@ -63,6 +63,8 @@ setup(
         "bags": ["rosbags>=0.11", "mcap>=1.1"],
         # aenet view; 3.8 is what Ubuntu 22.04 and Debian 12 have.
         "view": ["aiohttp>=3.8"],
+        # aenet export to ONNX, and model.backend onnx; with an NVIDIA GPU onnxruntime-gpu in place of onnxruntime.
+        "export": ["onnx>=1.15", "onnxruntime>=1.17"],
         "train": ["tensorboard"],
         "study": ["matplotlib"],
         # The documentation site. Sphinx is what ROS's own documentation is built with; 9 needs Python 3.11, 8.1 does with 3.10.

@@ -8,14 +8,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 
-def load_fuser(weights: str = "", device: str = "auto", precision: str = "auto", allow_cpu: bool = True) -> "Fuser":
+def load_fuser(weights: str = "", device: str = "auto", precision: str = "auto", allow_cpu: bool = True, backend: str = "torch") -> "Fuser":
     """A Fuser for single pictures, without ROS: ``load_fuser().fuse(thermal, rgb)``; see ``Fuser.fuse``.
 
     The arguments are those of ``config.ModelConfig``. Imports torch, which takes a second or two.
-    Raises ConfigError, CheckpointError or DeviceError.
+    Raises ConfigError, CheckpointError, DeviceError, or MissingDependencyError for a backend that is not installed.
     """
     from aenet_ros.config import build
     from aenet_ros.fusion.fuser import Fuser
 
-    options = {"weights": weights, "device": device, "precision": precision, "allow_cpu": allow_cpu}
+    options = {"weights": weights, "device": device, "precision": precision, "allow_cpu": allow_cpu, "backend": backend}
     return Fuser(build({f"model.{name}": value for name, value in options.items()}).model)

@@ -9,7 +9,7 @@ import aenet_ros
 from aenet_ros.config import ModelConfig
 from aenet_ros.errors import CheckpointError, ConfigError, DeviceError, ImageError
 from aenet_ros.fusion.checkpoint import load_checkpoint, save_checkpoint
-from aenet_ros.fusion.engines import DeviceEngine
+from aenet_ros.fusion.device_engine import DeviceEngine
 from aenet_ros.fusion.fuser import Fuser, choose_device
 from aenet_ros.fusion.network import AENet
 
@@ -192,17 +192,45 @@ def test_an_unknown_device_is_refused(device):
 
 
 def test_cpu_as_asked_is_no_fallback():
-    assert choose_device(ModelConfig(device="cpu")) == (torch.device("cpu"), "fp32", "")
+    assert choose_device(ModelConfig(device="cpu")) == ("cpu", "fp32", "")
 
 
 @no_cuda_only
 def test_without_cuda_auto_takes_the_cpu_and_cuda_says_that_it_fell_back():
-    assert choose_device(ModelConfig(device="auto"))[0] == torch.device("cpu")
-    assert choose_device(ModelConfig(device="auto"))[2] == ""
+    assert choose_device(ModelConfig(device="auto")) == ("cpu", "fp32", "")
     device, precision, fallback = choose_device(ModelConfig(device="cuda:1", precision="fp16"))
-    assert (device, precision) == (torch.device("cpu"), "fp32")
+    assert (device, precision) == ("cpu", "fp32")
     assert fallback.startswith("on cpu instead of cuda:1: ")
     assert "fp32 instead of fp16" in fallback
+
+
+def test_tensorrt_is_for_onnx_files():
+    with pytest.raises(ConfigError, match=r"tensorrt needs model\.backend: onnx"):
+        choose_device(ModelConfig(device="tensorrt"))
+
+
+def on_a_device_that_fails(weights, allow_cpu):
+    """A Fuser on torch's meta device, which computes nothing and raises what a GPU that is lost raises: RuntimeError at the download."""
+    fuser = Fuser(ModelConfig(weights=str(weights), device="cpu", allow_cpu=allow_cpu))
+    fuser.device, fuser._engine = "meta", DeviceEngine(load_checkpoint(weights)[0], torch.device("meta"), "fp32")
+    return fuser
+
+
+def test_a_device_that_fails_in_mid_run_is_left_for_the_cpu_and_this_is_said(fuser, weights):
+    failing = on_a_device_that_fails(weights, allow_cpu=True)
+    assert failing.fallback == ""
+    np.testing.assert_array_equal(failing.fuse(*pair()), fuser.fuse(*pair()))
+    assert (failing.device, failing.precision) == ("cpu", "fp32")
+    assert failing.fallback.startswith("on cpu instead of meta: meta failed (")
+    np.testing.assert_array_equal(failing.fuse(*pair(seed=1)), fuser.fuse(*pair(seed=1)))
+
+
+def test_where_the_cpu_is_refused_a_failing_device_is_an_error_for_every_frame(weights):
+    failing = on_a_device_that_fails(weights, allow_cpu=False)
+    for _ in range(2):
+        with pytest.raises(DeviceError, match="meta failed"):
+            failing.fuse(*pair())
+    assert failing.device == "meta"
 
 
 @no_cuda_only
@@ -238,7 +266,7 @@ def test_cuda_gives_the_cpus_picture_within_two_levels(fuser, weights, precision
 
 
 @cuda_only
-def test_cuda_out_of_memory_is_a_device_error(weights):
+def test_cuda_out_of_memory_without_the_cpu_is_a_device_error(weights):
     on_cuda = Fuser(ModelConfig(weights=str(weights), device="cuda", allow_cpu=False))
     torch.cuda.set_per_process_memory_fraction(1e-4)
     try:
@@ -247,6 +275,30 @@ def test_cuda_out_of_memory_is_a_device_error(weights):
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     assert on_cuda.fuse(*pair()).shape == (48, 64, 3)
+
+
+@cuda_only
+def test_cuda_out_of_memory_goes_on_on_the_cpu(fuser, weights):
+    on_cuda = Fuser(ModelConfig(weights=str(weights), device="cuda"))
+    torch.cuda.set_per_process_memory_fraction(1e-4)
+    try:
+        picture = on_cuda.fuse(*pair((4096, 4096)))
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    np.testing.assert_array_equal(picture, fuser.fuse(*pair((4096, 4096))))
+    assert "too little free memory" in on_cuda.fallback
+
+
+@cuda_only
+def test_cuda_frames_are_replayed_from_a_graph_and_sizes_in_turns_stay_right(fuser, weights):
+    on_cuda = Fuser(ModelConfig(weights=str(weights), device="cuda", allow_cpu=False))
+    sizes = [(48 + 16 * step, 64) for step in range(6)]
+    for size in [*sizes, *sizes, *[sizes[0]] * 4, *[sizes[1]] * 4, sizes[0], sizes[1]]:
+        thermal, rgb = pair(size)
+        assert np.abs(on_cuda.fuse(thermal, rgb).astype(int) - fuser.fuse(thermal, rgb)).max() <= 2
+    for size in sizes[:2]:
+        assert on_cuda._engine.plan(*pair(size), "rgb", None).captured
+    assert on_cuda.fallback == ""
 
 
 def test_load_fuser_fuses_a_real_pair(shared_data):

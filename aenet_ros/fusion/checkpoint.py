@@ -1,6 +1,7 @@
 """Weights on disk: a safetensors file and, beside it, a JSON card that says what they are.
 
-The card carries the architecture and the weights' SHA-256; loading is strict, without pickle, and checks both.
+The card carries the architecture and the weights' SHA-256; loading is strict, without pickle, and checks both. An ONNX file,
+as `aenet export` writes it, has such a card too.
 """
 
 import hashlib
@@ -17,12 +18,13 @@ from aenet_ros.errors import CheckpointError, ConfigError
 from aenet_ros.fusion.network import AENet, AENetConfig, parameter_count
 
 FORMAT = "aenet-1"
+ONNX_FORMAT = "aenet-onnx-1"
 PACKAGED = Path(__file__).parent / "weights" / "aenet.safetensors"
 
 
 def card_path(weights: Path) -> Path:
-    """Where the card of a weights file lies."""
-    return weights.with_suffix(".json")
+    """Where the card of a file lies: weights.json for weights.safetensors, file.onnx.json for file.onnx, which may lie beside them."""
+    return weights.with_name(weights.name + ".json") if weights.suffix == ".onnx" else weights.with_suffix(".json")
 
 
 def save_checkpoint(network: AENet, path: str | Path, card: dict[str, Any]) -> None:
@@ -43,11 +45,12 @@ def save_checkpoint(network: AENet, path: str | Path, card: dict[str, Any]) -> N
         "sha256": hashlib.sha256(content).hexdigest(),
     }
     weights.parent.mkdir(parents=True, exist_ok=True)
-    _replace(weights, content)
-    _replace(card_path(weights), (json.dumps({**card, **full}, indent=2) + "\n").encode())
+    replace_file(weights, content)
+    replace_file(card_path(weights), (json.dumps({**card, **full}, indent=2) + "\n").encode())
 
 
-def _replace(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes) -> None:
+    """Writes a file in one step: whatever happens, the old or the new content is there, never half of it."""
     part = path.with_name(path.name + ".part")
     part.write_bytes(content)
     part.replace(path)
@@ -59,14 +62,9 @@ def load_checkpoint(path: str | Path | None = None) -> tuple[AENet, dict[str, An
     Raises CheckpointError when a file is missing, damaged, does not match its card's SHA-256, or is of another architecture.
     """
     weights = Path(path) if path else PACKAGED
-    card = _read_card(card_path(weights))
-    try:
-        content = weights.read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"{weights}: {error.strerror or error}; check model.weights") from error
-    digest = hashlib.sha256(content).hexdigest()
-    if digest != card.get("sha256"):
-        raise CheckpointError(f"{weights}: SHA-256 {digest[:12]} is not the card's {str(card.get('sha256'))[:12]}; copy both files again")
+    if weights.suffix == ".onnx":
+        raise CheckpointError(f"{weights} is an ONNX file; set model.backend: onnx, or give .safetensors")
+    content, card = _read_verified(weights, FORMAT)
     try:
         network = AENet(_architecture(card, weights))
         network.load_state_dict(load(content), strict=True)
@@ -77,15 +75,45 @@ def load_checkpoint(path: str | Path | None = None) -> tuple[AENet, dict[str, An
     return network.eval().to(memory_format=torch.channels_last), card  # type: ignore[call-overload]
 
 
-def _read_card(path: Path) -> dict[str, Any]:
+def load_onnx(path: str | Path) -> tuple[bytes, dict[str, Any]]:
+    """Content and card of an ONNX file of the network, as `aenet export` writes them.
+
+    Raises CheckpointError when a file is missing, does not match its card's SHA-256, or holds more than the network.
+    """
+    if not path:
+        raise CheckpointError("model.backend onnx needs a file: run `aenet export -o aenet.onnx` and set model.weights to it")
+    file = Path(path)
+    if file.suffix != ".onnx":
+        raise CheckpointError(f"{file} is not an ONNX file; set model.backend: torch, or give the .onnx file of `aenet export`")
+    content, card = _read_verified(file, ONNX_FORMAT)
+    if card.get("whole"):
+        raise CheckpointError(f"{file} holds luma split and merge too, which are done here already; export it without --whole")
+    return content, card
+
+
+def _read_verified(path: Path, form: str) -> tuple[bytes, dict[str, Any]]:
+    """A file's content, checked against its card, and the card."""
+    card = _read_card(card_path(path), form)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path}: {error.strerror or error}; check model.weights") from error
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != card.get("sha256"):
+        raise CheckpointError(f"{path}: SHA-256 {digest[:12]} is not the card's {str(card.get('sha256'))[:12]}; copy both files again")
+    return content, card
+
+
+def _read_card(path: Path, form: str) -> dict[str, Any]:
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror or error}; the card must lie beside the weights") from error
     except ValueError as error:
         raise CheckpointError(f"{path}: not a JSON card ({error}); copy it again from the training's folder") from error
-    if not isinstance(card, dict) or card.get("format") != FORMAT:
-        raise CheckpointError(f"{path}: not a card of format {FORMAT}; use weights written by `aenet train`")
+    if not isinstance(card, dict) or card.get("format") != form:
+        writer = "train" if form == FORMAT else "export"
+        raise CheckpointError(f"{path}: not a card of format {form}; use files written by `aenet {writer}`")
     return card
 
 

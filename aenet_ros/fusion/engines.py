@@ -1,7 +1,9 @@
-"""The two ways of running luma split, network and luma merge: on the CPU with OpenCV around the network, or all on one device.
+"""Luma split, network and luma merge on the CPU, with OpenCV around the network; and the same in tensors, for any device.
 
-Both take the same arguments and give the same picture, within the rounding of the device's precision.
+Both give the same picture, within the rounding of the device's precision.
 """
+
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -9,17 +11,18 @@ from torch import Tensor
 
 from aenet_ros.frames import Array, Plane
 from aenet_ros.fusion import color
-from aenet_ros.fusion.network import AENet
+
+Network = Callable[[Tensor, Tensor], Tensor]
+"""AENet, or what runs its exported file: thermal and luma, float [1, 1, H, W] in 0..1, to fused luma of the same shape."""
 
 
 class CpuEngine:
-    """Float32 on the CPU."""
+    """Float32 on the CPU; the network may itself carry its planes elsewhere."""
 
-    precision = "fp32"
+    problem = ""
 
-    def __init__(self, network: AENet) -> None:
-        self.device = torch.device("cpu")
-        self._network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    def __init__(self, network: Network) -> None:
+        self._network = network
         self._planes: Plane = np.empty((2, 0, 0), np.float32)  # thermal, luma: kept, because fresh memory costs page faults
 
     def run(self, thermal: Array, rgb: Array, order: str, weight: Plane | None, strength: float) -> Array:
@@ -51,46 +54,19 @@ def _blend(base: Plane, other: Plane, share: Plane | np.float32) -> None:
     np.add(other, base, out=other)
 
 
-class DeviceEngine:
-    """Everything on one torch device: one upload, one download."""
-
-    def __init__(self, network: AENet, device: torch.device, precision: str) -> None:
-        self.device, self.precision = device, precision
-        self._dtype = torch.float16 if precision == "fp16" else torch.float32
-        self._network = network.to(device, self._dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._staging = torch.empty(0, dtype=torch.uint8)
-        self._weight: tuple[Plane, Tensor] | None = None
-
-    def run(self, thermal: Array, rgb: Array, order: str, weight: Plane | None, strength: float) -> Array:
-        """See Fuser.fuse, which has checked the arguments."""
-        thermal_on, rgb_on = self._upload(thermal, rgb)
-        share = None if weight is None else self._on_device(weight)
-        return fuse_tensors(self._network, thermal_on, rgb_on, order, share, strength, self._dtype).cpu().numpy()
-
-    def _upload(self, thermal: Array, rgb: Array) -> tuple[Tensor, Tensor]:
-        """Both frames in one transfer; thermal comes first, so that its floats are aligned."""
-        total = thermal.nbytes + rgb.nbytes
-        if self._staging.numel() != total:
-            self._staging = torch.empty(total, dtype=torch.uint8, pin_memory=self.device.type == "cuda")
-        staging = self._staging.numpy()
-        np.copyto(staging[: thermal.nbytes].view(thermal.dtype).reshape(thermal.shape), thermal)
-        np.copyto(staging[thermal.nbytes :].reshape(rgb.shape), rgb)
-        both = self._staging.to(self.device, non_blocking=True)  # the download of the result waits for it
-        first, second = both[: thermal.nbytes], both[thermal.nbytes :]
-        kind = torch.uint8 if thermal.dtype == np.uint8 else torch.float32
-        return first.view(kind).view(thermal.shape), second.view(rgb.shape)
-
-    def _on_device(self, weight: Plane) -> Tensor:
-        """The weight, uploaded once: Registration hands over the same array for every frame."""
-        if self._weight is None or self._weight[0] is not weight:
-            self._weight = weight, torch.tensor(weight, device=self.device)
-        return self._weight[1]
-
-
 def fuse_tensors(
-    network: torch.nn.Module, thermal: Tensor, rgb: Tensor, order: str, weight: Tensor | None, strength: float, dtype: torch.dtype
+    network: Network,
+    thermal: Tensor,
+    rgb: Tensor,
+    order: str,
+    weight: Tensor | None = None,
+    strength: float | Tensor = 1.0,
+    dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """The whole of Fuser.fuse in tensors of one device; thermal [H, W] uint8 or float32 0..1, rgb uint8 [H, W, 3] or [H, W]."""
+    """The whole of Fuser.fuse in tensors of one device; thermal [H, W] uint8 or float32 0..1, rgb uint8 [H, W, 3] or [H, W].
+
+    ``dtype`` is the network's; a ``strength`` that changes within a captured graph is a tensor.
+    """
     image = rgb.float()
     luma = image
     if rgb.dim() == 3:

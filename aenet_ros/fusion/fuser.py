@@ -2,8 +2,8 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,30 +11,66 @@ import torch
 from aenet_ros.config import ModelConfig
 from aenet_ros.errors import ConfigError, DeviceError, ImageError
 from aenet_ros.frames import Array, Plane
-from aenet_ros.fusion.checkpoint import load_checkpoint
-from aenet_ros.fusion.engines import CpuEngine, DeviceEngine
-from aenet_ros.fusion.network import MIN_SIZE
+from aenet_ros.fusion.checkpoint import load_checkpoint, load_onnx
+from aenet_ros.fusion.device_engine import CAPTURE_AFTER, DeviceEngine
+from aenet_ros.fusion.engines import CpuEngine
+from aenet_ros.fusion.network import MIN_SIZE, AENet
+from aenet_ros.fusion.onnx_network import OnnxNetwork, why_no_provider
 
 MOST_AUTOMATIC_THREADS = 4  # more gain little for so small a network, and a robot has other work
+
+
+class Place(NamedTuple):
+    """Where and how the network runs; ``reason`` says in words why it is not what was asked for, or is empty."""
+
+    device: str
+    precision: str
+    reason: str
 
 
 class Fuser:
     """Loads the weights onto the device once; then ``fuse`` makes pictures of any size. Not for several threads at once.
 
     ``device`` and ``precision`` say where and how it runs, ``card`` is the weights' card, and ``fallback`` says why it is
-    not the device or precision asked for ("" where it is). Raises DeviceError where the device is absent and
-    ``model.allow_cpu`` is false, CheckpointError for the weights, ConfigError for an unknown device.
+    not the device or precision asked for ("" where it is). A device that fails, at the start or later, is left for the CPU.
+    Raises DeviceError where the device is absent or fails and ``model.allow_cpu`` is false, CheckpointError for the weights,
+    ConfigError for an unknown device, MissingDependencyError where the backend is not installed.
     """
 
     def __init__(self, model: ModelConfig | None = None) -> None:
-        model = model or ModelConfig()
-        device, precision, self.fallback = choose_device(model)
-        network, self.card = load_checkpoint(model.weights)
-        with _device_errors(device):
-            self._engine: CpuEngine | DeviceEngine | None
-            self._engine = CpuEngine(network) if device.type == "cpu" else DeviceEngine(network, device, precision)
-        self.device: str = str(device)
-        self.precision = precision
+        self._model = model = model or ModelConfig()
+        self._engine: CpuEngine | DeviceEngine | None = None
+        self.device, self.precision, self._reason = choose_device(model)
+        self._source: AENet | bytes
+        self._source, self.card = load_onnx(model.weights) if model.backend == "onnx" else load_checkpoint(model.weights)
+        try:
+            self._start()
+        except DeviceError as error:
+            self._go_to_cpu(error)
+
+    def _start(self) -> None:
+        """An engine on ``device``."""
+        with _device_errors(self.device):
+            if isinstance(self._source, bytes):
+                self._engine = CpuEngine(OnnxNetwork(self._source, self.device, self.precision, thread_count(self._model.threads)))
+            elif self.device == "cpu":
+                self._engine = CpuEngine(self._source)
+            else:
+                self._engine = DeviceEngine(self._source, torch.device(self.device), self.precision)
+
+    def _go_to_cpu(self, error: DeviceError) -> None:
+        """An engine on the CPU because of ``error``, which is raised where that is not allowed or we are there already."""
+        if self.device == "cpu" or not self._model.allow_cpu:
+            raise error
+        self.close()
+        self._reason = f"on cpu instead of {self.device}: {error}"
+        self.device, self.precision = "cpu", "fp32"
+        self._start()
+
+    @property
+    def fallback(self) -> str:
+        """Why this is not what was asked for, in words; "" where it is."""
+        return "; ".join(reason for reason in (self._reason, self._engine.problem if self._engine else "") if reason)
 
     @torch.inference_mode()
     def fuse(self, thermal: Array, rgb: Array, *, order: str = "rgb", weight: Plane | None = None, strength: float = 1.0) -> Array:
@@ -44,46 +80,65 @@ class Fuser:
         rgb: uint8 [H, W, 3], its channels in ``order`` "rgb" or "bgr"; or a grey picture [H, W].
         weight: float32 [H, W] in 0..1, where the thermal picture counts; where it is 0 the result is exactly rgb. None: everywhere.
         strength: 0..1, share of the fusion in the picture; 1 is the network's own.
-        Raises ImageError for other types, sizes or values, and DeviceError when the device fails.
+        Raises ImageError for other types, sizes or values, and DeviceError when the device fails and the CPU is not allowed.
         """
         if self._engine is None:
             raise DeviceError("this Fuser was closed; make a new one")
         check_images(thermal, rgb, order, weight)
         if not 0.0 <= strength <= 1.0:
             raise ImageError(f"strength {strength} is out of range; give 0 to 1")
-        with _device_errors(self._engine.device):
+        try:
+            with _device_errors(self.device):
+                return self._engine.run(thermal, rgb, order, weight, strength)
+        except DeviceError as error:
+            self._go_to_cpu(error)
             return self._engine.run(thermal, rgb, order, weight, strength)
 
     def warm_up(self, size: tuple[int, int]) -> None:
         """Fuse empty pictures of ``size`` (height, width), so that the first real pair takes no longer than the rest."""
-        for _ in range(2):
+        for _ in range(CAPTURE_AFTER + 1):
             self.fuse(np.zeros(size, np.float32), np.zeros((*size, 3), np.uint8))
 
     def close(self) -> None:
         """Give back the network and the device's memory; ``fuse`` raises DeviceError from now on."""
         self._engine = None
-        if self.device != "cpu":
-            torch.cuda.empty_cache()
+        if torch.cuda.is_available():
+            with suppress(RuntimeError):  # a device that was lost has none to give back
+                torch.cuda.empty_cache()
 
 
-def choose_device(model: ModelConfig) -> tuple[torch.device, str, str]:
-    """Device, precision ("fp32" or "fp16") and, where they are not those asked for, the reason in words."""
-    wanted = model.device
-    if wanted not in ("auto", "cpu", "cuda") and not (wanted.startswith("cuda:") and wanted[5:].isdecimal()):
-        raise ConfigError(f"model.device: '{wanted}' is not known; give auto, cpu, cuda or cuda:N")
-    missing = _why_no_cuda(int(wanted[5:]) if wanted.startswith("cuda:") else 0)
+def choose_device(model: ModelConfig) -> Place:
+    """Where the network runs: "cpu", "cuda:N" or "tensorrt:0", in "fp32" or "fp16".
+
+    Raises ConfigError for an unknown device, DeviceError where it is absent and ``model.allow_cpu`` is false.
+    """
+    wanted, onnx = model.device, model.backend == "onnx"
+    known = ("auto", "cpu", "cuda", "tensorrt") if onnx else ("auto", "cpu", "cuda")
+    if wanted not in known and not (wanted.startswith("cuda:") and wanted[5:].isdecimal()):
+        remedy = "; tensorrt needs model.backend: onnx" if wanted == "tensorrt" else ""
+        raise ConfigError(f"model.device: '{wanted}' is not known; give {', '.join(known)} or cuda:N{remedy}")
+    kind, _, number = wanted.replace("auto", "cuda").partition(":")
+    index = int(number or 0)
+    missing = "" if wanted == "cpu" else why_no_provider(kind) if onnx else _why_no_cuda(index)
+    # An ONNX file is in float32; only TensorRT makes it anew in another precision.
+    half = model.precision != "fp32" and (kind == "tensorrt" or not onnx)
     if wanted != "cpu" and not missing:
-        return torch.device(wanted if wanted.startswith("cuda:") else "cuda:0"), "fp32" if model.precision == "fp32" else "fp16", ""
+        reason = f"in fp32 instead of fp16, for the file holds fp32 and {kind} runs it so" if model.precision == "fp16" and not half else ""
+        return Place(f"{kind}:{index}", "fp16" if half else "fp32", reason)
     if wanted != "cpu" and not model.allow_cpu:
-        raise DeviceError(f"model.device '{wanted}': {missing}; install torch for this GPU, or set model.allow_cpu")
-    reasons = [f"on cpu instead of {wanted}: {missing}"] if wanted.startswith("cuda") else []
+        raise DeviceError(f"model.device '{wanted}': {missing}; install {_package(onnx)} for this GPU, or set model.allow_cpu")
+    reasons = [f"on cpu instead of {wanted}: {missing}"] if wanted not in ("auto", "cpu") else []
     if model.precision == "fp16":
         reasons.append("in fp32 instead of fp16, which cpus run slowly")
-    return torch.device("cpu"), "fp32", "; ".join(reasons)
+    return Place("cpu", "fp32", "; ".join(reasons))
+
+
+def _package(onnx: bool) -> str:
+    return "onnxruntime" if onnx else "torch"
 
 
 def _why_no_cuda(index: int) -> str:
-    """Why CUDA device ``index`` cannot be used, or ""."""
+    """Why torch cannot use CUDA device ``index``, or ""."""
     if torch.version.cuda is None:
         return f"this torch ({torch.__version__}) is built without CUDA"
     if not torch.cuda.is_available():
@@ -119,16 +174,18 @@ def check_images(thermal: Array, rgb: Array, order: str, weight: Plane | None) -
 
 
 @contextmanager
-def _device_errors(device: torch.device) -> Iterator[None]:
+def _device_errors(device: str) -> Iterator[None]:
     """What torch raises on a GPU as DeviceError that says what to do."""
     try:
         yield
+    except DeviceError:
+        raise
     except torch.cuda.OutOfMemoryError as error:
         raise DeviceError(
             f"{device} has too little free memory ({_first_line(error)}); end other programs on it, or set model.device"
         ) from error
     except RuntimeError as error:
-        if device.type == "cpu":
+        if device == "cpu":
             raise
         raise DeviceError(f"{device} failed ({_first_line(error)}); restart the process, or set model.device to cpu") from error
 
@@ -142,8 +199,14 @@ def set_threads(threads: int) -> int:
 
     For whoever owns the process, before its first computation: a library must not turn this knob by itself.
     """
-    if threads == 0:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        threads = min(cores, MOST_AUTOMATIC_THREADS)
+    threads = thread_count(threads)
     torch.set_num_threads(threads)
     return threads
+
+
+def thread_count(threads: int) -> int:
+    """``model.threads`` as a number: 0 is all cores allowed, at most four."""
+    if threads:
+        return threads
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, MOST_AUTOMATIC_THREADS)
