@@ -50,6 +50,7 @@ def running(**changes):
             stream.receive(start + index * 33 * MS)
             stream.accept(frame(start + index * 33 * MS))
             stream.arrivals_ns[-1] = now - (30 - index) * 33 * MS
+            stream.resumed_at_ns = made.activated_at_ns
         made.stats.count_pair(2 * MS)
         made.stats.count_fused(FusedFrame(0, np.zeros((1, 1)), "mono8", timings_ns={"fusion": 3 * MS}), 12 * MS)
         made.stats._fused_at_ns[-1] = now - (30 - index) * 33 * MS
@@ -166,3 +167,25 @@ def test_rates_and_changes():
     stream.arrivals_ns.extend(now - age * MS for age in (400, 300, 200, 100))
     assert stream.rate_hz(1_000 * MS) == pytest.approx(10)
     assert stream.rate_hz(50 * MS) == 0
+
+
+def test_cameras_that_just_came_back_are_not_called_unpaired():
+    made = running()
+    now = time.monotonic_ns()
+    made.stats.last_pair_at_ns = now - 9000 * MS
+    assert by_name(made)["pairing"].level == ERROR
+    made.stats.rgb.resumed_at_ns = now - 300 * MS
+    assert by_name(made)["pairing"].level == OK
+    made.stats.rgb.resumed_at_ns = now - 1200 * MS
+    assert by_name(made)["pairing"].level == ERROR
+
+
+def test_a_stream_resumes_after_a_pause_and_not_at_each_frame_of_a_slow_camera(monkeypatch):
+    stream = StreamStats()
+    clock = iter([at_ms * MS for at_ms in (1000, 1030, 1060, 4000, 4030, 6000, 7900, 9800)])
+    monkeypatch.setattr("aenet_ros.ros.stats.time.monotonic_ns", lambda: next(clock))
+    resumed = []
+    for index in range(8):
+        stream.accept(frame(index))
+        resumed.append(stream.resumed_at_ns // MS)
+    assert resumed == [1000, 1000, 1000, 4000, 4000, 6000, 6000, 6000]

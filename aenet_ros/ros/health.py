@@ -182,7 +182,8 @@ def _judge_pairing(facts: NodeFacts, streams_alive: bool) -> Status:
         "stamp difference p95 [ms]": f"{stats.difference_ms(95):.2f}",
         **_pair_counts(facts),
     }
-    last = max(stats.last_pair_at_ns, facts.activated_at_ns)
+    # A camera that has just come back has not had the time for a pair.
+    last = max(stats.last_pair_at_ns, facts.activated_at_ns, stats.thermal.resumed_at_ns, stats.rgb.resumed_at_ns)
     if not streams_alive or now - last < _stale_ns(facts):
         return Status("pairing", OK, f"{counts.pairs} pairs" if streams_alive else "waits for both streams", values)
     if counts.dropped.get("zero_stamp"):
@@ -220,6 +221,7 @@ def _judge_fusion(facts: NodeFacts, others: Sequence[Status]) -> Status:
         "latency p50 [ms]": f"{stats.latency_ms(50):.1f}",
         "latency p95 [ms]": f"{stats.latency_ms(95):.1f}",
         **{f"stage {stage} p50 [ms]": f"{value:.2f}" for stage, value in stats.stages_ms().items()},
+        "stage total p95 [ms]": f"{stats.total_p95_ms():.2f}",
     }
     level, message = _fusion_message(facts, others, now, rate)
     if facts.unknown_parameters and level == OK:

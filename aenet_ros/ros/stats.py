@@ -27,6 +27,7 @@ class StreamStats:
     rejected: int = 0
     last_error: str = ""
     last_error_at_ns: int = 0
+    resumed_at_ns: int = 0  # first frame after a pause, or ever
     size: tuple[int, int] = (0, 0)
     encoding: str = ""
     size_changes: int = 0
@@ -41,7 +42,11 @@ class StreamStats:
 
     def accept(self, frame: Frame) -> bool:
         """Count a decoded frame; True where its size or encoding differs from the last one's."""
-        self.arrivals_ns.append(time.monotonic_ns())
+        at_ns = time.monotonic_ns()
+        usual_ns = self.arrivals_ns[-1] - self.arrivals_ns[-2] if len(self.arrivals_ns) > 1 else 0
+        if not self.arrivals_ns or at_ns - self.arrivals_ns[-1] > max(PAUSE_NS, 3 * usual_ns):
+            self.resumed_at_ns = at_ns
+        self.arrivals_ns.append(at_ns)
         self.lags_ns.append(frame.stamp_ns - self.arrivals_ns[-1])
         now = (frame.size, frame.source_encoding)
         changed = self.encoding != "" and now != (self.size, self.encoding)
@@ -144,6 +149,11 @@ class NodeStats:
         """Median duration of each stage of the pipeline, in milliseconds."""
         with self.lock:
             return {stage: _percentile_ms(values, 50.0) for stage, values in self._stages_ns.items()}
+
+    def total_p95_ms(self) -> float:
+        """p95 of the pipeline's time for a pair, in milliseconds; NaN before the first."""
+        with self.lock:
+            return _percentile_ms(self._stages_ns.get("total", deque()), 95.0)
 
     def clock_offset_ms(self) -> float:
         """Thermal minus rgb clock, guessed from how late each stream's stamps are at arrival; NaN before both streams came.
