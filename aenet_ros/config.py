@@ -241,6 +241,21 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
+class LatencyConfig:
+    """What is done where the machine is too slow."""
+
+    budget_ms: float = option(
+        0.0,
+        "Time that a pair may take in the pipeline. While it takes longer, the network works at 3/4 or 1/2 of the size; the rgb frame's "
+        "detail stays. 0: always at full size.",
+        low=0.0,
+        high=10_000.0,
+        dynamic=True,
+        unit="ms",
+    )
+
+
+@dataclass(frozen=True)
 class OutputConfig:
     """What is published."""
 
@@ -335,6 +350,7 @@ class Config:
     agc: AgcConfig = AgcConfig()
     registration: RegistrationConfig = RegistrationConfig()
     model: ModelConfig = ModelConfig()
+    latency: LatencyConfig = LatencyConfig()
     output: OutputConfig = OutputConfig()
     diagnostics: DiagnosticsConfig = DiagnosticsConfig()
 

@@ -5,11 +5,13 @@ import time
 import cv2
 
 from aenet_ros.allocator import keep_large_buffers
+from aenet_ros.budget import LatencyBudget
 from aenet_ros.config import Config
 from aenet_ros.errors import ConfigError, ImageError
 from aenet_ros.frames import Array, Frame, FramePair, FusedFrame, Plane
 from aenet_ros.fusion import color
 from aenet_ros.fusion.fuser import Fuser, set_threads
+from aenet_ros.fusion.reduced import fuse_at
 from aenet_ros.imaging.agc import ThermalAgc
 from aenet_ros.imaging.calibration_file import Size
 from aenet_ros.imaging.output_grid import OutputGrid
@@ -44,6 +46,7 @@ class FusionPipeline:
         self.registration = Registration(self._config.registration)
         self.grid = OutputGrid(self.registration, self._config.output)
         self.fuser = Fuser(self._config.model)
+        self.budget = LatencyBudget(self._config.latency)
 
     def process(self, pair: FramePair, want_registered: bool = False) -> FusedFrame:
         """Fuse one pair; the result has the rgb frame's stamp, the size and frame_id that ``output.grid`` says, and ``output.encoding``.
@@ -65,15 +68,18 @@ class FusionPipeline:
         registered = self.grid.counts(thermal.data, rgb.size) if want_counts else None
         clock.lap("registration")
 
-        fused = self.fuser.fuse(aligned, image, order=ORDER[encoding], weight=weight, strength=output.thermal_weight)
+        scale, strength = self.budget.scale, output.thermal_weight
+        fused = fuse_at(scale, self.fuser, aligned, image, order=ORDER[encoding], weight=weight, strength=strength)
         clock.lap("fusion")
 
         picture = self._draw(convert(fused, encoding, output.encoding), registered)
         clock.lap("output")
+        timings = clock.timings_ns()
+        self.budget.spent(timings["total"], timings["fusion"])
 
         frame_id = thermal.frame_id if self.grid.role == "thermal" else rgb.frame_id
         counts = registered if want_registered else None
-        return FusedFrame(rgb.stamp_ns, picture, output.encoding, frame_id, counts, clock.timings_ns(), self.grid.role)
+        return FusedFrame(rgb.stamp_ns, picture, output.encoding, frame_id, counts, timings, self.grid.role)
 
     def see(self, thermal: Frame) -> tuple[Frame, Plane]:
         """The thermal frame to use (the last good one while the shutter is seen), and its brightness, float32 [H, W] 0..1.
@@ -107,6 +113,7 @@ class FusionPipeline:
         self.shutter.config = config.shutter
         self.sensor.config = config.sensor
         self.agc.config = config.agc
+        self.budget.config = config.latency
 
     def warm_up(self, size: Size) -> None:
         """Fuse nothing at ``size`` (height, width) of the rgb frame, so that the first pair takes no longer than the rest."""

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1] / "aenet_ros"
 # Each part may import parts of the layers above its line, and itself.
 LAYERS = [
     {"errors", "config", "options", "frames", "share", "allocator", "openmp"},
-    {"config_docs", "image_codec", "image_encodings", "compressed_images", "sync", "clock_offset", "degraded", "imaging", "fusion"},
+    {"budget", "config_docs", "image_codec", "image_encodings", "compressed_images", "sync", "clock_offset", "degraded", "imaging", "fusion"},
     {"evaluation"},  # it measures the parts above
     {"pipeline", "reports"},
     {"offline", "simulation", "training", "calibration"},

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -34,7 +35,7 @@ def run(code, **environment):
     return done.stdout.split()
 
 
-@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="threads are counted in /proc, which is Linux's")
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted in /proc, which is Linux's")
 def test_a_threads_helpers_end_and_come_back_when_needed():
     ended, fewer, same, afterwards = run(COUNT)
     if ended == "False":

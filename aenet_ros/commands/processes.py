@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -62,11 +62,13 @@ class Processes:
                 for name in (path.name, f"{path.name}_el", f"sem.{path.name}_mutex"):
                     (SHM / name).unlink(missing_ok=True)
 
-    def start(self, name: str, module: str, parameters: Mapping[str, Any], *, stdout: int | None = None) -> "subprocess.Popen[bytes]":
-        """Run ``python -m module`` with ROS parameters (a mapping by dotted name); stderr goes to ``NAME.log``."""
+    def start(
+        self, name: str, module: str, parameters: Mapping[str, Any], *, stdout: int | None = None, remap: Sequence[str] = ()
+    ) -> "subprocess.Popen[bytes]":
+        """Run ``python -m module`` with ROS parameters (a mapping by dotted name) and remappings; stderr goes to ``NAME.log``."""
         file = self.folder / f"{name}.yaml"
         file.write_text(yaml.safe_dump({"/**": {"ros__parameters": _nested(parameters)}}))
-        command = [sys.executable, "-m", module, "--ros-args", "--params-file", str(file)]
+        command = [sys.executable, "-m", module, "--ros-args", "--params-file", str(file), *(part for rule in remap for part in ("-r", rule))]
         with (self.folder / f"{name}.log").open("wb") as log:
             # A session of its own: Ctrl-C reaches us alone, and we stop the children in order.
             child = subprocess.Popen(

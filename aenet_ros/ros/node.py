@@ -41,7 +41,7 @@ from aenet_ros.ros.offset import OffsetService
 from aenet_ros.ros.outputs import Listeners, Outputs
 from aenet_ros.ros.params import NodeParameters
 from aenet_ros.ros.policies import Matcher, make_matcher, slop_and_offset_ns
-from aenet_ros.ros.quality import QualityWatch
+from aenet_ros.ros.quality import QualityWatch, budget_status
 from aenet_ros.ros.running import until_stopped
 from aenet_ros.ros.stats import NodeStats
 from aenet_ros.ros.worker import LatestWorker
@@ -236,6 +236,7 @@ class FusionNode(ToldLifecycleNode):
             self._guard.status(config),
             self._offset.status(config),
             self._quality.status(config, self.stats, self.pipeline),
+            budget_status(config, self.pipeline),
             self._alignment.status(config, fallback),
         ]
 

@@ -85,6 +85,28 @@ class QualityWatch:
         return Status("quality", OK, "the thermal camera's shutter is closed: its last good frame is used" if closed else "good", values)
 
 
+def budget_status(config: Config, pipeline: FusionPipeline | None) -> Status:
+    """At what size the network works by now, and why."""
+    budget, wanted_ms = pipeline.budget if pipeline is not None else None, config.latency.budget_ms
+    if budget is None or not wanted_ms:
+        return Status("latency budget", OK, "none: the network works at full size (latency.budget_ms)", {})
+    values = {
+        "budget [ms]": f"{wanted_ms:g}",
+        "a pair takes [ms]": f"{budget.took_ms:.1f}",
+        "size of the network's picture": f"{budget.scale:g}",
+        "steps down": str(budget.downs),
+        "steps back": str(budget.ups),
+    }
+    if budget.scale == 1.0:
+        return Status("latency budget", OK, f"kept at full size: a pair takes {budget.took_ms:.1f} ms", values)
+    said = (
+        f"the network works at {budget.scale:g} of the size, for at the next larger a pair takes more than latency.budget_ms {wanted_ms:g}"
+    )
+    if budget.exceeded:
+        said += f"; even so it takes {budget.took_ms:.1f} ms: end other programs, check the machine's temperature, or use a GPU"
+    return Status("latency budget", WARN, said, values)
+
+
 def verdict(found: Quality | None, sync_ms: float, config: Config) -> str:
     """What is wrong and what to do; nothing where all is within ``diagnostics``' limits."""
     limits = config.diagnostics
