@@ -28,6 +28,7 @@ EXAMPLES = {
     "demo": ("aenet demo", "a simulated rig and the real node for 10 s; pictures in demo_out/"),
     "fuse": ("aenet fuse thermal/ rgb/ -o fused/", "folders whose file names match; also single pictures, videos, bags"),
     "inspect": ("aenet inspect drive.mcap", "what a bag holds and what would be paired"),
+    "view": ("aenet view", "a robot in a web page; or a bag: aenet view drive.mcap"),
     "calibrate": ("aenet calibrate drive.mcap -o rig.yaml", "how the cameras lie to each other, from any scenes"),
     "evaluate": ("aenet evaluate thermal/ rgb/", "measure the fused pictures"),
     "train": ("aenet train --help", "weights from your own pairs"),

@@ -111,6 +111,9 @@ def test_the_wheel_has_all_that_a_robot_needs(wheel):
         assert shipped == {name.rpartition("/")[2] for name in names if name.startswith(f"{data}aenet_ros/{folder}/")}
     assert f"{data}aenet_ros/package.xml" in names
     assert {"aenet_ros/py.typed", "aenet_ros/fusion/weights/aenet.safetensors", "aenet_ros/fusion/weights/aenet.json"} <= names
+    pages = {f"aenet_ros/viewer/page/{path.name}" for path in (ROOT / "aenet_ros" / "viewer" / "page").iterdir()}
+    assert "aenet_ros/viewer/page/index.html" in pages
+    assert pages <= names
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "aenet_ros").rglob("*.py")}
     assert modules == {name for name in names if name.endswith(".py") and name.startswith("aenet_ros/")}
 

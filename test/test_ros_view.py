@@ -11,11 +11,11 @@ import pytest
 
 rclpy = pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]' or source a ROS 2")
 
-from view_client import PATIENCE_S, Viewer, with_page
+from view_client import PATIENCE_S, Viewer, with_page  # noqa: E402
 
-from aenet_ros.commands.processes import Processes
-from aenet_ros.simulation.geometry import rgb_to_thermal
-from aenet_ros.simulation.rig_config import RigConfig
+from aenet_ros.commands.processes import Processes  # noqa: E402
+from aenet_ros.simulation.geometry import rgb_to_thermal  # noqa: E402
+from aenet_ros.simulation.rig_config import RigConfig  # noqa: E402
 
 SIZE = (160, 128)
 CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)

@@ -43,6 +43,7 @@ PACKAGES = (
     Package("safetensors", "missing", "reads the weights: pip install safetensors"),
     Package("tqdm", "missing", "shows progress: apt install python3-tqdm, or pip install tqdm"),
     Package("rosbags", "warn", "needed to read and write bags: pip install rosbags"),
+    Package("aiohttp", "warn", "needed for aenet view only: apt install python3-aiohttp, or pip install aiohttp"),
     Package("mcap", "warn", "needed for the demo's recording: pip install mcap"),
     Package("tensorboard", "warn", "needed for training curves only: pip install tensorboard"),
 )
