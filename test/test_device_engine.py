@@ -1,5 +1,10 @@
 """The engine of whole frames on one device: what it keeps, and when it would capture. On the CPU; test_fuser has what needs CUDA."""
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -109,3 +114,18 @@ def test_a_size_in_use_outlives_others_that_pass_by(engine):
 def test_the_network_it_was_given_stays_as_it_was(network):
     DeviceEngine(network, CPU, "fp16")
     assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
+
+
+def test_the_gpu_benchmark_measures_or_says_why_it_cannot(tmp_path):
+    script = Path(__file__).resolve().parents[1] / "benchmarks" / "gpu.py"
+    command = [sys.executable, str(script), "--runs", "20", "--seconds", "0.3", "-o", str(tmp_path / "gpu.json")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    if torch.cuda.is_available():
+        assert done.returncode == 0, done.stderr
+        report = json.loads((tmp_path / "gpu.json").read_text())
+        assert report["within_two_levels"]
+        assert all(row["fp16"]["captured"] for row in report["sizes"].values())
+    else:
+        assert done.returncode == 1
+        assert "no CUDA device here" in done.stderr
+        assert list(tmp_path.iterdir()) == []

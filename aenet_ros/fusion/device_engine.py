@@ -82,15 +82,18 @@ class Plan:
         """Start upload, fusion and download; the returned uint8 tensor (page-locked where the device is CUDA) is valid after a wait."""
         count = self._upload_bytes
         self._memory[:count].copy_(self._staging[:count], non_blocking=True)
-        if self._graph is not None:
-            self._graph.replay()
-        else:
-            self._output = self._fuse()
-        self._uses += 1
-        assert self._output is not None
+        output = self.replay()
         # From torch's cache of page-locked memory: a new picture for the caller without another copy on the CPU.
-        picture = torch.empty(self._output.shape, dtype=torch.uint8, pin_memory=self._pinned)
-        return picture.copy_(self._output, non_blocking=True)
+        picture = torch.empty(output.shape, dtype=torch.uint8, pin_memory=self._pinned)
+        return picture.copy_(output, non_blocking=True)
+
+    def replay(self) -> Tensor:
+        """Start the fusion of what was uploaded last; the returned tensor on the device is the next call's too."""
+        self._uses += 1
+        if self._graph is not None and self._output is not None:
+            self._graph.replay()
+            return self._output
+        return self._fuse()
 
     def capture(self, pool: Any, stream: torch.cuda.Stream) -> None:
         """Record the steps as a graph; raises RuntimeError where something in them cannot be recorded."""

@@ -181,7 +181,7 @@ def _torch_export(module: AnySize | Whole, whole: bool, about: dict[str, str]) -
 def _torch_script(module: AnySize | Whole, whole: bool, about: dict[str, str]) -> bytes:
     buffer = io.BytesIO()
     traced = torch.jit.trace(module, _example(whole, EXAMPLE_SIZE), check_trace=False)  # type: ignore[no-untyped-call]
-    torch.jit.save(traced, buffer, _extra_files={"aenet.json": json.dumps(about)})  # type: ignore[no-untyped-call]
+    torch.jit.save(traced, buffer, _extra_files={"aenet.json": json.dumps(about)})
     return buffer.getvalue()
 
 
@@ -191,11 +191,17 @@ def _onnx(module: AnySize | Whole, whole: bool, about: dict[str, str]) -> bytes:
     names, sides = input_names(whole), ((0, 1) if whole else (2, 3))
     axes = {name: dict(zip(sides, ("height", "width"), strict=True)) for name in (*names, "fused")}
     inputs, buffer = _example(whole, EXAMPLE_SIZE), io.BytesIO()
-    options: dict[str, Any] = {"input_names": list(names), "output_names": ["fused"], "dynamic_axes": axes, "opset_version": OPSET}
+    options: dict[str, Any] = {
+        "f": buffer,
+        "input_names": list(names),
+        "output_names": ["fused"],
+        "dynamic_axes": axes,
+        "opset_version": OPSET,
+    }
     # The exporter by tracing: half a second and every size. That by torch.export takes half a minute, and cannot prove the padding right.
     if "dynamo" in inspect.signature(torch.onnx.export).parameters:
         options["dynamo"] = False
-    torch.onnx.export(module, inputs, buffer, **options)
+    torch.onnx.export(module, inputs, **options)
     model = onnx.load_from_string(buffer.getvalue())
     onnx.helper.set_model_props(model, about)
     onnx.checker.check_model(model, full_check=True)
