@@ -4,4 +4,5 @@ import sys
 
 from aenet_ros.cli import main
 
-sys.exit(main())
+if __name__ == "__main__":  # worker processes import it too
+    sys.exit(main())

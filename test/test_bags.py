@@ -341,7 +341,7 @@ def test_an_interrupted_run_leaves_nothing(tmp_path):
         with BagSink(out, source) as sink:
             for item in source:
                 sink.write(item.name, FusedFrame(item.pair.rgb.stamp_ns, item.pair.rgb.data, "rgb8"))
-                assert any(path.name.startswith(".out-") for path in tmp_path.iterdir())
+                assert any(path.name.startswith(".out.") for path in tmp_path.iterdir())
                 raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

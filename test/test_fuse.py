@@ -162,10 +162,11 @@ def test_ctrl_c_leaves_whole_files_only(tmp_path):
         process.kill()
     assert process.returncode == 130, stderr
     assert stderr.strip().endswith("aenet fuse: stopped")
-    files = list(out.iterdir())
+    assert "--resume goes on" in stderr
+    assert [path.name for path in (out / ".aenet-fuse").iterdir()] == ["run.json"]  # with what settings to go on
+    files = [path for path in out.iterdir() if path.name != ".aenet-fuse"]
     assert 3 <= len(files) < 400
     for path in files:
-        assert not path.name.startswith(".")
         assert load(path).shape == (240, 320, 3)
 
 

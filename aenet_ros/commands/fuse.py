@@ -1,104 +1,115 @@
-"""Fuse pictures, folders of pictures, videos, or a bag.
+"""Fuse pictures, folders of pictures, videos, or bags: one source, or many at a time.
 
-THERMAL and RGB are two pictures, two folders whose file names match, or two videos; one video alone shows thermal on
-the left and rgb on the right. Pictures of a folder stand alone unless --sequence says that they are consecutive frames.
-A rosbag (mcap, sqlite3, ROS 1) stands alone: its fused topics go into a new bag beside all other topics, for `ros2 bag play`
-and Foxglove, or with --to pictures into a folder.
-Nothing is overwritten without --force, and an interrupted run leaves only whole files.
+SOURCE is a thermal and an rgb path (two pictures, two folders whose file names match, two videos), or one path that stands alone:
+a rosbag (mcap, sqlite3, ROS 1), a video that shows both cameras side by side, a folder that holds thermal/ and rgb/.
+Any number of those that stand alone, or a folder in which bags lie, are fused one by one, or --jobs at a time, into the folder OUT.
+Pictures of a folder stand alone unless --sequence says that they are consecutive frames. A bag's fused topics go into a new bag
+beside all other topics, for `ros2 bag play` and Foxglove; with --to pictures or video, or an OUT that ends in .mp4, elsewhere.
+Nothing is overwritten without --force. An interrupted run leaves only whole files, and goes on with --resume.
 
 examples:
   aenet fuse thermal.png rgb.png -o fused.png
   aenet fuse thermal/ rgb/ -o fused/
-  aenet fuse thermal/ rgb/ -o fused.mp4 --sequence 25
+  aenet fuse thermal/ rgb/ -o fused.mp4 --sequence 25 --panels thermal rgb fused --labels
   aenet fuse thermal.mp4 rgb.mp4 -o fused.mp4 --set sync.slop_ms=40
   aenet fuse drive.mcap -o drive_fused
+  aenet fuse drives/ -o fused/ --jobs 4
   aenet fuse drive/ -o fused/ --to pictures --thermal-topic /ir/image --rgb-topic /zed/left/image
   aenet fuse raw16/ rgb/ -o fused/ --set agc.mode=fixed agc.unit=celsius agc.fixed_low=10 agc.fixed_high=45
 """
 
 import argparse
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aenet_ros.commands.common import add_config_arguments, config_from, print_json, remark
+from aenet_ros.errors import ConfigError
 
 if TYPE_CHECKING:
     from aenet_ros.config import Config
-    from aenet_ros.offline.sinks import Sink
-    from aenet_ros.offline.sources import Source
-    from aenet_ros.pipeline import FusionPipeline
+    from aenet_ros.offline.plan import FuseOptions, Unit
 
 MOST_LOST_SHOWN = 10
+MOST_JOBS = 256
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument(
-        "thermal", metavar="THERMAL", type=Path, help="thermal picture (8 or 16 bit, float tiff), folder or video; or a bag"
-    )
-    parser.add_argument("rgb", metavar="RGB", type=Path, nargs="?", help="rgb picture, folder or video")
+    parser.add_argument("sources", metavar="SOURCE", type=Path, nargs="+", help="thermal and rgb path; or bags, or others that stand alone")
     parser.add_argument("-o", "--out", metavar="OUT", type=Path, required=True, help="picture, folder, video or bag to write")
+    parser.add_argument(
+        "--to", choices=("bag", "pictures", "video"), default="", help="else by OUT's name: bags become bags, videos videos"
+    )
     parser.add_argument("--force", action="store_true", help="overwrite what exists (never an input)")
-    parser.add_argument("--in-order", action="store_true", help="pair the folders' files in their order instead of by name")
-    parser.add_argument("--sequence", metavar="HZ", type=_rate, default=0.0, help="the folders hold consecutive frames at this rate")
+    parser.add_argument("--resume", action="store_true", help="keep the results that are there, and make the missing ones")
     parser.add_argument("--format", choices=("png", "jpg", "tiff"), default="png", help="of pictures in a folder (default: %(default)s)")
+    parser.add_argument(
+        "--panels", choices=("thermal", "rgb", "fused"), nargs="+", default=["fused"], help="side by side in videos and pictures"
+    )
+    parser.add_argument("--labels", action="store_true", help="write each panel's name above it")
     parser.add_argument("--weights", metavar="FILE", default=None, help="short for --set model.weights=FILE")
     parser.add_argument("--json", action="store_true", help="the summary as JSON on stdout")
+    files = parser.add_argument_group("pictures and videos")
+    files.add_argument("--in-order", action="store_true", help="pair the folders' files in their order instead of by name")
+    files.add_argument("--sequence", metavar="HZ", type=_rate, default=0.0, help="the folders hold consecutive frames at this rate")
+    files.add_argument(
+        "--thermal-side",
+        choices=("left", "right"),
+        default="",
+        help="videos show both cameras, the thermal one there (one video alone: left)",
+    )
+    files.add_argument("--depth", metavar="PATH", type=Path, help="depth picture or folder, by the rgb names (for registration.mode depth)")
     bags = parser.add_argument_group("bags")
     bags.add_argument("--thermal-topic", metavar="TOPIC", default="", help="else guessed by the names")
     bags.add_argument("--rgb-topic", metavar="TOPIC", default="", help="else guessed by the names")
-    bags.add_argument("--to", choices=("bag", "pictures"), default="bag", help="where OUT has no video's suffix (default: %(default)s)")
+    bags.add_argument("--depth-topic", metavar="TOPIC", default="", help="for registration.mode depth; else guessed by the names")
     bags.add_argument("--keep", metavar="TOPIC", nargs="+", default=["all"], help="topics to copy into the new bag: all, none, or names")
+    many = parser.add_argument_group("many sources")
+    many.add_argument("--jobs", metavar="N", type=_jobs, default=1, help="sources at a time, each in a process (default: %(default)s)")
+    many.add_argument("--dask", metavar="HOST:PORT", default="", help="spread them over the workers of this Dask scheduler instead")
     add_config_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Fuse; 0 if every pair was, 1 if some could not be read."""
+    """Fuse; 0 if every pair of every source was, 1 if not."""
     from aenet_ros.config import build
+    from aenet_ros.offline.plan import plan
 
     config = config_from(args)
     if args.weights is not None:
         config = build({"model.weights": args.weights}, config)
-    source, sink = _open(args, config)
-    if not source.timed:
-        config = build({"agc.smoothing_s": 0.0}, config)  # each picture's range is its own
-    if not args.json:
-        for text in source.remarks:
-            remark(text)
-    shown = len(source.remarks)
-
-    from aenet_ros.pipeline import FusionPipeline  # takes seconds, so only when everything else is in order
-
-    pipeline = FusionPipeline(config)
-    try:
-        with sink:
-            report = _fuse(source, pipeline, sink)
-    finally:
-        pipeline.close()
-    report = {"out": str(args.out), **report, "remarks": source.remarks}
-    if args.json:
-        print_json(report)
-    else:
-        _tell(report, shown)
-    return 1 if report["lost"] or not report["fused"] else 0
+    options = _options(args, config)
+    units = plan(args.sources, args.out, options)
+    single = len(units) == 1 and units[0].out == args.out
+    report = _run_one(units[0], config, args) if single and not args.dask else _run_many(units, config, args)
+    return 0 if report["ok"] else 1
 
 
-def _open(args: argparse.Namespace, config: "Config") -> "tuple[Source, Sink]":
-    from aenet_ros.offline.sinks import open_sink
-    from aenet_ros.offline.sources import VIDEO_SUFFIXES, Source, is_bag, open_source
+def _options(args: argparse.Namespace, config: "Config") -> "FuseOptions":
+    from aenet_ros.offline.plan import FuseOptions
 
-    source: Source
-    if args.rgb is None and is_bag(args.thermal):
-        from aenet_ros.offline.bag_sink import BagSink
-        from aenet_ros.offline.bag_source import BagSource
-
-        source = bag = BagSource(args.thermal, config.sync, args.thermal_topic, args.rgb_topic)
-        if args.to == "bag" and args.out.suffix.lower() not in VIDEO_SUFFIXES:
-            return source, BagSink(args.out, bag, keep=tuple(args.keep), force=args.force)
-    else:
-        source = open_source(args.thermal, args.rgb, config.sync, in_order=args.in_order, sequence_hz=args.sequence)
-    return source, open_sink(args.out, source, force=args.force, suffix=f".{args.format}")
+    if args.force and args.resume:
+        raise ConfigError("--force overwrites what is there and --resume keeps it; give one of them")
+    if (args.depth or args.depth_topic) and config.registration.mode != "depth":
+        raise ConfigError("depth is used with registration.mode depth: give --set registration.mode=depth registration.file=RIG.yaml too")
+    return FuseOptions(
+        to=args.to,
+        suffix=f".{args.format}",
+        in_order=args.in_order,
+        sequence_hz=args.sequence,
+        thermal_side=args.thermal_side,
+        depth=args.depth,
+        thermal_topic=args.thermal_topic,
+        rgb_topic=args.rgb_topic,
+        depth_topic=args.depth_topic,
+        keep=tuple(args.keep),
+        panels=tuple(args.panels),
+        labels=args.labels,
+        force=args.force,
+        resume=args.resume,
+    )
 
 
 def _rate(text: str) -> float:
@@ -108,43 +119,135 @@ def _rate(text: str) -> float:
     return value
 
 
-def _fuse(source: "Source", pipeline: "FusionPipeline", sink: "Sink") -> dict[str, Any]:
+def _jobs(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= MOST_JOBS:
+        raise argparse.ArgumentTypeError(f"{text} is no number of jobs; give 1 to {MOST_JOBS}")
+    return value
+
+
+def _run_one(unit: "Unit", config: "Config", args: argparse.Namespace) -> dict[str, Any]:
     from tqdm import tqdm
 
-    from aenet_ros.errors import ImageError
-    from aenet_ros.offline.sources import Lost
+    from aenet_ros.offline.fusing import fuse_unit
 
-    lost: list[Lost] = []
-    fused = 0
+    shown = 0
+    with tqdm(unit="pair", desc="fusing", disable=None, leave=False) as bar:
+
+        def tell(news: Any) -> None:
+            nonlocal shown
+            if news[0] == "pair":
+                bar.update()
+                return
+            bar.reset(total=news[1])
+            if not args.json:
+                shown = len(news[2])
+                for text in news[2]:
+                    bar.write(text, file=sys.stderr)
+
+        try:
+            report = fuse_unit(unit, config, tell)
+        except KeyboardInterrupt:
+            remark("what is complete stays; the same command with --resume goes on")
+            raise
+    report["ok"] = succeeded(report)
+    if args.json:
+        print_json(report)
+    else:
+        _tell(report, report["remarks"][shown:])
+    return report
+
+
+def _run_many(units: "list[Unit]", config: "Config", args: argparse.Namespace) -> dict[str, Any]:
+    from tqdm import tqdm
+
+    from aenet_ros.offline.fusing import attempt_unit, failed, share_of_cores
+    from aenet_ros.offline.jobs import Died, run_jobs
+
+    reports: list[dict[str, Any]] = [failed(unit, "not begun") for unit in units]
+    totals: dict[int, int] = {}
     begin = time.monotonic()
-    with tqdm(total=source.total, unit="pair", desc="fusing", disable=None, leave=False) as bar:
-        for item in source:
-            if isinstance(item, Lost):
-                lost.append(item)
+    with tqdm(unit="pair", desc=f"fusing 0/{len(units)}", disable=None, leave=False) as bar:
+
+        def on_news(index: int, news: Any) -> None:
+            if news[0] == "pair":
+                bar.update()
+                return
+            totals[index] = news[1]
+            # Those not yet opened are taken to be as long as the others.
+            bar.total = round(sum(totals.values()) / len(totals) * len(units))
+            bar.refresh()
+
+        def on_end(index: int, report: Any) -> None:
+            reports[index] = failed(units[index], str(report)) if isinstance(report, Died) else report
+            ended.add(index)
+            bar.set_description(f"fusing {len(ended)}/{len(units)}")
+            if not args.json:
+                with bar.external_write_mode():
+                    _tell(reports[index], reports[index]["remarks"], units[index].name, trace=args.debug)
+
+        ended: set[int] = set()
+        try:
+            if args.dask:
+                from aenet_ros.offline.cluster import run_on_dask
+
+                run_on_dask(args.dask, [(unit, config, 0) for unit in units], attempt_unit, on_end)
             else:
-                try:
-                    sink.write(item.name, pipeline.process(item.pair))
-                    fused += 1
-                except ImageError as error:
-                    lost.append(Lost(item.name, str(error)))
-            bar.update()
-    seconds = time.monotonic() - begin
-    return {
+                threads = share_of_cores(min(args.jobs, len(units)))
+                run_jobs([(unit, config, threads) for unit in units], attempt_unit, args.jobs, on_news, on_end)
+        except KeyboardInterrupt:
+            remark(f"{len(ended)} of {len(units)} sources were complete and stay; the same command with --resume does the others")
+            raise
+    return _sum_up(reports, time.monotonic() - begin, args)
+
+
+def _sum_up(reports: list[dict[str, Any]], seconds: float, args: argparse.Namespace) -> dict[str, Any]:
+    fused = sum(report["fused"] for report in reports)
+    good = [succeeded(report) for report in reports]
+    for report in reports:
+        report.pop("traceback", None)
+    summary = {
+        "out": str(args.out),
+        "ok": all(good),
         "fused": fused,
-        "lost": [entry._asdict() for entry in lost],
+        "failed": sum("error" in report for report in reports),
         "seconds": round(seconds, 3),
-        "pairs_per_s": round(fused / seconds, 2) if seconds else 0.0,
-        "device": str(pipeline.fuser.device),
+        "pairs_per_s": round(fused / seconds, 2),
+        "sources": reports,
     }
+    if args.json:
+        print_json(summary)
+    else:
+        ways = f"over {args.dask}" if args.dask else f"{min(args.jobs, len(reports))} at a time"
+        speed = f"{seconds:.1f} s, {summary['pairs_per_s']:.1f} pairs a second, {ways}"
+        print(f"{fused} fused of {len(reports)} sources into {args.out} ({speed})")
+        if not all(good):
+            remark(f"{good.count(False)} of {len(reports)} sources failed or lost frames: see above; --resume makes only what is missing")
+    return summary
 
 
-def _tell(report: dict[str, Any], shown: int) -> None:
-    """The report in words, without the first ``shown`` remarks."""
-    for text in report["remarks"][shown:]:
-        remark(text)
+def succeeded(report: dict[str, Any]) -> bool:
+    """Whether every pair of the source was fused, and there was one."""
+    return "error" not in report and not report["lost"] and bool(report["fused"] or report["kept"])
+
+
+def _tell(report: dict[str, Any], remarks: list[str], name: str = "", trace: bool = False) -> None:
+    """The report in words; ``name`` stands before each line."""
+    before = f"{name}: " if name else ""
+    for text in remarks:
+        remark(before + text)
+    if "error" in report:
+        remark(f"{before}failed: {report['error']}")
+        if trace:
+            remark(report["traceback"])
+        return
     for entry in report["lost"][:MOST_LOST_SHOWN]:
-        remark(f"not fused: {entry['name']}: {entry['reason']}")
+        remark(f"{before}not fused: {entry['name']}: {entry['reason']}")
     if len(report["lost"]) > MOST_LOST_SHOWN:
-        remark(f"not fused: {len(report['lost']) - MOST_LOST_SHOWN} more (--json lists all)")
+        remark(f"{before}not fused: {len(report['lost']) - MOST_LOST_SHOWN} more (--json lists all)")
+    if not report["fused"] and report["kept"]:
+        print(f"{before}nothing to do: {report['out']} is there already")
+        return
+    kept = f", {report['kept']} were there already" if report["kept"] else ""
     speed = f"{report['seconds']:.1f} s, {report['pairs_per_s']:.1f} pairs a second, {report['device']}"
-    print(f"{report['fused']} fused into {report['out']} ({speed})")
+    print(f"{before}{report['fused']} fused into {report['out']}{kept} ({speed})")

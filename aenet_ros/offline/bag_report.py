@@ -1,7 +1,7 @@
 """What a bag holds: topics with their rates, encodings and stamps, and what the matcher would make of the two cameras."""
 
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from aenet_ros.config import SyncConfig
-from aenet_ros.errors import SourceError
+from aenet_ros.errors import ImageError, SourceError
 from aenet_ros.frames import Frame
 from aenet_ros.image_codec import stamp_ns
-from aenet_ros.offline.bags import IMAGE_TYPES, choose_topics, image_topics, open_bag, readable
+from aenet_ros.offline.bags import IMAGE_TYPES, choose_topics, image_topics, message_of, open_bag, readable
 from aenet_ros.sync import DROP_REASONS, PairMatcher
 
 GAP_PERIODS = 1.8
@@ -61,12 +61,17 @@ def report_bag(
     delays: dict[str, list[int]] = defaultdict(list)
     encodings: dict[str, dict[str, None]] = defaultdict(dict)
     order: list[tuple[str, int]] = []
+    damaged: Counter[str] = Counter()
     with open_bag(path, remarks) as reader:
         seconds = reader.duration * 1e-9 if reader.message_count else 0.0
         topics = [TopicReport(name, info.msgtype or "several types", info.msgcount) for name, info in sorted(reader.topics.items())]
         pictures = [connection for connection in reader.connections if connection.msgtype in IMAGE_TYPES]
         for connection, log_ns, data in readable(reader, pictures, remarks):
-            message: Any = reader.deserialize(data, connection.msgtype)
+            try:
+                message = message_of(reader, connection, data)
+            except ImageError as error:
+                damaged[f"{connection.topic}: {error}"] += 1
+                continue
             stamp = stamp_ns(message)
             stamps[connection.topic].append(stamp)
             delays[connection.topic].append(log_ns - stamp)
@@ -75,6 +80,7 @@ def report_bag(
             if progress:
                 progress()
         choice, unclear = _choice(lambda: choose_topics(image_topics(reader), thermal, rgb))
+    remarks += [f"{count} messages of {words}" for words, count in damaged.items()]
     for topic in topics:
         topic.rate_hz = round((topic.messages - 1) / seconds, 2) if seconds > 0 else 0.0
         topic.encodings = list(encodings[topic.name])

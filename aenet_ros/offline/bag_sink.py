@@ -1,8 +1,8 @@
 """Fused topics into a rosbag2, beside the original ones; the bag gets its name when it is complete."""
 
-from contextlib import ExitStack
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any
 
@@ -19,8 +19,10 @@ from aenet_ros.frames import FusedFrame
 from aenet_ros.offline.bag_source import BagSource
 from aenet_ros.offline.bags import open_bag
 from aenet_ros.offline.sources import is_bag
+from aenet_ros.offline.workplace import Workplace, beside
 
 IMAGE, CAMERA_INFO = "sensor_msgs/msg/Image", "sensor_msgs/msg/CameraInfo"
+REPLACED = "replaced"
 NOT_LIMITED = QosTime(0, 0)
 RELIABLE = Qos(
     QosHistory.KEEP_LAST,
@@ -44,6 +46,8 @@ class BagSink:
     Raises SourceError where ``out`` is there already (unless ``force``, and then only a bag is replaced).
     """
 
+    done: frozenset[str] = frozenset()
+
     def __init__(self, out: Path, source: BagSource, *, keep: tuple[str, ...] = ("all",), prefix: str = "", force: bool = False) -> None:
         self._out, self._source, self._keep = out, source, keep
         self._prefix = prefix.rstrip("/")
@@ -52,25 +56,41 @@ class BagSink:
         self._info: Any = None
         self._log_ns = 0
         self._count = 0
+        self._workplace = Workplace(beside(out))
+        self._part = self._workplace.folder
         self._check_place(force)
+
+    def remember(self, settings: Mapping[str, Any]) -> None:
+        """Nothing: a bag is made anew."""
 
     def _check_place(self, force: bool) -> None:
         out = self._out
+        if not out.exists() and (self._part / REPLACED).exists():  # an earlier run was killed in the very moment of replacing
+            (self._part / REPLACED).rename(out)
         if out.suffix in (".db3", ".bag"):
             raise SourceError(f"bags are written as mcap, not as '{out.suffix}'; give a name that ends in .mcap, or a folder's")
         if out.exists() and out.resolve() in (self._source.path.resolve(), *self._source.path.resolve().parents):
             raise SourceError(f"'{out}' is, or holds, the bag that is read; give another -o")
+        if self._source.path.is_dir() and self._source.path.resolve() in out.resolve().parents:
+            raise SourceError(f"'{out}' lies in the bag that is read, and would be taken for a part of it; give another -o")
         if out.exists() and not force:
-            raise SourceError(f"'{out}' exists already; give --force to overwrite, or another -o")
+            raise SourceError(f"'{out}' exists already; give --force to overwrite, --resume to keep it, or another -o")
         if out.is_dir() and not (is_bag(out) and all(path.is_file() for path in out.iterdir())):
             raise SourceError(f"'{out}' is a folder that is no bag, so it is not overwritten; give another -o")
 
     def __enter__(self) -> "BagSink":
         try:
-            self._out.parent.mkdir(parents=True, exist_ok=True)
-            self._part = Path(self._stack.enter_context(TemporaryDirectory(prefix=f".{self._out.name}-", dir=self._out.parent)))
-        except OSError as error:
-            raise SourceError(f"'{self._out}' cannot be written: {error.strerror or error}") from error
+            self._start()
+        except BaseException as error:
+            self._stack.close()
+            if isinstance(error, OSError):
+                raise SourceError(f"'{self._out}' cannot be written: {error.strerror or error}") from error
+            raise
+        return self
+
+    def _start(self) -> None:
+        self._stack.enter_context(self._workplace)
+        self._stack.callback(self._workplace.remove)
         self._bag = self._part / (self._out.stem if self._out.suffix == ".mcap" else self._out.name)
         self._writer = Writer(self._bag, version=9, storage_plugin=StoragePlugin.MCAP)
         self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
@@ -89,7 +109,6 @@ class BagSink:
                 self._reader.typestore, self._store, CAMERA_INFO, CAMERA_INFO, {}, src_is2=self._reader.is2, dst_is2=True
             )
         self._source.listeners.append(self._copy)
-        return self
 
     def _add(self, topic: str, msgtype: str) -> Connection:
         return self._writer.add_connection(topic, msgtype, typestore=self._store, offered_qos_profiles=[RELIABLE])
@@ -154,16 +173,21 @@ class BagSink:
         self._source.listeners.remove(self._copy)
         with self._stack:
             if kind is not None:
-                self._writer.abort()
+                self._abort()
                 return
             if not self._count:
-                self._writer.abort()
+                self._abort()
                 raise SourceError("no pair was fused, so no bag was written; 'aenet inspect' says what would be paired, and why not")
             try:
                 self._writer.close()
                 self._take_place()
             except OSError as failure:
+                self._abort()
                 raise SourceError(f"'{self._out}' cannot be written: {failure.strerror or failure}") from failure
+
+    def _abort(self) -> None:
+        with suppress(OSError):  # a full disk takes no last words either
+            self._writer.abort()
 
     def _take_place(self) -> None:
         """Rename the finished bag, or for an ``out`` that ends in .mcap its only file, onto ``out``."""
@@ -171,7 +195,7 @@ class BagSink:
         if not self._out.exists():
             finished.rename(self._out)
             return
-        replaced = self._part / "replaced"
+        replaced = self._part / REPLACED
         self._out.rename(replaced)
         try:
             finished.rename(self._out)

@@ -2,16 +2,18 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
-from aenet_ros.errors import MissingDependencyError, SourceError
+from aenet_ros.errors import ConfigError, ImageError, MissingDependencyError, SourceError
+from aenet_ros.imaging.calibration_file import Camera, camera_from_info
 from aenet_ros.offline.sources import storage_files
 
 try:
-    from rosbags.highlevel import AnyReader, AnyReaderError
+    from rosbags.highlevel import AnyReader
     from rosbags.interfaces import Connection
     from rosbags.typesys import Stores, get_typestore
 except ImportError as error:
@@ -19,12 +21,19 @@ except ImportError as error:
         "bags are read and written with the package rosbags, which is not installed: pip install rosbags"
     ) from error
 
+CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 
 # Words in topic names. Fused and registered pictures of an earlier run are neither camera.
 _THERMAL = re.compile(r"therm|infra|lwir|mwir|flir|boson|lepton|seek|optris|(^|[/_])(ir|tau)\d?([/_]|$)")
 _RGB = re.compile(r"rgb|colou?r|visible|(^|[/_])(vis|eo|cam(era)?|left|usb_cam)\d?([/_]|$)")
 _NEITHER = re.compile(r"fused|registered|depth|disparity|mask|debug")
+
+METADATA = "metadata.yaml"
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"  # CDR never begins so
+_SALVAGED: dict[tuple[tuple[str, int, int], ...], tuple[Path, str]] = {}
+"""Copies of damaged bags that this process made, for a bag is opened more than once."""
+_FOLDERS: list[TemporaryDirectory[str]] = []
 
 
 class ImageTopic(NamedTuple):
@@ -39,42 +48,104 @@ class ImageTopic(NamedTuple):
 def open_bag(path: Path, remarks: list[str]) -> Iterator[AnyReader]:
     """A rosbag2 (folder or single file, mcap or sqlite3) or ROS 1 bag, open for reading.
 
-    A folder without metadata.yaml (a recorder that was killed) is read by its files, and an mcap file without its end is read as
-    far as it goes; ``remarks`` then gets a sentence on that. Raises SourceError where nothing can be read.
+    A folder without metadata.yaml (a recorder that was killed) is read by its files, and a bag that is damaged, cut off or without
+    its index as far as it goes; ``remarks`` then gets a sentence on that. Raises SourceError where nothing can be read.
     """
     if not path.exists():
         raise SourceError(f"there is no bag '{path}'")
+    files = _files(path)
     with ExitStack() as stack:
-        try:
-            reader = stack.enter_context(AnyReader(_paths(path, remarks), default_typestore=get_typestore(Stores.LATEST)))
-        except (AnyReaderError, OSError, AssertionError, ValueError) as error:
-            reader = stack.enter_context(AnyReader([_salvaged(path, error, stack, remarks)]))
+        known = _SALVAGED.get(_state(files))
+        fault = "" if known else _needs_salvage(files)
+        reader: AnyReader | None = None
+        if not known and not fault:
+            try:
+                reader = stack.enter_context(AnyReader(_paths(path, remarks), default_typestore=get_typestore(Stores.LATEST)))
+                if not (path.is_dir() and (path / METADATA).exists()) and _compressed(reader):
+                    fault, reader = "its metadata.yaml, which says how it is compressed, is missing", None
+            except PermissionError as error:
+                raise SourceError(f"{error.filename or path} cannot be read: {error.strerror}") from error
+            except Exception as error:  # bytes that are damaged make rosbags, sqlite and the decompressors raise anything
+                fault = str(error) or type(error).__name__
+        if reader is None:
+            whole, words = known or _salvage(path, files, fault)
+            remarks.append(words)
+            reader = stack.enter_context(AnyReader([whole], default_typestore=get_typestore(Stores.LATEST)))
         yield reader
 
 
+def _files(path: Path) -> list[Path]:
+    """The files that hold the bag's messages."""
+    if not path.is_dir():
+        return [path]
+    try:
+        files = storage_files(path)
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror or error}") from error
+    if files or (path / METADATA).exists():
+        return files
+    packed = sorted(entry.name for entry in path.iterdir() if entry.name.endswith((".mcap.zstd", ".db3.zstd")))
+    if packed:
+        raise SourceError(
+            f"the bag {path} was compressed file by file and has no {METADATA}: `zstd -d --rm {path / packed[0]}` (and so on), then again"
+        )
+    raise SourceError(f"the folder {path} holds no bag (no {METADATA}, no .mcap or .db3 file)")
+
+
 def _paths(path: Path, remarks: list[str]) -> list[Path]:
-    if not path.is_dir() or (path / "metadata.yaml").exists():
+    if not path.is_dir() or (path / METADATA).exists():
         return [path]
     files = storage_files(path)
-    if not files:
-        raise SourceError(f"the folder {path} holds no bag (no metadata.yaml, no .mcap or .db3 file)")
-    remarks.append(f"{path} has no metadata.yaml (was the recorder killed?); its {len(files)} files are read one by one")
+    remarks.append(f"{path} has no {METADATA} (was the recorder killed?); its {len(files)} files are read one by one")
     return files
 
 
-def _salvaged(path: Path, error: Exception, stack: ExitStack, remarks: list[str]) -> Path:
-    """A whole bag, in a folder that lives as long as ``stack``, of what can be read from the mcap files at ``path``."""
+def _state(files: list[Path]) -> tuple[tuple[str, int, int], ...]:
+    """Files as they are now."""
+    return tuple((str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.exists())
+
+
+def _needs_salvage(files: list[Path]) -> str:
+    """What rosbags would read without an error, but not to its end: the reason, else empty."""
+    for file in files:
+        log = file.with_name(f"{file.name}-wal")
+        if file.suffix == ".db3" and log.exists() and log.stat().st_size:
+            return f"{log.name} holds messages that are not in {file.name} yet"
+        if file.suffix == ".active":
+            return f"{file.name} was not closed by its recorder"
+    return ""
+
+
+def _compressed(reader: AnyReader) -> bool:
+    """Whether messages are compressed one by one."""
+    first = next(iter(reader.messages(reader.connections)), None) if reader.connections and reader.is2 else None
+    return first is not None and first[2][:4] == ZSTD_MAGIC
+
+
+def _salvage(path: Path, files: list[Path], fault: str) -> tuple[Path, str]:
+    """A whole bag of what can be read, kept until this process ends, and a sentence on what was lost."""
     from aenet_ros.offline.salvage import salvage
 
-    files = storage_files(path) if path.is_dir() else [path]
-    if not all(file.suffix == ".mcap" for file in files):
-        raise SourceError(f"{path} cannot be read as a bag: {error}") from error
-    folder = Path(stack.enter_context(TemporaryDirectory(prefix="aenet-salvage-")))
-    count, reason = salvage(files, folder / "bag")
+    if not files or {file.suffix for file in files} - {".mcap", ".db3", ".bag", ".active"}:
+        raise SourceError(f"{path} cannot be read as a bag: {fault}")
+    folder = TemporaryDirectory(prefix="aenet-salvage-")
+    try:
+        whole, count, reason = salvage(files, Path(folder.name) / "bag")
+    except OSError as error:
+        raise SourceError(
+            f"{path} is damaged, and there is no room for what can be read of it ({folder.name}: {error.strerror or error}); "
+            "set TMPDIR to a folder with as much room as the bag takes"
+        ) from error
+    remedy = "rosbag reindex" if files[0].suffix in (".bag", ".active") else "ros2 bag reindex"
     if count == 0:
-        raise SourceError(f"{path} is damaged, and no message can be read from it: {reason or error}") from error
-    remarks.append(f"{path} is damaged ({reason or error}); the {count} messages before that are read, what came after is lost")
-    return folder / "bag"
+        raise SourceError(f"{path} is damaged, and no message can be read from it ({reason or fault}); perhaps `{remedy}` can")
+    if reason:
+        words = f"{path} is damaged ({reason}); the {count} messages that can be read are, the others are lost"
+    else:
+        words = f"{path} was not finished properly ({fault}); all its {count} messages are read (`{remedy}` would mend it)"
+    _SALVAGED[_state(files)] = whole, words
+    _FOLDERS.append(folder)
+    return whole, words
 
 
 def readable(
@@ -92,8 +163,16 @@ def readable(
         for item in reader.messages(wanted, start=start_ns):
             yield item
             count += 1
-    except (AnyReaderError, OSError, ValueError, AssertionError) as error:
+    except Exception as error:  # bytes that are damaged make rosbags, sqlite and the decompressors raise anything
         remarks.append(f"the bag is damaged after {count} messages ({error}); the rest is lost")
+
+
+def message_of(reader: AnyReader, connection: Connection, data: bytes) -> Any:
+    """The message; raises ImageError where its bytes are damaged."""
+    try:
+        return reader.deserialize(data, connection.msgtype)
+    except Exception as error:  # bytes that are damaged make rosbags, sqlite and the decompressors raise anything
+        raise ImageError(f"the message is damaged ({str(error) or type(error).__name__})") from error
 
 
 def image_topics(reader: AnyReader) -> list[ImageTopic]:
@@ -121,6 +200,38 @@ def choose_topics(topics: list[ImageTopic], thermal: str = "", rgb: str = "") ->
         unclear += [f"rgb ({', '.join(rgbs) or 'none found'})"] if len(rgbs) != 1 else []
         raise SourceError(f"which topic is {' and which is '.join(unclear)}? Give --thermal-topic and --rgb-topic; the bag has: {listing}")
     return thermals[0], rgbs[0]
+
+
+def choose_depth(topics: list[ImageTopic], given: str = "") -> str:
+    """The depth topic: as given, else the only one with depth in its name, aligned ones first. Raises SourceError."""
+    names = [topic.name for topic in topics]
+    found = [name for name in names if name == given] if given else _prefer_raw([name for name in names if "depth" in name.lower()])
+    found = [name for name in found if "aligned" in name] or found
+    if len(found) != 1:
+        raise SourceError(
+            f"registration.mode depth needs the depth camera's topic, aligned to the rgb frame: give --depth-topic; "
+            f"the bag has: {', '.join(f'{topic.name} ({topic.messages})' for topic in topics) or 'none'}"
+        )
+    return found[0]
+
+
+def read_intrinsics(reader: AnyReader, topics: dict[str, str]) -> dict[str, Camera]:
+    """The cameras by role, by the first camera_info beside each one's picture topic that says something."""
+    found = {}
+    for role, topic in topics.items():
+        name = f"{topic.removesuffix('/compressed').rsplit('/', 1)[0]}/camera_info"
+        wanted = [item for item in reader.connections if item.topic == name and item.msgtype == CAMERA_INFO]
+        for connection, _, data in readable(reader, wanted, []):
+            with suppress(ImageError, ConfigError):  # a camera that is not described is said where it is needed
+                info = message_of(reader, connection, data)
+                # ROS 1 writes these in capitals.
+                parts = {name: getattr(info, name if hasattr(info, name) else name.upper()) for name in ("k", "d")}
+                size = {"height": info.height, "width": info.width}
+                camera = camera_from_info(SimpleNamespace(**parts, **size, distortion_model=info.distortion_model))
+                if camera is not None:
+                    found[role] = camera
+            break
+    return found
 
 
 def _prefer_raw(names: list[str]) -> list[str]:

@@ -1,21 +1,20 @@
-"""Where pairs come from without a running robot: picture files, folders of them, and videos."""
+"""Where pairs come from without a running robot: picture files and folders of them here; videos and bags have files of their own."""
 
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-import cv2
-import numpy as np
-
 from aenet_ros.config import SyncConfig
 from aenet_ros.errors import SourceError
 from aenet_ros.frames import Frame, FramePair
-from aenet_ros.imaging.picture_files import SUFFIXES, luma, read_rgb, read_thermal
+from aenet_ros.imaging.calibration_file import Camera
+from aenet_ros.imaging.picture_files import SUFFIXES, read_rgb, read_thermal
 from aenet_ros.sync import DROP_REASONS, PairMatcher
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".m4v", ".webm", ".mpg", ".mpeg", ".ts")
-BAG_SUFFIXES = (".mcap", ".db3", ".bag")
+BAG_SUFFIXES = (".mcap", ".db3", ".bag", ".active")
+"""ROS 1's recorder calls a bag NAME.bag.active until it is complete."""
 
 
 class Lost(NamedTuple):
@@ -32,6 +31,12 @@ class Named(NamedTuple):
     pair: FramePair
 
 
+class Done(NamedTuple):
+    """A pair whose result is there already, so that it was not read."""
+
+    name: str
+
+
 class Source(Protocol):
     """Pairs in order. Opening has checked what can be checked without reading everything."""
 
@@ -45,33 +50,53 @@ class Source(Protocol):
     """Sentences on what will be left out and why; complete when the source is exhausted."""
     files: list[Path]
     """Every file that is read, so that no result overwrites it."""
+    done: frozenset[str]
+    """Names of pairs that need no fusing; where pairs stand alone they are not read either."""
 
-    def __iter__(self) -> Iterator[Named | Lost]: ...
+    intrinsics: dict[str, Camera]
+    """The cameras (``thermal``, ``rgb``), where the source describes them."""
+
+    def __iter__(self) -> Iterator[Named | Lost | Done]: ...
 
 
 def open_source(
-    thermal: Path, rgb: Path | None, sync: SyncConfig | None = None, *, in_order: bool = False, sequence_hz: float = 0.0
+    thermal: Path,
+    rgb: Path | None,
+    sync: SyncConfig | None = None,
+    *,
+    in_order: bool = False,
+    sequence_hz: float = 0.0,
+    thermal_side: str = "left",
+    depth: Path | None = None,
 ) -> Source:
-    """Two pictures, two folders of pictures, two videos, or one video that shows thermal on the left and rgb on the right.
+    """Two pictures, two folders of pictures, two videos, or one video that shows both cameras side by side.
 
     ``in_order`` pairs the folders' files in their order instead of by name; ``sequence_hz`` over 0 says that a folder
-    holds consecutive frames at that rate. Raises SourceError with what is missing or does not fit.
+    holds consecutive frames at that rate; ``thermal_side``, ``left`` or ``right``, is of a side-by-side video. ``depth`` is a depth
+    picture, or a folder of those, by the rgb pictures' names, aligned to them. Raises SourceError with what is missing or does not fit.
     """
-    for path in (thermal, rgb):
+    for path in (thermal, rgb, depth):
         if path is not None and not path.exists():
             raise SourceError(f"there is no file or folder '{path}'")
+    from aenet_ros.offline.videos import VideoSource  # which imports from here
+
     if rgb is None:
         if thermal.suffix.lower() in VIDEO_SUFFIXES:
-            return VideoSource(thermal, None, sync or SyncConfig())
+            return VideoSource(thermal, None, sync or SyncConfig(), thermal_side)
         raise SourceError(
-            f"'{thermal}' alone is not enough: give the rgb file or folder too (alone may stand a side-by-side video or a bag)"
+            f"'{thermal}' alone is not enough: give the rgb file or folder too "
+            "(alone may stand a bag, a side-by-side video, or a folder that holds thermal/ and rgb/)"
         )
     if thermal.is_dir() != rgb.is_dir():
         folder, file = (thermal, rgb) if thermal.is_dir() else (rgb, thermal)
         raise SourceError(f"'{folder}' is a folder and '{file}' a file; give two folders or two files")
     if thermal.suffix.lower() in VIDEO_SUFFIXES and rgb.suffix.lower() in VIDEO_SUFFIXES:
+        if depth is not None:
+            raise SourceError(f"--depth {depth}: depth goes with pictures and bags, not with videos, which have no 16 bits for it")
         return VideoSource(thermal, rgb, sync or SyncConfig())
-    return PictureSource(thermal, rgb, in_order=in_order, sequence_hz=sequence_hz)
+    if depth is not None and depth.is_dir() != rgb.is_dir():
+        raise SourceError(f"--depth {depth}: give a folder with folders of pictures, and a picture with single pictures")
+    return PictureSource(thermal, rgb, in_order=in_order, sequence_hz=sequence_hz, depth=depth)
 
 
 def is_bag(path: Path) -> bool:
@@ -89,9 +114,11 @@ def storage_files(folder: Path) -> list[Path]:
 class PictureSource:
     """Two pictures or two folders of them; see ``open_source``."""
 
-    def __init__(self, thermal: Path, rgb: Path, *, in_order: bool = False, sequence_hz: float = 0.0) -> None:
+    def __init__(self, thermal: Path, rgb: Path, *, in_order: bool = False, sequence_hz: float = 0.0, depth: Path | None = None) -> None:
         self.timed, self.rate_hz = sequence_hz > 0, sequence_hz
         self.remarks: list[str] = []
+        self.done: frozenset[str] = frozenset()
+        self.intrinsics: dict[str, Camera] = {}
         if not thermal.is_dir():
             self._paths = [(thermal, rgb)]
         elif in_order:
@@ -99,22 +126,43 @@ class PictureSource:
         else:
             self._paths, self.remarks = _pair_by_name(thermal, rgb)
         self.total = len(self._paths)
-        self.files = [path for pair in self._paths for path in pair]
+        self._depth = self._depths(depth)
+        self.files = [path for pair in self._paths for path in pair] + list(self._depth.values())
 
     @property
     def names(self) -> list[str]:
         """The pairs' names: stems of the rgb files."""
         return [rgb.stem for _, rgb in self._paths]
 
-    def __iter__(self) -> Iterator[Named | Lost]:
+    def __iter__(self) -> Iterator[Named | Lost | Done]:
         for index, (thermal, rgb) in enumerate(self._paths):
-            stamp_ns = _stamp_ns(index, self.rate_hz) if self.timed else 0
+            if rgb.stem in self.done and not self.timed:
+                yield Done(rgb.stem)
+                continue
+            stamp_ns = at_ns(index, self.rate_hz) if self.timed else 0
+            depth = self._depth.get(rgb.stem)
             try:
-                pair = FramePair(read_thermal(thermal, stamp_ns), read_rgb(rgb, stamp_ns))
+                # Depth pictures have the same depths as thermal ones: 16 bit (millimetres) and float (metres).
+                far = read_thermal(depth, stamp_ns) if depth else None
+                pair = FramePair(read_thermal(thermal, stamp_ns), read_rgb(rgb, stamp_ns), depth=far)
             except SourceError as error:
                 yield Lost(rgb.stem, str(error))
             else:
                 yield Named(rgb.stem, pair)
+
+    def _depths(self, depth: Path | None) -> dict[str, Path]:
+        """Depth pictures by the rgb picture's name."""
+        if depth is None:
+            return {}
+        if not depth.is_dir():
+            return {self.names[0]: depth}
+        found = pictures_in(depth)
+        missing = [name for name in self.names if name not in found]
+        if len(missing) == len(self.names):
+            raise SourceError(f"--depth {depth}: no file there ({_some(found)}) has the name of an rgb picture ({_some(self.names)})")
+        if missing:
+            self.remarks.append(f"{len(missing)} pairs have no depth picture of their name in {depth}: {_some(missing)}")
+        return {name: found[name] for name in self.names if name in found}
 
 
 def pictures_in(folder: Path) -> dict[str, Path]:
@@ -164,35 +212,14 @@ def _pair_in_order(thermal: Path, rgb: Path) -> list[tuple[Path, Path]]:
     return list(zip(thermals.values(), rgbs.values(), strict=True))
 
 
-def _stamp_ns(index: int, rate_hz: float) -> int:
-    """Frames of a file start at 1 s, since a stamp of 0 means that there is none."""
+def at_ns(index: int, rate_hz: float) -> int:
+    """Stamps of a file's frames; they start at 1 s, since a stamp of 0 means that there is none."""
     return 1_000_000_000 + round(index * 1e9 / rate_hz)
 
 
 def _some(names: Iterable[str], most: int = 3) -> str:
     listed = list(names)
     return ", ".join(listed[:most]) + (f" and {len(listed) - most} more" if len(listed) > most else "")
-
-
-class VideoSource:
-    """Two videos, or one that shows thermal on the left and rgb on the right; frames are paired by their times through ``PairMatcher``."""
-
-    timed = True
-
-    def __init__(self, thermal: Path, rgb: Path | None, sync: SyncConfig) -> None:
-        self.files = [path for path in (thermal, rgb) if path is not None]
-        self.remarks: list[str] = []
-        self._sync = sync
-        properties = [_probe(path) for path in self.files]
-        self.rate_hz = properties[-1].rate_hz
-        self.total = min(item.frames for item in properties)
-
-    def __iter__(self) -> Iterator[Named | Lost]:
-        matcher = PairMatcher(round(self._sync.slop_ms * 1e6), round(self._sync.clock_offset_ms * 1e6), self._sync.queue_size)
-        frames = _split(self.files[0]) if len(self.files) == 1 else _merge(*self.files)
-        for index, pair in enumerate(matched(frames, matcher)):
-            yield Named(f"{index:06d}", pair)
-        self.remarks += dropped(matcher)
 
 
 def matched(frames: Iterable[tuple[str, Frame]], matcher: PairMatcher) -> Iterator[FramePair]:
@@ -205,55 +232,3 @@ def matched(frames: Iterable[tuple[str, Frame]], matcher: PairMatcher) -> Iterat
 def dropped(matcher: PairMatcher) -> list[str]:
     """Sentences on the frames that found no partner."""
     return [f"{count} frames left out: {DROP_REASONS[reason]}" for reason, count in matcher.counts.dropped.items() if count]
-
-
-class _Video(NamedTuple):
-    rate_hz: float
-    frames: int
-
-
-def _probe(path: Path) -> _Video:
-    capture = _capture(path)
-    rate_hz, frames = capture.get(cv2.CAP_PROP_FPS), int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-    capture.release()
-    if not 0.1 <= rate_hz <= 10_000:
-        raise SourceError(f"{path} does not say its frame rate ({rate_hz:g}); convert it to mp4, or to pictures and use --sequence")
-    return _Video(rate_hz, max(frames, 0))
-
-
-def _capture(path: Path) -> cv2.VideoCapture:
-    capture = cv2.VideoCapture(str(path))
-    if not capture.isOpened():
-        raise SourceError(f"{path} cannot be opened as a video; it is damaged, or its codec is not in this OpenCV build")
-    return capture
-
-
-def _frames(path: Path) -> Iterator[Frame]:
-    capture = _capture(path)
-    rate_hz = capture.get(cv2.CAP_PROP_FPS)
-    index = 0
-    try:
-        while (read := capture.read())[0]:
-            yield Frame(_stamp_ns(index, rate_hz), np.asarray(read[1]), "bgr8")
-            index += 1
-    finally:
-        capture.release()
-    if index == 0:
-        raise SourceError(f"{path} holds no frame that can be decoded")
-
-
-def _split(path: Path) -> Iterator[tuple[str, Frame]]:
-    for frame in _frames(path):
-        width = frame.size[1] // 2
-        yield "thermal", Frame(frame.stamp_ns, luma(frame.data[:, :width]), "mono8")
-        yield "rgb", Frame(frame.stamp_ns, frame.data[:, width : 2 * width], "bgr8")
-
-
-def _merge(thermal: Path, rgb: Path) -> Iterator[tuple[str, Frame]]:
-    """Both videos' frames in order of time."""
-    streams = {"thermal": _frames(thermal), "rgb": _frames(rgb)}
-    heads = {name: next(stream, None) for name, stream in streams.items()}
-    while waiting := {name: frame for name, frame in heads.items() if frame is not None}:
-        name, frame = min(waiting.items(), key=lambda item: item[1].stamp_ns)
-        yield name, frame if name == "rgb" else Frame(frame.stamp_ns, luma(frame.data), "mono8")
-        heads[name] = next(streams[name], None)

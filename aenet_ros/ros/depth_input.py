@@ -1,7 +1,5 @@
 """The third input of registration.mode depth: depth images aligned to the rgb frame, joined to the pairs by their stamps."""
 
-from collections import deque
-from dataclasses import replace
 from typing import Any
 
 from rclpy.node import Node
@@ -11,11 +9,10 @@ from sensor_msgs.msg import Image
 
 from aenet_ros.config import Config
 from aenet_ros.errors import ImageError
-from aenet_ros.frames import Frame, FramePair
+from aenet_ros.frames import FramePair
 from aenet_ros.image_codec import decode_thermal
+from aenet_ros.imaging.depth import DepthQueue
 from aenet_ros.ros.compat import no_event_callbacks
-
-KEPT = 10  # depth images that wait for a pair
 
 
 class DepthInput:
@@ -23,15 +20,13 @@ class DepthInput:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._frames: deque[Frame] = deque(maxlen=KEPT)
+        self._queue = DepthQueue(0)
         self._subscription: Any = None
-        self._slop_ns = 0
         self.problem = ""
 
     def start(self, config: Config) -> None:
         """At activation."""
-        self._frames.clear()
-        self._slop_ns, self.problem = round(config.registration.depth_slop_ms * 1e6), ""
+        self._queue, self.problem = DepthQueue(round(config.registration.depth_slop_ms * 1e6)), ""
         if config.registration.mode == "depth":
             self._subscription = self._node.create_subscription(
                 Image,
@@ -50,11 +45,7 @@ class DepthInput:
 
     def joined(self, pair: FramePair) -> FramePair:
         """The pair with the depth image nearest to its rgb frame, where one is near enough (``registration.depth_slop_ms``)."""
-        if self._subscription is None or not self._frames:
-            return pair
-        nearest = min(self._frames, key=lambda frame: abs(frame.stamp_ns - pair.rgb.stamp_ns))
-        near = abs(nearest.stamp_ns - pair.rgb.stamp_ns) <= self._slop_ns
-        return replace(pair, depth=nearest) if near else pair
+        return self._queue.joined(pair) if self._subscription is not None else pair
 
     def _on_depth(self, message: Image) -> None:
         try:
@@ -63,4 +54,4 @@ class DepthInput:
             self.problem = f"depth image cannot be read: {error}"
             return
         self.problem = ""
-        self._frames.append(frame)
+        self._queue.push(frame)
