@@ -1,14 +1,18 @@
 """The fusing node as a process: starting states, bad parameters, QoS, killing and restarting, Ctrl-C."""
 
+import json
 import signal
 import time
 from array import array
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from ros_harness import BEST_EFFORT, ERROR, WARN, Robot, dim_street, make_image, stamp, warm_square
 from sensor_msgs.msg import CompressedImage, Image
+
+import aenet_ros
 
 LAUNCH_PATIENCE_S = 5.0
 """ros2 launch sends SIGTERM when a process has not ended that long after Ctrl-C (its sigterm_timeout)."""
@@ -86,6 +90,35 @@ def test_missing_weights_are_told_and_another_try_succeeds(make_robot):
     robot.wait_status("fusion", ERROR, "/nonexistent/weights")
     assert robot.state() == "unconfigured"
     assert robot.set_parameters(model__weights="")[0].successful
+    assert robot.transition("configure")
+    assert robot.transition("activate")
+    robot.publish_until_fused()
+
+
+@pytest.mark.parametrize("changed", ["weights", "card"])
+def test_a_tampered_model_is_refused_in_words_and_the_genuine_one_taken_after(make_robot, tmp_path, changed):
+    packaged = Path(aenet_ros.__file__).parent / "fusion" / "weights" / "aenet.safetensors"
+    weights, card = tmp_path / "model" / "mine.safetensors", tmp_path / "model" / "mine.json"
+    weights.parent.mkdir()
+    content, described = bytearray(packaged.read_bytes()), packaged.with_suffix(".json").read_text()
+    if changed == "weights":
+        content[-100] ^= 1  # one bit of one weight: the file is whole, and its numbers are plausible
+    else:
+        digest = json.loads(described)["sha256"]
+        described = described.replace(digest, "0" * 64)
+    weights.write_bytes(content)
+    card.write_text(described)
+    robot = make_robot({"model.weights": weights})
+    status = robot.wait_status("fusion", ERROR, "mine.safetensors", 40)
+    assert "SHA-256" in status.message
+    assert robot.state() == "unconfigured"
+    assert "cannot configure" in robot.log()
+    for _ in range(20):
+        robot.publish()
+    assert not robot.transition("configure"), "nor by another try"
+    assert robot.fused == []
+    weights.write_bytes(packaged.read_bytes())
+    card.write_text(packaged.with_suffix(".json").read_text())
     assert robot.transition("configure")
     assert robot.transition("activate")
     robot.publish_until_fused()
