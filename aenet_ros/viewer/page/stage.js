@@ -113,6 +113,7 @@ export class Stage {
       button.tabIndex = chosen ? 0 : -1;
     }
     this.viewer.querySelector('#sides').hidden = this.mode !== 'swipe';
+    this.viewer.querySelector('#looks').hidden = !shown.includes('thermal');
     this.viewer.querySelector('#left').value = this.left;
     this.viewer.querySelector('#right').value = this.right;
     this.divide(this.split);
