@@ -1,24 +1,81 @@
 """aenet bench: the report's shape and what it refuses; no expectation on times."""
 
 import json
+from importlib.util import find_spec
 
+import cv2
 import pytest
 import torch
 
 from aenet_ros.cli import main
-from aenet_ros.evaluation.benchmark import TwoConvolutions, spread_ms, time_runs
+from aenet_ros.commands.bench_node import measure_node, summarise
+from aenet_ros.evaluation.benchmark import spread_ms, time_runs
+from aenet_ros.evaluation.peers import PEERS
 
 
 def test_the_report_has_every_stage_size_and_thread_count(tmp_path):
-    out = tmp_path / "results" / "bench.json"
-    assert main(["bench", "--sizes", "64x48,96x64", "--threads", "1", "--runs", "3", "--device", "cpu", "-o", str(out)]) == 0
-    report = json.loads(out.read_text())
+    out, plot = tmp_path / "results" / "bench.json", tmp_path / "bench.png"
+    words = ["--sizes", "64x48,96x64", "--threads", "1", "--runs", "3", "--device", "cpu", "-o", str(out)]
+    assert main(["bench", *words, *(["--plot", str(plot)] if find_spec("matplotlib") else [])]) == 0
+    report = json.loads(out.read_text(), parse_constant=pytest.fail)
     assert [(row["rgb"], row["threads"], row["device"]) for row in report["pipeline"]] == [("64x48", 1, "cpu"), ("96x64", 1, "cpu")]
     for row in report["pipeline"]:
         assert set(row["stages"]) >= {"agc", "registration", "fusion", "total"}
+        assert set(row["within_fusion"]) == {"luma", "network", "merge"}
         assert all(stage["q25_ms"] <= stage["median_ms"] <= stage["q75_ms"] for stage in row["stages"].values())
-    assert report["network"][0]["yardstick"]["median_ms"] > 0
+    for row in report["network"]:
+        assert set(row["parameters"]) == {"aenet", *PEERS}
+        assert all(row[name]["median_ms"] > 0 for name in row["parameters"])
+    around = {"receive", "decode", "match", "encode", "publish"} if find_spec("rclpy") else {"match"}
+    assert [set(row) - {"rgb"} for row in report["around_the_pipeline"]] == [around, around]
+    for row in report["latency_budget"]:
+        assert all((value == 1.0) == (row["scale"] == 1.0) for value in row["ssim_to_full"].values())
     assert report["versions"]["torch"] == str(torch.__version__)
+    if find_spec("matplotlib"):
+        assert cv2.imread(str(plot)).shape[1] > 500
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"), [("yardstick", 113), ("DenseFuse", 74_193), ("IFCNN", 83_587), ("SeAFusion", 166_883), ("U2Fusion", 659_217)]
+)
+def test_cost_models_have_the_published_numbers_of_parameters(name, parameters):
+    network = PEERS[name]().eval()
+    assert sum(parameter.numel() for parameter in network.parameters()) == parameters
+    with torch.inference_mode():
+        assert network(torch.rand(1, 1, 20, 30), torch.rand(1, 1, 20, 30)).shape[2:] == (20, 30)
+
+
+def node_block(target, window, latency_ms, rate_hz=30.0, total_ms=8.0):
+    block = {"target": target, "window": window, "sent": 90, "came": 90, "rate_hz": rate_hz}
+    block["latency_ms"] = {"p50": latency_ms - 1, "p95": latency_ms, "max": latency_ms + 5}
+    if target == "fused":
+        block |= {"stages_ms": {"agc": 1.0, "total": total_ms}, "pipeline_p95_ms": total_ms + 1}
+    return block
+
+
+def test_the_floor_is_the_passthrough_plus_the_pipeline():
+    # By hand: 4 + 8 + 2 ms are allowed; at 10 ms + 1000 / 400 ms a pair the floor is 80 pairs a second.
+    good = [node_block("fused", 0, 14.0), node_block("fused", 1, 20.0, 70.0, 10.0)]
+    passing = [node_block("passthrough", 0, 4.0), node_block("passthrough", 1, 3.0, 400.0)]
+    floor = summarise([*good, *passing])["floor"]
+    assert floor["over_p95_ms"] == 2.0
+    assert floor["highest_rate_share"] == 0.875
+    assert floor["holds"] == {"latency": True, "rate": True}
+    slow = [node_block("fused", 0, 14.1), node_block("fused", 1, 20.0, 67.0, 10.0)]
+    assert summarise([*slow, *passing])["floor"]["holds"] == {"latency": False, "rate": False}
+
+
+@pytest.mark.timeout(120)
+def test_the_node_is_measured_beside_a_passthrough_node():
+    pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]' or source a ROS 2")
+    report = measure_node((96, 128), seconds=1.0, rounds=1)
+    for name in ("fused", "passthrough"):
+        assert report[name]["frames"] >= 10
+        assert 0 < report[name]["latency_ms"]["p50"] <= report[name]["latency_ms"]["p95"]
+        assert set(report[name]["closed_loop_hz"]) == {"1", "2"}
+        assert report[name]["start_to_active_s"] > 0
+        assert report[name]["rss_mb"] > 50
+    assert report["fused"]["stages_ms"]["total"] > 0
 
 
 @pytest.mark.parametrize("words", [["--sizes", "640"], ["--threads", "0"], ["--runs", "1"]])
@@ -35,10 +92,3 @@ def test_the_device_is_waited_for_before_each_reading_of_the_clock():
     calls = []
     assert len(time_runs(lambda: calls.append("run"), 2, lambda: calls.append("wait"))) == 2
     assert calls[-6:] == ["wait", "run", "wait", "wait", "run", "wait"]
-
-
-def test_the_yardstick_has_the_published_number_of_parameters():
-    yardstick = TwoConvolutions()
-    assert sum(parameter.numel() for parameter in yardstick.parameters()) == 113
-    planes = torch.rand(2, 1, 1, 20, 30)
-    assert yardstick(planes[0], planes[1]).shape == (1, 1, 20, 30)

@@ -12,11 +12,22 @@ ROOT = Path(__file__).resolve().parents[1] / "aenet_ros"
 # Each part may import parts of the layers above its line, and itself.
 LAYERS = [
     {"errors", "config", "options", "frames", "share", "allocator", "openmp"},
-    {"budget", "config_docs", "image_codec", "image_encodings", "compressed_images", "sync", "clock_offset", "degraded", "imaging", "fusion"},
+    {
+        "budget",
+        "config_docs",
+        "image_codec",
+        "image_encodings",
+        "compressed_images",
+        "sync",
+        "clock_offset",
+        "degraded",
+        "imaging",
+        "fusion",
+    },
     {"evaluation"},  # it measures the parts above
     {"pipeline", "reports"},
     {"offline", "simulation", "training", "calibration"},
-    {"viewer"},
+    {"viewer", "speed"},
     {"cli", "commands", "__main__", "ros"},
 ]
 # Parts of one layer that may know each other: the codec is in three files; cli and commands are one program.

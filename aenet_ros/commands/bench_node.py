@@ -14,7 +14,7 @@ from aenet_ros.errors import AenetError
 GIVE_UP_S = 120.0
 LATENCY_MARGIN_MS = 2.0
 RATE_SHARE = 0.85
-MODULES = {"fused": "aenet_ros.ros.node", "passed": "aenet_ros.ros.passthrough_node"}
+MODULES = {"fused": "aenet_ros.ros.node", "passthrough": "aenet_ros.ros.passthrough_node"}
 
 
 def measure_node(
@@ -70,6 +70,8 @@ def summarise(blocks: list[dict[str, Any]]) -> dict[str, Any]:
         paced = [block for block in own if not block["window"]]
         windows = sorted({block["window"] for block in own if block["window"]})
         report[name] = {
+            "frames": sum(block["came"] for block in paced),
+            "rate_hz": round(median(block["rate_hz"] for block in paced), 2),
             "latency_ms": {key: round(median(block["latency_ms"][key] for block in paced), 3) for key in ("p50", "p95", "max")},
             "lost": sum(block["sent"] - block["came"] for block in own),
             "closed_loop_hz": {str(window): median(block["rate_hz"] for block in own if block["window"] == window) for window in windows},
@@ -83,7 +85,7 @@ def summarise(blocks: list[dict[str, Any]]) -> dict[str, Any]:
         window: round(median(block["stages_ms"]["total"] for block in own if str(block["window"]) == window), 3)
         for window in fused["closed_loop_hz"]
     }
-    return {**report, "floor": floor(fused, report["passed"]), "blocks": blocks}
+    return {**report, "floor": floor(fused, report["passthrough"]), "blocks": blocks}
 
 
 def floor(fused: dict[str, Any], passed: dict[str, Any]) -> dict[str, Any]:

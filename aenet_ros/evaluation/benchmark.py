@@ -17,10 +17,12 @@ def spread_ms(durations_ns: Sequence[int]) -> dict[str, float]:
     return {"median_ms": round(float(median), 4), "q25_ms": round(float(low), 4), "q75_ms": round(float(high), 4)}
 
 
-def time_runs(run: Callable[[], object], runs: int, synchronise: Callable[[], None] | None = None) -> list[int]:
-    """Durations in nanoseconds of ``runs`` calls after a warm-up; ``synchronise`` is called before each reading of the clock."""
+def time_runs(
+    run: Callable[[], object], runs: int, synchronise: Callable[[], None] | None = None, warm_up: int = WARM_UP_RUNS
+) -> list[int]:
+    """Durations in nanoseconds of ``runs`` calls after ``warm_up`` more; ``synchronise`` is called before each reading of the clock."""
     wait = synchronise or (lambda: None)
-    for _ in range(WARM_UP_RUNS):
+    for _ in range(warm_up):
         run()
     durations = []
     for _ in range(runs):

@@ -35,7 +35,7 @@ from aenet_ros.ros.running import until_stopped
 from aenet_ros.simulation.rig import Rig
 from aenet_ros.simulation.rig_config import RigConfig
 
-OUTPUTS = {"fused": "fused/image", "passed": "passthrough/image"}
+OUTPUTS = {"fused": "fused/image", "passthrough": "passthrough/image"}
 """Targets, which are the namespaces that the nodes run in, and what each publishes."""
 
 WINDOWS = (1, 2)  # pairs on their way in a closed loop; with more the fusing node rightly passes over all but the newest

@@ -1,0 +1,128 @@
+"""What published fusion networks cost: their layers, written anew from their public descriptions, with random weights.
+
+For speed alone: these make no pictures worth looking at. Numbers of parameters are the published ones; borders are padded with zeros, which
+costs no more than their own ways. Those that fuse three channels get grey ones, as they do with thermal frames.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from aenet_ros.evaluation.benchmark import TwoConvolutions
+
+
+def _conv(channels: int, out: int, size: int = 3, bias: bool = True) -> nn.Conv2d:
+    return nn.Conv2d(channels, out, size, padding=size // 2, bias=bias)
+
+
+class DenseFuse(nn.Module):
+    """Li and Wu, "DenseFuse: A Fusion Approach to Infrared and Visible Images", IEEE TIP 2019 (addition of the features)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = _conv(1, 16)
+        self.dense = nn.ModuleList(_conv(16 * count, 16) for count in (1, 2, 3))
+        self.decoder = nn.ModuleList((_conv(64, 64), _conv(64, 32), _conv(32, 16), _conv(16, 1)))
+
+    def _encode(self, x: Tensor) -> Tensor:
+        x = F.relu(self.first(x))
+        for layer in self.dense:
+            x = torch.cat((x, F.relu(layer(x))), 1)
+        return x
+
+    def forward(self, thermal: Tensor, luma: Tensor) -> Tensor:
+        """Planes float [B, 1, H, W] to one of the same shape."""
+        x = self._encode(thermal) + self._encode(luma)
+        for layer in self.decoder:
+            x = F.relu(layer(x))
+        return x
+
+
+class IFCNN(nn.Module):
+    """Zhang et al., "IFCNN: A general image fusion framework based on convolutional neural network", Information Fusion 2020 (maximum)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = _conv(3, 64, 7, bias=False)
+        self.second, self.second_norm = _conv(64, 64, bias=False), nn.BatchNorm2d(64)
+        self.third, self.third_norm = _conv(64, 64, bias=False), nn.BatchNorm2d(64)
+        self.last = _conv(64, 3, 1)
+
+    def _encode(self, x: Tensor) -> Tensor:
+        return F.relu(self.second_norm(self.second(self.first(x.expand(-1, 3, -1, -1)))))
+
+    def forward(self, thermal: Tensor, luma: Tensor) -> Tensor:
+        """Planes float [B, 1, H, W] to [B, 3, H, W]."""
+        x = torch.maximum(self._encode(thermal), self._encode(luma))
+        fused: Tensor = self.last(F.relu(self.third_norm(self.third(x))))
+        return fused
+
+
+class _GradientDense(nn.Module):
+    """SeAFusion's gradient residual dense block: a dense path, and Sobel gradients beside it."""
+
+    def __init__(self, channels: int, out: int) -> None:
+        super().__init__()
+        self.dense = nn.ModuleList((_conv(channels, channels), _conv(2 * channels, channels)))
+        self.down = _conv(3 * channels, out, 1)
+        self.across, self.along = (nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False) for _ in range(2))
+        self.up = _conv(channels, out, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        dense = x
+        for layer in self.dense:
+            dense = torch.cat((dense, F.leaky_relu(layer(dense), 0.2)), 1)
+        gradient = self.across(x).abs() + self.along(x).abs()
+        return F.leaky_relu(self.down(dense) + self.up(gradient), 0.1)
+
+
+class SeAFusion(nn.Module):
+    """Tang et al., "Image fusion in the loop of high-level vision tasks", Information Fusion 2022."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoders = nn.ModuleList(
+            nn.Sequential(_conv(1, 16), nn.LeakyReLU(0.2), _GradientDense(16, 32), _GradientDense(32, 48)) for _ in range(2)
+        )
+        layers: list[nn.Module] = []
+        for channels, out in ((96, 64), (64, 32), (32, 16)):
+            layers += [_conv(channels, out), nn.BatchNorm2d(out), nn.LeakyReLU(0.2)]
+        self.decoder = nn.Sequential(*layers, _conv(16, 1), nn.BatchNorm2d(1), nn.Tanh())
+
+    def forward(self, thermal: Tensor, luma: Tensor) -> Tensor:
+        """Planes float [B, 1, H, W] to one of the same shape."""
+        features = [encode(plane) for encode, plane in zip(self.encoders, (luma, thermal), strict=True)]
+        fused: Tensor = self.decoder(torch.cat(features, 1))
+        return fused / 2 + 0.5
+
+
+class U2Fusion(nn.Module):
+    """Xu et al., "U2Fusion: A Unified Unsupervised Image Fusion Network", IEEE TPAMI 2022."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = _conv(2, 44)
+        self.dense = nn.ModuleList(_conv(44 * count, 44) for count in range(1, 6))
+        self.decoder = nn.ModuleList((_conv(264, 128), _conv(128, 64), _conv(64, 32)))
+        self.last = _conv(32, 1)
+
+    def forward(self, thermal: Tensor, luma: Tensor) -> Tensor:
+        """Planes float [B, 1, H, W] to one of the same shape."""
+        x = F.leaky_relu(self.first(torch.cat((thermal, luma), 1)), 0.2)
+        for layer in self.dense:
+            x = torch.cat((x, F.leaky_relu(layer(x), 0.2)), 1)
+        for layer in self.decoder:
+            x = F.leaky_relu(layer(x), 0.2)
+        return torch.tanh(self.last(x)) / 2 + 0.5
+
+
+PEERS: dict[str, Callable[[], nn.Module]] = {
+    "yardstick": TwoConvolutions,
+    "DenseFuse": DenseFuse,
+    "IFCNN": IFCNN,
+    "SeAFusion": SeAFusion,
+    "U2Fusion": U2Fusion,
+}
+"""The cost models by the name of the network; yardstick is MMDRFuse's."""
