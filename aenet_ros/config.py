@@ -178,7 +178,7 @@ class AgcConfig:
     profile: str = option(
         "generic",
         "Camera whose scale turns counts to degrees: generic by the two parameters below; the others as docs/cameras.md lists them.",
-        choices=("generic", "boson", "lepton", "tau2", "seek", "optris", "infiray"),
+        choices=("generic", "boson", "adk", "lepton", "tau2", "seek", "optris", "infiray"),
         dynamic=True,
     )
     celsius_per_count: float = option(

@@ -32,6 +32,7 @@ def test_config_and_tables_name_the_same():
         ("seek", 36.6, 36.6),
         ("generic", 500.0, 40.0),
         ("boson", 500.0, 40.0),  # no scale of its own: the parameters hold
+        ("adk", 500.0, 40.0),
     ],
 )
 def test_each_profile_gives_the_temperature_of_known_counts(profile, counts, degrees):

@@ -40,6 +40,11 @@ PROFILES: dict[str, Profile] = {
         "16-bit counts of a Boson that is not radiometric are no temperatures; the two parameters hold for one that was calibrated",
         "https://github.com/FLIR/BosonUSB/issues/14",
     ),
+    "adk": Profile(
+        None,
+        "the automotive development kit holds a Boson and is read by the Boson's driver, so what is said of boson holds",
+        "https://github.com/VegaVK/flir_adk_multi, which drives ADKs with astuff/flir_boson_usb",
+    ),
     "lepton": Profile(
         Scale(0.01, KELVIN),
         "radiometric Lepton with TLinear on at resolution 0.01 K (telemetry row C, word 49: 1); at 0.1 K give generic and 0.1",
