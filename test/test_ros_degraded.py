@@ -179,6 +179,21 @@ def test_hold_sends_the_last_fused_frame_again_with_its_own_stamp(robot):
     assert not received(robot, sent)
 
 
+def test_hold_goes_on_while_both_cameras_are_dead(robot):
+    """Some cameras die together: with their hub, or with their power."""
+    robot.set_parameters(degraded__policy="hold")
+    good = set(robot.cameras.run(0.5)["rgb"])
+    status = robot.wait_status("degraded", ERROR, "the last fused frame is held until one is back")
+    assert {item.key: item.value for item in status.values}["shows"] == "nothing"
+    robot.fused.clear()
+    begun = time.monotonic()
+    robot.wait(lambda: len(robot.fused) >= 10, "ten frames though no camera sends")
+    assert {stamp_of(message) for message in robot.fused} <= good
+    assert len({stamp_of(message) for message in robot.fused}) == 1
+    assert time.monotonic() - begun > 0.5  # ten a second, no flood
+    assert recovers(robot) < 3.0
+
+
 def test_silence_publishes_nothing(robot):
     robot.set_parameters(degraded__policy="silence")
     sent = robot.cameras.run(2.0, rgb="dead")["thermal"]
