@@ -252,7 +252,7 @@ def test_a_provider_that_is_not_there_is_said_or_refused(onnx_file, device, prov
     fuser = Fuser(ModelConfig(backend="onnx", weights=str(onnx_file), device=device))
     assert fuser.device == "cpu"
     assert fuser.fallback.startswith(f"on cpu instead of {device}: this ONNX Runtime is built without {provider}")
-    with pytest.raises(DeviceError, match=r"install onnxruntime for this GPU, or set model\.allow_cpu"):
+    with pytest.raises(DeviceError, match=r"install onnxruntime-gpu for this GPU, or set model\.allow_cpu"):
         Fuser(ModelConfig(backend="onnx", weights=str(onnx_file), device=device, allow_cpu=False))
     assert choose_device(ModelConfig(backend="onnx", device="auto")) == ("cpu", "fp32", "")
 

@@ -126,15 +126,12 @@ def choose_device(model: ModelConfig) -> Place:
         reason = f"in fp32 instead of fp16, for the file holds fp32 and {kind} runs it so" if model.precision == "fp16" and not half else ""
         return Place(f"{kind}:{index}", "fp16" if half else "fp32", reason)
     if wanted != "cpu" and not model.allow_cpu:
-        raise DeviceError(f"model.device '{wanted}': {missing}; install {_package(onnx)} for this GPU, or set model.allow_cpu")
+        package = "onnxruntime-gpu" if onnx else "torch"
+        raise DeviceError(f"model.device '{wanted}': {missing}; install {package} for this GPU, or set model.allow_cpu")
     reasons = [f"on cpu instead of {wanted}: {missing}"] if wanted not in ("auto", "cpu") else []
     if model.precision == "fp16":
         reasons.append("in fp32 instead of fp16, which cpus run slowly")
     return Place("cpu", "fp32", "; ".join(reasons))
-
-
-def _package(onnx: bool) -> str:
-    return "onnxruntime" if onnx else "torch"
 
 
 def _why_no_cuda(index: int) -> str:

@@ -28,7 +28,7 @@ def why_no_provider(kind: str) -> str:
     present = runtime().get_available_providers()
     if PROVIDERS[kind] in present:
         return ""
-    return f"this ONNX Runtime is built without {PROVIDERS[kind]} (it has {', '.join(present)}); onnxruntime-gpu has it"
+    return f"this ONNX Runtime is built without {PROVIDERS[kind]} (it has {', '.join(present)})"
 
 
 def provider_options(device: str, precision: str) -> list[tuple[str, dict[str, Any]]]:
