@@ -17,7 +17,7 @@ from types import FrameType, ModuleType
 from aenet_ros import __version__
 from aenet_ros.errors import AenetError
 
-COMMANDS = ("demo", "fuse", "inspect", "view", "calibrate", "evaluate", "bench", "train", "study", "export", "doctor")
+COMMANDS = ("demo", "fuse", "inspect", "view", "calibrate", "evaluate", "bench", "train", "study", "export", "doctor", "completion")
 
 INTERRUPTED, TERMINATED = 130, 143
 
@@ -32,6 +32,7 @@ EXAMPLES = {
     "calibrate": ("aenet calibrate drive.mcap -o rig.yaml", "how the cameras lie to each other, from any scenes"),
     "evaluate": ("aenet evaluate thermal/ rgb/", "measure the fused pictures"),
     "train": ("aenet train --help", "weights from your own pairs"),
+    "completion": ('eval "$(aenet completion bash)"', "the Tab key completes commands and options"),
 }
 
 EXIT_STATUS = """exit status:
@@ -45,6 +46,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand; ``argv`` is without the program's name. Returns the exit status (see EXIT_STATUS)."""
     words = sys.argv[1:] if argv is None else list(argv)
     names = available()
+    if "_ARGCOMPLETE" in os.environ:  # the shell asks for words (aenet completion)
+        from aenet_ros.commands.completion import complete
+
+        complete(_parser(load(names)))
     # Only what was asked for is loaded; help, and a command misspelt, need them all.
     modules = load([words[0]] if words and words[0] in names else names)
     args = _parser(modules).parse_args(words)

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aenet_ros.commands.common import add_config_arguments, config_from, remark
+from aenet_ros.commands.common import add_config_arguments, config_from, print_json, remark
 from aenet_ros.errors import AenetError, ConfigError, MissingDependencyError, SourceError
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="the rig's own options, for example scenes=night offset_ms=200 thermal_drop=0.1 (all: aenet_ros/simulation/rig_config.py)",
     )
+    parser.add_argument("--json", action="store_true", help="the report as JSON on stdout, and what happens on stderr")
     add_config_arguments(parser)
 
 
@@ -68,14 +69,18 @@ def run(args: argparse.Namespace) -> int:
         removed_if_new(args.out, ".demo-*"),  # the bag that a killed receiver did not finish
         Processes(Path(scratch)) as processes,
     ):
-        print(f"starting {'the replay' if args.replay else 'the rig'}, the node and the receiver ...", flush=True)
+        about = f"starting {'the replay' if args.replay else 'the rig'}, the node and the receiver ..."
+        remark(about) if args.json else print(about, flush=True)
         _start(processes, args, config, rig)
-        measured = _follow(processes)
+        measured = _follow(processes, quiet=args.json)
         processes.stop(*processes.children)
         camera = processes.output("camera")
     report = compose(measured, camera, needed_rate(args.rate if args.replay else None), str(args.replay or "rig"), args.seconds)
     write_report(args.out / "report.json", report)
-    print(summary(report, args.out))
+    if args.json:
+        print_json(report)
+    else:
+        print(summary(report, args.out))
     return 0 if report["ok"] else 1
 
 
@@ -142,7 +147,7 @@ def _start(processes: "Processes", args: argparse.Namespace, config: "Config", r
     processes.start("receiver", "aenet_ros.ros.sink_node", receiver, stdout=subprocess.PIPE)
 
 
-def _follow(processes: "Processes") -> dict[str, Any]:
+def _follow(processes: "Processes", quiet: bool) -> dict[str, Any]:
     """Show the receiver's status until its report comes, which is returned. Raises AenetError where a process ends before its time."""
     from aenet_ros.commands.demo_report import StatusLine
 
@@ -157,11 +162,13 @@ def _follow(processes: "Processes") -> dict[str, Any]:
                 return message
             if message["type"] == "error":
                 raise AenetError(message["message"])
-            line.show(message)
+            if not quiet:
+                line.show(message)
             failing = message["level"] >= 2 and not message["frames"]
             failing_since = (failing_since or time.monotonic()) if failing else 0.0
             if failing and time.monotonic() - failing_since > GIVE_UP_S:
                 processes.children["receiver"].send_signal(signal.SIGINT)  # it still reports
     finally:
-        line.end()
+        if not quiet:
+            line.end()
     raise AenetError(f"the receiver ended without a report: {processes.last_words('receiver') or 'it said nothing'}")
