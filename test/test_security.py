@@ -1,0 +1,91 @@
+"""The SROS 2 policy that is shipped names what the running node has: every topic and service, and nothing else."""
+
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]' or source a ROS 2")
+
+from ros_harness import Robot
+
+from aenet_ros.share import share_dir
+
+POLICY = share_dir() / "config" / "security.policy.xml"
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "security.md"
+# What only some ways to run it need.
+WAYS = {
+    "as it is": {},
+    "all inputs": {
+        "input.thermal.transport": "compressed",
+        "input.rgb.transport": "compressed",
+        "registration.mode": "depth",
+        "use_sim_time": "true",
+    },
+}
+# Only where tf2_msgs is installed, with registration.extrinsics_source tf.
+BY_TF = {"/tf_static"}
+# Of rclpy itself, and not of every distribution.
+OPTIONAL = {"/fusion/get_type_description"}
+
+
+def resolved(name, profile):
+    """A policy's expression as a full name."""
+    if name.startswith("/"):
+        return name
+    space = profile.get("ns").rstrip("/")
+    return f"{space}/{profile.get('node')}{name[1:]}" if name.startswith("~") else f"{space}/{name}"
+
+
+def allowed():
+    """Of the shipped policy: (publish, subscribe, reply) as sets of full names."""
+    [profile] = ElementTree.parse(POLICY).getroot().iterfind("enclaves/enclave/profiles/profile")
+    assert {value for group in profile for value in group.attrib.values()} == {"ALLOW"}
+    assert {key for group in profile for key in group.attrib} == {"publish", "subscribe", "reply"}
+    return tuple(
+        {resolved(item.text.strip(), profile) for group in profile if kind in group.attrib for item in group}
+        for kind in ("publish", "subscribe", "reply")
+    )
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory):
+    """The same of the node as it runs, over all WAYS."""
+    found = (set(), set(), set())
+    for name, parameters in WAYS.items():
+        folder = tmp_path_factory.mktemp("security")
+        pose = folder / "pose.yaml"
+        pose.write_text("thermal_from_rgb: {rotation: [1, 0, 0, 0, 1, 0, 0, 0, 1], translation: [0.05, 0, 0]}\n")
+        robot = Robot(folder, {**parameters, "registration.file": pose} if "registration.mode" in parameters else parameters)
+        try:
+            robot.start_node()
+            robot.wait(lambda infos=robot.infos: infos, "the node configured", 90)
+            robot.wait_state("active", 60)
+            node = robot.node
+            for names, graph in (
+                (found[0], node.get_publisher_names_and_types_by_node),
+                (found[1], node.get_subscriber_names_and_types_by_node),
+                (found[2], node.get_service_names_and_types_by_node),
+            ):
+                seen = robot.wait(lambda graph=graph: graph("fusion", "/"), f"the graph of the node, {name}")
+                names |= {topic for topic, _ in seen}
+            assert node.get_client_names_and_types_by_node("fusion", "/") == [], "it asks for no service"
+        finally:
+            robot.close()
+    return found
+
+
+def test_the_policy_allows_what_the_node_publishes(real):
+    assert allowed()[0] == real[0]
+
+
+def test_the_policy_allows_what_the_node_subscribes_to(real):
+    assert allowed()[1] == real[1] | BY_TF
+
+
+def test_the_policy_allows_the_services_that_the_node_offers(real):
+    assert allowed()[2] - OPTIONAL == real[2] - OPTIONAL
+
+
+def test_the_page_shows_the_file():
+    assert "config/security.policy.xml" in PAGE.read_text()
