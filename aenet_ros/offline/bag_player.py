@@ -1,12 +1,14 @@
 """Frames of a bag from any time on, in the order in which they were recorded."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from rosbags.highlevel import AnyReader
+from rosbags.interfaces import Connection
 
-from aenet_ros.errors import SourceError
+from aenet_ros.errors import ImageError, SourceError
 from aenet_ros.frames import Frame
 from aenet_ros.image_codec import decode_rgb, decode_thermal
 from aenet_ros.offline.bags import ImageTopic, choose_topics, image_topics, open_bag, readable
@@ -17,13 +19,16 @@ DIAGNOSTICS = "/diagnostics"
 class Event(NamedTuple):
     """A message of a stream: ``thermal`` or ``rgb`` of a camera, ``fused``, ``registered`` as recorded, or ``diagnostics``.
 
-    ``at_ns``: log time since the bag's start. ``frame`` decodes it and raises ImageError; ``message`` is that of diagnostics.
+    ``at_ns``: log time since the bag's start. ``message`` gives it deserialized; it and ``frame`` raise ImageError for what is damaged.
     """
 
     stream: str
     at_ns: int
-    frame: Callable[[], Frame]
-    message: Any = None
+    message: Callable[[], Any]
+
+    def frame(self) -> Frame:
+        """The picture of any stream but diagnostics."""
+        return (decode_thermal if self.stream in ("thermal", "registered") else decode_rgb)(self.message())
 
 
 class BagPlayer:
@@ -59,26 +64,19 @@ class BagPlayer:
         streams = {topic: stream for stream, topic in self.topics.items()}
         wanted = [connection for connection in reader.connections if connection.topic in (*streams, DIAGNOSTICS)]
         for connection, log_ns, data in readable(reader, wanted, self.remarks, self._begin_ns + from_ns):
-            message = reader.deserialize(data, connection.msgtype)
-            at_ns = log_ns - self._begin_ns
-            if connection.topic == DIAGNOSTICS:
-                yield Event("diagnostics", at_ns, _no_frame, message)
-            else:
-                stream = streams[connection.topic]
-                yield Event(stream, at_ns, _decoder(stream, message))
+            stream = streams.get(connection.topic, "diagnostics")
+            yield Event(stream, log_ns - self._begin_ns, partial(_message, reader, connection, data))
 
     def open(self) -> Any:
         """A context with the reader that ``events`` needs. To be used by one thread only, as sqlite wants it."""
         return open_bag(self.path, [])
 
 
-def _decoder(stream: str, message: Any) -> Callable[[], Frame]:
-    decode = decode_thermal if stream in ("thermal", "registered") else decode_rgb
-    return lambda: decode(message)
-
-
-def _no_frame() -> Frame:
-    raise SourceError("diagnostics have no picture")
+def _message(reader: AnyReader, connection: Connection, data: bytes) -> Any:
+    try:
+        return reader.deserialize(data, connection.msgtype)
+    except Exception as error:  # damaged bytes make the deserializer raise anything
+        raise ImageError(f"a message of {connection.topic} cannot be read: {error}") from error
 
 
 def _ending(topics: list[ImageTopic], name: str) -> str:

@@ -3,7 +3,6 @@
 import asyncio
 import threading
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -58,7 +57,6 @@ class BagView:
         self._problem = ""
         self._lost = 0
         self._last_lost = ""
-        self._shown_ns: deque[int] = deque(maxlen=60)
         self._timings_ms: dict[str, float] = {}
         self._statuses: list[dict[str, Any]] = []
         self._look, self._look_again = ThermalLook(), False
@@ -125,15 +123,11 @@ class BagView:
 
     def state(self) -> dict[str, Any]:
         """Where it is, how fast, and what is wrong."""
-        now = time.monotonic_ns()
-        recent = [shown for shown in tuple(self._shown_ns) if now - shown < 2_000_000_000]
-        rate = (len(recent) - 1) * 1e9 / max(recent[-1] - recent[0], 1) if len(recent) > 1 else 0.0
         level, headline, remedy = self._words()
         return {
             "level": level,
             "headline": headline,
             "remedy": remedy,
-            "rates": {"shown": rate},
             "timings_ms": self._timings_ms,
             "statuses": self._statuses + self._remarks(),
             "values": flatten(self._config),
@@ -169,7 +163,7 @@ class BagView:
         return OK, f"{doing}, {'recorded pictures' if self._player.recorded else 'fused here'}", ""
 
     def _remarks(self) -> list[dict[str, Any]]:
-        return [{"name": "bag", "level": WARN, "message": text, "values": {}} for text in self._player.remarks]
+        return [{"name": "bag", "level": WARN, "message": text, "values": {}} for text in dict.fromkeys(self._player.remarks)]
 
     # The thread.
 
@@ -246,10 +240,10 @@ class BagView:
             self._pipeline.agc, self._pipeline.shutter = ThermalAgc(self._config.agc), ShutterBridge(self._config.shutter)
 
     def _take(self, event: Event) -> None:
-        if event.stream == "diagnostics":
-            self._statuses = _statuses(event.message)
-            return
         try:
+            if event.stream == "diagnostics":
+                self._statuses = _statuses(event.message())
+                return
             frame = event.frame()
             if self._player.recorded:
                 found = self._assembler.add(event.stream, frame.stamp_ns, lambda: frame, event.at_ns)
@@ -259,7 +253,10 @@ class BagView:
             for pair in self._matcher.push_thermal(frame) if event.stream == "thermal" else self._matcher.push_rgb(frame):
                 self._fuse(pair)
         except ImageError as error:
-            self._lost, self._last_lost = self._lost + 1, str(error)
+            self._lose(error)
+
+    def _lose(self, error: ImageError) -> None:
+        self._lost, self._last_lost = self._lost + 1, str(error)
 
     def _fuse_again(self) -> None:
         sync = self._config.sync
@@ -270,14 +267,17 @@ class BagView:
     def _fuse(self, pair: FramePair) -> None:
         assert self._pipeline is not None
         self._pipeline.config = self._config
-        fused = self._pipeline.process(pair, want_registered=True)
         self._again = pair
+        try:
+            fused = self._pipeline.process(pair, want_registered=True)
+        except ImageError as error:
+            self._lose(error)
+            return
         self._timings_ms = {stage: ns * 1e-6 for stage, ns in fused.timings_ns.items()}
         self._emit(self._fused(pair, fused))
 
     def _emit(self, moment: Moment) -> None:
         self._wanted_one = False
-        self._shown_ns.append(time.monotonic_ns())
         self._show(moment)
 
     def _fused(self, pair: FramePair, fused: FusedFrame) -> Moment:

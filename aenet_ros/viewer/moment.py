@@ -2,13 +2,13 @@
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from aenet_ros.config import AgcConfig
-from aenet_ros.errors import ImageError
 from aenet_ros.frames import Array, Frame
 from aenet_ros.image_codec import encode_jpeg
 from aenet_ros.imaging.agc import FLOAT_UNIT_COUNTS, ThermalAgc
@@ -114,20 +114,7 @@ class ThermalLook:
         if counts.dtype.kind == "u":
             values[counts == 0] = np.nan  # outside the thermal view: not to be taken for cold
             # The gain control takes a float's unit for more than one count.
-            config = _with_least_range(config, config.min_range * FLOAT_UNIT_COUNTS)
+            config = replace(config, min_range=config.min_range * FLOAT_UNIT_COUNTS)
         self._agc.config = config
         brightness = self._agc.apply(Frame(stamp_ns, values, "32FC1"))
         return Frame(stamp_ns, (brightness * np.float32(255)).astype(np.uint8), "mono8")
-
-
-def _with_least_range(config: AgcConfig, least: float) -> AgcConfig:
-    from dataclasses import replace
-
-    return replace(config, min_range=least)
-
-
-def as_colour(frame: Frame) -> Frame:
-    """The frame itself where a page can be shown it; raises ImageError for counts."""
-    if frame.encoding not in ("rgb8", "bgr8", "mono8"):
-        raise ImageError(f"a picture in {frame.encoding} cannot be shown; give one of rgb8, bgr8, mono8")
-    return frame
