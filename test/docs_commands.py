@@ -232,7 +232,7 @@ def span_complaint(span: str) -> str:
     found = re.fullmatch(r"([a-z]+(?:\.[a-z_*]+)+)(?:(?:: |=)(.+))?", span)
     if not found or found[1].split(".")[0] not in groups or found[1].rpartition(".")[2] in ("py", "yaml", "json", "onnx"):
         return ""
-    pattern = re.escape(found[1]).replace(r"\*", "[a-z]+")
+    pattern = re.escape(found[1]).replace(r"\*", "[a-z_]+")
     names = [name for name in specs() if re.fullmatch(pattern, name)]
     if not names:
         whole_group = any(name.startswith(found[1] + ".") for name in specs())
