@@ -17,7 +17,7 @@ SAFE_DOMAIN_IDS = (*range(102), *range(215, HIGHEST_DOMAIN_ID + 1))  # ports of 
 NODE_PACKAGES = ("sensor_msgs", "std_msgs", "std_srvs", "diagnostic_msgs", "lifecycle_msgs", "rcl_interfaces")
 OPTIONAL_PACKAGES = {
     "message_filters": "needed for sync.policy approximate only",
-    "cv_bridge": "needed for encodings outside the table of the README only",
+    "cv_bridge": "needed for encodings outside the table of docs/cameras.md only",
     "tf2_msgs": "needed for registration.extrinsics_source tf only",
     "launch": "needed for ros2 launch only",
     "launch_ros": "needed for ros2 launch only",

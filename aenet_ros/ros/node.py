@@ -56,7 +56,7 @@ MESSAGE_TYPES: dict[str, type[Any]] = {"raw": Image, "compressed": CompressedIma
 
 
 class FusionNode(ToldLifecycleNode):
-    """See the module's text; topics, services and parameters are listed in docs/parameters.md and the README."""
+    """See the module's text; topics, services and threads are told of in docs/architecture.md."""
 
     def __init__(self, node_name: str = "fusion", **kwargs: Any) -> None:
         super().__init__(node_name, **kwargs)
