@@ -182,6 +182,34 @@ def network_row(device: str, precision: str, threads: int, size: Size, runs: int
     }
 
 
+def limits_row(size: Size) -> dict[str, Any]:
+    """What no machine can avoid: the network's multiply-adds, and the bytes that its convolutions read and write in float32.
+
+    Half of the bytes in float16. What lies between the convolutions is taken to be done with them.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    moved: list[int] = []
+
+    def count(layer: torch.nn.Module, given: tuple[torch.Tensor, ...], made: torch.Tensor) -> None:
+        moved.append(4 * (given[0].numel() + made.numel() + sum(parameter.numel() for parameter in layer.parameters())))
+
+    network = load_checkpoint("")[0].eval()
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.Conv2d):
+            layer.register_forward_hook(count)
+    planes = torch.rand(2, 1, 1, *size)
+    with FlopCounterMode(display=False) as counter, torch.enable_grad():  # with gradients the plain operators run, which can be counted
+        network(planes[0], planes[1])
+    return {
+        "size": f"{size[1]}x{size[0]}",
+        "multiply_adds_millions": round(counter.get_total_flops() / 2e6, 1),
+        "network_megabytes": round(sum(moved) / 1e6, 1),
+        "upload_megabytes": round(size[0] * size[1] * 5 / 1e6, 2),
+        "download_megabytes": round(size[0] * size[1] * 3 / 1e6, 2),
+    }
+
+
 def reduced_rows(device: str, threads: int, size: Size, runs: int) -> list[dict[str, Any]]:
     """The latency budget's steps: their time, and SSIM of their pictures' luma against the full one's, over the rig's three scenes."""
     pipeline = make_pipeline(device, "auto", threads, size, "identity")

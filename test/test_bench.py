@@ -30,6 +30,8 @@ def test_the_report_has_every_stage_size_and_thread_count(tmp_path):
     assert [set(row) - {"rgb"} for row in report["around_the_pipeline"]] == [around, around]
     for row in report["latency_budget"]:
         assert all((value == 1.0) == (row["scale"] == 1.0) for value in row["ssim_to_full"].values())
+    assert report["limits"][1]["upload_megabytes"] == pytest.approx(96 * 64 * 5 / 1e6, abs=0.005)
+    assert all(row["multiply_adds_millions"] > 0 and row["network_megabytes"] > 0 for row in report["limits"])
     assert report["versions"]["torch"] == str(torch.__version__)
     if find_spec("matplotlib"):
         assert cv2.imread(str(plot)).shape[1] > 500
@@ -46,7 +48,7 @@ def test_cost_models_have_the_published_numbers_of_parameters(name, parameters):
 
 
 def node_block(target, window, latency_ms, rate_hz=30.0, total_ms=8.0):
-    block = {"target": target, "window": window, "sent": 90, "came": 90, "rate_hz": rate_hz}
+    block = {"target": target, "window": window, "sent": 90, "came": 90, "rate_hz": rate_hz, "cycle_ms": {"p50": 1e3 / rate_hz}}
     block["latency_ms"] = {"p50": latency_ms - 1, "p95": latency_ms, "max": latency_ms + 5}
     if target == "fused":
         block |= {"stages_ms": {"agc": 1.0, "total": total_ms}, "pipeline_p95_ms": total_ms + 1}

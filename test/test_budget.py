@@ -12,6 +12,8 @@ from aenet_ros.frames import Frame, FramePair
 from aenet_ros.fusion.fuser import Fuser
 from aenet_ros.fusion.reduced import fuse_at
 from aenet_ros.pipeline import FusionPipeline
+from aenet_ros.ros.health import OK, WARN
+from aenet_ros.ros.quality import budget_status
 from aenet_ros.simulation.rig import Rig
 from aenet_ros.simulation.rig_config import RigConfig
 
@@ -133,3 +135,7 @@ def test_a_pipeline_that_is_really_too_slow_steps_down_and_one_with_time_does_no
             assert pipeline.process(big).image.shape == (540, 960, 3)
         assert pipeline.budget.scale == wanted
         assert pipeline.budget.exceeded == (wanted == 0.5)
+        status = budget_status(pipeline.config, pipeline)
+        assert status.level == (WARN if wanted == 0.5 else OK)
+        assert status.values["steps down"] == ("2" if wanted == 0.5 else "0")
+        assert ("use a GPU" in status.message) == (wanted == 0.5)

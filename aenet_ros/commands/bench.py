@@ -58,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
             for count in threads if device == "cpu" else threads[:1]:
                 _measure(report, device, precision, count, sizes, args)
         report["latency_budget"] += [row for size in sizes for row in speed.reduced_rows(device, max(threads), size, args.runs)]
+    report["limits"] = [speed.limits_row(size) for size in sizes]
     for size in sizes:
         report["around_the_pipeline"].append(row := speed.messages_row(size, args.runs))
         remark(f"around the pipeline, {row['rgb']}: {_medians(row)}")

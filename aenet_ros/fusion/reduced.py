@@ -22,8 +22,10 @@ def fuse_at(
     if scale == 1.0 or min(size) < MIN_SIZE or thermal.shape != rgb.shape[:2]:
         return fuser.fuse(thermal, rgb, order=order, weight=weight, strength=strength)
     luma = color.luma(rgb, order)
-    small_thermal, small_luma = (cv2.resize(plane, size, interpolation=cv2.INTER_AREA) for plane in (thermal, luma))
-    small_weight = None if weight is None else np.asarray(cv2.resize(weight, size, interpolation=cv2.INTER_AREA), np.float32)
+    # The mean of the pixels is quick at 1/2 alone; near full size interpolation shows no other picture, in a tenth of the time.
+    how = cv2.INTER_AREA if scale <= 0.5 else cv2.INTER_LINEAR
+    small_thermal, small_luma = (cv2.resize(plane, size, interpolation=how) for plane in (thermal, luma))
+    small_weight = None if weight is None else np.asarray(cv2.resize(weight, size, interpolation=how), np.float32)
     fused = fuser.fuse(small_thermal, small_luma, weight=small_weight, strength=strength)
     change = cv2.subtract(fused, small_luma, dtype=cv2.CV_16S)
     change = cv2.resize(change, (width, height), interpolation=cv2.INTER_LINEAR)
