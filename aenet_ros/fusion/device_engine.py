@@ -133,9 +133,10 @@ class DeviceEngine:
         try:
             return self._run(thermal, rgb, order, weight, strength)
         except torch.cuda.OutOfMemoryError:
-            self._plans.clear()  # what other sizes hold may be all that is missing
-            torch.cuda.empty_cache()
-            return self._run(thermal, rgb, order, weight, strength)
+            pass  # and on after the handler, for the error holds what was in work, memory and all
+        self._plans.clear()  # what other sizes hold may be all that is missing
+        torch.cuda.empty_cache()
+        return self._run(thermal, rgb, order, weight, strength)
 
     def _run(self, thermal: Array, rgb: Array, order: str, weight: Plane | None, strength: float) -> Array:
         with self.stream():

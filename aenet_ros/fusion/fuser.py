@@ -40,6 +40,7 @@ class Fuser:
     def __init__(self, model: ModelConfig | None = None) -> None:
         self._model = model = model or ModelConfig()
         self._engine: CpuEngine | DeviceEngine | None = None
+        self._lost: CpuEngine | DeviceEngine | None = None
         self.device, self.precision, self._reason = choose_device(model)
         self._source: AENet | bytes
         self._source, self.card = load_onnx(model.weights) if model.backend == "onnx" else load_checkpoint(model.weights)
@@ -62,6 +63,8 @@ class Fuser:
         """An engine on the CPU because of ``error``, which is raised where that is not allowed or we are there already."""
         if self.device == "cpu" or not self._model.allow_cpu:
             raise error
+        if not isinstance(error.__cause__, torch.cuda.OutOfMemoryError):
+            self._lost = self._engine  # kept, for to free memory of a device in error may end the process
         self.close()
         self._reason = f"on cpu instead of {self.device}: {error}"
         self.device, self.precision = "cpu", "fp32"
