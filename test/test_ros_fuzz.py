@@ -132,10 +132,12 @@ class FuzzedRobot(Robot):
 @pytest.fixture(scope="module")
 def robot(tmp_path_factory):
     robot = FuzzedRobot(tmp_path_factory.mktemp("fuzz"))
-    robot.start_node()
-    robot.publish_until_fused(timeout_s=60)
-    yield robot
-    robot.close()
+    try:
+        robot.start_node()
+        robot.publish_until_fused(timeout_s=60)
+        yield robot
+    finally:
+        robot.close()
 
 
 @settings(max_examples=BURSTS, deadline=None, database=None, suppress_health_check=list(HealthCheck))
