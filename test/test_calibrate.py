@@ -148,6 +148,66 @@ def test_the_command_writes_what_registration_reads(rig, folders, tmp_path, caps
     assert "--force" in capsys.readouterr().err
 
 
+def test_a_calibration_from_before_is_mended(rig, folders, tmp_path, capsys):
+    """--start: a homography that is 12 pixels off, written for pictures of half the size."""
+    half = np.diag([0.5, 0.5, 1.0])
+    old = rig.homography @ np.array([[1, 0, 12.0], [0, 1, -8.0], [0, 0, 1]])
+    before = tmp_path / "before.yaml"
+    before.write_text(
+        yaml.safe_dump({"homography": (old @ np.linalg.inv(half)).tolist(), "rgb_size": [240, 180], "thermal_size": [320, 256]})
+    )
+    out = tmp_path / "after.yaml"
+    words = ["calibrate", str(folders / "thermal"), str(folders / "rgb"), "-o", str(out), "--start", str(before), "--json"]
+    assert main(words) == 0
+    found = np.reshape(json.loads(capsys.readouterr().out)["homography"], (3, 3))
+    assert corner_distance(old, rig.homography, CONFIG.rgb_size) > 7
+    assert corner_distance(found, rig.homography, CONFIG.rgb_size) < 1.0
+
+
+def test_where_the_lenses_are_known_the_turn_is_found(folders, rig, pairs, tmp_path, capsys):
+    """The rig's homography as two pinhole cameras that would see it: K_t (R + t n / D) K_r^-1, with a turn about all three axes."""
+    from aenet_ros.calibration.pose import estimate_pose
+    from aenet_ros.imaging.calibration_file import Camera, Stereo, stereo_content
+
+    turn, shift, distance = cv2.Rodrigues(np.deg2rad([1.0, -1.5, -3.0]))[0], np.array([0.06, 0.0, 0.0]), 12.0
+    # With the rgb camera given, the thermal camera's matrix follows from the homography: upper triangular, by RQ decomposition of
+    # H K_r = K_t R' would have a turn of its own; so take that turn as the truth.
+    rgb = Camera(np.array([[400.0, 0, 239.5], [0, 400.0, 179.5], [0, 0, 1]]), (360, 480))
+    whole = rig.homography @ rgb.matrix
+    thermal_matrix, rotation = cv2.RQDecomp3x3(whole / np.cbrt(np.linalg.det(whole)))[1:3]
+    signs = np.diag(np.sign(np.diag(thermal_matrix)))
+    thermal = Camera(thermal_matrix @ signs / thermal_matrix[2, 2], (256, 320))
+    rotation = signs @ rotation
+    if np.linalg.det(rotation) < 0:
+        rotation = -rotation
+    start = Stereo(rgb, thermal, turn @ rotation, np.zeros(3))
+    assert np.rad2deg(np.linalg.norm(cv2.Rodrigues(turn)[0])) > 3
+    posed = estimate_pose(pairs, start, distance)
+    left = np.rad2deg(np.linalg.norm(cv2.Rodrigues(posed.stereo.rotation @ rotation.T)[0]))
+    assert left < 0.15
+    assert posed.rms_px < 0.6
+    # With cameras 6 cm apart the same pictures mean another turn, and the map at that distance is the same.
+    path = tmp_path / "lenses.yaml"
+    path.write_text(yaml.safe_dump(stereo_content(Stereo(rgb, thermal, rotation, shift))))
+    out = tmp_path / "pose.yaml"
+    words = ["calibrate", str(folders / "thermal"), str(folders / "rgb"), "-o", str(out), "--start", str(path)]
+    assert main([*words, "--set", f"registration.plane_distance_m={distance}"]) == 0
+    said = capsys.readouterr().out
+    assert "turn of the thermal camera" in said
+    assert "registration.mode: plane" in said
+    x, y = Registration(RegistrationConfig(mode="plane", file=str(out), plane_distance_m=distance)).map((256, 320), (360, 480))
+    assert (x[180, 240], y[180, 240]) == pytest.approx(rig.rgb_to_thermal(np.array([[240.0, 180.0]]))[0], abs=1.0)
+
+
+def test_start_and_target_exclude_each_other_and_a_start_needs_lenses(tmp_path, capsys):
+    (tmp_path / "bad.yaml").write_text("rgb_camera: 3\n")
+    words = ["calibrate", str(tmp_path), str(tmp_path), "-o", str(tmp_path / "x.yaml")]
+    assert main([*words, "--start", str(tmp_path / "bad.yaml")]) == 1
+    assert "rgb_camera: give image_width" in capsys.readouterr().err
+    assert main([*words, "--start", str(tmp_path / "bad.yaml"), "--target", "circles:4x9:0.04"]) == 1
+    assert "give one of the two" in capsys.readouterr().err
+
+
 def test_the_command_refuses_what_cannot_be_trusted_and_writes_nothing(folders, tmp_path, capsys):
     out = tmp_path / "rig.yaml"
     assert main(["calibrate", str(folders / "other"), str(folders / "rgb"), "-o", str(out), "--pairs", "6"]) == 1

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 
 from aenet_ros.frames import Array, Plane
@@ -35,20 +36,16 @@ def compare(rgb_edges: list[Plane], thermal_edges: list[Plane], reach: int) -> S
     rows, columns = GRID
     height, width = rgb_edges[0].shape[:2]
     tall, wide = (height - 2 * reach) // rows, (width - 2 * reach) // columns
-    inner = (slice(reach, reach + tall * rows), slice(reach, reach + wide * columns))
-    shifts = range(-reach, reach + 1)
-    agreed = np.zeros((len(rgb_edges), rows * columns, len(shifts), len(shifts)))
+    agreed = np.zeros((len(rgb_edges), rows * columns, 2 * reach + 1, 2 * reach + 1))
     energy = np.zeros((len(rgb_edges), rows * columns))
+    starts = [(reach + row * tall, reach + column * wide) for row in range(rows) for column in range(columns)]
     for index, (rgb, thermal) in enumerate(zip(rgb_edges, thermal_edges, strict=True)):
-        fixed = np.ascontiguousarray(rgb[inner]).reshape(rows, tall, columns, -1)
-        for down in shifts:
-            for right in shifts:
-                moved = thermal[reach + down : reach + down + tall * rows, reach + right : reach + right + wide * columns]
-                product = np.einsum("abcd,abcd->ac", fixed, np.ascontiguousarray(moved).reshape(rows, tall, columns, -1))
-                agreed[index, :, down + reach, right + reach] = product.ravel()
-        middle = np.ascontiguousarray(thermal[inner]).reshape(rows, tall, columns, -1)
-        own = np.einsum("abcd,abcd->ac", fixed, fixed).ravel().astype(np.float64)
-        energy[index] = np.sqrt(own * np.einsum("abcd,abcd->ac", middle, middle).ravel())
+        for block, (top, left) in enumerate(starts):
+            fixed = rgb[top : top + tall, left : left + wide]
+            around = thermal[top - reach : top + tall + reach, left - reach : left + wide + reach]
+            agreed[index, block] = cv2.matchTemplate(around, fixed, cv2.TM_CCORR)
+            middle = thermal[top : top + tall, left : left + wide]
+            energy[index, block] = cv2.norm(fixed) * cv2.norm(middle)
     y, x = np.meshgrid(reach + (np.arange(rows) + 0.5) * tall - 0.5, reach + (np.arange(columns) + 0.5) * wide - 0.5, indexing="ij")
     return Surfaces(agreed, energy, np.column_stack([x.ravel(), y.ravel()]))
 

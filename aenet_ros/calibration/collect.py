@@ -5,10 +5,10 @@ from collections.abc import Iterable
 
 from aenet_ros.errors import SourceError
 from aenet_ros.frames import FramePair
-from aenet_ros.offline.sources import Lost, Named
+from aenet_ros.offline.sources import Done, Lost, Named
 
 
-def collect(source: Iterable[Named | Lost], most: int) -> tuple[list[Named], list[str]]:
+def collect(source: Iterable[Named | Lost | Done], most: int) -> tuple[list[Named], list[str]]:
     """At most ``most`` pairs, evenly spread, and sentences on what was left out. Raises SourceError where there is none.
 
     The source may be long: at no time more than ``2 * most`` pairs are kept.
@@ -19,7 +19,7 @@ def collect(source: Iterable[Named | Lost], most: int) -> tuple[list[Named], lis
         if isinstance(item, Lost):
             remarks.append(f"left out: {item.name}: {item.reason}")
             continue
-        if index % step == 0:
+        if index % step == 0 and isinstance(item, Named):
             kept.append(item)
         if len(kept) >= 2 * most:
             kept, step = kept[::2], 2 * step

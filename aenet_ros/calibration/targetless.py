@@ -73,9 +73,10 @@ def estimate(pairs: Sequence[FramePair], start: Array | None = None) -> Estimate
         few = np.unique(np.linspace(0, len(pairs) - 1, SEARCHED).round().astype(int))
         start = first_guess([thermals[index] for index in few], [rgbs[index] for index in few])
     result = Estimate(start, rgb_size, thermal_size, len(pairs), reason="the two cameras show nothing that coincides")
+    shown = _Shown(thermals, rgbs)
     for width, reach, terms in [*_levels(rgb_size[1]), *[_levels(rgb_size[1])[-1]] * REPEATS]:
         level = (max(32, round(rgb_size[0] * width / rgb_size[1])), width)
-        surfaces = _surfaces(thermals, rgbs, result.matrix @ scaling(level, rgb_size), level, reach)
+        surfaces = shown.compare(result.matrix @ scaling(level, rgb_size), level, reach)
         trust = pair_trust(surfaces)
         found = blocks.best_shifts(surfaces, trust)
         if len(found.centres) < LEAST_BLOCKS:
@@ -85,7 +86,7 @@ def estimate(pairs: Sequence[FramePair], start: Array | None = None) -> Estimate
         if width == min(LEVELS[-1][0], rgb_size[1]) and corner_distance(change, np.eye(3), level) < STILL:
             break
     spread_px = _spread(surfaces, trust, level, terms) * rgb_size[1] / level[1]
-    final = _surfaces(thermals, rgbs, result.matrix @ scaling(level, rgb_size), level, 0)
+    final = shown.compare(result.matrix @ scaling(level, rgb_size), level, 0)
     score = float((trust @ final.agreed[:, :, 0, 0]).sum() / max((trust @ final.energy).sum(), 1e-9))
     return _judged(replace(result, score=score, spread_px=spread_px, agreeing=float(agreement.sum()) / len(final.centres)))
 
@@ -138,9 +139,18 @@ def pair_trust(surfaces: blocks.Surfaces) -> Array:
     return weights
 
 
-def _surfaces(thermals: Sequence[Plane], rgbs: Sequence[Plane], matrix: Array, size: Size, reach: int) -> blocks.Surfaces:
-    rgb_edges = [edges(cv2.resize(rgb, size[::-1], interpolation=cv2.INTER_AREA)) for rgb in rgbs]
-    return blocks.compare(rgb_edges, [edges(*warped(thermal, matrix, size)) for thermal in thermals], reach)
+class _Shown:
+    """The pairs; the rgb pictures' edges are kept while the size stays."""
+
+    def __init__(self, thermals: Sequence[Plane], rgbs: Sequence[Plane]) -> None:
+        self._thermals, self._rgbs = thermals, rgbs
+        self._edges: tuple[Size, list[Plane]] = ((0, 0), [])
+
+    def compare(self, matrix: Array, size: Size, reach: int) -> blocks.Surfaces:
+        """``matrix``: pixels of the rgb grid at ``size`` to thermal pixels."""
+        if self._edges[0] != size:
+            self._edges = (size, [edges(cv2.resize(rgb, size[::-1], interpolation=cv2.INTER_AREA)) for rgb in self._rgbs])
+        return blocks.compare(self._edges[1], [edges(*warped(thermal, matrix, size)) for thermal in self._thermals], reach)
 
 
 def _affordable(terms: int, found: blocks.Shifts) -> int:

@@ -5,12 +5,18 @@ Without --target, from any scenes with edges that both cameras see: about 20 pai
 With --target, from views of a board that both cameras see (heat it, or use cut-outs before a warm plate): lenses, and how the cameras
 stand to each other, for registration.mode plane, which then holds at any distance that is set.
 
+With --start, from scenes too: a calibration from before is mended, without a search. Where that file holds both lenses (rgb_camera,
+thermal_camera) it is the cameras' turn against each other that is found, for mode plane; their distance from each other is kept as the
+file says (thermal_from_rgb: translation), and what the pairs show is taken to lie registration.plane_distance_m away.
+
 Beside the YAML a picture OUT.png shows thermal edges on the rgb picture, before and after. Nothing is written where the
 result is not to be trusted.
 
 examples:
   aenet calibrate thermal/ rgb/ -o rig.yaml
   aenet calibrate drive.mcap -o rig.yaml --thermal-topic /ir/image
+  aenet calibrate drive.mcap -o new.yaml --start rig.yaml
+  aenet calibrate drive.mcap -o new.yaml --start lenses.yaml --set registration.plane_distance_m=20
   aenet calibrate board/thermal board/rgb -o rig.yaml --target checkerboard:8x6:0.04
   aenet calibrate board.mcap -o rig.yaml --target circles:4x11:0.03 --set registration.plane_distance_m=8
 """
@@ -22,7 +28,9 @@ from typing import TYPE_CHECKING, Any
 from aenet_ros.commands.common import add_config_arguments, config_from, print_json, remark
 
 if TYPE_CHECKING:
+    from aenet_ros.calibration.targetless import Estimate
     from aenet_ros.config import Config
+    from aenet_ros.imaging.calibration_file import Homography, Stereo
     from aenet_ros.offline.sources import Named, Source
 
 
@@ -35,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--target", metavar="KIND:COLSxROWS:METRES", help="checkerboard (inner corners, square side) or circles (asymmetric)"
     )
+    parser.add_argument("--start", metavar="YAML", type=Path, help="a calibration to begin from: a homography, or lenses and pose")
     parser.add_argument("--pairs", metavar="N", type=int, default=40, help="use at most so many, evenly spread (default: %(default)s)")
     parser.add_argument("--in-order", action="store_true", help="pair the folders' files in their order instead of by name")
     parser.add_argument("--thermal-topic", metavar="TOPIC", default="", help="of a bag; else guessed by the names")
@@ -53,6 +62,9 @@ def run(args: argparse.Namespace) -> int:
         from aenet_ros.calibration.targets import parse_target
 
         parse_target(args.target)  # before anything is read
+    if args.target and args.start:
+        raise ConfigError("--start is for scenes, --target for views of a board, from which all is found anew; give one of the two")
+    begin = _start(args.start) if args.start else None  # before anything is read
     if args.pairs < 1:
         raise ConfigError(f"--pairs {args.pairs}: give 1 or more, better 20 to 40")
     picture = args.out.with_suffix(".png")
@@ -65,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     named, remarks = collect(source, args.pairs)
     for text in [*source.remarks, *remarks]:
         remark(text)
-    report = _targets(args.target, named) if args.target else _targetless(named)
+    report = _targets(args.target, named) if args.target else _scenes(named, begin, config)
     _write(args.out, picture, named, config, report)
     if args.json:
         print_json({"out": str(args.out), "picture": str(picture), **{key: value for key, value in report.items() if key != "content"}})
@@ -85,25 +97,60 @@ def _open(args: argparse.Namespace, config: "Config") -> "Source":
     return open_source(args.thermal, args.rgb, config.sync, in_order=args.in_order)
 
 
-def _targetless(named: "list[Named]") -> dict[str, Any]:
-    from aenet_ros.calibration.targetless import LEAST_CONFIDENCE, estimate
-    from aenet_ros.errors import ImageError
-    from aenet_ros.imaging.calibration_file import Homography, homography_content
+def _start(path: Path) -> "Homography | Stereo":
+    from aenet_ros.config import RegistrationConfig
+    from aenet_ros.imaging.calibration_file import read_homography, read_stereo, read_yaml
 
-    found = estimate([item.pair for item in named])
+    if "homography" in read_yaml(path):
+        return read_homography(RegistrationConfig(mode="homography", file=str(path)))
+    return read_stereo(RegistrationConfig(mode="plane", file=str(path), extrinsics_source="tf"))  # the pose may be missing
+
+
+def _scenes(named: "list[Named]", start: "Homography | Stereo | None", config: "Config") -> dict[str, Any]:
+    from aenet_ros.calibration.pose import estimate_pose
+    from aenet_ros.calibration.targetless import estimate
+    from aenet_ros.imaging.calibration_file import Homography, Stereo, homography_content, stereo_content
+    from aenet_ros.imaging.maps import scaling
+
+    pairs = [item.pair for item in named]
+    if isinstance(start, Stereo):
+        posed = estimate_pose(pairs, start, config.registration.plane_distance_m)
+        turn = ", ".join(f"{value:.2f}" for value in posed.degrees)
+        return {
+            **_trusted(posed.found, f"turn of the thermal camera ({turn} degrees about right, down, ahead)"),
+            "mode": "plane",
+            "content": stereo_content(posed.stereo),
+            "rms_px": round(posed.rms_px, 3),
+        }
+    matrix = None
+    if start is not None:
+        rgb_size, thermal_size = pairs[0].rgb.size, pairs[0].thermal.size
+        matrix = start.matrix @ scaling(rgb_size, start.rgb_size) if start.rgb_size else start.matrix
+        matrix = scaling(start.thermal_size, thermal_size) @ matrix if start.thermal_size else matrix
+    found = estimate(pairs, matrix)
+    return {
+        **_trusted(found, "homography"),
+        "mode": "homography",
+        "content": homography_content(Homography(found.matrix, found.thermal_size, found.rgb_size)),
+        "homography": found.matrix.ravel().tolist(),
+    }
+
+
+def _trusted(found: "Estimate", what: str) -> dict[str, Any]:
+    """How sure an estimate is. Raises ImageError where it is not to be trusted."""
+    from aenet_ros.calibration.targetless import LEAST_CONFIDENCE
+    from aenet_ros.errors import ImageError
+
     if found.confidence < LEAST_CONFIDENCE:
         raise ImageError(
             f"no registration can be trusted (confidence {found.confidence:.2f}, {LEAST_CONFIDENCE} needed): {found.reason}; "
             "nothing is written"
         )
     words = (
-        f"homography from {found.pairs} pairs: confidence {found.confidence:.2f}, {100 * found.score:.0f} % of the edges coincide, "
+        f"{what} from {found.pairs} pairs: confidence {found.confidence:.2f}, {100 * found.score:.0f} % of the edges coincide, "
         f"corners uncertain by {found.spread_px:.1f} px"
     )
     return {
-        "mode": "homography",
-        "content": homography_content(Homography(found.matrix, found.thermal_size, found.rgb_size)),
-        "homography": found.matrix.ravel().tolist(),
         "pairs": found.pairs,
         "confidence": round(found.confidence, 3),
         "score": round(found.score, 4),
