@@ -54,6 +54,7 @@ def open_bag(path: Path, remarks: list[str]) -> Iterator[AnyReader]:
     if not path.exists():
         raise SourceError(f"there is no bag '{path}'")
     files = _files(path)
+    _check_readable(files)
     with ExitStack() as stack:
         known = _SALVAGED.get(_state(files))
         fault = "" if known else _needs_salvage(files)
@@ -63,8 +64,6 @@ def open_bag(path: Path, remarks: list[str]) -> Iterator[AnyReader]:
                 reader = stack.enter_context(AnyReader(_paths(path, remarks), default_typestore=get_typestore(Stores.LATEST)))
                 if not (path.is_dir() and (path / METADATA).exists()) and _compressed(reader):
                     fault, reader = "its metadata.yaml, which says how it is compressed, is missing", None
-            except PermissionError as error:
-                raise SourceError(f"{error.filename or path} cannot be read: {error.strerror}") from error
             except Exception as error:  # bytes that are damaged make rosbags, sqlite and the decompressors raise anything
                 fault = str(error) or type(error).__name__
         if reader is None:
@@ -90,6 +89,14 @@ def _files(path: Path) -> list[Path]:
             f"the bag {path} was compressed file by file and has no {METADATA}: `zstd -d --rm {path / packed[0]}` (and so on), then again"
         )
     raise SourceError(f"the folder {path} holds no bag (no {METADATA}, no .mcap or .db3 file)")
+
+
+def _check_readable(files: list[Path]) -> None:
+    for file in files:
+        try:
+            file.open("rb").close()
+        except OSError as error:
+            raise SourceError(f"{file} cannot be read: {error.strerror or error}") from error
 
 
 def _paths(path: Path, remarks: list[str]) -> list[Path]:

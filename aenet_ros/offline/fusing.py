@@ -8,11 +8,12 @@ from dataclasses import asdict
 from typing import Any
 
 from aenet_ros.config import Config, build, flatten
-from aenet_ros.errors import AenetError, ImageError
+from aenet_ros.errors import AenetError, ImageError, SourceError
 from aenet_ros.offline.plan import Unit, open_unit
 from aenet_ros.offline.sources import Done, Lost, is_bag
 from aenet_ros.offline.workplace import IN_FOLDER
 
+MOST_REASONS = 3
 Tell = Callable[[Any], None]
 """Takes news: ("opened", number of pairs, remarks), then ("pair",) for each."""
 
@@ -35,14 +36,14 @@ def fuse_unit(unit: Unit, config: Config, tell: Tell = lambda news: None) -> dic
 
     lost: list[Lost] = []
     fused = kept = without_depth = 0
-    no_depth = ""
+    no_depth, read_all, shown = "", False, len(source.remarks)
     begin = time.monotonic()
     pipeline = FusionPipeline(config)
     for role, camera in source.intrinsics.items():
         pipeline.registration.offer_camera(role, camera)
     panels = Panels(unit.options.panels, unit.options.labels, pipeline)
-    sink.remember({"inputs": [str(path.resolve()) for path in unit.inputs], **_settings(unit), **flatten(config)})
     try:
+        sink.remember({"inputs": [str(path.resolve()) for path in unit.inputs], **_settings(unit), **flatten(config)})
         with sink:
             source.done = sink.done
             for item in source:
@@ -64,6 +65,12 @@ def fuse_unit(unit: Unit, config: Config, tell: Tell = lambda news: None) -> dic
                             without_depth, no_depth = without_depth + 1, pipeline.registration.fallback
                 except ImageError as error:
                     lost.append(Lost(item.name, str(error)))
+            read_all = True
+    except SourceError as error:
+        if read_all and not (fused or kept):  # the sink has nothing to keep; what was left out, and why, says more
+            reasons = dict.fromkeys([*source.remarks[shown:], *(entry.reason for entry in lost)])
+            raise SourceError("; ".join([str(error), *list(reasons)[:MOST_REASONS]])) from error
+        raise
     finally:
         pipeline.close()
     if without_depth:
