@@ -39,7 +39,7 @@ check: $(READY)
 	$(BIN)/python -m pytest -q test/test_import_rules.py test/test_config_files.py
 
 bench: $(READY)
-	$(BIN)/aenet bench --node -o benchmarks/results/bench-$$(date -u +%Y%m%d).json
+	$(BIN)/aenet bench --node -o benchmarks/results/bench-$$(date -u +%Y%m%d).json --plot benchmarks/results/bench-$$(date -u +%Y%m%d).png
 
 docs: $(READY)
 	$(BIN)/python -m aenet_ros.config_docs
