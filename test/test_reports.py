@@ -192,14 +192,16 @@ def test_what_the_page_of_bench_does_not_know_becomes_a_table():
         "machine": {"processor": "<none>", "cores": 2, "gpu": ""},
         "runs": 9,
         "pipeline": [row],
-        "network": [{"size": "640x480", "device": "cpu", "threads": 2, "aenet": spread(3.0), "yardstick": spread(4.0)}],
-        "node": {"fused": {"frames": 100, "rate_hz": 30.0, "latency_ms": latency}},
+        "network": [
+            {"size": "640x480", "device": "cpu", "precision": "fp32", "threads": 2, "aenet": spread(3.0), "yardstick": spread(4.0)}
+        ],
+        "node": {"fused": {"frames": 100, "rate_hz": 30.0, "latency_ms": latency, "closed_loop_hz": {"1": 90.0, "2": 125.0}}},
         "other_engines": [{"engine": "one", "time": spread(2.0)}, {"engine": "two", "note": "absent"}],
     }
     html = Page(speed_page(report))
     assert html.tables["other_engines"] == [["engine", "time", "note"], ["one", "2.00 ms (1.80 to 2.40)", "-"], ["two", "-", "absent"]]
-    assert html.tables["node"][1] == ["fusing node", "100", "30.0", "11.0", "14.0"]
-    assert html.tables["network"][1] == ["640x480, 2 threads, cpu", "3.00 (2.70 to 3.60)", "4.00 (3.60 to 4.80)"]
+    assert html.tables["node"][1] == ["fusing node", "100", "30.0", "11.0", "14.0", "125"]
+    assert html.tables["network"][1] == ["640x480, 2 threads", "3.00 (2.70 to 3.60)", "4.00 (3.60 to 4.80)"]
     assert html.tables["pipeline"][1][4] == "125"  # pairs a second at 8 ms
     assert any("<none>" in text for text in html.texts), "texts are escaped"
 

@@ -35,7 +35,7 @@ def speed_page(report: Mapping[str, Any]) -> str:
 
 def _setting(row: Row) -> str:
     threads = f"{row['threads']} thread{'s' if row['threads'] != 1 else ''}"
-    return f"{row['rgb']}, {threads if row['device'] == 'cpu' else row['device']}"
+    return f"{row['rgb']}, {threads if row['device'] == 'cpu' else row['device'] + ' ' + row['precision']}"
 
 
 def _bar(label: str, spread: Mapping[str, float], ours: bool = False) -> Bar:
@@ -47,7 +47,7 @@ def _pipeline(rows: Sequence[Row]) -> Iterator[str]:
         return
     first = rows[0]
     pace = f"{first['rate_hz']:g} pairs a second" if first["rate_hz"] else "no pause between pairs"
-    yield page.paragraph(f"Thermal {first['thermal']}, registration {first['registration']}, {first['precision']}, {pace}.")
+    yield page.paragraph(f"Thermal {first['thermal']}, registration {first['registration']}, {pace}.")
     yield bars("Time of a pair", [_bar(_setting(row), row["stages"]["total"], ours=True) for row in rows], "ms")
     stages = [stage for stage in first["stages"] if stage != "total"]
     yield page.heading("By stage")
@@ -81,12 +81,13 @@ def _network(rows: Sequence[Row]) -> Iterator[str]:
     names = [name for name, value in rows[0].items() if _is_spread(value)] if rows else []
     if not names:
         return
-    labels = [f"{row['size']}, {row['threads']} thread{'s' if row['threads'] != 1 else ''}, {row['device']}" for row in rows]
+    labels = [_setting({**row, "rgb": row["size"]}) for row in rows]
     parts: list[Bar] = []
     for label, row in zip(labels, rows, strict=True):
         parts += [Bar(label), *(_bar(name, row[name], ours=name == "aenet") for name in names if name in row)]
     yield page.paragraph(
-        "Measured in turns within one run. The yardstick is two 3x3 convolutions at full size, the smallest published network's cost."
+        "Measured in turns within one run. The yardstick is two 3x3 convolutions at full size, the smallest published network's cost; "
+        "networks by name are the cost of those published ones."
     )
     yield bars("Time of the network", parts, "ms")
     cells = [
@@ -108,16 +109,23 @@ def _node(node: Mapping[str, Any]) -> Iterator[str]:
         rows = [(label, node[name]) for name, label in names.items() if name in node]
         yield page.paragraph("From the rgb frame's stamp to the receiver's callback, in processes of their own.")
         yield page.table(
-            ["", "frames", "a second", "p50, ms", "p95, ms"],
+            ["", "frames", "a second", "p50, ms", "p95, ms", "highest rate, Hz"],
             [
-                [label, str(one["frames"]), short(one["rate_hz"]), *(short(one["latency_ms"][p]) for p in ("p50", "p95"))]
+                [label, str(one["frames"]), short(one["rate_hz"]), *(short(one["latency_ms"][p]) for p in ("p50", "p95")), _highest(one)]
                 for label, one in rows
                 if one["frames"]
             ],
             name="node",
         )
+        yield from _anything("floor", node.get("floor", ""))
     elif node:
         yield from _anything("node", node)
+
+
+def _highest(one: Mapping[str, Any]) -> str:
+    """The highest rate, where it was measured: pictures a second with so many pairs on the way at once."""
+    rates = one.get("closed_loop_hz", {})
+    return short(max(rates.values())) if rates else "-"
 
 
 def _anything(name: str, value: Any) -> Iterator[str]:
