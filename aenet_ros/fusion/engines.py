@@ -34,12 +34,13 @@ class CpuEngine:
         color.to_unit(old, luma_plane)
         if thermal.dtype == np.uint8:
             color.to_unit(thermal, thermal_plane)
+        elif weight is None and thermal.flags.c_contiguous and thermal.flags.writeable:  # torch takes no other without a copy or a warning
+            thermal_plane = thermal
         else:
             np.copyto(thermal_plane, thermal)
         if weight is not None:
             _blend(luma_plane, thermal_plane, weight)
-        planes = torch.from_numpy(self._planes)
-        fused: Plane = self._network(planes[None, :1], planes[None, 1:])[0, 0].numpy()
+        fused: Plane = self._network(*(torch.from_numpy(plane)[None, None] for plane in (thermal_plane, luma_plane)))[0, 0].numpy()
         if weight is not None:
             _blend(luma_plane, fused, weight * np.float32(strength))
         elif strength != 1.0:
