@@ -25,7 +25,7 @@ export class Health {
       for (const [stage, value] of Object.entries(state.timings_ms)) tiles.push([stage === 'total' ? 'fusing in all' : stage, ms(value)]);
     } else {
       tiles.push(['fused', hz(fusion['rate [Hz]'])], ['rgb', hz(status('input rgb')['rate [Hz]'])], ['thermal', hz(status('input thermal')['rate [Hz]'])]);
-      tiles.push(['latency, median', ms(fusion['latency p50 [ms]'])], ['latency, 95 %', ms(fusion['latency p95 [ms]'])], ['on this page', hz(shown_hz)]);
+      tiles.push(['latency p50', ms(fusion['latency p50 [ms]'])], ['latency p95', ms(fusion['latency p95 [ms]'])], ['on this page', hz(shown_hz)]);
     }
     $('tiles').replaceChildren(...tiles.map(([name, text]) => element('div', {}, element('b', { textContent: text }), element('span', { textContent: name }))));
   }
