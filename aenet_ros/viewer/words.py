@@ -66,7 +66,7 @@ def robot_words(facts: RobotFacts) -> Words:
             "give --fused-topic where it was remapped; or configure and activate the node (`ros2 lifecycle set`)",
         )
     if facts.wants_fused and (facts.fused_age_s is None or facts.fused_age_s > SILENT_S) and facts.level == OK:
-        return Words(WARN, f"{facts.message}; but no fused frame reaches this viewer", "give it the node's DDS profile (docs/quickstart.md)")
+        return Words(WARN, f"{facts.message}; but no fused frame reaches this viewer", "give it the node's DDS profile, docs/quickstart.md")
     return Words(facts.level, facts.message, "")
 
 
