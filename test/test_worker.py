@@ -73,3 +73,31 @@ def test_a_hanging_item_is_seen_from_outside():
     go_on.set()
     assert worker.stop() == []
     assert not worker.alive
+
+
+def test_what_has_time_is_done_after_an_item_and_while_none_comes():
+    done, idle = [], threading.Event()
+
+    def afterwards():
+        done.append("afterwards")
+        if len(done) > 6:
+            idle.set()
+
+    worker = LatestWorker(done.append, pytest.fail, afterwards=afterwards)
+    worker.put("item")
+    assert idle.wait(5)
+    worker.stop()
+    assert done[done.index("item") + 1] == "afterwards"
+    assert done.count("item") == 1
+
+
+def test_an_exception_of_what_has_time_is_reported_too():
+    reported = threading.Event()
+
+    def afterwards():
+        raise ValueError("this one")
+
+    worker = LatestWorker(lambda item: None, lambda error: reported.set(), afterwards=afterwards)
+    assert reported.wait(5)
+    worker.stop()
+    assert not worker.alive
