@@ -59,7 +59,8 @@ def test_a_cluster_makes_the_same_bytes_and_survives_a_bad_bag(scheduler, tmp_pa
     (drives / "broken.mcap").write_bytes(b"no bag")
     here = fuse(drives, "-o", tmp_path / "here", "--json")
     there = fuse(drives, "-o", tmp_path / "there", "--json", "--dask", scheduler)
-    assert here.returncode == there.returncode == 1
+    assert (here.returncode, there.returncode) == (1, 1), there.stderr
+    assert there.stdout, there.stderr
     reports = [json.loads(done.stdout) for done in (here, there)]
     assert [report["failed"] for report in reports] == [1, 1]
     assert [[source["fused"] for source in report["sources"]] for report in reports] == [[6, 6, 0, 6]] * 2

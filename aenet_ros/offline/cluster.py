@@ -26,12 +26,14 @@ def run_on_dask(address: str, tasks: Sequence[Any], work: Callable[..., Any], on
     except (OSError, ValueError) as error:
         raise SourceError(f"--dask {address}: no scheduler answers ({error}); start one with `dask scheduler`") from error
     with client:
-        if not client.scheduler_info()["workers"]:
-            raise SourceError(f"--dask {address}: the scheduler has no workers; start some with `dask worker {address}`")
+        try:
+            client.wait_for_workers(1, timeout=CONNECT_S)
+        except TimeoutError as error:
+            raise SourceError(f"--dask {address}: the scheduler has no workers; start some with `dask worker {address}`") from error
         # pure=False: the same task again is to be done again, not answered from memory.
         futures = {client.submit(work, task, _nobody, pure=False): index for index, task in enumerate(tasks)}
         try:
-            for future in distributed.as_completed(futures):
+            for future in distributed.as_completed(futures, loop=client.loop):
                 fault = future.exception()
                 on_end(futures[future], Died(f"{type(fault).__name__}: {fault}") if fault else future.result())
         except BaseException:
