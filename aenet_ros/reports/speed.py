@@ -24,7 +24,7 @@ def speed_page(report: Mapping[str, Any]) -> str:
             page.section("The network alone, and a yardstick", *_network(report["network"])),
             page.section("The node over ROS 2", *_node(report.get("node", {}))),
             *(
-                page.section(name.replace("_", " "), *_anything(name, value))
+                page.section(name.replace("_", " ").capitalize(), *_anything(name, value))
                 for name, value in report.items()
                 if name not in TOLD_ELSEWHERE
             ),
