@@ -39,7 +39,7 @@ class Onlooker:
     def _on_diagnostics(self, message):
         self.statuses.update({status.name: status for status in message.status})
 
-    def until(self, condition, seconds=60.0):
+    def until(self, condition, seconds=150.0):
         end = time.monotonic() + seconds
         while not (result := condition()) and time.monotonic() < end:
             self.executor.spin_once(timeout_sec=0.05)
