@@ -95,8 +95,6 @@ class Soak:
 
     def _on_image(self, data: bytes) -> None:
         self.frames_seen += 1
-        # Pictures flow again only now: a busy machine takes long to start a camera.
-        self.happened = [cause._replace(ended=min(cause.ended, time.time())) for cause in self.happened]
 
     def _on_diagnostics(self, message: Any) -> None:
         self._told_ns = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
@@ -108,6 +106,10 @@ class Soak:
             )
             for status in message.status
         }
+        watched = ("input thermal", "input rgb", "degraded")
+        if all(name in self.statuses and self.statuses[name][0] < 2 for name in watched):
+            # Only now has all that happened ended: a busy machine takes long to start a camera.
+            self.happened = [cause._replace(ended=min(cause.ended, time.time())) for cause in self.happened]
         self.errors += [(self._told_ns / 1e9, f"{name}: {words}") for name, (level, words, _) in self.statuses.items() if level >= 2]
         if "pairing" in self.statuses:
             values = {**self.statuses["pairing"][2], **self.statuses["fusion"][2]}
