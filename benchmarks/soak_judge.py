@@ -9,7 +9,10 @@ from typing import NamedTuple
 GRACE_S = 10.0
 """So long after its cause has ended an error may still be told: diagnostics are sent once a second, and look back a little."""
 
-CAMERA = r"no publisher on|has a publisher but no frame|no (thermal|rgb) frame for|(nothing is published|the last fused frame is held) until one is back"
+CAMERA = (
+    r"no publisher on|has a publisher but no frame|no (thermal|rgb) frame for"
+    r"|(nothing is published|the last fused frame is held) until one is back"
+)
 CAUSES: dict[str, str] = {
     "start": CAMERA,
     "kill": CAMERA,
