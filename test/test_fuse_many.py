@@ -250,6 +250,14 @@ def test_what_is_one_source_and_what_are_many(tmp_path):
     assert [unit.out for unit in both] == [out / "other_run", out / "x_run", out / "clip"]
     assert [unit.out for unit in plan([tmp_path / "bags"], out, options)] == [out / "x"]
     assert [unit.out for unit in plan([tmp_path / "bags"], out, FuseOptions(to="video"))] == [out / "x.mp4"]
+    (tmp_path / "week").mkdir()
+    for name in ("monday.mcap", "tuesday.mcap"):
+        (tmp_path / "week" / name).write_bytes(b"")
+    assert [unit.out for unit in plan([tmp_path / "week"], out, options)] == [out / "monday", out / "tuesday"]
+    (tmp_path / "split").mkdir()
+    for name in ("drive_0.mcap", "drive_1.mcap"):
+        (tmp_path / "split" / name).write_bytes(b"")
+    assert [(unit.inputs, unit.out) for unit in plan([tmp_path / "split"], out, options)] == [((tmp_path / "split",), out)]
     for paths, target, match in [
         ([tmp_path / "other", tmp_path / "t.png"], out, "does not stand alone"),
         ([tmp_path / "bags"], tmp_path / "bags/out", "lies in"),

@@ -100,9 +100,15 @@ def open_source(
 
 
 def is_bag(path: Path) -> bool:
-    """Whether the path looks like a bag: a file of a bag's suffix, or a folder with one or with a rosbag2's metadata."""
+    """Whether the path looks like a bag: a file of a bag's suffix, a folder with a rosbag2's metadata, or with the files of one.
+
+    The files of one bag are called NAME_0, NAME_1 and so on; a folder of others, or of bags in folders, holds several.
+    """
     if path.is_dir():
-        return (path / "metadata.yaml").exists() or bool(storage_files(path))
+        if (path / "metadata.yaml").exists():
+            return True
+        names = {re.sub(r"_\d+$", "", file.stem) for file in storage_files(path)}
+        return len(names) == 1 and not any(is_bag(entry) for entry in path.iterdir() if entry.is_dir())
     return path.suffix in BAG_SUFFIXES
 
 
