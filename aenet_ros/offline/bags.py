@@ -55,13 +55,16 @@ def open_bag(path: Path, remarks: list[str]) -> Iterator[AnyReader]:
         raise SourceError(f"there is no bag '{path}'")
     files = _files(path)
     _check_readable(files)
+    bare = path.is_dir() and not (path / METADATA).exists()
+    if bare:
+        remarks.append(f"{path} has no {METADATA} (was the recorder killed?); its {len(files)} files are read one by one")
     with ExitStack() as stack:
         known = _SALVAGED.get(_state(files))
         fault = "" if known else _needs_salvage(files)
         reader: AnyReader | None = None
         if not known and not fault:
             try:
-                reader = stack.enter_context(AnyReader(_paths(path, remarks), default_typestore=get_typestore(Stores.LATEST)))
+                reader = stack.enter_context(AnyReader(files if bare else [path], default_typestore=get_typestore(Stores.LATEST)))
                 if not (path.is_dir() and (path / METADATA).exists()) and _compressed(reader):
                     fault, reader = "its metadata.yaml, which says how it is compressed, is missing", None
             except Exception as error:  # bytes that are damaged make rosbags, sqlite and the decompressors raise anything
@@ -97,14 +100,6 @@ def _check_readable(files: list[Path]) -> None:
             file.open("rb").close()
         except OSError as error:
             raise SourceError(f"{file} cannot be read: {error.strerror or error}") from error
-
-
-def _paths(path: Path, remarks: list[str]) -> list[Path]:
-    if not path.is_dir() or (path / METADATA).exists():
-        return [path]
-    files = storage_files(path)
-    remarks.append(f"{path} has no {METADATA} (was the recorder killed?); its {len(files)} files are read one by one")
-    return files
 
 
 def _state(files: list[Path]) -> tuple[tuple[str, int, int], ...]:
