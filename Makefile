@@ -23,7 +23,7 @@ $(READY): setup.py Makefile
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet '$(TORCH)'
-	$(BIN)/python -m pip install --quiet --editable '.[torch,opencv,ros,bags,view,export,study,test,dev,docs]'
+	$(BIN)/python -m pip install --quiet --editable '.[torch,opencv,ros,bags,view,export,train,study,test,dev,docs]'
 	@touch $@
 
 demo: $(READY)

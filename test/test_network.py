@@ -99,14 +99,16 @@ def test_black_stays_black_and_hot_shows_with_the_packaged_weights():
 
 
 def test_no_grid_on_flat_and_sloping_planes():
-    """Unshuffled outputs can show their 2x2 and 16x16 lattice: on smooth input neighbours must differ smoothly."""
+    """An unshuffled output can show its tiles of 4x4: on smooth input the bends by place in the tile differ by less than a grey level."""
     network = load_checkpoint()[0]
     ramp = torch.linspace(0.1, 0.9, 256).expand(1, 1, 128, 256).contiguous()
     with torch.inference_mode():
         for thermal, luma in ((ramp, torch.full_like(ramp, 0.4)), (torch.full_like(ramp, 0.2), ramp), (ramp, ramp)):
-            fused = network(thermal, luma)[0, 0, 40:-40, 40:-40].numpy()
-            bend = np.abs(np.diff(fused, n=2, axis=1)).max()
-            assert bend * 255 < 2.0
+            fused = 255 * network(thermal, luma)[0, 0, 40:-40, 40:-40].numpy()
+            for axis in (0, 1):
+                bends = np.moveaxis(np.abs(np.diff(fused, n=2, axis=axis)), axis, 0)
+                by_place = [bends[place::4].mean() for place in range(4)]
+                assert max(by_place) - min(by_place) < 1.0
 
 
 def test_refuses_what_it_cannot_fuse():

@@ -107,9 +107,9 @@ def test_other_processes_give_what_this_one_gives(four_tasks, tmp_path):
 
 
 def test_multiply_adds_by_hand():
-    """Width 4, one level, 32x32: stem 16x16x4x(2x16), block at 8x8x4x(4x9), smoothing 16x16x4x9, head 16x16x12x4."""
+    """Width 4, one level, 8x8 tiles: stem 32x(2x36), enter 4x32, blocks 4x(4x9), two at 4x4 and one at 8x8, leave 32x4, head 48x32."""
     network = AENet(AENetConfig(width=4, levels=1, downsampling="avg", block="plain"))
-    assert study_tables.multiply_adds(network, (32, 32)) == 32_768 + 9_216 + 9_216 + 12_288
+    assert study_tables.multiply_adds(network, (32, 32)) == 147_456 + 8_192 + 2 * 2_304 + 9_216 + 8_192 + 98_304
 
 
 def scores(values):

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import cv2
@@ -18,6 +18,7 @@ from aenet_ros.fusion.checkpoint import load_checkpoint
 from aenet_ros.fusion.network import AENetConfig
 from aenet_ros.training.augment import Augmentation
 from aenet_ros.training.data import PairFolder, draw_batch, read_pairs
+from aenet_ros.training.losses import LossWeights
 from aenet_ros.training.recipe import shipped_sets
 from aenet_ros.training.train import TrainConfig, TrainingError, schedule, train
 
@@ -148,6 +149,17 @@ def test_noise_is_shown_but_not_asked_for(folder):
     assert torch.equal(batch.thermal_reference[0], clean.thermal_reference[0])
 
 
+def test_focus_stacks_are_made_of_one_sharp_picture(folder):
+    sharp = read_pairs(replace(folder, thermal=folder.rgb, kind="focus", clip=False), 48)
+    near, far, wanted = (plane.astype(int) for plane in sharp.version(0, 0, Augmentation()))
+    np.testing.assert_array_equal(wanted, sharp.luma[0])
+    everywhere = np.minimum(np.abs(near - wanted), np.abs(far - wanted))
+    assert np.percentile(everywhere, 90) <= np.abs(near - far).max() / 4, "nearly every place is sharp in one of the two"
+    edges = [np.abs(np.diff(plane)).sum() for plane in (near, far, wanted)]
+    assert max(edges[:2]) < edges[2]
+    assert not np.array_equal(near, sharp.version(0, 1, Augmentation())[0]), "another stack"
+
+
 def test_held_out_pairs_are_not_read(tmp_path):
     folder = write_pairs(tmp_path / "made", count=7)
     assert len(read_pairs(replace(folder, skip_every=3), 48).luma) == 4, "not 0, 3 and 6"
@@ -162,6 +174,7 @@ def test_shipped_recipe_leaves_the_development_pairs_out(shared_data):
     assert counts["medical/ct-mri"] == counts["medical/pet-mri"] == counts["medical/spect-mri"] == 30
     assert counts["multi_exposure"] == 12
     assert counts["multi_focus"] == 8
+    assert counts["m3svd_stills/rgb defocused"] == 40, "of the same pairs, none of the left out sequences"
     assert all(folder.terms for folder in shipped_sets(shared_data))
 
 
@@ -234,3 +247,18 @@ def test_two_processes_agree(folder, tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.count("written:") == 1
     assert json.loads((tmp_path / "run/aenet.json").read_text())["steps"] == 3
+
+
+def test_curves_of_every_term_are_written(folder, tmp_path):
+    """Read back by TensorBoard's own reader."""
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed (extra train)")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    out = tmp_path / "run"
+    assert main([*arguments(folder, out, "--steps", "3"), "--tensorboard"]) == 0
+    curves = EventAccumulator(str(out))
+    curves.Reload()
+    assert set(curves.Tags()["scalars"]) == {item.name for item in fields(LossWeights)} | {"loss"}
+    (last,) = curves.Scalars("loss")
+    assert last.step == 3
+    assert 0 < last.value < 100

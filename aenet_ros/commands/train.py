@@ -142,12 +142,16 @@ def _reporter(steps: int, args: argparse.Namespace, leads: bool) -> "tuple[Calla
         return (lambda step, terms: None), (lambda: None)
     from tqdm import tqdm
 
+    from aenet_ros.commands.common import remark
+
     bar = tqdm(total=steps, unit="step", desc="training", disable=None)
     writer = _curves(args.out) if args.tensorboard else None
 
     def report(step: int, terms: dict[str, float]) -> None:
         bar.update(step - bar.n)
         bar.set_postfix(loss=f"{terms['loss']:.4f}", refresh=False)
+        if bar.disable:  # no terminal: a line for the log
+            remark(f"step {step} of {steps}, loss {terms['loss']:.4f}")
         if writer:
             for name, value in terms.items():
                 writer.add_scalar(name, value, step)

@@ -39,15 +39,18 @@ def _onednn(layer: nn.Conv2d, x: Tensor, after: str) -> Tensor:
     return fused
 
 
+def is_traced() -> bool:
+    """Whether the operators are being written down for another runtime, which should get the plain ones."""
+    return bool(torch.onnx.is_in_onnx_export() or torch._C._get_tracing_state() or torch.compiler.is_compiling())
+
+
 def _can_fuse(x: Tensor) -> bool:
     return (
         _AVAILABLE
         and x.device.type == "cpu"
         and x.dtype == torch.float32
         and not torch.is_grad_enabled()
-        and not torch.onnx.is_in_onnx_export()
-        and not torch._C._get_tracing_state()
-        and not torch.compiler.is_compiling()
+        and not is_traced()
         and x.is_contiguous(memory_format=torch.channels_last)
     )
 

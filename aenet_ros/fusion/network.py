@@ -4,10 +4,11 @@ The picture is never made from features. Features only decide, pixel by pixel, h
 
     fused = p * thermal + q * luma + offset
 
-so both sources' full-size detail passes untouched (and both can pass: p and q need not add up to 1), and nearly all
-arithmetic can happen at half size and below. A strided stem brings the two planes to half size; a small pyramid of
-blocks (1/4 to 1/32 of the size) adds context, coarse to fine; a depthwise and a 1x1 convolution make the three maps
-for each pixel of a 2x2 neighbourhood.
+so both sources' full-size detail passes untouched (and both can pass: p and q need not add up to 1), and all
+arithmetic happens at a quarter of the size and below, on tiles of 4x4 pixels: what costs a CPU its time here is memory,
+and a tile's channels lie side by side. The stem sees each tile and a pixel around it, and makes its fine features; a
+small pyramid of blocks (1/4 to 1/32 of the size) adds context, coarse to fine; added up, both give the maps of the
+tile's 16 pixels.
 Nothing is normalised by a frame's own statistics: the same pixels in the same surroundings give the same result.
 """
 
@@ -19,9 +20,10 @@ from torch import Tensor, nn
 
 from aenet_ros.errors import ConfigError, ImageError
 from aenet_ros.fusion.blocks import make_block, make_downsampling
-from aenet_ros.fusion.fused_ops import conv, conv_add_relu, conv_relu
+from aenet_ros.fusion.fused_ops import conv, conv_add_relu, conv_relu, is_traced
 
 MIN_SIZE = 16
+TILE = 4  # side of a tile in pixels
 _MAPS = 3  # weight of thermal, weight of luma, offset
 
 
@@ -29,8 +31,9 @@ _MAPS = 3  # weight of thermal, weight of luma, offset
 class AENetConfig:
     """What AENet is built from; the defaults are the shipped network's."""
 
-    width: int = 16  # channels everywhere; convolutions of 16 fill the vector units of a CPU
-    levels: int = 4  # scales below the half-size stem
+    width: int = 16  # channels of the pyramid; convolutions of 16 fill the vector units of a CPU
+    fine: int = 32  # channels of a tile's fine features
+    levels: int = 3  # scales below the tiles'
     block: str = "plain"
     downsampling: str = "avg"
 
@@ -41,30 +44,30 @@ class AENet(nn.Module):
     def __init__(self, config: AENetConfig | None = None) -> None:
         super().__init__()
         self.config = config or AENetConfig()
-        width, levels = self.config.width, self.config.levels
+        width, fine, levels = self.config.width, self.config.fine, self.config.levels
         if not 1 <= levels <= 5:
             raise ConfigError(f"levels: {levels} is out of range; give 1 to 5")
-        self.stem = nn.Conv2d(2, width, 4, stride=2, padding=1)  # windows overlap, so that no 2x2 grid can show
+        if fine < 1:
+            raise ConfigError(f"fine: {fine} is out of range; give at least 1")
+        self.stem = nn.Conv2d(2, fine, TILE + 2, stride=TILE, padding=1)  # windows overlap, so that no grid of tiles need show
+        self.enter = nn.Conv2d(fine, width, 1)
         self.down = nn.ModuleList(make_downsampling(self.config.downsampling, width) for _ in range(levels))
-        # Fine scales are dear: there the pooled features wait for the context from below before their one block.
-        self.encode = nn.ModuleList(make_block(self.config.block, width) if level >= 2 else nn.Identity() for level in range(levels))
-        self.decode = nn.ModuleList(make_block(self.config.block, width) for _ in range(levels))
-        self.smooth = nn.Conv2d(width, width, 3, padding=1, groups=width)
-        self.head = nn.Conv2d(width, 4 * _MAPS, 1)
+        self.encode = make_block(self.config.block, width)
+        self.decode = nn.ModuleList(make_block(self.config.block, width) for _ in range(levels + 1))
+        self.leave = nn.Conv2d(width, fine, 1)
+        self.head = nn.Conv2d(fine, TILE * TILE * _MAPS, 1)
         self._initialise()
 
     def _initialise(self) -> None:
-        """Start as the plain average of the sources, with a smoothing kernel where the scales meet."""
-        tent = torch.tensor([1.0, 2.0, 1.0]) / 4
+        """Start as the plain average of the sources."""
         with torch.no_grad():
-            self.smooth.weight.copy_(torch.outer(tent, tent).expand_as(self.smooth.weight))
             self.head.weight.mul_(0.1)
-            self.head.bias.copy_(torch.tensor([0.5, 0.5, 0.0]).repeat(4))  # type: ignore[union-attr]
+            self.head.bias.copy_(torch.tensor([0.5, 0.5, 0.0]).repeat_interleave(TILE * TILE))  # type: ignore[union-attr]
 
     @property
     def multiple(self) -> int:
         """Height and width are padded to a multiple of this."""
-        return int(2 ** (self.config.levels + 1))
+        return int(TILE * 2**self.config.levels)
 
     def forward(self, thermal: Tensor, luma: Tensor) -> Tensor:
         """Fuses two planes of one size, float [B, 1, H, W] in 0..1, H and W at least 16, to fused luma of the same shape.
@@ -90,21 +93,22 @@ class AENet(nn.Module):
 
     def maps(self, thermal: Tensor, luma: Tensor) -> Tensor:
         """Weights of thermal and luma, and offset, [B, 3, H, W], of planes whose sides are multiples of ``multiple``."""
-        x = conv_relu(self.stem, _interleave(thermal, luma))
-        scales = [x]
-        for down, encode in zip(self.down, self.encode, strict=True):
-            scales.append(encode(down(scales[-1])))
-        x = scales.pop()
-        x = self.decode[-1](x)
-        for decode in list(self.decode)[-2::-1]:
-            x = decode(F.interpolate(x, scale_factor=2, mode="bilinear") + scales.pop())
-        # Nearest and then the depthwise smoothing cost half of what bilinear does at this size.
-        x = conv_add_relu(self.smooth, F.interpolate(x, scale_factor=2.0, mode="nearest"), scales.pop())
-        return _to_full_size(conv(self.head, x))
+        fine = conv_relu(self.stem, _interleave(thermal, luma))
+        scales = [conv_relu(self.enter, fine)]
+        for down in self.down:
+            scales.append(down(scales[-1]))
+        x = self.decode[-1](self.encode(scales.pop()))
+        for level in range(self.config.levels - 1, -1, -1):
+            # At the finest scale the block after it smooths what nearest leaves, for less time than bilinear takes.
+            mode = "bilinear" if level else "nearest"
+            x = self.decode[level](F.interpolate(x, scale_factor=2.0, mode=mode) + scales.pop())
+        return _to_full_size(conv(self.head, conv_add_relu(self.leave, x, fine)))
 
 
 def _interleave(thermal: Tensor, luma: Tensor) -> Tensor:
     """Both planes as one [B, 2, H, W] whose channels lie last in memory; four times as fast as stacking them."""
+    if is_traced():
+        return torch.cat((thermal, luma), 1)
     both = thermal.new_empty((thermal.shape[0], *thermal.shape[2:], 2))
     both[..., 0].copy_(thermal[:, 0])
     both[..., 1].copy_(luma[:, 0])
@@ -112,10 +116,12 @@ def _interleave(thermal: Tensor, luma: Tensor) -> Tensor:
 
 
 def _to_full_size(x: Tensor) -> Tensor:
-    """[B, 4 * maps, H, W] to [B, maps, 2H, 2W]; channels are (row, column, map), which stays one copy where channels are last."""
-    batch, channels, height, width = x.shape
-    tiles = x.permute(0, 2, 3, 1).reshape(batch, height, width, 2, 2, channels // 4)
-    return tiles.permute(0, 5, 1, 3, 2, 4).reshape(batch, channels // 4, 2 * height, 2 * width)
+    """A pixel shuffle, [B, maps * tile * tile, H, W] to [B, maps, tile * H, tile * W]; one copy where channels are last."""
+    if is_traced():
+        return F.pixel_shuffle(x, TILE)
+    batch, _, height, width = x.shape
+    tiles = x.permute(0, 2, 3, 1).reshape(batch, height, width, _MAPS, TILE, TILE)
+    return tiles.permute(0, 3, 1, 4, 2, 5).reshape(batch, _MAPS, TILE * height, TILE * width)
 
 
 def parameter_count(network: nn.Module) -> int:

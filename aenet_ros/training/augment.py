@@ -63,6 +63,16 @@ def degrade(kind: str, augmentation: Augmentation, rng: np.random.Generator) -> 
     return change
 
 
+def defocus(plane: Plane, rng: np.random.Generator) -> tuple[Plane, Plane]:
+    """A focus stack of one sharp plane: where the first of the two is blurred, by as much as a lens might, the second is sharp."""
+    height, width = plane.shape
+    sigma = float(rng.uniform(1.0, 4.0))
+    near = cv2.resize(rng.standard_normal((5, 6), np.float32), (width, height), interpolation=cv2.INTER_CUBIC) > 0
+    share = cv2.GaussianBlur(near.astype(np.float32), (0, 0), sigma)
+    blurred = np.asarray(cv2.GaussianBlur(plane, (0, 0), sigma), np.float32)
+    return share * plane + (1 - share) * blurred, share * blurred + (1 - share) * plane
+
+
 def disturb(thermal: Plane, luma: Plane, rng: np.random.Generator) -> tuple[Plane, Plane]:
     """What a resting camera shows next: noise in some places, none in others as video coding leaves it, and something new in one corner."""
     height, width = luma.shape

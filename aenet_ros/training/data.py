@@ -15,7 +15,7 @@ from torch import Tensor
 
 from aenet_ros.errors import ConfigError, SourceError
 from aenet_ros.frames import Array, Plane
-from aenet_ros.training.augment import Augmentation, degrade, disturb, regrade
+from aenet_ros.training.augment import Augmentation, defocus, degrade, disturb, regrade
 from aenet_ros.training.positives import positive_sample
 
 KINDS = ("infrared", "medical", "exposure", "focus")
@@ -25,7 +25,7 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 
 @dataclass(frozen=True)
 class PairFolder:
-    """Two folders with files of the same names, and how to use them.
+    """Two folders with files of the same names, and how to use them. One folder twice, of kind focus: focus stacks are made of it.
 
     ``kind`` is one of KINDS. ``clip`` says that sorted names are consecutive frames. ``share`` weighs how often the set is
     drawn. Every ``skip_every``-th sorted name from the first (0: none) and names that match a pattern of ``skip`` are left
@@ -41,6 +41,11 @@ class PairFolder:
     skip_every: int = 0
     skip: tuple[str, ...] = ()
     terms: str = ""
+
+    @property
+    def made(self) -> bool:
+        """Whether focus stacks are made of sharp pictures."""
+        return self.kind == "focus" and self.thermal == self.rgb
 
 
 Version = tuple[Array, Array, Array]
@@ -60,15 +65,22 @@ class PairSet:
     versions: dict[tuple[int, int], Version] = field(default_factory=dict)
 
     def version(self, index: int, number: int, augmentation: Augmentation) -> Version:
-        """Pair ``index`` as it is (number 0) or regraded in one of the set's fixed ways; a clip's frames are regraded alike."""
+        """Pair ``index`` as it is (number 0) or regraded in one of the set's fixed ways; a clip's frames are regraded alike.
+
+        Of a made focus stack every number is another one, and the sharp picture is the positive sample.
+        """
         key = index, number
         if key not in self.versions:
             thermal, luma = (plane[index].astype(np.float32) / np.float32(255) for plane in (self.thermal, self.luma))
-            if number:
-                rng = np.random.default_rng((number, 0 if self.folder.clip else index))
-                thermal, luma = regrade(self.folder.kind, augmentation, rng)(thermal, luma)
-            a, b = (torch.from_numpy(plane)[None, None] for plane in (thermal, luma))
-            positive = positive_sample(a, b, self.folder.kind)[0, 0].numpy()
+            if self.folder.made:
+                positive = luma
+                thermal, luma = defocus(luma, np.random.default_rng((number, index)))
+            else:
+                if number:
+                    rng = np.random.default_rng((number, 0 if self.folder.clip else index))
+                    thermal, luma = regrade(self.folder.kind, augmentation, rng)(thermal, luma)
+                a, b = (torch.from_numpy(plane)[None, None] for plane in (thermal, luma))
+                positive = positive_sample(a, b, self.folder.kind)[0, 0].numpy()
             thermal, luma, positive = (np.rint(plane * 255).astype(np.uint8) for plane in (thermal, luma, positive))
             self.versions[key] = thermal, luma, positive
         return self.versions[key]
@@ -139,6 +151,10 @@ def _read_grey(path: Path) -> Array:
     return np.asarray(image)
 
 
+Crop = tuple[Plane, Plane, Plane, Plane, Plane]
+"""Thermal and luma as shown, thermal and luma as references, positive sample."""
+
+
 def draw_batch(sets: Sequence[PairSet], size: int, count: int, follow: int, augmentation: Augmentation, seed: tuple[int, ...]) -> Batch:
     """``count`` crops; for the first ``follow`` the frame after is appended: a clip's next one, else the same one disturbed."""
     follow = min(follow, count)
@@ -160,15 +176,11 @@ def draw_batch(sets: Sequence[PairSet], size: int, count: int, follow: int, augm
     return Batch(planes[0], planes[1], planes[2], planes[3], planes[4], kinds=(*kinds, *kinds[:follow]), follow=follow)
 
 
-Crop = tuple[Plane, Plane, Plane, Plane, Plane]
-"""Thermal and luma as shown, thermal and luma as references, positive sample."""
-
-
 def _draw(pairs: PairSet, size: int, augmentation: Augmentation, rng: np.random.Generator) -> tuple[Crop, Crop]:
     """One crop and the one after it."""
     clip = pairs.folder.clip and len(pairs.luma) > 1
     index = int(rng.integers(len(pairs.luma) - clip))
-    number = int(rng.integers(augmentation.versions)) if pairs.folder.kind == "infrared" else 0
+    number = int(rng.integers(augmentation.versions)) if pairs.folder.kind == "infrared" or pairs.folder.made else 0
     height, width = pairs.luma[index].shape
     largest = min(height, width) / size
     scale = min(largest, float(rng.uniform(1.0, augmentation.shrink)) if rng.random() < 0.5 else 1.0)

@@ -15,6 +15,7 @@ from aenet_ros.training.data import BRIGHT_KINDS, Batch
 from aenet_ros.training.positives import correlation, gradients, larger, negative_samples, wanted_gain
 
 _NOISE = 2.0 / 255**2  # variance of the viewer's noise in VIF (Sheikh and Bovik 2006)
+_BINS = 24  # of the histograms for mutual information
 _LUMINANCE, _CONTRAST = 1e-6, 9e-6  # SSIM's stabilisers, small enough that faint texture counts
 
 
@@ -23,15 +24,16 @@ class LossWeights:
     """Weight of each term in the sum; the defaults made the shipped weights."""
 
     intensity: float = 0.2
-    gradient: float = 6.0
+    gradient: float = 7.5
     structure: float = 0.4
     information: float = 0.6
     differences: float = 0.8
-    artefact: float = 6.0
-    positive: float = 4.0
-    temporal: float = 200.0
+    artefact: float = 7.0
+    positive: float = 5.0
+    temporal: float = 600.0
     lattice: float = 10.0
     range: float = 3.0
+    mutual: float = 2.0
 
 
 def _steepness(a: Tensor, b: Tensor) -> Tensor:
@@ -60,6 +62,7 @@ def loss_terms(raw: Tensor, batch: Batch) -> dict[str, Tensor]:
         "temporal": temporal_loss(shown, batch.thermal, batch.luma, batch.follow),
         "lattice": lattice_loss(fused, positive),
         "range": (raw - shown).abs().mean(),
+        "mutual": mutual_loss(fused, a, b),
     }
 
 
@@ -75,10 +78,22 @@ def intensity_loss(fused: Tensor, a: Tensor, b: Tensor, kinds: tuple[str, ...]) 
 
 
 def gradient_loss(fused: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """L1 between signed gradients and the larger source's, made steeper."""
+    """L1 between signed gradients and the larger source's, made steeper; and between their mean and root mean square sizes.
+
+    The sizes are compared because L1 alone, where details compete, settles for less of both.
+    """
     gain = _steepness(a, b)
-    parts = zip(gradients(fused), gradients(a), gradients(b), strict=True)
-    return torch.stack([(of_fused - gain * larger(of_a, of_b)).abs().mean() for of_fused, of_a, of_b in parts]).sum()
+    parts = []
+    for of_fused, of_a, of_b in zip(gradients(fused), gradients(a), gradients(b), strict=True):
+        wanted = gain * larger(of_a, of_b)
+        parts.append((of_fused - wanted).abs().mean())
+        parts.append((of_fused.abs().mean((1, 2, 3)) - wanted.abs().mean((1, 2, 3))).abs().mean())
+        parts.append(0.5 * (_rms(of_fused) - _rms(wanted)).abs().mean())
+    return torch.stack(parts).sum()
+
+
+def _rms(x: Tensor) -> Tensor:
+    return torch.sqrt((x * x).mean((1, 2, 3)) + 1e-6)
 
 
 def artefact_loss(fused: Tensor, a: Tensor, b: Tensor) -> Tensor:
@@ -130,6 +145,33 @@ def differences_loss(fused: Tensor, a: Tensor, b: Tensor, kinds: tuple[str, ...]
     """
     counted = torch.tensor([float(kind != "focus") for kind in kinds], device=a.device)
     return ((2.0 - correlation(fused - b, a) - correlation(fused - a, b)) * counted).mean()
+
+
+def mutual_loss(fused: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """1 - the share of both sources' entropy that the fused frame tells (mutual information, Qu et al. 2002), from coarse histograms.
+
+    A pixel's share of a bin falls off linearly (a first order Parzen window), so that the histograms have gradients. Every third
+    row and column will do.
+    """
+    fused, a, b = (_bin_shares(plane[..., ::3, ::3]) for plane in (fused, a, b))
+    told = carried = torch.zeros(len(fused), device=fused.device)
+    for source in (a, b):
+        joint = source.transpose(1, 2) @ fused / fused.shape[1]
+        of_source, of_fused = joint.sum(2), joint.sum(1)
+        told = told + _entropy(of_source) + _entropy(of_fused) - _entropy(joint.flatten(1))
+        carried = carried + _entropy(of_source)
+    return (1.0 - told / (carried + 0.1)).mean()
+
+
+def _bin_shares(x: Tensor) -> Tensor:
+    """[B, 1, H, W] in 0..1 to every pixel's share of each bin, [B, H * W, bins]."""
+    centres = torch.arange(_BINS, device=x.device, dtype=x.dtype)
+    return (1.0 - (x.flatten(1)[..., None] * (_BINS - 1) - centres).abs()).clamp_min(0.0)
+
+
+def _entropy(shares: Tensor) -> Tensor:
+    """In nats, of each sample's distribution, [B]."""
+    return -(shares * torch.log(shares + 1e-9)).sum(1)
 
 
 def positive_loss(fused: Tensor, positive: Tensor, negatives: tuple[Tensor, ...]) -> Tensor:

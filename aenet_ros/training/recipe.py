@@ -7,6 +7,7 @@ from aenet_ros.training.data import PairFolder
 _ROADSCENE = "hanna-xu/RoadScene; none given, asks to be cited (Xu et al., U2Fusion, TPAMI 2020)"
 _M3SVD = "Linfeng-Tang/M3SVD; MIT, academic use"
 _HARVARD = "xianming-gu/Havard-Medical-Image-Fusion-Datasets (Harvard whole brain atlas); none given"
+_M3SVD_DEV = ("0114_1609*", "0115_1847*")
 _FUSIONDN = "hanna-xu/FusionDN; none given"
 
 
@@ -15,7 +16,7 @@ def shipped_sets(root: Path) -> list[PairFolder]:
     stills, clip = root / "m3svd_stills", root / "m3svd_video/0117_1605"
     infrared = [
         PairFolder("roadscene", root / "roadscene/thermal", root / "roadscene/rgb", share=4.0, skip_every=9, terms=_ROADSCENE),
-        PairFolder("m3svd_stills", stills / "thermal", stills / "rgb", share=5.0, skip=("0114_1609*", "0115_1847*"), terms=_M3SVD),
+        PairFolder("m3svd_stills", stills / "thermal", stills / "rgb", share=5.0, skip=_M3SVD_DEV, terms=_M3SVD),
         PairFolder("m3svd_video/0117_1605", clip / "thermal", clip / "rgb", clip=True, share=0.7, terms=_M3SVD),
     ]
     medical = [
@@ -27,4 +28,6 @@ def shipped_sets(root: Path) -> list[PairFolder]:
         PairFolder(name, root / name / "a", root / name / "b", kind, share=1.5, skip_every=3, terms=_FUSIONDN)
         for name, kind in (("multi_exposure", "exposure"), ("multi_focus", "focus"))
     ]
-    return infrared + medical + stacks
+    sharp = stills / "rgb"
+    made = PairFolder("m3svd_stills/rgb defocused", sharp, sharp, "focus", share=1.5, skip=_M3SVD_DEV, terms=_M3SVD)
+    return [*infrared, *medical, *stacks, made]

@@ -32,7 +32,7 @@ class TrainingError(AenetError):
 class TrainConfig:
     """One training; the defaults made the shipped weights."""
 
-    steps: int = 12000
+    steps: int = 20000
     batch: int = 3
     follow: int = 2  # of these, crops that bring the next frame for the temporal term
     crop: int = 192
