@@ -223,7 +223,9 @@ def test_two_runs_do_not_write_to_one_place(tmp_path):
     first = subprocess.Popen(command(bag, "-o", out), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
     try:
         until(lambda: (tmp_path / ".out.aenet-part").exists(), first)
+        first.send_signal(signal.SIGSTOP)  # a bag of this length is done in a second
         second = fuse(bag, "-o", out)
+        first.send_signal(signal.SIGCONT)
         assert second.returncode == 1
         assert "another run is writing there" in second.stderr
         _, stderr = first.communicate(timeout=HARD_LIMIT_S)
