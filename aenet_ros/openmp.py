@@ -13,7 +13,7 @@ from pathlib import Path
 _PAUSE_SOFT = 1  # omp_pause_soft of OpenMP 5.0: the helpers end, and come back when they are needed
 
 SPINS = 30_000
-"""Looks for work before a helper sleeps, about 0.3 ms: longer than the pauses within a frame. libgomp's own 300,000 burn 3 ms after each."""
+"""Looks for work before a helper sleeps, about 0.3 ms: longer than the pauses within a frame. libgomp's 300,000 burn 3 ms after each."""
 
 
 def spin_briefly() -> None:

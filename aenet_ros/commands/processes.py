@@ -68,7 +68,9 @@ class Processes:
         """Run ``python -m module`` with ROS parameters (a mapping by dotted name) and remappings; stderr goes to ``NAME.log``."""
         file = self.folder / f"{name}.yaml"
         file.write_text(yaml.safe_dump({"/**": {"ros__parameters": _nested(parameters)}}))
-        command = [sys.executable, "-m", module, "--ros-args", "--params-file", str(file), *(part for rule in remap for part in ("-r", rule))]
+        command = [sys.executable, "-m", module, "--ros-args", "--params-file", str(file)]
+        for rule in remap:
+            command += ["-r", rule]
         with (self.folder / f"{name}.log").open("wb") as log:
             # A session of its own: Ctrl-C reaches us alone, and we stop the children in order.
             child = subprocess.Popen(

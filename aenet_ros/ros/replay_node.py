@@ -20,7 +20,7 @@ from rclpy.node import Node
 
 from aenet_ros.errors import AenetError, SourceError
 from aenet_ros.frames import FramePair
-from aenet_ros.offline.sources import Named, open_source
+from aenet_ros.offline.sources import Lost, Named, open_source
 from aenet_ros.ros.camera_publisher import CameraPublisher, wait_until
 from aenet_ros.ros.running import running
 
@@ -70,8 +70,9 @@ class Loader(threading.Thread):
         while True:
             good = 0
             for item in self.source if not kept else ():
-                if not isinstance(item, Named):
+                if isinstance(item, Lost):
                     self.error = item.reason
+                if not isinstance(item, Named):
                     continue
                 good += 1
                 size += item.pair.thermal.data.nbytes + item.pair.rgb.data.nbytes

@@ -6,6 +6,7 @@ What has time is done after an item, in the same thread.
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -71,7 +72,8 @@ class LatestWorker(Generic[T]):
                     return
                 item, self._slot = self._slot, []
                 self._busy_since_ns = time.monotonic_ns()
-            self._try(lambda: self._handle(item[0]) if item else None)
+            for one in item:
+                self._try(partial(self._handle, one))
             if self._afterwards is not None:
                 self._try(self._afterwards)
             self._busy_since_ns = 0
