@@ -31,3 +31,8 @@ class SourceError(AenetError):
 
 class MissingDependencyError(AenetError, ImportError):
     """An optional package is needed for what was asked and is not installed."""
+
+
+def in_words(error: Exception) -> str:
+    """An AenetError's sentence; of any other error its type too, for its text alone may say little."""
+    return str(error) if isinstance(error, AenetError) else f"{type(error).__name__}: {error}"

@@ -6,7 +6,6 @@ torch is what the package runs by default; ONNX Runtime and OpenVINO (pip instal
 """
 
 import argparse
-import json
 import sys
 import tempfile
 import time
@@ -20,7 +19,7 @@ import torch
 
 from aenet_ros.allocator import keep_large_buffers
 from aenet_ros.commands.about import about
-from aenet_ros.commands.common import remark
+from aenet_ros.commands.common import remark, write_json
 from aenet_ros.evaluation.benchmark import WARM_UP_RUNS, spread_ms
 from aenet_ros.fusion.checkpoint import load_checkpoint
 from aenet_ros.fusion.exporting import export_network
@@ -97,12 +96,7 @@ def main() -> int:
         }
     for name, row in report["network_ms"].items():
         remark(f"{name:>22}  {row['median_ms']:7.2f} ms, {row['largest_difference_levels']:.2g} levels from torch")
-    text = json.dumps(report, indent=1) + "\n"
-    if args.out is None:
-        sys.stdout.write(text)
-    else:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(text, encoding="utf-8")
+    write_json(report, args.out)
     return 0
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from aenet_ros.commands.about import about
-from aenet_ros.commands.common import remark
+from aenet_ros.commands.common import remark, write_json
 from aenet_ros.config import ModelConfig
 from aenet_ros.fusion.checkpoint import load_checkpoint
 from aenet_ros.fusion.device_engine import CAPTURE_AFTER, DeviceEngine
@@ -130,12 +130,7 @@ def main() -> int:
         row["peak_memory_mb"] = round(torch.cuda.max_memory_reserved() / 1e6, 1)
         torch.cuda.reset_peak_memory_stats()
     report["within_two_levels"] = right
-    text = json.dumps(report, indent=1) + "\n"
-    if args.out is None:
-        sys.stdout.write(text)
-    else:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(text, encoding="utf-8")
+    write_json(report, args.out)
     return 0 if right else 1
 
 

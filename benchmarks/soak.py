@@ -12,7 +12,6 @@ through its lifecycle. The same seed gives the same plan. Exit status 0 only if 
 """
 
 import argparse
-import json
 import math
 import signal
 import subprocess
@@ -30,6 +29,7 @@ from typing import Any
 from soak_judge import Cause, account_errors, explained, growth, normalised
 from soak_plan import RIGS, Step, plan
 
+from aenet_ros.commands.common import write_json
 from aenet_ros.commands.processes import Processes
 from aenet_ros.config import specs
 from aenet_ros.errors import AenetError
@@ -335,11 +335,7 @@ def main() -> int:
     parser.add_argument("-o", "--out", metavar="FILE", type=Path, help="write the JSON here instead of to stdout")
     args = parser.parse_args()
     result = run(args)
-    text = json.dumps(result, indent=1) + "\n"
-    if args.out:
-        args.out.write_text(text, encoding="utf-8")
-    else:
-        sys.stdout.write(text)
+    write_json(result, args.out)
     return 0 if result["ok"] else 1
 
 

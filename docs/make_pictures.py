@@ -114,14 +114,19 @@ def isotherm() -> list[Cell]:
 PICTURES: Sequence[Callable[[], list[Cell]]] = (gain_range, smoothing, strength, registration, black_hot, isotherm)
 
 
-def main(folder: Path) -> None:
-    """Write every picture into ``folder``."""
+def write_pictures(makers: Sequence[Callable[[], list[Cell]]], folder: Path, prefix: str = "") -> None:
+    """A row of cells of each maker as a JPEG in ``folder``, named by ``prefix`` and the maker."""
     folder.mkdir(parents=True, exist_ok=True)
-    for make in PICTURES:
+    for make in makers:
         cells = make()
         sheet = contact_sheet([cells], cell_width=WIDTH // len(cells))
-        path = folder / f"tuning-{make.__name__.replace('_', '-')}.jpg"
+        path = folder / f"{prefix}{make.__name__.replace('_', '-')}.jpg"
         path.write_bytes(cv2.imencode(".jpg", sheet[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes())
+
+
+def main(folder: Path) -> None:
+    """Write every picture into ``folder``."""
+    write_pictures(PICTURES, folder, "tuning-")
 
 
 if __name__ == "__main__":

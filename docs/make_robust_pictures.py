@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 import yaml
-from make_pictures import JPEG_QUALITY, WIDTH, Cell, fused, one_pair
+from make_pictures import Cell, fused, one_pair, write_pictures
 
 from aenet_ros.calibration.report import overlay
 from aenet_ros.clock_offset import ClockOffsetEstimator, global_shift, small_grey
@@ -21,7 +21,6 @@ from aenet_ros.config import RegistrationConfig, build
 from aenet_ros.frames import Array, Frame
 from aenet_ros.imaging.agc import ThermalAgc
 from aenet_ros.imaging.calibration_file import Camera, Stereo, stereo_content
-from aenet_ros.imaging.contact_sheet import contact_sheet
 from aenet_ros.imaging.registration import Registration
 from aenet_ros.imaging.sensor import EVERY, SensorRepair
 from aenet_ros.imaging.thermometer import celsius_at, scale_of
@@ -171,12 +170,7 @@ PICTURES: Sequence[Callable[[], list[Cell]]] = (
 
 def main(folder: Path) -> None:
     """Write every picture into ``folder``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for make in PICTURES:
-        cells = make()
-        sheet = contact_sheet([cells], cell_width=WIDTH // len(cells))
-        path = folder / f"{make.__name__.replace('_', '-')}.jpg"
-        path.write_bytes(cv2.imencode(".jpg", sheet[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes())
+    write_pictures(PICTURES, folder)
 
 
 if __name__ == "__main__":

@@ -18,3 +18,14 @@ def shared_dir() -> Path:
 def shared_data() -> Path:
     """The folder ``../shared/data``; skips where it is absent."""
     return shared_dir() / "data"
+
+
+@pytest.fixture(scope="module")
+def one_opencv_thread():
+    """OpenCV on one thread while a module's tests run."""
+    import cv2
+
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    yield
+    cv2.setNumThreads(before)

@@ -18,18 +18,12 @@ from aenet_ros.offline.sources import Lost, Named
 from aenet_ros.simulation.rig import Rig
 from aenet_ros.simulation.rig_config import RigConfig
 
+pytestmark = pytest.mark.usefixtures("one_opencv_thread")
+
 CONFIG = RigConfig(
     thermal_width=320, thermal_height=256, rgb_width=480, rgb_height=360,
     zoom=1.2, rotation_deg=-3.0, shift_x=-25.0, shift_y=15.0, keystone=8e-5, scene_s=2.0,
 )  # fmt: skip
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    yield
-    cv2.setNumThreads(before)
 
 
 @pytest.fixture(scope="module")

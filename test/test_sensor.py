@@ -14,17 +14,11 @@ from aenet_ros.pipeline import FusionPipeline
 from aenet_ros.simulation.rig import Rig
 from aenet_ros.simulation.rig_config import RigConfig
 
+pytestmark = pytest.mark.usefixtures("one_opencv_thread")
+
 SIZE = (128, 160)
 RNG = np.random.default_rng(3)
 RIG = RigConfig(thermal_width=320, thermal_height=256, rgb_hz=0.1, thermal_hz=30 / EVERY, scene_s=6.0, dead_pixels=60, weak_pixels=60)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    yield
-    cv2.setNumThreads(before)
 
 
 def show(repair, frame, times=EVERY):

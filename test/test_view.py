@@ -89,12 +89,17 @@ def test_a_bag_plays_to_its_end_and_shows_what_it_holds(viewer):
         assert pictures["thermal"].shape == SIZE
 
 
+async def stand_at(page, at_s):
+    """Paused, with the fused picture of that time."""
+    await page.say(type="pause")
+    await page.look("fused")
+    await page.say(type="seek", at_s=at_s)
+    await page.until(lambda: page.moments and abs(page.moments[-1][0]["at_s"] - at_s) < 0.1, "the sought place")
+
+
 def test_seek_pause_step_and_speed(viewer):
     async def talk(page):
-        await page.say(type="pause")
-        await page.look("fused")
-        await page.say(type="seek", at_s=2.0)
-        await page.until(lambda: page.moments and abs(page.moments[-1][0]["at_s"] - 2.0) < 0.1, "the sought place")
+        await stand_at(page, 2.0)
         at_s = page.moments[-1][0]["at_s"]
         await page.during(1.0)
         assert page.moments[-1][0]["at_s"] == at_s
@@ -115,10 +120,7 @@ def test_seek_pause_step_and_speed(viewer):
 
 def test_an_option_is_taken_and_the_picture_that_stands_changes(viewer):
     async def talk(page):
-        await page.say(type="pause")
-        await page.look("fused")
-        await page.say(type="seek", at_s=1.0)
-        await page.until(lambda: page.moments and abs(page.moments[-1][0]["at_s"] - 1.0) < 0.1, "a picture")
+        await stand_at(page, 1.0)
         before = page.moments[-1]
         count = len(page.moments)
         assert (await page.set("output.isotherm_low", 10.0))["ok"]

@@ -101,6 +101,15 @@ def print_json(report: Mapping[str, Any]) -> None:
     print()
 
 
+def write_json(report: Mapping[str, Any], path: Path | None) -> None:
+    """The report into ``path``, whose folder is made; on stdout where it is None."""
+    if path is None:
+        print_json(report)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
 def remark(text: str) -> None:
     """A sentence for the person at the terminal, on stderr, so that stdout stays parseable."""
     print(text, file=sys.stderr)

@@ -11,7 +11,7 @@ from sensor_msgs.msg import CameraInfo
 
 from aenet_ros.config import Config
 from aenet_ros.degraded import Mode, StreamWatch
-from aenet_ros.errors import AenetError
+from aenet_ros.errors import in_words
 from aenet_ros.frames import Frame, FramePair, FusedFrame
 from aenet_ros.imaging.faults import picture_fault
 from aenet_ros.imaging.shutter import StillWatch, sample
@@ -116,7 +116,7 @@ class StreamGuard:
             self.published["held" if item.policy == "hold" else item.role] += 1
         except Exception as error:  # as for a pair: one bad frame must not end the stream
             self.unpublished["failed"] += 1
-            self._failure = str(error) if isinstance(error, AenetError) else f"{type(error).__name__}: {error}"
+            self._failure = in_words(error)
 
     def tick(self, config: Config) -> StandIn | None:
         """To be called every HOLD_S: what is to be published where neither camera sends, which is only ever the held frame."""

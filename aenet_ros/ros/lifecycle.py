@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
-from aenet_ros.errors import AenetError
+from aenet_ros.errors import AenetError, in_words
 
 
 class ToldLifecycleNode(LifecycleNode):
@@ -74,7 +74,7 @@ class ToldLifecycleNode(LifecycleNode):
         try:
             step()
         except Exception as error:
-            reason = str(error) if isinstance(error, AenetError) else f"{type(error).__name__}: {error}"
+            reason = in_words(error)
             self.problem = f"cannot {name}: {reason}"
             self.get_logger().error(self.problem)
             if not isinstance(error, AenetError):

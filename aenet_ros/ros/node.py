@@ -25,7 +25,7 @@ from std_srvs.srv import SetBool
 import aenet_ros
 from aenet_ros.allocator import keep_large_buffers
 from aenet_ros.config import Config, flatten
-from aenet_ros.errors import AenetError, ConfigError
+from aenet_ros.errors import AenetError, ConfigError, in_words
 from aenet_ros.frames import Frame, FramePair
 from aenet_ros.openmp import end_helpers
 from aenet_ros.pipeline import FusionPipeline
@@ -300,7 +300,7 @@ class FusionNode(ToldLifecycleNode):
     def _on_fuse_error(self, error: Exception) -> None:
         if not self.context.ok():
             return  # shut down while the frame was in work
-        reason = str(error) if isinstance(error, AenetError) else f"{type(error).__name__}: {error}"
+        reason = in_words(error)
         if self.stats.count_failed(reason):
             self.get_logger().error(f"a pair could not be fused: {reason}")
 

@@ -17,7 +17,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.executors import SingleThreadedExecutor
@@ -25,13 +24,12 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
-from aenet_ros.allocator import keep_large_buffers
 from aenet_ros.image_codec import fill_image, set_stamp
 from aenet_ros.ros.camera_publisher import wait_until
 from aenet_ros.ros.cdr import header_stamp_ns
 from aenet_ros.ros.compat import no_event_callbacks
 from aenet_ros.ros.measure import Arrivals, percentiles_ms
-from aenet_ros.ros.running import until_stopped
+from aenet_ros.ros.running import running
 from aenet_ros.simulation.rig import Rig
 from aenet_ros.simulation.rig_config import RigConfig
 
@@ -167,19 +165,9 @@ def tell(message: dict[str, Any]) -> None:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Measure once, then end."""
-    keep_large_buffers()
     cv2.setNumThreads(1)
-    rclpy.init(args=list(args) if args is not None else None)
-    node = ProbeNode()
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    try:
-        with until_stopped():
-            node.play(executor)
-    finally:
-        executor.shutdown()
-        node.destroy_node()
-        rclpy.try_shutdown()
+    with running("probe_node", ProbeNode, args) as (node, executor):
+        node.play(executor)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import WSMsgType, web
 
-from aenet_ros.errors import AenetError
+from aenet_ros.errors import in_words
 from aenet_ros.viewer.moment import STREAMS, Moment, Point
 
 if TYPE_CHECKING:
@@ -141,17 +141,13 @@ class PageLink:
                 pictures.append(moment.jpeg(stream, self._width, self._server.settings.quality))
                 header["parts"].append([stream, len(pictures[-1])])
             except Exception as error:  # whatever a message holds, it must not end the page
-                header["faults"][stream] = _words(error)
+                header["faults"][stream] = in_words(error)
         try:
             header["spots"] = [reading._asdict() for reading in moment.readings(spots)]
         except Exception as error:  # likewise
-            header["faults"]["thermal"] = _words(error)
+            header["faults"]["thermal"] = in_words(error)
         text = json.dumps(_finite(header)).encode()
         return b"".join((struct.pack("<I", len(text)), text, *pictures))
-
-
-def _words(error: Exception) -> str:
-    return str(error) if isinstance(error, AenetError) else f"{type(error).__name__}: {error}"
 
 
 def _point(given: Any) -> Point | None:
