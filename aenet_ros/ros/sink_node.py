@@ -174,7 +174,7 @@ class SinkNode(Node):
         stamps = (self._stamps["thermal"], self._stamps["rgb"], self.fused.stamps_ns)
         report["pairs"] = account(*stamps, self._slop_ns, self._offset_ns, start_ns, end_ns)
         report["diagnostics"], report["info"] = self._statuses, self._info
-        report["files"] = self._write_files(complete and bool(self._begin_ns), report)
+        report["files"] = self._write_files(complete and report["fused"]["frames"] > 0, report)
         tell(report)
 
     def abandon(self) -> None:
