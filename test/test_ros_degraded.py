@@ -20,14 +20,17 @@ class Cameras:
         self.sent = {"thermal": [], "rgb": []}
         self.pictures = {}
 
-    def run(self, seconds, thermal="well", rgb="well"):
-        """For each stream: well, dead, frozen, black, saturated, or a number: seconds by which it comes late. Stamps sent meanwhile."""
+    def run(self, seconds, thermal="well", rgb="well", last="rgb"):
+        """For each stream: well, dead, frozen, black, saturated, or a number: seconds by which it comes late. Stamps sent meanwhile.
+
+        ``last`` is the camera whose frame of an instant is sent second.
+        """
         begun = {role: len(stamps) for role, stamps in self.sent.items()}
         end, due = time.monotonic() + seconds, time.monotonic()
         late = []
         while time.monotonic() < end:
             now_ns = time.time_ns()
-            for role, state in (("thermal", thermal), ("rgb", rgb)):
+            for role, state in sorted((("thermal", thermal), ("rgb", rgb)), key=lambda stream: stream[0] == last):
                 if state == "dead":
                     continue
                 message = self.picture(role, state, now_ns)
@@ -254,3 +257,16 @@ def test_frames_lost_until_the_other_camera_takes_over_and_time_to_recover(robot
     )
     assert len(missing) <= 0.6 * 30 + 4
     assert recovered_s < 1.0
+
+
+@pytest.mark.parametrize("dead", ["thermal", "rgb"])
+def test_no_instant_is_shown_twice_when_a_camera_is_back(robot, dead):
+    """Its first trusted frame completes a pair whose other frame, which came first, has just stood in."""
+    robot.cameras.run(1.2, **{dead: "dead"})
+    robot.cameras.run(0.2)
+    robot.cameras.run(1.0, last=dead)
+    robot.wait_status("degraded", OK, "both cameras are well")
+    stamps = [stamp_of(message) for message in robot.fused]
+    assert is_fused(robot.fused[-1])
+    assert stamps == sorted(set(stamps))
+    assert_counts(robot)

@@ -47,19 +47,18 @@ class Seen(NamedTuple):
 class StandIn(NamedTuple):
     """A frame of the camera that still works, to be published by itself; ``seen``: size and frame_id of each camera's last frame.
 
-    With policy ``hold`` it only says when; ``frame`` is None then where neither camera sends.
+    With policy ``hold`` it only says when, and ``frame`` is None.
     """
 
     role: str
     frame: Frame | None
-    policy: str
     seen: Mapping[str, Seen]
 
 
 class StreamGuard:
     """Decides frame by frame whether pairs are fused or one camera stands in; made anew at each activation.
 
-    ``see`` and ``status`` belong to the executor's thread, ``look``, ``publish`` and ``keep`` to the worker's.
+    ``see`` and ``status`` belong to the executor's thread, ``look``, ``publish``, ``shown`` and ``keep`` to the worker's.
     """
 
     def __init__(self) -> None:
@@ -70,6 +69,7 @@ class StreamGuard:
         self._found = {"thermal": "", "rgb": ""}  # what the latest picture looked at showed
         self._seen: dict[str, Seen] = {}
         self._held: tuple[FusedFrame, FramePair] | None = None
+        self._latest_ns: int | None = None  # stamp of what was published last
         self._failure = ""
 
     @property
@@ -87,9 +87,11 @@ class StreamGuard:
         self._seen[role] = Seen(frame.size, frame.frame_id)
         if mode.show != role or config.degraded.policy == "silence":
             return None
+        if config.degraded.policy == "hold":
+            return StandIn(role, None, self._seen)
         if role == "thermal" and config.sync.clock_offset_ms:
             frame = replace(frame, stamp_ns=frame.stamp_ns - round(config.sync.clock_offset_ms * 1e6))
-        return StandIn(role, frame, config.degraded.policy, dict(self._seen))
+        return StandIn(role, frame, dict(self._seen))
 
     def look(self, role: str, frame: Frame, at_ns: int, config: Config) -> None:
         """What is wrong with the picture of a frame that came at ``at_ns``; frames of a stream in the order they came."""
@@ -100,20 +102,32 @@ class StreamGuard:
         self._found[role] = picture_fault(role, frame, picked, config.degraded) or ("frozen" if frozen else "")
 
     def keep(self, fused: FusedFrame, pair: FramePair) -> None:
-        """The frame that policy ``hold`` shows again."""
+        """The fused frame just published, which policy ``hold`` shows again."""
         self._held = (fused, pair)
+        self._latest_ns = fused.stamp_ns
+
+    def shown(self, stamp_ns: int, config: Config) -> bool:
+        """Whether that instant is on show already: a camera's frame may stand in just before its pair is complete, or the pair be first.
+
+        Stamps further back than a pair's two may lie apart are of a clock that was set back, and new.
+        """
+        back_ns = -1 if self._latest_ns is None else self._latest_ns - stamp_ns
+        return 0 <= back_ns <= config.sync.slop_ms * 1e6
 
     def publish(
         self, item: StandIn, reason: str, pipeline: FusionPipeline, outputs: Outputs, listeners: Listeners, infos: Mapping[str, CameraInfo]
     ) -> None:
         """Publish what stands in, unless there is a ``reason`` not to; counted either way. An error is counted, not raised."""
         try:
+            if not reason and item.frame is not None and self.shown(item.frame.stamp_ns, pipeline.config):
+                reason = "fused already"
             made = None if reason else self._render(item, pipeline, listeners.registered > 0)
             if made is None:
                 self.unpublished[reason or "nothing to hold yet"] += 1
                 return
             outputs.publish(*made, infos, listeners, pipeline.config.output.jpeg_quality)
-            self.published["held" if item.policy == "hold" else item.role] += 1
+            self._latest_ns = made[0].stamp_ns
+            self.published["held" if item.frame is None else item.role] += 1
         except Exception as error:  # as for a pair: one bad frame must not end the stream
             self.unpublished["failed"] += 1
             self._failure = in_words(error)
@@ -122,10 +136,10 @@ class StreamGuard:
         """To be called every HOLD_S: what is to be published where neither camera sends, which is only ever the held frame."""
         mode = self._watch.tick(time.monotonic_ns(), config.degraded)
         holds = mode.show == "nothing" and config.degraded.policy == "hold" and self._held is not None
-        return StandIn("", None, "hold", self._seen) if holds else None
+        return StandIn("", None, self._seen) if holds else None
 
     def _render(self, item: StandIn, pipeline: FusionPipeline, want_registered: bool) -> tuple[FusedFrame, FramePair] | None:
-        if item.policy == "hold" or item.frame is None:
+        if item.frame is None:
             return self._held
         alone = rgb_alone if item.role == "rgb" else thermal_alone
         return alone(item.frame, item.seen, pipeline, want_registered), FramePair(item.frame, item.frame)

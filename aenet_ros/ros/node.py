@@ -280,6 +280,8 @@ class FusionNode(ToldLifecycleNode):
             return
         if not reason and 0 < config.sync.max_latency_ms * 1e6 < self._age_ns("rgb", item.rgb):
             reason = "too_old"
+        if not reason and self._guard.shown(item.rgb.stamp_ns, config):
+            reason = "degraded"
         if reason:
             self.stats.skipped[reason] += 1
             return
