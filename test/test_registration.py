@@ -1,5 +1,6 @@
 """Registration against pixels whose place is known by hand."""
 
+import cv2
 import numpy as np
 import pytest
 
@@ -114,6 +115,19 @@ def test_weight_is_0_outside_and_rises_without_a_step():
     assert np.all(np.diff(row) >= 0.0)
     assert np.diff(row).max() < 0.08
     np.testing.assert_array_equal(weight, np.broadcast_to(row, weight.shape))
+
+
+def test_weight_is_the_same_to_the_bit_with_any_number_of_threads():
+    threads = cv2.getNumThreads()
+    try:
+        weights = []
+        for count in (1, 4):
+            cv2.setNumThreads(count)
+            weights.append(homography(0.8, -0.2, 60, 0.3, 0.9, -40, 0, 0, 1).weight((400, 480), (480, 640)))
+    finally:
+        cv2.setNumThreads(threads)
+    assert len(np.unique(weights[0])) > 100
+    np.testing.assert_array_equal(*weights)
 
 
 def test_a_thermal_view_larger_than_the_picture_needs_no_weight():

@@ -72,8 +72,14 @@ def make_grid(float_map: FloatMap, source_size: Size, hidden: Array | None = Non
 
 
 def feather(inside: Array) -> Plane:
-    """0 outside and a smooth step to 1 over FEATHER inside; the picture's own border is no edge. bool [H, W] to float32."""
-    distance = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    ramp = np.clip((distance - 1.0) / (FEATHER * min(inside.shape)), 0.0, 1.0)  # the last pixel inside, at distance 1, has 0 already
+    """0 outside and a smooth step to 1 over FEATHER inside; the picture's own border is no edge. bool [H, W] to float32.
+
+    The last bits of OpenCV's distances depend on the number of threads; their squares are whole numbers, so rounding these makes
+    the same of both.
+    """
+    width = FEATHER * min(inside.shape)
+    distance = np.minimum(cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE), np.float32(width + 2.0))
+    distance = np.sqrt(np.rint(distance * distance))
+    ramp = np.clip((distance - 1.0) / width, 0.0, 1.0)  # the last pixel inside, at distance 1, has 0 already
     step: Plane = (ramp * ramp * (3.0 - 2.0 * ramp)).astype(np.float32)
     return step
