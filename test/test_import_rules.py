@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1] / "aenet_ros"
 
 # Each part may import parts of the layers above its line, and itself.
 LAYERS = [
-    {"errors", "config", "options", "frames", "share", "allocator", "openmp"},
+    {"errors", "config", "options", "frames", "share", "whole_files", "allocator", "openmp"},
     {
         "budget",
         "config_docs",
@@ -32,7 +32,7 @@ LAYERS = [
 ]
 # Parts of one layer that may know each other: the codec is in three files; cli and commands are one program.
 FRIENDS = [
-    {"errors", "config", "options", "frames", "share"},
+    {"errors", "config", "options", "frames", "share", "whole_files"},
     {"image_codec", "image_encodings", "compressed_images"},
     {"offline", "simulation", "training", "calibration"},
     {"cli", "commands", "__main__"},

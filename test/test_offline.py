@@ -8,9 +8,10 @@ from aenet_ros.config import SyncConfig
 from aenet_ros.errors import SourceError
 from aenet_ros.frames import FusedFrame
 from aenet_ros.imaging.contact_sheet import contact_sheet, write_contact_sheet
-from aenet_ros.imaging.picture_files import read_rgb, read_thermal, whole_file, write_picture
+from aenet_ros.imaging.picture_files import read_rgb, read_thermal, write_picture
 from aenet_ros.offline.sinks import VideoSink, open_sink
 from aenet_ros.offline.sources import Lost, Named, open_source
+from aenet_ros.whole_files import whole_file
 
 RAMP = np.arange(20 * 30).reshape(20, 30)
 

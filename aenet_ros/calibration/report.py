@@ -11,8 +11,8 @@ import yaml
 from aenet_ros.calibration.structure import grey
 from aenet_ros.frames import Array, FramePair
 from aenet_ros.imaging.contact_sheet import contact_sheet
-from aenet_ros.imaging.picture_files import whole_file
 from aenet_ros.imaging.registration import Registration
+from aenet_ros.whole_files import write_whole
 
 ORANGE = np.array([255, 140, 0], np.float32)
 SHOWN = 3
@@ -21,8 +21,7 @@ SHOWN = 3
 def write_yaml(path: Path, content: Mapping[str, Any], remarks: Sequence[str]) -> None:
     """Write ``content`` under ``remarks`` as comments, whole or not at all. Raises SourceError."""
     head = "".join(f"# {line}\n" for line in remarks)
-    with whole_file(path) as part:
-        part.write_text(head + yaml.safe_dump(dict(content), sort_keys=False, default_flow_style=None, width=120), encoding="utf-8")
+    write_whole(path, head + yaml.safe_dump(dict(content), sort_keys=False, default_flow_style=None, width=120))
 
 
 def before_and_after(pairs: Sequence[tuple[str, FramePair]], before: Registration, after: Registration) -> Array:

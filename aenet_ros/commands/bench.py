@@ -14,6 +14,7 @@ from typing import Any
 from aenet_ros.commands.about import about
 from aenet_ros.commands.common import print_json, remark
 from aenet_ros.errors import ConfigError, DeviceError
+from aenet_ros.whole_files import write_whole
 
 SIZES = "640x512,1280x720,1920x1080"
 
@@ -70,8 +71,7 @@ def run(args: argparse.Namespace) -> int:
     if args.out is None:
         print_json(report)
     else:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        write_whole(args.out, json.dumps(report, indent=1, allow_nan=False) + "\n")
         remark(f"written: {args.out}")
     if args.plot:
         from aenet_ros.commands.bench_plot import write_plot

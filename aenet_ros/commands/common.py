@@ -9,6 +9,7 @@ from typing import Any
 
 from aenet_ros.config import Config, build, specs
 from aenet_ros.errors import ConfigError, SourceError
+from aenet_ros.whole_files import write_whole
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
@@ -102,12 +103,11 @@ def print_json(report: Mapping[str, Any]) -> None:
 
 
 def write_json(report: Mapping[str, Any], path: Path | None) -> None:
-    """The report into ``path``, whose folder is made; on stdout where it is None."""
+    """The report into ``path``, whole or not at all, in a folder that is made; on stdout where it is None. Raises SourceError."""
     if path is None:
         print_json(report)
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    write_whole(path, json.dumps(report, indent=1) + "\n")
 
 
 def remark(text: str) -> None:

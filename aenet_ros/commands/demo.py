@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aenet_ros.commands.common import add_config_arguments, config_from, print_json, remark
+from aenet_ros.commands.common import add_config_arguments, config_from, print_json, remark, write_json
 from aenet_ros.errors import AenetError, ConfigError, MissingDependencyError, SourceError
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the demo; 0 if enough fused frames came out."""
     _check(args)
-    from aenet_ros.commands.demo_report import compose, needed_rate, summary, write_report
+    from aenet_ros.commands.demo_report import compose, needed_rate, summary
     from aenet_ros.commands.processes import Processes, removed_if_new
 
     config, rig = config_from(args), None if args.replay else _rig(args.rig)
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
         processes.stop(*processes.children)
         camera = processes.output("camera")
     report = compose(measured, camera, needed_rate(args.rate if args.replay else None), str(args.replay or "rig"), args.seconds)
-    write_report(args.out / "report.json", report)
+    write_json(report, args.out / "report.json")
     if args.json:
         print_json(report)
     else:

@@ -1,6 +1,5 @@
 """What the demo says: the status line, the report and its verdict."""
 
-import json
 import os
 import platform
 import sys
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from aenet_ros.commands.demo import MIN_RATE_HZ, REPLAY_SHARE
-from aenet_ros.imaging.picture_files import whole_file
 
 PLAIN_EVERY_S = 2.0
 PACKAGES = ("aenet_ros", "torch", "numpy", "opencv-python-headless", "opencv-python", "ros-kilted-rclpy", "rclpy", "rosbags")
@@ -142,12 +140,6 @@ def summary(report: Mapping[str, Any], folder: Path) -> str:
     lines.append(f"see {folder}/: " + ", ".join(report["files"]))
     lines.append("ok" if report["ok"] else f"failed: {report['why']}")
     return "\n".join(lines)
-
-
-def write_report(path: Path, report: Mapping[str, Any]) -> None:
-    """Write report.json, whole or not at all; raises SourceError."""
-    with whole_file(path) as part:
-        part.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
 def _versions() -> dict[str, str]:

@@ -14,13 +14,11 @@ examples:
 """
 
 import argparse
-import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aenet_ros.commands.common import print_json, remark
+from aenet_ros.commands.common import print_json, remark, write_json
 
 if TYPE_CHECKING:
     from aenet_ros.evaluation.compare import Method, Pair
@@ -89,7 +87,8 @@ def run(args: argparse.Namespace) -> int:
     else:
         _tell(report)
         if args.json:
-            _write_json(Path(args.json), report)
+            write_json(report, Path(args.json))
+            remark(f"written: {args.json}")
     if args.html:
         _write_html(args.html, report, methods, shown)
     for text in missing:
@@ -258,14 +257,6 @@ def _tell(report: dict[str, Any]) -> None:
     print(ranks_table(report["mean_rank"]))
     for clip, values in report["flicker"].items():
         print(f"flicker on {clip}: " + ", ".join(f"{name} {value:.3f}" for name, value in values.items()))
-
-
-def _write_json(path: Path, report: dict[str, Any]) -> None:
-    from aenet_ros.imaging.picture_files import whole_file
-
-    with whole_file(path) as part:
-        part.write_text(json.dumps(report, indent=1) + "\n")
-    print(f"written: {path}", file=sys.stderr)
 
 
 def _write_html(path: Path, report: dict[str, Any], methods: "Sequence[Method]", shown: Shown) -> None:

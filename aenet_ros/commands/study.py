@@ -103,10 +103,10 @@ def _settings(args: argparse.Namespace, held: "list[PairSet]") -> dict[str, Any]
 def _keep_settings(path: Path, settings: dict[str, Any], surroundings: dict[str, Any]) -> dict[str, Any]:
     """Settings and surroundings of the first run, noted beside its trainings. Raises ConfigError where its settings were others."""
     from aenet_ros.errors import ConfigError
+    from aenet_ros.whole_files import write_whole
 
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({**settings, **surroundings}, indent=1) + "\n")
+        write_whole(path, json.dumps({**settings, **surroundings}, indent=1) + "\n")
     try:
         noted: dict[str, Any] = json.loads(path.read_text())
         differing = [name for name in settings if noted.get(name) != settings[name]]

@@ -16,6 +16,7 @@ from safetensors.torch import load, save
 
 from aenet_ros.errors import CheckpointError, ConfigError
 from aenet_ros.fusion.network import AENet, AENetConfig, parameter_count
+from aenet_ros.whole_files import write_whole
 
 FORMAT = "aenet-1"
 ONNX_FORMAT = "aenet-onnx-1"
@@ -44,16 +45,8 @@ def save_checkpoint(network: AENet, path: str | Path, card: dict[str, Any]) -> N
         "parameters": parameter_count(network),
         "sha256": hashlib.sha256(content).hexdigest(),
     }
-    weights.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(weights, content)
-    replace_file(card_path(weights), (json.dumps({**card, **full}, indent=2) + "\n").encode())
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Writes a file in one step: whatever happens, the old or the new content is there, never half of it."""
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(content)
-    part.replace(path)
+    write_whole(weights, content)
+    write_whole(card_path(weights), json.dumps({**card, **full}, indent=2) + "\n")
 
 
 def load_checkpoint(path: str | Path | None = None) -> tuple[AENet, dict[str, Any]]:

@@ -21,10 +21,11 @@ from torch import Tensor, nn
 from aenet_ros import __version__
 from aenet_ros.errors import CheckpointError, MissingDependencyError
 from aenet_ros.frames import Array
-from aenet_ros.fusion.checkpoint import ONNX_FORMAT, card_path, replace_file
+from aenet_ros.fusion.checkpoint import ONNX_FORMAT, card_path
 from aenet_ros.fusion.engines import fuse_tensors
 from aenet_ros.fusion.network import MIN_SIZE, AENet
 from aenet_ros.fusion.onnx_network import runtime
+from aenet_ros.whole_files import write_whole
 
 OPSET = 17
 LARGEST_SIDE = 8192
@@ -107,11 +108,10 @@ def export_network(network: AENet, card: dict[str, Any], path: Path, form: str, 
             "nothing was written. Another version of torch or of the runtime may do better"
         )
     digest = hashlib.sha256(content).hexdigest()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, content)
+    write_whole(path, content)
     if form == "onnx":
         full = {**card, **about, "format": ONNX_FORMAT, "sha256": digest, "whole": whole, "differences": differences}
-        replace_file(card_path(path), (json.dumps(full, indent=2) + "\n").encode())
+        write_whole(card_path(path), json.dumps(full, indent=2) + "\n")
     return Exported(path, form, whole, digest, differences, _runtime_name(form))
 
 

@@ -1,9 +1,5 @@
 """Pictures on disk: thermal ones of any depth, rgb ones, and writing that never leaves half a file."""
 
-import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -11,6 +7,7 @@ import numpy as np
 
 from aenet_ros.errors import SourceError
 from aenet_ros.frames import Array, Frame
+from aenet_ros.whole_files import write_whole
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".pgm", ".ppm")
 
@@ -76,34 +73,4 @@ def write_picture(path: Path, image: Array, encoding: str) -> None:
         ) from error
     if not good:
         raise SourceError(f"{path.name}: a picture of shape {image.shape}, {image.dtype}, does not fit the format {path.suffix}")
-    with whole_file(path) as part:
-        part.write_bytes(content.tobytes())
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """A path beside ``path`` to write to; renamed onto ``path`` at the end, removed where anything, Ctrl-C too, comes between.
-
-    It keeps the suffix, since writers choose the format by it. Raises SourceError in place of OSError.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-        os.close(handle)
-    except OSError as error:
-        raise SourceError(f"{path} cannot be written: {error.strerror or error}") from error
-    part = Path(name)
-    try:
-        yield part
-        part.chmod(0o666 & ~_umask())  # mkstemp made it private
-        part.replace(path)
-    except OSError as error:
-        raise SourceError(f"{path} cannot be written: {error.strerror or error}") from error
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    write_whole(path, content.tobytes())

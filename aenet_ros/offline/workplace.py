@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from aenet_ros.errors import SourceError
+from aenet_ros.whole_files import write_whole
 
 IN_FOLDER = ".aenet-fuse"
 _RECORD = "run.json"
@@ -66,13 +67,7 @@ class Workplace:
 
     def remember(self, settings: Mapping[str, Any]) -> None:
         """Write down what the run was asked for, for ``check`` of a later one."""
-        path = self.folder / _RECORD
-        try:
-            part = path.with_suffix(".part")
-            part.write_text(json.dumps(settings, indent=1, sort_keys=True))
-            part.replace(path)
-        except OSError as error:
-            raise SourceError(f"'{self.folder.parent}' cannot be written: {error.strerror or error}") from error
+        write_whole(self.folder / _RECORD, json.dumps(settings, indent=1, sort_keys=True))
 
     def remove(self) -> None:
         """Take the folder away: the run is complete, or is not to be resumed."""

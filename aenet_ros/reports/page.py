@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 
 from aenet_ros.frames import Array
-from aenet_ros.imaging.picture_files import whole_file
+from aenet_ros.whole_files import write_whole
 
 PICTURE_WIDTH = 400
 JPEG_QUALITY = 82
@@ -127,5 +127,4 @@ def row_of(figures: Iterable[str]) -> str:
 
 def write_page(path: Path, text: str) -> None:
     """Write the page, whole or not at all; raises SourceError."""
-    with whole_file(path) as part:
-        part.write_text(text, encoding="utf-8")
+    write_whole(path, text)

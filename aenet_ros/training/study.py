@@ -27,6 +27,7 @@ from aenet_ros.training.augment import Augmentation
 from aenet_ros.training.data import KINDS, Batch, PairSet
 from aenet_ros.training.losses import LossWeights, loss_terms, weighted_sum
 from aenet_ros.training.train import RESUME_NAME, WEIGHTS_NAME, TrainConfig, train
+from aenet_ros.whole_files import write_whole
 
 Row = dict[str, Any]
 Advance = Callable[[int], None]
@@ -181,9 +182,7 @@ def _run_chain(chain: Chain, sets: Sequence[PairSet], held: Sequence[PairSet], o
 
         network = train(balanced(own) if training.balanced else own, training.config, folder, {}, report, start)
         scores = [{"name": name, **values} for name, values in judge(network, held)]
-        part = folder / (_SCORES + ".part")
-        part.write_text(json.dumps(scores, indent=1) + "\n")
-        part.replace(folder / _SCORES)
+        write_whole(folder / _SCORES, json.dumps(scores, indent=1) + "\n")
         (folder / RESUME_NAME).unlink(missing_ok=True)
 
 

@@ -15,6 +15,7 @@ from aenet_ros.fusion.blocks import BLOCKS, DOWNSAMPLINGS
 from aenet_ros.training.data import KINDS
 from aenet_ros.training.study import WITHOUT, Row, default_name
 from aenet_ros.training.study_tables import YARDSTICK, main_effects
+from aenet_ros.whole_files import write_whole
 
 
 def surroundings() -> Row:
@@ -81,8 +82,8 @@ def write_tasks(out: Path, rows: Sequence[Row], about: Row) -> None:
 def _write(path: Path, title: str, text: str, rows: Sequence[Row], about: Row) -> None:
     facts = "\n".join(f"- {name}: {_text(value)}" for name, value in about.items() if not _nested(value))
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.with_suffix(".md").write_text(f"# {title}\n\n{facts}\n\n{text}")
-    path.with_suffix(".json").write_text(json.dumps({"about": about, "rows": list(rows)}, indent=1) + "\n")
+    write_whole(path.with_suffix(".md"), f"# {title}\n\n{facts}\n\n{text}")
+    write_whole(path.with_suffix(".json"), json.dumps({"about": about, "rows": list(rows)}, indent=1) + "\n")
 
 
 def _nested(value: Any) -> bool:

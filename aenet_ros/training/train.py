@@ -19,6 +19,7 @@ from aenet_ros.fusion.network import AENet, AENetConfig
 from aenet_ros.training.augment import Augmentation
 from aenet_ros.training.data import Batch, PairSet, draw_batch
 from aenet_ros.training.losses import LossWeights, loss_terms, weighted_sum
+from aenet_ros.whole_files import whole_file
 
 RESUME_NAME = "training.pt"
 WEIGHTS_NAME = "aenet.safetensors"
@@ -158,12 +159,11 @@ def _save(
     card: dict[str, Any],
 ) -> None:
     """The resume file and the weights so far; each is replaced in one step."""
-    out.mkdir(parents=True, exist_ok=True)
-    part = out / (RESUME_NAME + ".part")
-    torch.save(
-        {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "average": average, "step": step, "seed": config.seed}, part
-    )
-    part.replace(out / RESUME_NAME)
+    with whole_file(out / RESUME_NAME) as part:
+        torch.save(
+            {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "average": average, "step": step, "seed": config.seed},
+            part,
+        )
     training = {key: value for key, value in asdict(config).items() if key not in ("network", "device", "save_every_s", "report_every")}
     save_checkpoint(_averaged(average, config), out / WEIGHTS_NAME, {**card, "steps": step, "training": training})
 
