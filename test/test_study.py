@@ -192,8 +192,10 @@ def data(tmp_path):
 def test_the_command_writes_both_parts_and_refuses_other_settings(data, tmp_path, capsys):
     words = ["study", str(data), "--out", str(tmp_path / "out"), "--steps", "1", "--crop", "48", "--batch", "2", "--held-out", "1"]
     words += ["--repeats", "1", "--threads", "1", "--rounds", "1", "--blocks", "plain", "--downsamplings", "max"]
-    assert main(words) == 0
-    about = json.loads((tmp_path / "out/tasks.json").read_text())["about"]
+    assert main([*words, "--json"]) == 0
+    tables = json.loads(capsys.readouterr().out)
+    assert tables == {part: json.loads((tmp_path / "out" / f"{part}.json").read_text()) for part in ("architectures", "tasks")}
+    about = tables["tasks"]["about"]
     assert (about["steps"], about["seed"]) == (1, 0)
     assert about["commit"]
     if study_report.can_plot():

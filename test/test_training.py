@@ -213,8 +213,10 @@ def test_command_trains_resumes_and_refuses_to_overwrite(folder, tmp_path, capsy
     assert card["data"] == [{"name": "made", "kind": "infrared", "pairs": 3, "terms": "the user's own"}]
     assert main(arguments(folder, out, "--steps", "3")) == 1
     assert "--resume" in capsys.readouterr().err
-    assert main(arguments(folder, out, "--steps", "3", "--resume")) == 0
-    assert json.loads((out / "aenet.json").read_text())["steps"] == 3
+    assert main(arguments(folder, out, "--steps", "3", "--resume", "--json")) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told == {"weights": str(out / "aenet.safetensors"), "card": json.loads((out / "aenet.json").read_text())}
+    assert told["card"]["steps"] == 3
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ examples:
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     for name, default, text in numbers:
         parser.add_argument(f"--{name}", metavar="N", type=int, default=default, help=f"{text} (default: {default})")
+    parser.add_argument("--json", action="store_true", help="print both tables as one JSON object on stdout too")
     parser.add_argument("--budget", metavar="N", type=int, help="parameters of every network (default: those of the default network)")
 
 
@@ -50,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     """Study; 0 when the tables are written."""
     import torch
 
-    from aenet_ros.commands.common import remark
+    from aenet_ros.commands.common import print_json, remark
     from aenet_ros.fusion.blocks import BLOCKS, DOWNSAMPLINGS
     from aenet_ros.fusion.network import AENet, parameter_count
     from aenet_ros.training import study, study_report, study_tables
@@ -72,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
         "architectures": study.architecture_chains(config, args.budget, args.repeats, blocks, downsamplings),
         "tasks": study.task_chains(config, args.repeats),
     }
-    networks = args.out / "networks"
+    networks, tables = args.out / "networks", {}
     for part in PARTS if args.only is None else (args.only,):
         _train(part, chains[part], sets, held, networks, args.jobs)
         scores = study.read_scores(chains[part], networks)
@@ -82,7 +84,10 @@ def run(args: argparse.Namespace) -> int:
         else:
             rows, found = study_tables.task_rows(scores)
             study_report.write_tasks(args.out, rows, {**about, **found})
-        print(f"written: {args.out / part}.md")
+        tables[part] = json.loads((args.out / f"{part}.json").read_text())
+        print(f"written: {args.out / part}.md", file=sys.stderr if args.json else sys.stdout)
+    if args.json:
+        print_json(tables)
     return 0
 
 

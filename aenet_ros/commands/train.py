@@ -12,6 +12,7 @@ examples:
 """
 
 import argparse
+import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -49,14 +50,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
     parser.add_argument("--threads", metavar="N", type=int, default=0, help="CPU threads; 0: torch's choice")
     parser.add_argument("--tensorboard", action="store_true", help="write curves below --out, for tensorboard --logdir")
+    parser.add_argument("--json", action="store_true", help="at the end print the path of the weights and their card as JSON on stdout")
 
 
 def run(args: argparse.Namespace) -> int:
     """Train; 0 when the last step was reached."""
     import torch
 
+    from aenet_ros.commands.common import print_json
+    from aenet_ros.fusion.checkpoint import card_path
     from aenet_ros.training.data import read_pairs
-    from aenet_ros.training.train import RESUME_NAME, finish_processes, start_processes, train
+    from aenet_ros.training.train import RESUME_NAME, WEIGHTS_NAME, finish_processes, start_processes, train
 
     _check(args, (args.out / RESUME_NAME).exists())
     if args.threads:
@@ -73,8 +77,11 @@ def run(args: argparse.Namespace) -> int:
             close()
     finally:
         finish_processes()
-    if leads:
-        print(f"written: {args.out / 'aenet.safetensors'}")
+    weights = args.out / WEIGHTS_NAME
+    if leads and args.json:
+        print_json({"weights": str(weights), "card": json.loads(card_path(weights).read_text())})
+    elif leads:
+        print(f"written: {weights}")
     return 0
 
 
