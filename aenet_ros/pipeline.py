@@ -40,9 +40,8 @@ class FusionPipeline:
         self._config = config or Config()
         keep_large_buffers()  # a network's planes, mapped anew for every frame, cost as much time as the network
         set_threads(self._config.model.threads)
-        self.shutter = ShutterBridge(self._config.shutter)
         self.sensor = SensorRepair(self._config.sensor)
-        self.agc = ThermalAgc(self._config.agc)
+        self.forget()
         self.registration = Registration(self._config.registration)
         self.grid = OutputGrid(self.registration, self._config.output)
         self.fuser = Fuser(self._config.model)
@@ -89,6 +88,14 @@ class FusionPipeline:
         used = self.shutter.apply(thermal)
         self.sensor.look(thermal, self.shutter.closed)
         return used, self.sensor.mend(self.agc.apply(used, self.sensor.columns))
+
+    def forget(self) -> None:
+        """Drop what was learnt of the scene, as after a jump in time: the gain's range, the last good thermal frame.
+
+        What is known of the cameras, dead pixels and geometry, stays.
+        """
+        self.shutter = ShutterBridge(self._config.shutter)
+        self.agc = ThermalAgc(self._config.agc)
 
     def _draw(self, picture: Array, registered: Array | None) -> Array:
         """The isotherm over the picture, where it is on."""

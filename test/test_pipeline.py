@@ -130,6 +130,20 @@ def test_the_same_frames_give_the_same_bytes(weights):
     assert runs[0] == runs[1]
 
 
+def test_what_is_told_to_forget_keeps_nothing_of_the_earlier_scene(weights):
+    pair = FramePair(thermal_frame(33_000_000), rgb_frame(33_000_000))
+    fresh = make(weights).process(pair).image
+    pipeline, thermal = make(weights), thermal_frame()
+    hotter = thermal.data.copy()
+    hotter[:30] += np.uint16(900)
+    hotter = FramePair(replace(thermal, data=hotter), rgb_frame())
+    pipeline.process(hotter)
+    assert (pipeline.process(pair).image != fresh).any()
+    pipeline.process(hotter)
+    pipeline.forget()
+    np.testing.assert_array_equal(pipeline.process(pair).image, fresh)
+
+
 def test_dynamic_options_take_effect_between_frames(weights):
     pipeline = make(weights)
     pair = FramePair(thermal_frame(), rgb_frame())

@@ -1,7 +1,9 @@
-"""What published fusion networks cost: their layers, written anew from their public descriptions, with random weights.
+"""What published fusion networks cost: their layers, written anew and checked against their authors' repositories, with random weights.
 
-For speed alone: these make no pictures worth looking at. Numbers of parameters are the published ones; borders are padded with zeros, which
-costs no more than their own ways. Those that fuse three channels get grey ones, as they do with thermal frames.
+For speed alone: these make no pictures worth looking at. Each class names the repository on GitHub (owner/name) whose channels, kernel sizes,
+activations, norms and number of parameters were checked. Borders are padded with zeros: SeAFusion's own way, and no dearer than the others'
+(DenseFuse and U2Fusion mirror the picture, IFCNN repeats its edge, which copies each plane once more). Those that fuse three channels get grey
+ones, as they do with thermal frames.
 """
 
 from collections.abc import Callable
@@ -18,7 +20,11 @@ def _conv(channels: int, out: int, size: int = 3, bias: bool = True) -> nn.Conv2
 
 
 class DenseFuse(nn.Module):
-    """Li and Wu, "DenseFuse: A Fusion Approach to Infrared and Visible Images", IEEE TIP 2019 (addition of the features)."""
+    """Li and Wu, "DenseFuse: A Fusion Approach to Infrared and Visible Images", IEEE TIP 2019 (addition of the features).
+
+    Checked: hli1221/imagefusion_densefuse (layers; its weights with an optimiser's two values each fill the file) and hli1221/densefuse-pytorch.
+    The last layer has no activation.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,13 +41,17 @@ class DenseFuse(nn.Module):
     def forward(self, thermal: Tensor, luma: Tensor) -> Tensor:
         """Planes float [B, 1, H, W] to one of the same shape."""
         x = self._encode(thermal) + self._encode(luma)
-        for layer in self.decoder:
+        for layer in self.decoder[:-1]:
             x = F.relu(layer(x))
-        return x
+        fused: Tensor = self.decoder[-1](x)
+        return fused
 
 
 class IFCNN(nn.Module):
-    """Zhang et al., "IFCNN: A general image fusion framework based on convolutional neural network", Information Fusion 2020 (maximum)."""
+    """Zhang et al., "IFCNN: A general image fusion framework based on convolutional neural network", Information Fusion 2020 (maximum).
+
+    Checked: uzeful/IFCNN (layers and the shapes of its weights). The first layer is ResNet-101's at stride 1, without norm and activation.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -79,7 +89,11 @@ class _GradientDense(nn.Module):
 
 
 class SeAFusion(nn.Module):
-    """Tang et al., "Image fusion in the loop of high-level vision tasks", Information Fusion 2022."""
+    """Tang et al., "Image fusion in the loop of high-level vision tasks", Information Fusion 2022.
+
+    Checked: Linfeng-Tang/SeAFusion (layers; its file of weights could not be read, so the number of parameters is that of the layers there). Its
+    decoder holds batch norms, 226 of the 166,883 parameters, and does not apply them; nor does this one.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -88,8 +102,9 @@ class SeAFusion(nn.Module):
         )
         layers: list[nn.Module] = []
         for channels, out in ((96, 64), (64, 32), (32, 16)):
-            layers += [_conv(channels, out), nn.BatchNorm2d(out), nn.LeakyReLU(0.2)]
-        self.decoder = nn.Sequential(*layers, _conv(16, 1), nn.BatchNorm2d(1), nn.Tanh())
+            layers += [_conv(channels, out), nn.LeakyReLU(0.2)]
+        self.decoder = nn.Sequential(*layers, _conv(16, 1), nn.Tanh())
+        self.never_applied = nn.ModuleList(nn.BatchNorm2d(channels) for channels in (64, 32, 16, 1))  # for the number of parameters alone
 
     def forward(self, thermal: Tensor, luma: Tensor) -> Tensor:
         """Planes float [B, 1, H, W] to one of the same shape."""
@@ -99,7 +114,10 @@ class SeAFusion(nn.Module):
 
 
 class U2Fusion(nn.Module):
-    """Xu et al., "U2Fusion: A Unified Unsupervised Image Fusion Network", IEEE TPAMI 2022."""
+    """Xu et al., "U2Fusion: A Unified Unsupervised Image Fusion Network", IEEE TPAMI 2022.
+
+    Checked: hanna-xu/U2Fusion (layers, and the size of its file of weights).
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -125,4 +143,4 @@ PEERS: dict[str, Callable[[], nn.Module]] = {
     "SeAFusion": SeAFusion,
     "U2Fusion": U2Fusion,
 }
-"""The cost models by the name of the network; yardstick is MMDRFuse's."""
+"""The cost models by the name of the network; yardstick is MMDRFuse's, checked: yanglinDeng/MMDRFuse (layers and the shapes of its weights)."""

@@ -10,8 +10,6 @@ from typing import Any, NamedTuple
 from aenet_ros.config import Config, build, flatten
 from aenet_ros.errors import AenetError, ConfigError, ImageError
 from aenet_ros.frames import Frame, FramePair, FusedFrame
-from aenet_ros.imaging.agc import ThermalAgc
-from aenet_ros.imaging.shutter import ShutterBridge
 from aenet_ros.offline.bag_player import BagPlayer, Event
 from aenet_ros.pipeline import FusionPipeline
 from aenet_ros.sync import PairMatcher
@@ -237,7 +235,7 @@ class BagView:
         self._assembler: Assembler[Callable[[], Frame]] = Assembler()
         self._look_again = True
         if self._pipeline is not None:
-            self._pipeline.agc, self._pipeline.shutter = ThermalAgc(self._config.agc), ShutterBridge(self._config.shutter)
+            self._pipeline.forget()
 
     def _take(self, event: Event) -> None:
         try:
