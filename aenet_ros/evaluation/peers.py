@@ -1,9 +1,9 @@
 """What published fusion networks cost: their layers, written anew and checked against their authors' repositories, with random weights.
 
-For speed alone: these make no pictures worth looking at. Each class names the repository on GitHub (owner/name) whose channels, kernel sizes,
-activations, norms and number of parameters were checked. Borders are padded with zeros: SeAFusion's own way, and no dearer than the others'
-(DenseFuse and U2Fusion mirror the picture, IFCNN repeats its edge, which copies each plane once more). Those that fuse three channels get grey
-ones, as they do with thermal frames.
+For speed alone: these make no pictures worth looking at. Each class names the repository on GitHub (owner/name) whose channels, kernels,
+activations, norms and number of parameters were checked. Borders are padded with zeros: SeAFusion's own way, and no dearer than the
+others' (DenseFuse and U2Fusion mirror the border, IFCNN repeats its edge, which copies each plane once more). Those that fuse three
+channels get grey ones, as they do with thermal frames.
 """
 
 from collections.abc import Callable
@@ -22,8 +22,8 @@ def _conv(channels: int, out: int, size: int = 3, bias: bool = True) -> nn.Conv2
 class DenseFuse(nn.Module):
     """Li and Wu, "DenseFuse: A Fusion Approach to Infrared and Visible Images", IEEE TIP 2019 (addition of the features).
 
-    Checked: hli1221/imagefusion_densefuse (layers; its weights with an optimiser's two values each fill the file) and hli1221/densefuse-pytorch.
-    The last layer has no activation.
+    Checked: hli1221/imagefusion_densefuse (layers; the size of its file: each weight with its optimiser's two values) and
+    hli1221/densefuse-pytorch (the same layers, but a ReLU after the last, where the first, the paper's own, has none).
     """
 
     def __init__(self) -> None:
@@ -91,8 +91,8 @@ class _GradientDense(nn.Module):
 class SeAFusion(nn.Module):
     """Tang et al., "Image fusion in the loop of high-level vision tasks", Information Fusion 2022.
 
-    Checked: Linfeng-Tang/SeAFusion (layers; its file of weights could not be read, so the number of parameters is that of the layers there). Its
-    decoder holds batch norms, 226 of the 166,883 parameters, and does not apply them; nor does this one.
+    Checked: Linfeng-Tang/SeAFusion (layers; its file of weights was out of reach, so the number of parameters is that of its layers).
+    Its decoder holds batch norms, 226 of the 166,883 parameters, and does not apply them; nor does this one.
     """
 
     def __init__(self) -> None:
@@ -116,7 +116,7 @@ class SeAFusion(nn.Module):
 class U2Fusion(nn.Module):
     """Xu et al., "U2Fusion: A Unified Unsupervised Image Fusion Network", IEEE TPAMI 2022.
 
-    Checked: hanna-xu/U2Fusion (layers, and the size of its file of weights).
+    Checked: hanna-xu/U2Fusion (layers and the size of its file of weights); the authors' hanna-xu/U2Fusion-pytorch was out of reach.
     """
 
     def __init__(self) -> None:
@@ -143,4 +143,7 @@ PEERS: dict[str, Callable[[], nn.Module]] = {
     "SeAFusion": SeAFusion,
     "U2Fusion": U2Fusion,
 }
-"""The cost models by the name of the network; yardstick is MMDRFuse's, checked: yanglinDeng/MMDRFuse (layers and the shapes of its weights)."""
+"""The cost models by the name of the network.
+
+yardstick is MMDRFuse's. Checked: yanglinDeng/MMDRFuse (layers and the shapes of its weights).
+"""
