@@ -184,8 +184,9 @@ def data(tmp_path):
     medical = [f"medical/{name}-mri/{side}" for name in ("ct", "pet", "spect") for side in ("mri", name)]
     for folder in (*pairs, *clip, *medical, *(f"{name}/{side}" for name in ("multi_exposure", "multi_focus") for side in "ab")):
         (root / folder).mkdir(parents=True)
-        for index in range(4):
-            cv2.imwrite(str(root / folder / f"{index}.png"), rng.integers(0, 256, (64, 64), np.uint8))
+        stills = [f"{name}_{index:04}" for name in ("0111_1716", "0111_1753", "0114_1551", "0115_1831") for index in (0, 2)]
+        for name in stills if "stills" in folder else map(str, range(4)):
+            cv2.imwrite(str(root / folder / f"{name}.png"), rng.integers(0, 256, (64, 64), np.uint8))
     return root
 
 

@@ -27,9 +27,9 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 class PairFolder:
     """Two folders with files of the same names, and how to use them. One folder twice, of kind focus: focus stacks are made of it.
 
-    ``kind`` is one of KINDS. ``clip`` says that sorted names are consecutive frames. ``share`` weighs how often the set is
-    drawn. Every ``skip_every``-th sorted name from the first (0: none) and names that match a pattern of ``skip`` are left
-    out, for holding out. ``terms`` goes onto the card.
+    ``kind`` is one of KINDS. ``clip`` says that sorted names are consecutive frames of a camera at rest. ``share`` weighs how often
+    the set is drawn. Names that do not match ``only``, every ``skip_every``-th sorted name from the first (0: none) and names that
+    match a pattern of ``skip`` are left out. ``terms`` goes onto the card.
     """
 
     name: str
@@ -38,6 +38,7 @@ class PairFolder:
     kind: str = "infrared"
     clip: bool = False
     share: float = 1.0
+    only: str = "*"
     skip_every: int = 0
     skip: tuple[str, ...] = ()
     terms: str = ""
@@ -119,10 +120,12 @@ def read_pairs(folder: PairFolder, least: int) -> PairSet:
     kept = [
         name
         for index, name in enumerate(names)
-        if not (folder.skip_every and index % folder.skip_every == 0) and not any(fnmatch(name, pattern) for pattern in folder.skip)
+        if fnmatch(name, folder.only)
+        and not (folder.skip_every and index % folder.skip_every == 0)
+        and not any(fnmatch(name, pattern) for pattern in folder.skip)
     ]
     if not kept:
-        raise SourceError(f"{folder.name}: no training pairs are left in {folder.thermal}; check skip and skip_every")
+        raise SourceError(f"{folder.name}: no training pairs are left in {folder.thermal}; check only, skip and skip_every")
     thermal, luma = [], []
     for name in kept:
         pair = _read_grey(folder.thermal / name), _read_grey(folder.rgb / name)

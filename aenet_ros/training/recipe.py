@@ -8,6 +8,9 @@ _ROADSCENE = "hanna-xu/RoadScene; none given, asks to be cited (Xu et al., U2Fus
 _M3SVD = "Linfeng-Tang/M3SVD; MIT, academic use"
 _HARVARD = "xianming-gu/Havard-Medical-Image-Fusion-Datasets (Harvard whole brain atlas); none given"
 _M3SVD_DEV = ("0114_1609*", "0115_1847*")
+_M3SVD_REST = ("0111_1716", "0111_1753", "0114_1551", "0115_1831")
+STUDY_HELD_OUT = "m3svd_stills/0115_1831"
+"""The sequence that a study judges on and does not train on."""
 _FUSIONDN = "hanna-xu/FusionDN; none given"
 
 
@@ -16,8 +19,12 @@ def shipped_sets(root: Path) -> list[PairFolder]:
     stills, clip = root / "m3svd_stills", root / "m3svd_video/0117_1605"
     infrared = [
         PairFolder("roadscene", root / "roadscene/thermal", root / "roadscene/rgb", share=4.0, skip_every=9, terms=_ROADSCENE),
-        PairFolder("m3svd_stills", stills / "thermal", stills / "rgb", share=5.0, skip=_M3SVD_DEV, terms=_M3SVD),
         PairFolder("m3svd_video/0117_1605", clip / "thermal", clip / "rgb", clip=True, share=0.7, terms=_M3SVD),
+    ]
+    # Every second frame of a camera at rest: with one clip alone the network learns not to flicker on that clip alone.
+    sequences = [
+        PairFolder(f"m3svd_stills/{name}", stills / "thermal", stills / "rgb", clip=True, share=1.25, only=f"{name}*", terms=_M3SVD)
+        for name in _M3SVD_REST
     ]
     medical = [
         PairFolder(f"medical/{name}-mri", folder / "mri", folder / name, "medical", share=0.4, skip_every=4, terms=_HARVARD)
@@ -30,4 +37,4 @@ def shipped_sets(root: Path) -> list[PairFolder]:
     ]
     sharp = stills / "rgb"
     made = PairFolder("m3svd_stills/rgb defocused", sharp, sharp, "focus", share=1.5, skip=_M3SVD_DEV, terms=_M3SVD)
-    return [*infrared, *medical, *stacks, made]
+    return [*infrared, *sequences, *medical, *stacks, made]

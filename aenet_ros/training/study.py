@@ -26,6 +26,7 @@ from aenet_ros.fusion.network import AENet, AENetConfig, parameter_count
 from aenet_ros.training.augment import Augmentation
 from aenet_ros.training.data import KINDS, Batch, PairSet
 from aenet_ros.training.losses import LossWeights, loss_terms, weighted_sum
+from aenet_ros.training.recipe import STUDY_HELD_OUT
 from aenet_ros.training.train import RESUME_NAME, WEIGHTS_NAME, TrainConfig, train
 from aenet_ros.whole_files import write_whole
 
@@ -59,16 +60,17 @@ Chain = tuple[Training, ...]
 def split(sets: Sequence[PairSet], most: int, every: int = 5) -> tuple[list[PairSet], list[PairSet]]:
     """Training and held-out pairs. Held out is the last ``1 / every`` of a set's sorted names, of which ``most`` are judged on.
 
-    A run at the end, as neighbours look alike. Clips are only trained on: all their frames look alike.
+    A run at the end, as neighbours look alike. All frames of a clip look alike: clips are only trained on, one is only judged on.
     """
     training, held = [], []
     for pairs in sets:
-        if pairs.folder.clip:
+        if pairs.folder.clip and pairs.folder.name != STUDY_HELD_OUT:
             training.append(pairs)
             continue
-        count = len(pairs.luma) - max(1, len(pairs.luma) // every)
+        count = 0 if pairs.folder.clip else len(pairs.luma) - max(1, len(pairs.luma) // every)
         step = max(1, (len(pairs.luma) - count) // most)
-        training.append(PairSet(pairs.folder, pairs.thermal[:count], pairs.luma[:count]))
+        if count:
+            training.append(PairSet(pairs.folder, pairs.thermal[:count], pairs.luma[:count]))
         held.append(PairSet(pairs.folder, pairs.thermal[count::step][:most], pairs.luma[count::step][:most]))
     return training, held
 
