@@ -5,9 +5,9 @@ from typing import NamedTuple, cast
 import cv2
 import numpy as np
 
-from aenet_ros.errors import ImageError, UnsupportedEncodingError
+from aenet_ros.errors import ImageError, UnsupportedEncodingError, quoted
 from aenet_ros.frames import Array
-from aenet_ros.image_encodings import COLOURS, THERMAL, convert, quoted
+from aenet_ros.image_encodings import COLOURS, THERMAL, convert
 
 MAX_COMPRESSED_PIXELS = 32 * 1024 * 1024
 """Pixels of the largest image that is decompressed: a few kilobytes can claim gigabytes."""

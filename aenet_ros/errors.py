@@ -36,3 +36,9 @@ class MissingDependencyError(AenetError, ImportError):
 def in_words(error: Exception) -> str:
     """An AenetError's sentence; of any other error its type too, for its text alone may say little."""
     return str(error) if isinstance(error, AenetError) else f"{type(error).__name__}: {error}"
+
+
+def quoted(value: object) -> str:
+    """A message's text for an error: in quotes, without control characters, and short whatever was sent."""
+    text = value if isinstance(value, str) else repr(value)
+    return repr(text if len(text) <= 60 else text[:57] + "...")

@@ -16,9 +16,9 @@ import cv2
 import numpy as np
 
 from aenet_ros import compressed_images, image_encodings
-from aenet_ros.errors import ImageError
+from aenet_ros.errors import ImageError, quoted
 from aenet_ros.frames import Array, Frame
-from aenet_ros.image_encodings import Layout, convert, quoted, view
+from aenet_ros.image_encodings import Layout, convert, view
 
 OUTPUTS = {name: image_encodings.THERMAL[name] for name in ("mono8", "8UC1", "mono16", "16UC1", "32FC1", "rgb8", "bgr8")}
 """The encodings that ``fill_image`` writes."""

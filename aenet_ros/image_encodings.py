@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, cast
 import cv2
 import numpy as np
 
-from aenet_ros.errors import ImageError, UnsupportedEncodingError
+from aenet_ros.errors import ImageError, UnsupportedEncodingError, quoted
 from aenet_ros.frames import Array
 
 
@@ -55,12 +55,6 @@ COLOURS = {
 }
 RGB = {"mono8": COUNTS["mono8"], "8UC1": COUNTS["8UC1"], **COLOURS}
 THERMAL = {**COUNTS, **COLOURS}
-
-
-def quoted(value: object) -> str:
-    """A message's text for an error: in quotes, without control characters, and short whatever was sent."""
-    text = value if isinstance(value, str) else repr(value)
-    return repr(text if len(text) <= 60 else text[:57] + "...")
 
 
 def unsupported(encoding: object, layouts: dict[str, Layout], reason: str = "") -> UnsupportedEncodingError:

@@ -203,7 +203,7 @@ def test_static_transforms_over_dds_early_or_late(node, by_tf):
 
     follow_until(lambda: "mast" in extrinsics.problem(registration))
     said = extrinsics.problem(registration)
-    assert "does not join 'rgb_optical' and 'thermal_optical' (frames heard of: mast, rgb_optical)" in said
+    assert "does not join 'rgb_optical' and 'thermal_optical' (frames heard of: 'mast', 'rgb_optical')" in said
     assert "nothing is fused" in said
     late = node.create_publisher(TFMessage, "/tf_static", latched)
     late.publish(TFMessage(transforms=[hang("mast", "thermal_optical", 0.3)]))

@@ -11,7 +11,7 @@ from aenet_ros.calibration.structure import edges, grey
 from aenet_ros.calibration.targetless import LEAST_BLOCKS, SCORES, pair_trust
 from aenet_ros.frames import Array, Frame, FramePair, Plane
 from aenet_ros.imaging.calibration_file import Size
-from aenet_ros.imaging.maps import FloatMap
+from aenet_ros.imaging.maps import FloatMap, typical_step
 
 WIDTH = 160  # of the pictures that are compared; 30 ms a pair
 REACH = 9  # pixels of those pictures: 6 % of the width is the most that can be told
@@ -54,7 +54,7 @@ class DriftMonitor:
         with np.errstate(invalid="ignore"):
             seen = (x >= 0) & (x <= thermal.shape[1] - 1) & (y >= 0) & (y <= thermal.shape[0] - 1)
         known = [np.nan_to_num(axis, nan=-16.0).astype(np.float32) for axis in (x, y)]
-        step = max(1.0, float(np.nanmedian(np.abs(np.diff(x, axis=1)))))
+        step = min(max(1.0, typical_step(x, 1)), WIDTH)  # of a map that is none the blur would never end
         blurred = cv2.GaussianBlur(thermal, (0, 0), 0.4 * step) if step > 1.3 else thermal
         warped = cv2.remap(blurred, known[0], known[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         rgb = np.asarray(cv2.resize(rgb, size[::-1], interpolation=cv2.INTER_AREA), np.float32)

@@ -12,13 +12,14 @@ import numpy as np
 import yaml
 
 from aenet_ros.config import RegistrationConfig
-from aenet_ros.errors import ConfigError
+from aenet_ros.errors import ConfigError, quoted
 from aenet_ros.frames import Array
 
 Size = tuple[int, int]  # height, width
 
 SINGULAR = 1e12  # condition number over which a homography cannot be told from a singular one
 MODELS = {"plumb_bob": (0, 4, 5), "rational_polynomial": (8,), "equidistant": (4,)}  # how many coefficients each may have
+MOST_COEFFICIENTS = 14  # of OpenCV's longest model; more are not even looked at
 ALIASES = {"fisheye": "equidistant", "": "plumb_bob", "none": "plumb_bob"}
 
 
@@ -129,15 +130,17 @@ def make_camera(matrix: Any, size: Size, model: str, distortion: Any, name: str)
     """A checked camera; raises ConfigError."""
     model = ALIASES.get(model, model)
     if model not in MODELS:
-        raise ConfigError(f"{name}: the lens model '{model}' is not known; give one of {', '.join(MODELS)}")
+        raise ConfigError(f"{name}: the lens model {quoted(model)} is not known; give one of {', '.join(MODELS)}")
+    known = " or ".join(str(count) for count in MODELS[model])
+    if hasattr(distortion, "__len__") and len(distortion) > MOST_COEFFICIENTS:
+        raise ConfigError(f"{name}: {len(distortion)} lens coefficients; {model} has {known}")
     try:
         coefficients = tuple(float(value) for value in distortion)
         if not np.isfinite(coefficients).all():
             raise ValueError
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"{name}: the lens coefficients {distortion!r} are no finite numbers") from error
+        raise ConfigError(f"{name}: the lens coefficients {quoted(distortion)} are no finite numbers") from error
     if len(coefficients) not in MODELS[model] and any(coefficients):
-        known = " or ".join(str(count) for count in MODELS[model])
         raise ConfigError(f"{name}: {len(coefficients)} lens coefficients; {model} has {known}")
     matrix = check_matrix(matrix, f"{name}: camera_matrix")
     if matrix[0, 0] <= 0 or matrix[1, 1] <= 0:

@@ -40,6 +40,14 @@ def scaling(source: Size, target: Size) -> Array:
     return np.array([[x, 0.0, (x - 1.0) / 2.0], [0.0, y, (y - 1.0) / 2.0], [0.0, 0.0, 1.0]])
 
 
+def typical_step(axis: Plane, along: int) -> float:
+    """How far apart neighbours of one axis of a map are, in the median, along an axis of the picture; NaN where no two are known."""
+    with np.errstate(all="ignore"):
+        steps = np.abs(np.diff(axis, axis=along))
+    steps = steps[np.isfinite(steps)]
+    return float(np.median(steps)) if steps.size else float("nan")
+
+
 class StereoRays:
     """The rgb pixels' lines of sight, turned into the thermal camera's frame: all of a plane's map that its distance does not change.
 
@@ -49,29 +57,30 @@ class StereoRays:
     def __init__(self, rgb: Camera, thermal: Camera, stereo: Stereo, thermal_size: Size, rgb_size: Size) -> None:
         self._thermal, self._to_pixels = thermal, scaling(thermal.size, thermal_size) @ thermal.matrix
         self._translation = stereo.translation.astype(np.float32)
-        rays = sight_lines(rgb, rgb_size)
-        turned = np.einsum("ij,jhw->ihw", stereo.rotation, rays)
-        self._rays: Array = turned.astype(np.float32)
+        with np.errstate(all="ignore"):  # here and below: what leaves the range of floats is out of every view
+            turned = np.einsum("ij,jhw->ihw", stereo.rotation, sight_lines(rgb, rgb_size))
+            self._rays: Array = turned.astype(np.float32)
 
     def map(self, depth: float | Plane) -> FloatMap:
         """The map for what lies ``depth`` metres ahead of the rgb camera (along its optical axis): a number, or float32 [H, W]."""
-        inverse = np.float32(1.0) / np.asarray(depth, np.float32)
-        x, y, z = (ray + shift * inverse for ray, shift in zip(self._rays, self._translation, strict=True))
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(all="ignore"):
+            inverse = np.float32(1.0) / np.asarray(depth, np.float32)
+            x, y, z = (ray + shift * inverse for ray, shift in zip(self._rays, self._translation, strict=True))
             ahead = np.where(z > 1e-6, np.float32(1.0) / z, np.float32(np.nan))
             x, y = bend(self._thermal, x * ahead, y * ahead)
-        (fx, skew, cx), (_, fy, cy) = self._to_pixels[0].astype(np.float32), self._to_pixels[1].astype(np.float32)
-        return fx * x + skew * y + cx, fy * y + cy
+            (fx, skew, cx), (_, fy, cy) = self._to_pixels[0].astype(np.float32), self._to_pixels[1].astype(np.float32)
+            return fx * x + skew * y + cx, fy * y + cy
 
     def depth_of_plane(self, distance: float) -> Plane:
         """How far along its own optical axis each pixel meets the plane that lies ``distance`` metres ahead of the other camera."""
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(all="ignore"):
             away = (np.float32(distance) - self._translation[2]) / self._rays[2]
         return np.asarray(np.where(away > 0, away, np.float32(np.nan)), np.float32)
 
     def depth_in_thermal(self, depth: Plane) -> Plane:
         """How far ahead of the thermal camera (metres) each rgb pixel's point lies, which is ``depth`` ahead of the rgb camera."""
-        return np.asarray(self._rays[2] * depth + self._translation[2], np.float32)
+        with np.errstate(all="ignore"):
+            return np.asarray(self._rays[2] * depth + self._translation[2], np.float32)
 
 
 def sight_lines(camera: Camera, size: Size) -> Array:
@@ -92,8 +101,7 @@ def sight_lines(camera: Camera, size: Size) -> Array:
         u, v = bend(camera, x, y)
         back_x, back_y = matrix[0, 0] * u + matrix[0, 1] * v + matrix[0, 2], matrix[1, 1] * v + matrix[1, 2]
         columns, rows = np.arange(width), np.arange(height)[:, None]
-        with np.errstate(invalid="ignore"):
-            missed = ~(np.hypot(back_x - columns, back_y - rows) < 0.5)
+        missed = ~(np.hypot(back_x - columns, back_y - rows) < 0.5)
         x, y = np.where(missed, np.nan, x), np.where(missed, np.nan, y)
     return np.stack([x, y, np.ones_like(x)])
 

@@ -9,6 +9,7 @@ from aenet_ros.config import OutputConfig
 from aenet_ros.frames import Array, Frame, Plane
 from aenet_ros.imaging.calibration_file import Size, size_of
 from aenet_ros.imaging.grids import scaled
+from aenet_ros.imaging.maps import typical_step
 from aenet_ros.imaging.registration import Registration
 
 
@@ -23,7 +24,7 @@ class OutputGrid:
         self._registration = registration
         self._kind, self._width, self._height = config.grid, config.width, config.height
         self.role = "thermal" if config.grid == "thermal" else "rgb"
-        self._steps: dict[tuple[Size, Size], int] = {}
+        self._step: tuple[object, int] = (None, 1)
 
     def size(self, thermal_size: Size, rgb_size: Size) -> Size:
         """Height and width of the picture."""
@@ -75,11 +76,10 @@ class OutputGrid:
 
     def _shrunk(self, thermal_size: Size, rgb_size: Size) -> Size:
         """The rgb frame's size, by a whole factor, at which a step on the thermal grid is less than two of its pixels: a map skips."""
-        key = (thermal_size, rgb_size)
-        if key not in self._steps:
+        key = (thermal_size, rgb_size, self._registration.state)
+        if key != self._step[0]:
             thermal_x, thermal_y = self._registration.map(thermal_size, rgb_size)
-            slopes = (np.nanmedian(np.abs(np.diff(thermal_x, axis=1))), np.nanmedian(np.abs(np.diff(thermal_y, axis=0))))
-            slope = math.sqrt(float(slopes[0] * slopes[1]))  # thermal pixels that one rgb pixel covers
-            self._steps[key] = max(1, int(1 / max(slope, 1e-3))) if math.isfinite(slope) else 1
-        step = self._steps[key]
+            slope = math.sqrt(typical_step(thermal_x, 1) * typical_step(thermal_y, 0))  # thermal pixels that one rgb pixel covers
+            self._step = key, max(1, int(1 / max(slope, 1e-3))) if math.isfinite(slope) else 1
+        step = self._step[1]
         return max(1, rgb_size[0] // step), max(1, rgb_size[1] // step)

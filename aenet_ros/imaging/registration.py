@@ -76,6 +76,11 @@ class Registration:
         """Whether the cameras' pose is known."""
         return self._known[1].posed
 
+    @property
+    def state(self) -> tuple[int, float]:
+        """Another one whenever maps are: by the cameras, their pose or the plane's distance."""
+        return self._known[0], self._config.plane_distance_m
+
     def offer_camera(self, role: str, camera: Camera | None) -> None:
         """A camera (``thermal`` or ``rgb``) as its driver describes it, for modes plane and depth; ``registration.file`` goes before it.
 
@@ -88,13 +93,15 @@ class Registration:
     def offer_pose(self, rotation: Array, translation: Array) -> None:
         """Where the cameras stand by another source, which goes before ``registration.file``: the next frame's maps follow it."""
         count, stereo = self._known
-        if self.by_lenses:
+        same = stereo.posed and np.array_equal(stereo.rotation, rotation) and np.array_equal(stereo.translation, translation)
+        if self.by_lenses and not same:
             self._known = (count + 1, stereo._replace(rotation=rotation, translation=translation, posed=True))
 
     def take_depth(self, depth: Frame | None, thermal_size: Size, rgb_size: Size, size: Size | None = None, onto: str = "rgb") -> None:
         """The depth image (aligned to the rgb frame) of the pair that comes next, in mode depth; None, or a bad one, leaves the plane.
 
-        ``onto``: the grid (rgb or thermal) that the pair will be brought to. ``fallback`` then says so. Raises ImageError as ``warp`` does.
+        ``onto``: the grid (rgb or thermal) that the pair will be brought to. ``fallback`` then says so. Raises ImageError where a camera
+        or the pose is not known.
         """
         if self._config.mode != "depth":
             return
@@ -114,13 +121,16 @@ class Registration:
             return
         rays = self._sight(thermal_size, size)
         if onto == "rgb":
+            source_size = thermal_size
             float_map, hidden = depth_map(rays, distances, plane_m, thermal_size)
-            self._depth_grid = ((thermal_size, rgb_size, size), make_grid(float_map, thermal_size, hidden))
         else:
-            back = self._sight(size, thermal_size, inverse=True)
+            source_size, back = size, self._sight(size, thermal_size, inverse=True)
             away = depth_from_thermal(rays, distances, thermal_size)
             float_map, hidden = depth_map(back, away, back.depth_of_plane(plane_m), size)
-            self._depth_grid = ((thermal_size, rgb_size, size), make_grid(float_map, size, hidden))
+        try:
+            self._depth_grid = ((thermal_size, rgb_size, size), make_grid(float_map, source_size, hidden))
+        except ImageError:  # as with something right before the depth camera's lens
+            self.fallback = f"by the depth image nothing is in view of both cameras: all is taken to be {plane_m:g} m away"
 
     def warp(self, plane: Plane, rgb_size: Size, size: Size | None = None) -> Plane:
         """The plane, float32 (or uint8) [H, W], on the rgb grid, by bilinear interpolation.
@@ -179,7 +189,8 @@ class Registration:
         """The sight lines of the rgb grid at ``from_size``; or (inverse) of the thermal grid, to the rgb grid at ``to_size``."""
         count, stereo = self._known
         key = (to_size, from_size, inverse, count)
-        if key not in self._rays:
+        rays = self._rays.get(key)  # held, for another thread's may push it out
+        if rays is None:
             if not stereo.posed:
                 raise ImageError("the cameras' pose is not known: TF has not told it yet, and registration.file has no thermal_from_rgb")
             if stereo.rgb is None or stereo.thermal is None:
@@ -191,8 +202,9 @@ class Registration:
             seen = stereo.turned_round() if inverse else stereo
             assert seen.rgb is not None
             assert seen.thermal is not None
-            _keep(self._rays, key, StereoRays(seen.rgb, seen.thermal, seen, to_size, from_size), 2)
-        return self._rays[key]
+            rays = StereoRays(seen.rgb, seen.thermal, seen, to_size, from_size)
+            _keep(self._rays, key, rays, 2)
+        return rays
 
     def _grid(self, thermal_size: Size, rgb_size: Size, size: Size | None, onto: str = "rgb") -> Grid:
         size = size or rgb_size

@@ -101,9 +101,9 @@ class AlignmentWatch:
                 "the depth camera's topic is depth/image_raw, its image aligned to the rgb frame, stamps within registration.depth_slop_ms"
             )
             return Status("registration", WARN, f"{fallback} ({remedy})", values)
-        if told is None:
+        problem = "; ".join(list(self._problems.values()))  # a copy, for the other thread may add one
+        if told is None or problem:
             waiting = "by each pair's depth image" if config.registration.mode == "depth" else "not told yet"
-            problem = "; ".join(list(self._problems.values()))  # a copy, for the other thread may add one
             return Status("registration", WARN if problem else OK, problem or waiting, values)
         values["edges that coincide [%]"] = f"{100 * told.coincide:.0f}"
         values["pairs looked at"] = str(told.pairs)
@@ -129,6 +129,7 @@ class AlignmentWatch:
             self._watched, self._monitor = registration.config, DriftMonitor()
         self._monitor.push(pair, registration.map(pair.thermal.size, pair.rgb.size))
         self._told = self._monitor.drift()
+        self._problems.pop("drift", None)
 
     def _on_error(self, error: Exception) -> None:
         self._problems["drift"] = f"the drift cannot be told: {error}"

@@ -11,6 +11,7 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from aenet_ros.config import Config
+from aenet_ros.errors import quoted
 from aenet_ros.frames import FramePair
 from aenet_ros.imaging.frame_tree import FrameTree
 from aenet_ros.imaging.registration import Registration
@@ -81,13 +82,18 @@ class TfExtrinsics:
         if not all(names):
             role = "thermal" if names[0] else "rgb"
             return f"{role} frames have no frame_id, so TF cannot tell their pose: set frame_id in the {role} camera's driver"
+        rgb, thermal = (quoted(name) for name in names)
         if names[0] == names[1]:
-            return f"both cameras' frames say frame_id '{names[0]}', so TF cannot tell them apart: give each driver its own frame_id"
+            return f"both cameras' frames say frame_id {rgb}, so TF cannot tell them apart: give each driver its own frame_id"
         heard = self._tree.names
-        seen = f"frames heard of: {', '.join(heard[:SHOWN])}{' ...' if len(heard) > SHOWN else ''}" if heard else "no frame was heard of"
+        seen = (
+            f"frames heard of: {', '.join(quoted(name) for name in heard[:SHOWN])}{' ...' if len(heard) > SHOWN else ''}"
+            if heard
+            else "no frame was heard of"
+        )
         return (
-            f"/tf_static does not join '{names[0]}' and '{names[1]}' ({seen}): publish the mount, for example by robot_state_publisher or "
-            f"`ros2 run tf2_ros static_transform_publisher ... --frame-id {names[0]} --child-frame-id {names[1]}`"
+            f"/tf_static does not join {rgb} and {thermal} ({seen}): publish the mount, for example by robot_state_publisher or "
+            f"`ros2 run tf2_ros static_transform_publisher ... --frame-id {rgb} --child-frame-id {thermal}`"
         )
 
     def _on_static(self, message: Any) -> None:

@@ -103,7 +103,8 @@ def _scaled_rows(matrix: Sequence[float], columns: int, x: float, y: float) -> l
     if not values.any():  # not calibrated
         return [float(value) for value in values.ravel()]
     scale = np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2], [0, 0, 1]])
-    return [float(value) for value in (scale @ values).ravel()]
+    with np.errstate(all="ignore"):  # NaN and infinity are passed on
+        return [float(value) for value in (scale @ values).ravel()]
 
 
 def _head(header: Any, fused: FusedFrame) -> None:
