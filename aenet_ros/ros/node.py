@@ -23,7 +23,7 @@ from std_msgs.msg import String
 from std_srvs.srv import SetBool
 
 import aenet_ros
-from aenet_ros.allocator import keep_large_buffers
+from aenet_ros.allocator import give_back_free, keep_large_buffers
 from aenet_ros.config import Config, flatten
 from aenet_ros.errors import AenetError, ConfigError, in_words
 from aenet_ros.frames import Frame, FramePair
@@ -134,6 +134,7 @@ class FusionNode(ToldLifecycleNode):
                 raise AenetError("the fusion thread does not end: the device hangs; restart the node")
             self._worker = None
         self._later.clear()
+        give_back_free()  # what each thread left behind would add up, activation by activation
 
     def release(self) -> None:
         """Free the model, device memory included."""
@@ -144,6 +145,7 @@ class FusionNode(ToldLifecycleNode):
         if self.pipeline is not None:
             self.pipeline.close()
             self.pipeline = None
+            give_back_free()
 
     # Callbacks, in the executor's thread.
 
