@@ -70,6 +70,16 @@ def test_counts_of_hidden_pixels_are_left_out(registration):
     assert (laid[120, 100:220] == 30_000).all()
 
 
+def test_something_right_before_the_depth_camera_leaves_the_plane(registration):
+    """At 1 mm the two cameras, 0.2 m apart, have nothing in view together."""
+    registration.take_depth(Frame(0, np.ones(SIZE, np.uint16), "mono16"), SIZE, SIZE)
+    assert "nothing is in view of both cameras: all is taken to be 8 m away" in registration.fallback
+    thermal = look(-BASE)[0]
+    after = registration.warp(thermal, SIZE)
+    registration.take_depth(None, SIZE, SIZE)
+    np.testing.assert_array_equal(after, registration.warp(thermal, SIZE))
+
+
 def test_where_depth_is_missing_the_plane_stands_in(registration):
     thermal = look(-BASE)[0]
     registration.take_depth(None, SIZE, SIZE)

@@ -44,6 +44,16 @@ def test_a_knock_is_told_by_its_size(seen, right, down):
     assert drift.off_px == pytest.approx(np.hypot(right, down), abs=2.0)
 
 
+def test_a_registration_that_is_none_is_looked_at_in_no_time(seen):
+    """Neighbours a million and more pixels apart: the thermal picture is not blurred over as many."""
+    pair = seen[1][0]
+    across = np.tile(np.arange(pair.rgb.size[1], dtype=np.float32), (pair.rgb.size[0], 1))
+    for step in (1e30, 1e6):
+        DriftMonitor().push(pair, (across * np.float32(step), across * 0))
+    nothing = np.full_like(across, np.nan)
+    DriftMonitor().push(pair, (nothing, nothing))
+
+
 def test_nothing_is_told_of_blank_pictures_or_too_few(seen):
     truth, pairs = seen
     assert told(truth, pairs[:2]) is None

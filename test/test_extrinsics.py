@@ -70,6 +70,32 @@ def test_no_way_is_none_and_what_is_no_pose_is_not_taken():
     assert tree.between("a", "d") is None
 
 
+def test_what_both_frames_hang_on_costs_no_digits_however_far_away():
+    tree = FrameTree()
+    for parent, child, x in (("earth", "mast", 6.4e6), ("mast", "rgb", 0.1), ("mast", "thermal", 0.3)):
+        assert tree.add(parent, child, (x, x, 0), (0, 0, HALF, HALF))
+    # A quarter turn back: 0.2 m along x and y of the mast is along y and -x of the camera.
+    np.testing.assert_allclose(tree.between("rgb", "thermal")[1], [-0.2, 0.2, 0.0], atol=1e-15)
+    assert not tree.add("mast", "thermal", (1e10, 0, 0), (0, 0, 0, 1))
+
+
+def test_of_frames_that_would_hang_on_each_other_the_oldest_word_is_forgotten():
+    tree, good = FrameTree(), [("mast", "rgb", 0.1), ("mast", "thermal", 0.3)]
+    for parent, child, x in [*good, ("thermal", "mast", 7.0), ("rgb", "base", 5.0), ("base", "mast", 3.0), *good]:
+        tree.add(parent, child, (x, 0, 0), (0, 0, 0, 1))
+    np.testing.assert_allclose(tree.between("rgb", "thermal")[1], [-0.2, 0, 0], atol=1e-15)
+
+
+def test_any_number_of_frames_and_names_of_any_length_take_no_memory():
+    tree = FrameTree()
+    for count in range(5000):
+        tree.add("mast", f"frame{count}", (0, 0, 0), (0, 0, 0, 1))
+        tree.add("mast", "kept", (0, 0, 0), (0, 0, 0, 1))
+    assert len(tree.names) == 2001
+    assert {"mast", "kept", "frame4999"} < set(tree.names)
+    assert not tree.add("mast", "x" * 100_000, (0, 0, 0), (0, 0, 0, 1))
+
+
 def test_a_new_word_about_a_frame_replaces_the_old_one():
     tree = FrameTree()
     tree.add("rgb", "thermal", (1, 0, 0), (0, 0, 0, 1))
@@ -99,6 +125,9 @@ def test_a_pose_that_comes_later_changes_the_maps_and_goes_before_the_file_s(by_
         registration.offer_pose(np.eye(3), np.array([shift, 0.0, 0.0]))
         assert registration.posed
         np.testing.assert_allclose(registration.warp(plane, SIZE)[:, 8:24], plane[:, 8:24] + 15 * shift, atol=0.05)
+    known = registration.state
+    registration.offer_pose(np.eye(3), np.array([shift, 0.0, 0.0]))
+    assert registration.state == known, "the same pose again needs no new maps"
 
 
 def test_other_modes_need_no_pose():

@@ -176,6 +176,25 @@ def test_the_pipeline_puts_all_its_pictures_on_one_grid(kind, tmp_path):
     assert fused.thermal_registered[round(y), round(x)] > 29_600
 
 
+def test_a_camera_info_that_was_wrong_for_a_while_leaves_no_trace(tmp_path):
+    """How much the rgb frame is shrunk for the thermal grid goes by the cameras as they are now."""
+    content = stereo_content(Stereo(RGB, THERMAL, ROTATION, TRANSLATION))
+    del content["rgb_camera"]
+    path = tmp_path / "stereo.yaml"
+    path.write_text(yaml.safe_dump(content))
+    config = RegistrationConfig(mode="plane", file=str(path), plane_distance_m=5.0)
+    image = np.random.default_rng(4).integers(0, 255, (480, 640), np.uint8)
+    pictures = []
+    for cameras in ((RGB,), (RGB._replace(matrix=RGB.matrix * [[8.0], [8.0], [1.0]]), RGB)):
+        registration = Registration(config)
+        grid = OutputGrid(registration, OutputConfig(grid="thermal"))
+        for camera in cameras:
+            registration.offer_camera("rgb", camera)
+            picture = grid.rgb(image, np.zeros(THERMAL.size, np.float32))
+        pictures.append(picture)
+    np.testing.assert_array_equal(*pictures)
+
+
 def test_camera_info_is_scaled_with_the_picture():
     """A point in space falls on the same spot of the picture, whichever of the two camera_infos projects it."""
     messages = pytest.importorskip("sensor_msgs.msg", reason="sensor_msgs is not installed: pip install '.[ros]' or source a ROS 2")

@@ -1,6 +1,9 @@
 """Mode plane: against the rig's truth, which knows nothing of cameras and poses, and against OpenCV's own projection."""
 
 import math
+import sys
+import threading
+import time
 from types import SimpleNamespace
 
 import cv2
@@ -139,6 +142,38 @@ def test_cameras_come_from_camera_info_where_the_file_has_none(tmp_path):
         )
         registration.offer_camera(role, camera_from_info(info))
     np.testing.assert_array_equal(registration.map(THERMAL.size, RGB.size), whole)
+
+
+@pytest.mark.parametrize(("model", "lens"), [("x" * 10**6, []), ("plumb_bob", [0.5] * 10**5), ("plumb_bob", [float("nan")] * 14)])
+def test_a_camera_info_is_refused_in_few_words_whatever_it_holds(model, lens):
+    info = SimpleNamespace(k=RGB.matrix.ravel(), d=lens, width=640, height=480, distortion_model=model)
+    with pytest.raises(ConfigError) as refusal:
+        camera_from_info(info)
+    assert len(str(refusal.value)) < 300
+
+
+def test_threads_may_ask_for_maps_beside_each_other(tmp_path):
+    """As the watch of the registration does beside the fusing thread. One pushed out what the other was about to take."""
+    registration, raised, interval = plane(tmp_path, Stereo(RGB, THERMAL, ROTATION, TRANSLATION), 5.0), [], sys.getswitchinterval()
+    end = time.monotonic() + 3.0
+
+    def look(width):
+        try:
+            while not raised and time.monotonic() < end:
+                registration.map(THERMAL.size, (2, width))
+        except Exception as error:
+            raised.append(error)
+
+    threads = [threading.Thread(target=look, args=(width,)) for width in range(2, 8)]
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert raised == []
 
 
 def test_a_driver_that_changes_its_mind_is_followed_and_the_file_is_not_overruled(tmp_path):

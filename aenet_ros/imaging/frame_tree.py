@@ -14,7 +14,8 @@ FARTHEST = 1e9  # metres; the centre of the earth, on which some maps hang, is 6
 class FrameTree:
     """Each frame hangs on one parent; a new word about a frame replaces the old one. Names may begin with a slash, as in ROS 1.
 
-    It holds MOST_FRAMES at most, and forgets those that were told of the longest ago.
+    It holds MOST_FRAMES at most, and forgets those that were told of the longest ago; so too where frames would hang on each other in
+    a ring.
     """
 
     def __init__(self) -> None:
@@ -37,6 +38,12 @@ class FrameTree:
         matrix[:3, :3], matrix[:3, 3] = rotation_of(values[3:] / length), values[:3]
         up = {name: hung for name, hung in self._up.items() if name != child}  # a new one, for another thread may be reading
         up[child] = (parent, matrix)
+        ring = {child}
+        while parent in up and parent not in ring:
+            ring.add(parent)
+            parent = up[parent][0]
+        if parent in ring:
+            del up[next(name for name in up if name in ring)]
         if len(up) > MOST_FRAMES:
             del up[next(iter(up))]
         self._up = up
@@ -66,8 +73,6 @@ def _ways_up(name: str, up: dict[str, tuple[str, Array]]) -> dict[str, Array]:
     ways = {name: matrix}
     while name in up:
         name, step = up[name]
-        if name in ways:  # a ring of frames has no root
-            break
         matrix = step @ matrix
         ways[name] = matrix
     return ways

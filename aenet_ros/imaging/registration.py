@@ -81,13 +81,17 @@ class Registration:
         """Another one whenever maps are: by the cameras, their pose or the plane's distance."""
         return self._known[0], self._config.plane_distance_m
 
+    def wants(self, role: str) -> bool:
+        """Whether a camera (``thermal`` or ``rgb``) is to come from its driver: in modes plane and depth, where the file has none."""
+        return self.by_lenses and role not in self._calibrated
+
     def offer_camera(self, role: str, camera: Camera | None) -> None:
         """A camera (``thermal`` or ``rgb``) as its driver describes it, for modes plane and depth; ``registration.file`` goes before it.
 
         Where the driver changes its mind, the next frame's maps follow.
         """
         count, stereo = self._known
-        if self.by_lenses and camera is not None and role not in self._calibrated and not same_camera(camera, getattr(stereo, role)):
+        if self.wants(role) and camera is not None and not same_camera(camera, getattr(stereo, role)):
             self._known = (count + 1, stereo._replace(rgb=camera) if role == "rgb" else stereo._replace(thermal=camera))
 
     def offer_pose(self, rotation: Array, translation: Array) -> None:

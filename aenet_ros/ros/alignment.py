@@ -80,7 +80,7 @@ class AlignmentWatch:
 
     def offer_camera(self, role: str, message: CameraInfo, registration: Registration) -> None:
         """A camera_info, which registration by lenses may need."""
-        if registration.config.mode in ("plane", "depth"):
+        if registration.wants(role):
             try:
                 registration.offer_camera(role, camera_from_info(message))
                 self._problems.pop(role, None)
