@@ -237,7 +237,7 @@ class ModelConfig:
     device: str = option("auto", "auto: cuda where there is one, else cpu; or cpu, cuda, cuda:N; backend onnx: tensorrt too.")
     precision: str = option("auto", "auto: fp16 on cuda, fp32 on cpu.", choices=("auto", "fp32", "fp16"))
     allow_cpu: bool = option(True, "False: refuse to run rather than fall back from cuda to cpu.")
-    threads: int = option(0, "CPU threads of the network; 0: all cores, at most four.", low=0, high=256)
+    threads: int = option(0, "CPU threads of the network; 0: all cores but one, at most four.", low=0, high=256)
 
 
 @dataclass(frozen=True)

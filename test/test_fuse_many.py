@@ -11,13 +11,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("rosbags", reason="bags need the package rosbags (pip install rosbags)")
 pytest.importorskip("mcap", reason="damaged bags are read with the package mcap (pip install mcap)")
 
 from test_bags import make_bag, messages
 
+from aenet_ros.config import Config
 from aenet_ros.errors import SourceError
+from aenet_ros.offline.fusing import fuse_unit
 from aenet_ros.offline.plan import FuseOptions, plan
 
 HARD_LIMIT_S = 120
@@ -268,3 +271,27 @@ def test_what_is_one_source_and_what_are_many(tmp_path):
     ]:
         with pytest.raises(SourceError, match=match):
             plan(paths, target, options)
+
+
+def test_a_run_goes_on_with_another_number_of_threads(tmp_path):
+    """As it gets when it is started again with other --jobs."""
+    for role, shape in (("thermal", (48, 64)), ("rgb", (48, 64, 3))):
+        (tmp_path / role).mkdir()
+        for index in range(4):
+            cv2.imwrite(str(tmp_path / role / f"{index}.png"), np.full(shape, 50 * index, np.uint8))
+    paths, out = [tmp_path / "thermal", tmp_path / "rgb"], tmp_path / "out"
+    news = []
+
+    def stop_at_the_third(item):
+        news.append(item[0])
+        if news.count("pair") == 3:
+            raise KeyboardInterrupt
+
+    threads = torch.get_num_threads()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            fuse_unit(*plan(paths, out, FuseOptions()), Config(), stop_at_the_third, threads=2)
+        report = fuse_unit(*plan(paths, out, FuseOptions(resume=True)), Config(), threads=1)
+    finally:
+        torch.set_num_threads(threads)
+    assert (report["fused"], report["kept"]) == (2, 2)

@@ -129,7 +129,7 @@ def _jobs(text: str) -> int:
 def _run_one(unit: "Unit", config: "Config", args: argparse.Namespace) -> dict[str, Any]:
     from tqdm import tqdm
 
-    from aenet_ros.offline.fusing import fuse_unit
+    from aenet_ros.offline.fusing import fuse_unit, share_of_cores
 
     shown = 0
     with tqdm(unit="pair", desc="fusing", disable=None, leave=False) as bar:
@@ -146,7 +146,7 @@ def _run_one(unit: "Unit", config: "Config", args: argparse.Namespace) -> dict[s
                     bar.write(text, file=sys.stderr)
 
         try:
-            report = fuse_unit(unit, config, tell)
+            report = fuse_unit(unit, config, tell, share_of_cores(1))
         except KeyboardInterrupt:
             remark("what is complete stays; the same command with --resume goes on")
             raise

@@ -195,7 +195,7 @@ def _first_line(error: Any) -> str:
 
 
 def set_threads(threads: int) -> int:
-    """Sets torch's CPU threads, for the whole process, and returns their number; 0: all cores allowed, at most four.
+    """Sets torch's CPU threads, for the whole process, and returns their number; 0: all cores allowed but one, at most four.
 
     For whoever owns the process, before its first computation: a library must not turn this knob by itself.
     """
@@ -205,8 +205,11 @@ def set_threads(threads: int) -> int:
 
 
 def thread_count(threads: int) -> int:
-    """``model.threads`` as a number: 0 is all cores allowed, at most four."""
+    """``model.threads`` as a number: 0 is all cores allowed but one, at most four.
+
+    One is for the cameras' drivers and the middleware: where a helper thread is put off the processor, all wait for it at each layer.
+    """
     if threads:
         return threads
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, MOST_AUTOMATIC_THREADS)
+    return max(1, min(cores - 1, MOST_AUTOMATIC_THREADS))

@@ -18,10 +18,11 @@ Tell = Callable[[Any], None]
 """Takes news: ("opened", number of pairs, remarks), then ("pair",) for each."""
 
 
-def fuse_unit(unit: Unit, config: Config, tell: Tell = lambda news: None) -> dict[str, Any]:
+def fuse_unit(unit: Unit, config: Config, tell: Tell = lambda news: None, threads: int = 0) -> dict[str, Any]:
     """Fuse a source; the report has ``out``, ``fused``, ``kept``, ``lost``, ``remarks``, ``seconds``, ``pairs_per_s`` and ``device``.
 
-    The result depends on nothing but the unit and the configuration. Raises AenetError where it cannot be done at all.
+    The result depends on nothing but the unit and the configuration. ``threads``: of the CPU, where the configuration leaves their
+    number open; 0: as many as the node would take. Raises AenetError where it cannot be done at all.
     """
     if unit.options.resume and _finished(unit):
         tell(("opened", 0, []))
@@ -38,7 +39,7 @@ def fuse_unit(unit: Unit, config: Config, tell: Tell = lambda news: None) -> dic
     fused = kept = without_depth = 0
     no_depth, read_all, shown = "", False, len(source.remarks)
     begin = time.monotonic()
-    pipeline = FusionPipeline(config)
+    pipeline = FusionPipeline(build({"model.threads": config.model.threads or threads}, config))
     for role, camera in source.intrinsics.items():
         pipeline.registration.offer_camera(role, camera)
     panels = Panels(unit.options.panels, unit.options.labels, pipeline)
@@ -81,10 +82,8 @@ def fuse_unit(unit: Unit, config: Config, tell: Tell = lambda news: None) -> dic
 def attempt_unit(task: tuple[Unit, Config, int], tell: Tell) -> dict[str, Any]:
     """``fuse_unit`` for a worker process, with ``task``'s share of the cores: what went wrong comes back as ``error``, in words."""
     unit, config, threads = task
-    if config.model.threads == 0:
-        config = build({"model.threads": threads}, config)
     try:
-        return fuse_unit(unit, config, tell)
+        return fuse_unit(unit, config, tell, threads)
     except AenetError as error:
         return failed(unit, str(error), traceback.format_exc())
     except Exception as error:  # a fault of ours or of a library's must not end the other sources' work
