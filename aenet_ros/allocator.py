@@ -5,6 +5,8 @@ that a node whose threads come and go with its lifecycle would grow by some 10 M
 """
 
 import ctypes
+import os
+from pathlib import Path
 
 # mallopt(3): parameter numbers of glibc.
 M_TRIM_THRESHOLD = -1
@@ -12,6 +14,12 @@ M_MMAP_THRESHOLD = -3
 M_ARENA_MAX = -8
 KEEP_BYTES = 256 * 1024 * 1024
 ARENAS = 4
+
+SETTLE_NS = 10_000_000_000
+"""After so long what a process needs all the time is in memory again."""
+
+GROWTH_BYTES = 12 * 1024 * 1024
+"""More than that over what was needed then is taken to be holes between blocks in use."""
 
 
 def give_back_free() -> bool:
@@ -37,3 +45,35 @@ def keep_large_buffers() -> bool:
     settings = ((M_MMAP_THRESHOLD, KEEP_BYTES), (M_TRIM_THRESHOLD, 2 * KEEP_BYTES), (M_ARENA_MAX, ARENAS))
     taken = [bool(mallopt(*setting)) for setting in settings]
     return all(taken)
+
+
+class HeapWatch:
+    """Gives free memory back whenever the process has grown: a node that runs for weeks must not creep up by holes in its heap.
+
+    ``look`` is to be called now and then, from one thread. While nothing grows it costs microseconds, and nothing is given back.
+    """
+
+    def __init__(self) -> None:
+        self.times = 0  # that memory was given back
+        self._since_ns: int | None = None
+        self._needed = 0
+
+    def look(self, now_ns: int) -> None:
+        """``now_ns``: of any clock that does not jump."""
+        private = private_bytes()
+        if self._since_ns is None:
+            self._since_ns = now_ns
+        if now_ns - self._since_ns < SETTLE_NS:
+            self._needed = private
+        elif private > self._needed + GROWTH_BYTES and give_back_free():
+            self._since_ns = now_ns
+            self.times += 1
+
+
+def private_bytes() -> int:
+    """Memory of this process that is no file's and not shared, in bytes; 0 where /proc is missing."""
+    try:
+        _, resident, shared, *_ = Path("/proc/self/statm").read_text().split()
+    except OSError:
+        return 0
+    return (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE")

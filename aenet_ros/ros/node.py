@@ -23,7 +23,7 @@ from std_msgs.msg import String
 from std_srvs.srv import SetBool
 
 import aenet_ros
-from aenet_ros.allocator import give_back_free, keep_large_buffers
+from aenet_ros.allocator import HeapWatch, give_back_free, keep_large_buffers
 from aenet_ros.config import Config, flatten
 from aenet_ros.errors import AenetError, ConfigError, in_words
 from aenet_ros.frames import Frame, FramePair
@@ -77,6 +77,7 @@ class FusionNode(ToldLifecycleNode):
         self._info = self.create_publisher(String, "~/info", QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL))
         self._set_enabled = self.create_service(SetBool, "~/set_enabled", self._on_set_enabled)
         self._offset = OffsetService(self)
+        self._heap = HeapWatch()
         # Steady: diagnostics go on while simulated time stands still.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._timer = self.create_timer(self.parameters.config.diagnostics.period_s, self._on_diagnostics, clock=steady)
@@ -223,6 +224,7 @@ class FusionNode(ToldLifecycleNode):
         self._info.publish(String(data=json.dumps(info)))
 
     def _on_diagnostics(self) -> None:
+        self._heap.look(time.monotonic_ns())
         facts = self._facts()
         conditions = self._conditions() if self.reached == "active" else []
         facts.degraded = next((status.message for status in conditions if status.name == "degraded" and status.level != OK), "")
