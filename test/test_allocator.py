@@ -3,6 +3,7 @@
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -61,6 +62,6 @@ def test_what_is_there_in_the_settling_time_is_needed():
 
 
 def test_private_memory_is_what_the_kernel_says():
-    with open("/proc/self/smaps_rollup") as file:
-        anonymous_kb = next(int(line.split()[1]) for line in file if line.startswith("Anonymous:"))
+    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    anonymous_kb = next(int(line.split()[1]) for line in lines if line.startswith("Anonymous:"))
     assert private_bytes() / 1024 == pytest.approx(anonymous_kb, rel=0.1)
