@@ -13,7 +13,7 @@ M_TRIM_THRESHOLD = -1
 M_MMAP_THRESHOLD = -3
 M_ARENA_MAX = -8
 KEEP_BYTES = 256 * 1024 * 1024
-ARENAS = 4
+ARENAS = 2
 
 SETTLE_NS = 10_000_000_000
 """After so long what a process needs all the time is in memory again."""

@@ -1,5 +1,8 @@
 """The ROS 2 side: parameters, the worker thread, diagnostics, the fusing node and the nodes of the demo."""
 
+from aenet_ros.allocator import keep_large_buffers
 from aenet_ros.openmp import spin_briefly
 
-spin_briefly()  # here, because every node's module imports torch, which reads it only then
+# Here, because every node's module imports numpy and torch: they start threads, which take arenas, and torch reads how to spin.
+keep_large_buffers()
+spin_briefly()

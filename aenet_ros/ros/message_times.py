@@ -11,7 +11,6 @@ from itertools import islice
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import Image
 
-from aenet_ros.allocator import keep_large_buffers
 from aenet_ros.evaluation.benchmark import spread_ms, time_runs
 from aenet_ros.image_codec import decode_rgb, decode_thermal, fill_image
 from aenet_ros.simulation.rig import Rig
@@ -35,5 +34,4 @@ def message_times(width: int, height: int, runs: int) -> dict[str, dict[str, flo
 
 
 if __name__ == "__main__":
-    keep_large_buffers()
     sys.stdout.write(json.dumps(message_times(*(int(word) for word in sys.argv[1:4]))) + "\n")

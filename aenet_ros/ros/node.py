@@ -23,7 +23,7 @@ from std_msgs.msg import String
 from std_srvs.srv import SetBool
 
 import aenet_ros
-from aenet_ros.allocator import HeapWatch, give_back_free, keep_large_buffers
+from aenet_ros.allocator import HeapWatch, give_back_free
 from aenet_ros.config import Config, flatten
 from aenet_ros.errors import AenetError, ConfigError, in_words
 from aenet_ros.frames import Frame, FramePair
@@ -313,7 +313,6 @@ class FusionNode(ToldLifecycleNode):
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the node until it is told to stop; Ctrl-C and SIGTERM end it cleanly."""
-    keep_large_buffers()  # before the middleware starts its threads
     rclpy.init(args=list(args) if args is not None else None)
     node = FusionNode()
     executor = SingleThreadedExecutor()

@@ -11,7 +11,6 @@ import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 
-from aenet_ros.allocator import keep_large_buffers
 from aenet_ros.errors import AenetError
 
 PATIENCE_S = 1.0
@@ -24,7 +23,6 @@ def running(name: str, make: Callable[[], N], args: Sequence[str] | None) -> Ite
 
     The block ends early when the program is told to stop. An AenetError of ``make`` ends the process with status 1 and a sentence.
     """
-    keep_large_buffers()
     rclpy.init(args=list(args) if args is not None else None)
     try:
         node = make()

@@ -9,7 +9,6 @@ import rclpy
 from rclpy.exceptions import InvalidNamespaceException, InvalidNodeNameException, InvalidTopicNameException
 from rclpy.signals import SignalHandlerOptions
 
-from aenet_ros.allocator import keep_large_buffers
 from aenet_ros.errors import AenetError
 from aenet_ros.ros.view_source import RobotView
 from aenet_ros.viewer.server import serve
@@ -21,7 +20,6 @@ VARIABLE = "AENET_VIEW"
 
 def main() -> None:
     """Serve until told to stop; an error is one sentence and status 1."""
-    keep_large_buffers()
     settings = ViewSettings(**json.loads(os.environ.pop(VARIABLE, "{}")))
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     try:
