@@ -21,7 +21,7 @@ _LUMINANCE, _CONTRAST = 1e-6, 9e-6  # SSIM's stabilisers, small enough that fain
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weight of each term in the sum; the defaults made the shipped weights."""
+    """Weight of each term in the sum; what the packaged weights were trained with is on their card."""
 
     intensity: float = 0.2
     gradient: float = 7.5
