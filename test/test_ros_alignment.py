@@ -55,6 +55,7 @@ def test_the_node_tells_that_it_is_not_calibrated_and_finds_its_registration(tmp
         cameras = Cameras(robot, frames)
         client = robot.node.create_client(Trigger, "/fusion/estimate_registration")
         assert client.wait_for_service(timeout_sec=20)
+        time.sleep(1.0)  # the node may hear of its client later than the client of it, and could not answer until then
         cameras.publish()
         asked = client.call_async(Trigger.Request())
         refused = client.call_async(Trigger.Request())
