@@ -15,6 +15,14 @@ _PAUSE_SOFT = 1  # omp_pause_soft of OpenMP 5.0: the helpers end, and come back 
 SPINS = 30_000
 """Looks for work before a helper sleeps, about 0.3 ms: longer than the pauses within a frame. libgomp's 300,000 burn 3 ms after each."""
 
+MOST_AUTOMATIC_THREADS = 4
+"""More gain little for so small a network, and a robot has other work."""
+
+
+def allowed_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
 
 def spin_briefly() -> None:
     """For our programs, before torch is imported: helpers go to sleep soon after a frame, for the cores have other work then.

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import aenet_ros
+from aenet_ros.openmp import allowed_cores
 
 
 def about() -> dict[str, Any]:
@@ -29,7 +30,7 @@ def about() -> dict[str, Any]:
         "versions": versions,
         "machine": {
             "processor": _processor(),
-            "cores": len(os.sched_getaffinity(0)),
+            "cores": allowed_cores(),
             "load_average_before": round(os.getloadavg()[0], 2),
             "gpu": gpu,
         },

@@ -1,6 +1,5 @@
 """Fuser: one thermal and one rgb picture in, the fused picture out; owns the network and its device."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
@@ -16,8 +15,7 @@ from aenet_ros.fusion.device_engine import CAPTURE_AFTER, DeviceEngine
 from aenet_ros.fusion.engines import CpuEngine
 from aenet_ros.fusion.network import MIN_SIZE, AENet
 from aenet_ros.fusion.onnx_network import OnnxNetwork, why_no_provider
-
-MOST_AUTOMATIC_THREADS = 4  # more gain little for so small a network, and a robot has other work
+from aenet_ros.openmp import MOST_AUTOMATIC_THREADS, allowed_cores
 
 
 class Place(NamedTuple):
@@ -211,5 +209,4 @@ def thread_count(threads: int) -> int:
     """
     if threads:
         return threads
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores - 1, MOST_AUTOMATIC_THREADS))
+    return max(1, min(allowed_cores() - 1, MOST_AUTOMATIC_THREADS))

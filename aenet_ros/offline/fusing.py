@@ -1,6 +1,5 @@
 """Fuses one source into its result, with a pipeline of its own: the piece of work that runs here, in another process, or on a cluster."""
 
-import os
 import time
 import traceback
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from aenet_ros.errors import AenetError, ImageError, SourceError
 from aenet_ros.offline.plan import Unit, open_unit
 from aenet_ros.offline.sources import Done, Lost, is_bag
 from aenet_ros.offline.workplace import IN_FOLDER
+from aenet_ros.openmp import MOST_AUTOMATIC_THREADS, allowed_cores
 
 MOST_REASONS = 3
 Tell = Callable[[Any], None]
@@ -97,8 +97,7 @@ def failed(unit: Unit, error: str, trace: str = "") -> dict[str, Any]:
 
 def share_of_cores(jobs: int) -> int:
     """Threads for each of so many processes."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(4, cores // max(jobs, 1)))
+    return max(1, min(MOST_AUTOMATIC_THREADS, allowed_cores() // max(jobs, 1)))
 
 
 def _finished(unit: Unit) -> bool:
