@@ -1,7 +1,7 @@
 """What travels through the pipeline: single frames, pairs of them, and fused results."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +55,36 @@ class FramePair:
     rgb: Frame
     difference_ns: int = 0
     depth: Frame | None = None
+
+
+class Mending(NamedTuple):
+    """Dead pixels and what is written over them: the neighbours' brightness in ``shares``.
+
+    pixels: intp [N], flat indices; near: intp [N, 8], flat indices of neighbours; shares: float32 [N, 8], each row's sum is 1.
+    """
+
+    pixels: Array
+    near: Array
+    shares: Plane
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ThermalView:
+    """Counts, and how brightness on the picture's grid is made of them: what a device needs to do it by itself.
+
+    ``counts``, uint8, uint16 or float32 [h, w], become brightness ``clip((counts - columns - black) * factor, 0, 1)``, 0 where they
+    are not finite, with dead pixels mended. ``sampling``, float32 [H, W, 2], says where (x, y) in that each pixel of the grid is taken
+    from, by bilinear interpolation; beyond the edge its values go on. None: from its own place. ``weight``, float32 [H, W] in 0..1, is
+    the thermal camera's share in each pixel of the grid; None: 1. Arrays but ``counts`` are the same objects while nothing changes.
+    """
+
+    counts: Array
+    black: float = 0.0
+    factor: float = 1.0
+    columns: Plane | None = None
+    mending: Mending | None = None
+    sampling: Plane | None = None
+    weight: Plane | None = None
 
 
 @dataclass(frozen=True, slots=True)

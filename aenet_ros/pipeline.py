@@ -1,25 +1,30 @@
 """The way of a pair: brightness of the counts, registration onto the rgb grid, fusion. The page to read first."""
 
 import time
+from collections.abc import Callable
+from functools import partial
 
 import cv2
+import numpy as np
 
 from aenet_ros.allocator import keep_large_buffers
 from aenet_ros.budget import LatencyBudget
-from aenet_ros.config import Config
+from aenet_ros.config import Config, OutputConfig
 from aenet_ros.errors import ConfigError, ImageError
-from aenet_ros.frames import Array, Frame, FramePair, FusedFrame, Plane
+from aenet_ros.frames import Array, Frame, FramePair, FusedFrame, Plane, ThermalView
 from aenet_ros.fusion import color
 from aenet_ros.fusion.fuser import Fuser, set_threads
 from aenet_ros.fusion.reduced import fuse_at
-from aenet_ros.imaging.agc import ThermalAgc
+from aenet_ros.imaging.agc import Gain, ThermalAgc
 from aenet_ros.imaging.calibration_file import Size
 from aenet_ros.imaging.output_grid import OutputGrid
 from aenet_ros.imaging.registration import Registration
 from aenet_ros.imaging.sensor import SensorRepair
 from aenet_ros.imaging.shutter import ShutterBridge
+from aenet_ros.imaging.thermal_view import render
 from aenet_ros.imaging.thermometer import draw_isotherm, scale_of
 
+NO_PLANE: Plane = np.empty((0, 0), np.float32)
 ORDER = {"rgb8": "rgb", "bgr8": "bgr", "mono8": "rgb"}  # mono8 has no order; any will do
 CONVERSIONS = {
     ("rgb8", "bgr8"): cv2.COLOR_RGB2BGR,
@@ -52,42 +57,91 @@ class FusionPipeline:
 
         Raises ImageError for frames that cannot be fused, DeviceError when the device fails; the next pair may succeed.
         """
-        rgb, output = pair.rgb, self._config.output
+        return self.start(pair, want_registered)()
+
+    def start(self, pair: FramePair, want_registered: bool = False) -> Callable[[], FusedFrame]:
+        """``process`` in two steps: what is returned gives the result, and is to be called once.
+
+        Where ``asynchronous`` the device works in between, and one more pair may be started before that call; else all is done by now.
+        """
+        rgb, config, role = pair.rgb, self._config, self.grid.role
+        output = config.output
         clock = Stopwatch()
 
-        thermal, brightness = self.see(pair.thermal)
+        thermal = self._look(pair.thermal)
+        gain = self.agc.gain(thermal)
+        on_device = self.asynchronous and self.budget.scale == 1.0 and self.grid.sampled(thermal.size, rgb.size)
+        brightness = NO_PLANE if on_device else self._brightness(thermal, gain)
         clock.lap("agc")
 
         image, encoding = canvas(rgb.data, rgb.encoding, output.encoding)
         self.grid.take_depth(pair.depth, thermal.size, rgb.size)
         image = self.grid.rgb(image, brightness)
-        aligned = self.grid.thermal(brightness, rgb.size)
         weight = self.grid.weight(thermal.size, rgb.size)
         want_counts = want_registered or output.isotherm
-        registered = self.grid.counts(thermal.data, rgb.size) if want_counts else None
-        clock.lap("registration")
+        if on_device:
+            sampling = self.grid.sampling(thermal.size, rgb.size)
+            view = ThermalView(thermal.data, *gain, self.sensor.columns, self.sensor.mending, sampling, weight)
+            clock.lap("registration")
+            picture = self._start_on_device(view, image, encoding, output)
+            registered = self.grid.counts(thermal.data, rgb.size) if want_counts else None  # the device is at work meanwhile
+        else:
+            aligned = self.grid.thermal(brightness, rgb.size)
+            registered = self.grid.counts(thermal.data, rgb.size) if want_counts else None
+            clock.lap("registration")
+            scale, strength = self.budget.scale, output.thermal_weight
+            fused = fuse_at(scale, self.fuser, aligned, image, order=ORDER[encoding], weight=weight, strength=strength)
+            clock.lap("fusion")
+            picture = partial(convert, fused, encoding, output.encoding)
 
-        scale, strength = self.budget.scale, output.thermal_weight
-        fused = fuse_at(scale, self.fuser, aligned, image, order=ORDER[encoding], weight=weight, strength=strength)
-        clock.lap("fusion")
+        def finish() -> FusedFrame:
+            drawn = picture()
+            if on_device:
+                clock.lap("fusion")
+            drawn = draw(drawn, registered, config)
+            clock.lap("output")
+            timings = clock.timings_ns()
+            self.budget.spent(timings["total"], timings["fusion"])
+            frame_id = thermal.frame_id if role == "thermal" else rgb.frame_id
+            return FusedFrame(rgb.stamp_ns, drawn, output.encoding, frame_id, registered if want_registered else None, timings, role)
 
-        picture = self._draw(convert(fused, encoding, output.encoding), registered)
-        clock.lap("output")
-        timings = clock.timings_ns()
-        self.budget.spent(timings["total"], timings["fusion"])
+        return finish
 
-        frame_id = thermal.frame_id if self.grid.role == "thermal" else rgb.frame_id
-        counts = registered if want_registered else None
-        return FusedFrame(rgb.stamp_ns, picture, output.encoding, frame_id, counts, timings, self.grid.role)
+    def _start_on_device(self, view: ThermalView, image: Array, encoding: str, output: OutputConfig) -> Callable[[], Array]:
+        """Set the device to work; what is returned waits for the picture, in ``output.encoding``."""
+        order, strength = ORDER[encoding], output.thermal_weight
+        reverse = {encoding, output.encoding} == {"rgb8", "bgr8"}
+        started = self.fuser.start(view, image, order=order, strength=strength, reverse=reverse)
+
+        def picture() -> Array:
+            fused = None if started is None else self.fuser.finish(started)
+            if fused is not None:
+                return fused if reverse else convert(fused, encoding, output.encoding)
+            fused = self.fuser.fuse(render(view), image, order=order, weight=view.weight, strength=strength)  # the device failed
+            return convert(fused, encoding, output.encoding)
+
+        return picture
+
+    @property
+    def asynchronous(self) -> bool:
+        """Whether the next pair may be started before the last one's result is asked for, because a device is at work."""
+        return self.fuser.asynchronous
 
     def see(self, thermal: Frame) -> tuple[Frame, Plane]:
         """The thermal frame to use (the last good one while the shutter is seen), and its brightness, float32 [H, W] 0..1.
 
         To be called once for each frame, in turn. The brightness is written anew by the next call.
         """
+        used = self._look(thermal)
+        return used, self._brightness(used, self.agc.gain(used))
+
+    def _look(self, thermal: Frame) -> Frame:
         used = self.shutter.apply(thermal)
         self.sensor.look(thermal, self.shutter.closed)
-        return used, self.sensor.mend(self.agc.apply(used, self.sensor.columns))
+        return used
+
+    def _brightness(self, thermal: Frame, gain: Gain) -> Plane:
+        return self.sensor.mend(self.agc.scale(thermal, gain, self.sensor.columns))
 
     def forget(self) -> None:
         """Drop what was learnt of the scene, as after a jump in time: the gain's range, the last good thermal frame.
@@ -96,15 +150,6 @@ class FusionPipeline:
         """
         self.shutter = ShutterBridge(self._config.shutter)
         self.agc = ThermalAgc(self._config.agc)
-
-    def _draw(self, picture: Array, registered: Array | None) -> Array:
-        """The isotherm over the picture, where it is on."""
-        output = self._config.output
-        if not output.isotherm or registered is None:
-            return picture
-        scale = scale_of(self._config.agc)
-        low, high = sorted((scale.counts(output.isotherm_low), scale.counts(output.isotherm_high)))
-        return draw_isotherm(picture, output.encoding, registered, low, high, output.isotherm_color)
 
     @property
     def config(self) -> Config:
@@ -129,6 +174,16 @@ class FusionPipeline:
     def close(self) -> None:
         """Give back the device's memory; the pipeline cannot be used afterwards."""
         self.fuser.close()
+
+
+def draw(picture: Array, registered: Array | None, config: Config) -> Array:
+    """The isotherm over the picture, in ``output.encoding``, where it is on; ``registered``: counts on the picture's grid."""
+    output = config.output
+    if not output.isotherm or registered is None:
+        return picture
+    scale = scale_of(config.agc)
+    low, high = sorted((scale.counts(output.isotherm_low), scale.counts(output.isotherm_high)))
+    return draw_isotherm(picture, output.encoding, registered, low, high, output.isotherm_color)
 
 
 class Stopwatch:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from aenet_ros.fusion.device_engine import CAPTURE_AFTER, PLANS_KEPT, DeviceEngine
+from aenet_ros.frames import Mending, ThermalView
+from aenet_ros.fusion.device_engine import CAPTURE_AFTER, FEWEST_DEAD, PLANS_KEPT, DeviceEngine, Request
 from aenet_ros.fusion.network import AENet
 
 CPU = torch.device("cpu")
@@ -35,34 +36,81 @@ def pair(size=(48, 64), seed=0):
     return random.random(size, np.float32), random.integers(0, 256, (*size, 3)).astype(np.uint8)
 
 
+def request(thermal, rgb, order="rgb", strength=1.0, reverse=False, **view):
+    return Request(ThermalView(thermal, **view), rgb, order, strength, reverse)
+
+
 @torch.inference_mode()
-def fuse(engine, thermal, rgb, weight=None, strength=1.0, order="rgb"):
-    return engine.run(thermal, rgb, order, weight, strength)
+def fuse(engine, *images, **options):
+    return engine.start(request(*images, **options)).wait()
+
+
+def corners(size=(48, 64), shift=0.25):
+    """Where pixels are taken from: from their own place, moved a little; also from beyond the left and upper edge."""
+    rows, columns = np.mgrid[0 : size[0], 0 : size[1]]
+    return (np.stack([columns, rows], axis=-1) - shift).astype(np.float32)
+
+
+def mending(*pixels, width=64):
+    """Pixels inside the picture, each written over by the mean of the two beside it."""
+    flat = np.array(pixels)
+    near = np.zeros((len(pixels), 8), np.intp)
+    near[:, 0], near[:, 1] = flat - 1, flat + 1
+    shares = np.zeros((len(pixels), 8), np.float32)
+    shares[:, :2] = 0.5
+    return Mending(flat, near, shares)
 
 
 def test_what_was_fused_before_leaves_no_trace(network, engine):
-    """Sizes, types, weights and strengths in turns give what an engine gives that sees only the one frame."""
+    """Sizes, types, gains, geometry, weights and strengths in turns give what an engine gives that sees only the one frame."""
     left, right = np.zeros((48, 64), np.float32), np.ones((48, 64), np.float32)
     left[:, :32] = 1.0
     right[:, :32] = 0.0
     thermal, rgb = pair()
+    counts = (20_000 + 4_000 * thermal).astype(np.uint16)
+    gain = {"black": 20_000.0, "factor": 1 / 4_000}
+    many = mending(*range(65, 65 + 2 * FEWEST_DEAD, 2))
     frames = [
         ((thermal, rgb), {}),
         ((thermal, rgb), {"weight": left}),
         ((thermal, rgb), {"weight": right}),
         ((thermal, rgb), {"weight": right, "strength": 0.5}),
         ((thermal, rgb), {"strength": 0.25}),
-        ((np.rint(thermal * 255).astype(np.uint8), rgb), {}),
+        ((np.rint(thermal * 255).astype(np.uint8), rgb), {"factor": 1 / 255}),
         ((thermal, rgb), {"order": "bgr"}),
+        ((thermal, rgb), {"reverse": True}),
         ((thermal, rgb[..., 1]), {}),
         (pair((33, 57)), {}),
         (pair(seed=1), {"weight": left}),
+        ((counts, rgb), gain),
+        ((counts, rgb), {"black": 21_000.0, "factor": 1 / 2_000}),
+        ((counts, rgb), gain | {"columns": np.linspace(0, 900, 64, dtype=np.float32)}),
+        ((counts, rgb), gain | {"mending": mending(100)}),
+        ((counts, rgb), gain | {"mending": mending(100, 1000, 1002)}),
+        ((counts, rgb), gain | {"mending": many}),
+        ((counts, rgb), gain | {"sampling": corners()}),
+        ((counts, rgb), gain | {"sampling": corners(shift=-3.5), "weight": left}),
+        ((counts[:30, :40], rgb), gain | {"sampling": corners() * np.float32(0.6)}),
     ]
     expected = [fuse(DeviceEngine(network, CPU, "fp32"), *images, **options) for images, options in frames]
     assert len({picture.tobytes() for picture in expected}) == len(frames)
     for _ in range(2):
         for (images, options), picture in zip(frames, expected, strict=True):
             np.testing.assert_array_equal(fuse(engine, *images, **options), picture)
+
+
+def test_the_channels_can_be_given_in_the_other_order(engine):
+    thermal, rgb = pair()
+    np.testing.assert_array_equal(fuse(engine, thermal, rgb, reverse=True), fuse(engine, thermal, rgb)[..., ::-1])
+
+
+def test_a_pair_may_be_started_before_the_last_one_s_picture_is_taken(network, engine):
+    requests = [request(*pair(seed=seed)) for seed in range(3)]
+    with torch.inference_mode():
+        alone = [DeviceEngine(network, CPU, "fp32").start(one).wait() for one in requests]
+        tickets = [engine.start(one) for one in requests]
+    for ticket, picture in zip(tickets, alone, strict=True):
+        np.testing.assert_array_equal(ticket.wait(), picture)
 
 
 def test_results_are_the_callers_own(engine):
@@ -74,41 +122,55 @@ def test_results_are_the_callers_own(engine):
 
 def test_a_plan_is_for_one_size_type_and_order(engine):
     thermal, rgb = pair()
-    plan = engine.plan(thermal, rgb, "rgb", None)
-    assert engine.plan(*pair(seed=1), "rgb", None) is plan
-    others = [
-        engine.plan(thermal, rgb, "bgr", None),
-        engine.plan((thermal * 255).astype(np.uint8), rgb, "rgb", None),
-        engine.plan(thermal, rgb, "rgb", thermal),
+    plan = engine.plan(request(thermal, rgb))
+    same = [
+        request(*pair(seed=1)),
+        request(thermal, rgb, strength=0.5),
+        request(thermal, rgb, black=0.25, factor=2.0, columns=np.ones(64, np.float32)),
     ]
-    assert plan not in others
-    assert engine.plan(thermal, rgb, "rgb", None) is plan
+    assert all(engine.plan(one) is plan for one in same)
+    others = [
+        request(thermal, rgb, order="bgr"),
+        request((thermal * 255).astype(np.uint8), rgb),
+        request(thermal, rgb, weight=thermal),
+        request(thermal, rgb, sampling=corners()),
+        request(thermal, rgb, mending=mending(100)),
+        request(thermal, rgb, reverse=True),
+    ]
+    assert all(engine.plan(one) is not plan for one in others[:3])
+    assert engine.plan(request(thermal, rgb)) is plan
+    assert all(engine.plan(one) is not plan for one in others[3:])
+    assert engine.plan(request(thermal, rgb)) is plan
+
+
+def test_one_more_dead_pixel_needs_no_new_plan(engine):
+    thermal, rgb = pair()
+    plan = engine.plan(request(thermal, rgb, mending=mending(100)))
+    assert engine.plan(request(thermal, rgb, mending=mending(*range(100, 100 + FEWEST_DEAD)))) is plan
+    assert engine.plan(request(thermal, rgb, mending=mending(*range(100, 101 + FEWEST_DEAD)))) is not plan
 
 
 def test_a_size_is_captured_once_it_has_come_often_enough(engine):
-    thermal, rgb = pair()
     for _ in range(CAPTURE_AFTER):
-        assert not engine.plan(thermal, rgb, "rgb", None).due
-        fuse(engine, thermal, rgb)
-    assert engine.plan(thermal, rgb, "rgb", None).due
+        assert not engine.plan(request(*pair())).due
+        fuse(engine, *pair())
+    assert engine.plan(request(*pair())).due
 
 
 def test_more_sizes_in_turns_than_are_kept_are_never_captured(engine):
     sizes = [(32 + 16 * number, 48) for number in range(PLANS_KEPT + 1)]
     for _ in range(CAPTURE_AFTER + 2):
         for size in sizes:
-            thermal, rgb = pair(size)
-            fuse(engine, thermal, rgb)
-            assert not engine.plan(thermal, rgb, "rgb", None).due
+            fuse(engine, *pair(size))
+            assert not engine.plan(request(*pair(size))).due
 
 
 def test_a_size_in_use_outlives_others_that_pass_by(engine):
-    thermal, rgb = pair()
-    plan = engine.plan(thermal, rgb, "rgb", None)
+    plan = engine.plan(request(*pair()))
     for number in range(2 * PLANS_KEPT):
         fuse(engine, *pair((32 + 16 * number, 64)))
-        fuse(engine, thermal, rgb)
-    assert engine.plan(thermal, rgb, "rgb", None) is plan
+        fuse(engine, *pair())
+    assert engine.plan(request(*pair())) is plan
 
 
 def test_the_network_it_was_given_stays_as_it_was(network):

@@ -8,8 +8,9 @@ import torch
 import aenet_ros
 from aenet_ros.config import ModelConfig
 from aenet_ros.errors import CheckpointError, ConfigError, DeviceError, ImageError
+from aenet_ros.frames import ThermalView
 from aenet_ros.fusion.checkpoint import load_checkpoint, save_checkpoint
-from aenet_ros.fusion.device_engine import DeviceEngine
+from aenet_ros.fusion.device_engine import DeviceEngine, Request
 from aenet_ros.fusion.fuser import Fuser, choose_device
 from aenet_ros.fusion.network import AENet
 
@@ -250,7 +251,8 @@ def test_both_engines_give_the_same_picture(fuser, weights, options, masked):
     engine = DeviceEngine(load_checkpoint(weights)[0], torch.device("cpu"), "fp32")
     for image in (rgb, np.ascontiguousarray(rgb[..., 1])):
         with torch.inference_mode():
-            other = engine.run(thermal, image, options.get("order", "rgb"), weight, options.get("strength", 1.0))
+            request = Request(ThermalView(thermal, weight=weight), image, options.get("order", "rgb"), options.get("strength", 1.0))
+            other = engine.start(request).wait()
         result = fuser.fuse(thermal, image, weight=weight, **options)
         assert np.abs(result.astype(int) - other).max() <= 1
         assert (result != other).mean() < 0.02
@@ -297,7 +299,8 @@ def test_cuda_frames_are_replayed_from_a_graph_and_sizes_in_turns_stay_right(fus
         thermal, rgb = pair(size)
         assert np.abs(on_cuda.fuse(thermal, rgb).astype(int) - fuser.fuse(thermal, rgb)).max() <= 2
     for size in sizes[:2]:
-        assert on_cuda._engine.plan(*pair(size), "rgb", None).captured
+        thermal, rgb = pair(size)
+        assert on_cuda._engine.plan(Request(ThermalView(thermal), rgb, "rgb")).captured
     assert on_cuda.fallback == ""
 
 

@@ -45,7 +45,7 @@ def columns_of(rig):
 def test_the_rig_s_dead_and_weak_pixels_are_found_and_no_others(watched, record_property):
     rig, repair, _ = watched
     truth = set(np.flatnonzero(rig.sensor_marks()[0]).tolist())
-    found = set(repair._pixels.dead.tolist())
+    found = set(repair.mending.pixels.tolist())
     record_property("dead pixels", f"{len(found & truth)} of {len(truth)} found, {len(found - truth)} false, of {256 * 320}")
     assert len(truth) == 120
     assert not found - truth
@@ -127,7 +127,7 @@ def test_a_still_camera_still_finds_the_pixels_that_no_noise_touches():
         frame = noisy(scene)
         frame.data[10, 20], frame.data[90, 100] = 0, 16_383
         show(repair, frame)
-    assert repair._pixels.dead.tolist() == [10 * SIZE[1] + 20, 90 * SIZE[1] + 100]
+    assert repair.mending.pixels.tolist() == [10 * SIZE[1] + 20, 90 * SIZE[1] + 100]
 
 
 def pan(overlay, frames=60, backdrop=None):
@@ -165,7 +165,7 @@ def test_pixels_that_recover_are_forgotten():
 
     backdrop = world()
     repair = pan(bad, backdrop=backdrop)
-    assert repair._pixels.dead.tolist() == [33 * SIZE[1] + 44]
+    assert repair.mending.pixels.tolist() == [33 * SIZE[1] + 44]
     for index in range(40):
         right = int(200 + 180 * np.sin(index / 4))
         show(repair, noisy(backdrop[: SIZE[0], right : right + SIZE[1]]))
@@ -202,8 +202,8 @@ def test_floats_with_nan_and_pictures_of_8_bits_are_looked_at_too():
         grey = np.clip(warm(index) * 3 - 110, 0, 254).astype(np.uint8)
         grey[40, 50] = 255
         show(bytes_, Frame(0, grey, "mono8"))
-    assert floats._pixels.dead.tolist() == [20 * SIZE[1] + 30]
-    assert bytes_._pixels.dead.tolist() == [40 * SIZE[1] + 50]
+    assert floats.mending.pixels.tolist() == [20 * SIZE[1] + 30]
+    assert bytes_.mending.pixels.tolist() == [40 * SIZE[1] + 50]
     assert floats.columns is None or np.isfinite(floats.columns).all()
 
 
@@ -232,7 +232,7 @@ def test_the_pipeline_s_picture_is_mended_and_the_registered_counts_are_not(watc
     rgb = Frame(0, np.full((256, 320, 3), 90, np.uint8), "rgb8")
     for frame in frames[:40]:
         show(pipeline.sensor, frame)
-    dead = pipeline.sensor._pixels.dead[0]
+    dead = pipeline.sensor.mending.pixels[0]
     result = pipeline.process(FramePair(frames[40], rgb), want_registered=True)
     assert (result.thermal_registered == frames[40].data).all()
     _, around = pipeline.see(frames[40])

@@ -65,7 +65,12 @@ def test_an_exception_is_reported_and_the_next_item_handled():
 
 def test_a_hanging_item_is_seen_from_outside():
     begun, go_on = threading.Event(), threading.Event()
-    worker = LatestWorker(lambda item: (begun.set(), go_on.wait(5)), pytest.fail)
+
+    def handle(item):
+        begun.set()
+        assert go_on.wait(5)
+
+    worker = LatestWorker(handle, pytest.fail)
     worker.put(1)
     assert begun.wait(5)
     worker.stop(timeout_s=0.05)
@@ -101,3 +106,83 @@ def test_an_exception_of_what_has_time_is_reported_too():
     assert reported.wait(5)
     worker.stop()
     assert not worker.alive
+
+
+def in_two_steps(log, let=None):
+    """A handle whose items are begun and finished by turns; ``let``, where given, is waited for in each beginning."""
+
+    def handle(item):
+        log.append(f"begin {item}")
+        if let is not None:
+            assert let.wait(5)
+        return lambda: log.append(f"finish {item}")
+
+    return handle
+
+
+def test_an_item_in_two_steps_is_finished_at_once_where_none_waits():
+    log, finished = [], threading.Event()
+    worker = LatestWorker(in_two_steps(log), pytest.fail, afterwards=lambda: finished.set() if "finish 1" in log else None)
+    worker.put(1)
+    assert finished.wait(5)
+    assert log == ["begin 1", "finish 1"]
+    worker.stop()
+
+
+def test_where_the_next_item_waits_it_is_begun_first_and_the_order_kept():
+    log, let, done = [], threading.Event(), threading.Event()
+    worker = LatestWorker(in_two_steps(log, let), pytest.fail, afterwards=lambda: done.set() if "finish 2" in log else None)
+    worker.put(1)
+    while not log:
+        assert not done.wait(0.001)
+    worker.put(2)
+    let.set()
+    assert done.wait(5)
+    assert log == ["begin 1", "begin 2", "finish 1", "finish 2"]
+    worker.stop()
+
+
+def test_an_item_under_way_is_finished_at_stop_and_the_one_that_waits_dropped():
+    log, let = [], threading.Event()
+    worker = LatestWorker(in_two_steps(log, let), pytest.fail)
+    worker.put(1)
+    while not log:
+        threading.Event().wait(0.001)
+    worker.put(2)
+    threading.Timer(0.1, let.set).start()
+    assert worker.stop() == [2]
+    assert log == ["begin 1", "finish 1"]
+
+
+def test_an_exception_in_either_step_leaves_the_other_items_alone():
+    log, errors, let, done = [], [], threading.Event(), threading.Event()
+
+    def fail(item):
+        raise ValueError(item)
+
+    def handle(item):
+        log.append(f"begin {item}")
+        assert let.wait(5)
+        if item == "bad beginning":
+            fail(item)
+        if item == "last":
+            done.set()
+        return (lambda: fail(item)) if item == "bad end" else lambda: log.append(f"finish {item}")
+
+    def wait_for(begun):
+        while f"begin {begun}" not in log:
+            assert not done.wait(0.001)
+
+    worker = LatestWorker(handle, errors.append)
+    worker.put("first")
+    wait_for("first")
+    worker.put("bad beginning")  # begun while the first is under way
+    let.set()
+    wait_for("bad beginning")
+    worker.put("bad end")
+    wait_for("bad end")
+    worker.put("last")
+    assert done.wait(5)
+    worker.stop()
+    assert [line for line in log if "bad" not in line] == ["begin first", "finish first", "begin last", "finish last"]
+    assert [str(error) for error in errors] == ["bad beginning", "bad end"]

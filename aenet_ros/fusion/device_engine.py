@@ -1,6 +1,6 @@
-"""Everything of a frame on one torch device: one upload, one captured CUDA graph, one download, one wait.
+"""Everything of a pair on one torch device, from a thermal camera's counts on: one upload, one captured CUDA graph, one download, one wait.
 
-A plan holds the buffers for one kind of input (size, types, colour order). Its first frames are computed step by step, which also
+A plan holds the buffers for one kind of input (size, types, colour order). Its first pairs are computed step by step, which also
 loads and picks the kernels; then the steps are captured and replayed as one. Plans least recently used give way, and a size
 that comes back starts anew: so sizes that change all the time are never captured, instead of captured again and again.
 """
@@ -9,30 +9,72 @@ from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from aenet_ros.frames import Array, Plane
+from aenet_ros.frames import Array, Mending, ThermalView
 from aenet_ros.fusion.engines import fuse_tensors
+from aenet_ros.fusion.thermal_tensors import ViewTensors, brightness
 
 PLANS_KEPT = 4
-CAPTURE_AFTER = 2  # frames of a plan computed step by step before it is captured
+CAPTURE_AFTER = 2  # pairs of a plan computed step by step before it is captured
 ALIGNMENT = 16  # bytes
+FEWEST_DEAD = 64  # dead pixels that a plan has room for, or a power of two times this: so one more makes no new plan
+TORCH_TYPES = {
+    np.dtype(np.uint8): torch.uint8,
+    np.dtype(np.uint16): torch.int16,  # older torch has no uint16
+    np.dtype(np.int64): torch.int64,
+    np.dtype(np.float32): torch.float32,
+}
+
+
+class Request(NamedTuple):
+    """A pair for the engine: see ``Fuser.start``."""
+
+    view: ThermalView
+    rgb: Array
+    order: str
+    strength: float = 1.0
+    reverse: bool = False
+
+
+class Ticket(NamedTuple):
+    """A picture under way: ``picture`` is valid once ``done`` is reached; None where it is already."""
+
+    picture: Tensor
+    done: Any
+
+    def wait(self) -> Array:
+        """The picture, when it is ready; on CUDA in page-locked memory. Raises RuntimeError where the device failed meanwhile."""
+        if self.done is not None:
+            self.done.synchronize()
+        return self.picture.numpy()
 
 
 class Plan:
     """Staging and device memory for inputs of one kind, and how they are fused. All methods need the engine's stream to be current.
 
-    The bytes are strength, thermal, rgb and weight, in this order: what seldom changes comes last, and then stays behind.
+    First come the bytes that every pair brings: gain and strength, counts, rgb. What seldom changes comes last, and then stays behind.
     """
 
-    def __init__(
-        self, device: torch.device, compute: Callable[[Tensor, Tensor, Tensor | None, Tensor], Tensor], thermal: Array, rgb: Array
-    ) -> None:
-        sizes = (4, thermal.nbytes, rgb.nbytes, 4 * thermal.size)
+    def __init__(self, device: torch.device, compute: Callable[[ViewTensors, Tensor, Tensor], Tensor], request: Request) -> None:
+        view, rgb = request.view, request.rgb
+        room = _room(view.mending)
+        kinds: list[tuple[Any, tuple[int, ...]]] = [
+            (np.float32, (3,)),  # black, factor, strength
+            (view.counts.dtype.newbyteorder("="), view.counts.shape),
+            (rgb.dtype, rgb.shape),
+            (np.float32, view.counts.shape[1:]),  # columns
+            (np.int64, (room,)),
+            (np.int64, (room, 8)),
+            (np.float32, (room, 8)),
+            (np.float32, (0,) if view.sampling is None else view.sampling.shape),
+            (np.float32, (0,) if view.weight is None else view.weight.shape),
+        ]
+        sizes = [int(np.dtype(kind).itemsize * np.prod(shape)) for kind, shape in kinds]
         starts = [0]
         for size in sizes:
             starts.append(-(-(starts[-1] + size) // ALIGNMENT) * ALIGNMENT)
@@ -40,25 +82,35 @@ class Plan:
         self._compute = compute
         self._staging = torch.empty(starts[-1], dtype=torch.uint8, pin_memory=self._pinned)
         self._memory = torch.empty_like(self._staging, device=device)
-        self._frame_bytes = starts[3]
-        kinds = (np.dtype(np.float32), thermal.dtype, rgb.dtype, np.dtype(np.float32))
-        shapes = ((), thermal.shape, rgb.shape, thermal.shape)
-        parts = list(zip(starts, sizes, kinds, shapes, strict=False))
+        self._pair_bytes = starts[3]
         host = self._staging.numpy()
-        self._host = [host[start : start + size].view(kind).reshape(shape) for start, size, kind, shape in parts]
-        self._device = [
-            self._memory[start : start + size].view(torch.uint8 if kind == np.uint8 else torch.float32).view(shape)
-            for start, size, kind, shape in parts
+        parts = list(zip(starts, sizes, kinds, strict=False))
+        self._host = [host[start : start + size].view(kind).reshape(shape) for start, size, (kind, shape) in parts]
+        on_device = [
+            self._memory[start : start + size].view(TORCH_TYPES[np.dtype(kind)]).view(shape) for start, size, (kind, shape) in parts
         ]
-        self._weight: Plane | None = None
+        numbers, counts, self._rgb, columns, pixels, near, shares, sampling, weight = on_device
+        self._strength = numbers[2]
+        self._view = ViewTensors(
+            counts,
+            numbers[:2],
+            columns,
+            pixels,
+            near,
+            shares,
+            None if view.sampling is None else sampling,
+            None if view.weight is None else weight,
+        )
+        self._kept: tuple[object, ...] = ()
         self._upload_bytes = 0
+        self._uploaded: Any = None
         self._uses = 0
         self._output: Tensor | None = None
         self._graph: torch.cuda.CUDAGraph | None = None
 
     @property
     def captured(self) -> bool:
-        """Whether frames are replayed from a graph."""
+        """Whether pairs are replayed from a graph."""
         return self._graph is not None
 
     @property
@@ -66,22 +118,43 @@ class Plan:
         """Whether this plan has been used often enough to be worth a capture."""
         return self._graph is None and self._uses >= CAPTURE_AFTER
 
-    def stage(self, thermal: Array, rgb: Array, weight: Plane | None, strength: float) -> None:
-        """Write a frame where the upload takes it from; a weight only once, for Registration hands over the same array for every frame."""
-        host_strength, host_thermal, host_rgb, host_weight = self._host
-        host_strength[...] = strength
-        np.copyto(host_thermal, thermal)
-        np.copyto(host_rgb, rgb)
-        self._upload_bytes = self._frame_bytes
-        if weight is not self._weight and weight is not None:
-            np.copyto(host_weight, weight)
+    def stage(self, request: Request) -> None:
+        """Write a pair where the upload takes it from; what seldom changes only where it is another object than for the pair before."""
+        if self._uploaded is not None:
+            self._uploaded.synchronize()  # the pair before may still be on its way up
+        view = request.view
+        numbers, counts, rgb = self._host[:3]
+        numbers[:] = view.black, view.factor, request.strength
+        np.copyto(counts, view.counts)
+        np.copyto(rgb, request.rgb)
+        self._upload_bytes = self._pair_bytes
+        seldom = (view.columns, view.mending, view.sampling, view.weight)
+        if len(self._kept) != len(seldom) or any(old is not new for old, new in zip(self._kept, seldom, strict=True)):
+            self._stage_seldom(view)
             self._upload_bytes = self._staging.numel()
-        self._weight = weight
+            self._kept = seldom
+
+    def _stage_seldom(self, view: ThermalView) -> None:
+        columns, pixels, near, shares, sampling, weight = self._host[3:]
+        np.copyto(columns, 0.0 if view.columns is None else view.columns)
+        if view.mending is not None:
+            count = len(view.mending.pixels)
+            for room, values in zip((pixels, near, shares), view.mending, strict=True):
+                room[:count], room[count:] = values, values[:1]  # more of the first change nothing
+        if view.sampling is not None:
+            height, width = view.counts.shape
+            np.multiply(view.sampling, [np.float32(2 / max(1, width - 1)), np.float32(2 / max(1, height - 1))], out=sampling)
+            np.subtract(sampling, np.float32(1), out=sampling)
+        if view.weight is not None:
+            np.copyto(weight, view.weight)
 
     def enqueue(self) -> Tensor:
         """Start upload, fusion and download; the returned uint8 tensor (page-locked where the device is CUDA) is valid after a wait."""
         count = self._upload_bytes
         self._memory[:count].copy_(self._staging[:count], non_blocking=True)
+        if self._pinned:
+            self._uploaded = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._uploaded.record()
         output = self.replay()
         # From torch's cache of page-locked memory: a new picture for the caller without another copy on the CPU.
         picture = torch.empty(output.shape, dtype=torch.uint8, pin_memory=self._pinned)
@@ -104,14 +177,13 @@ class Plan:
         self._graph, self._output = graph, output
 
     def _fuse(self) -> Tensor:
-        strength, thermal, rgb, weight = self._device
-        return self._compute(thermal, rgb, None if self._weight is None else weight, strength)
+        return self._compute(self._view, self._rgb, self._strength)
 
 
 class DeviceEngine:
-    """Luma split, network and luma merge on one device, on a stream of its own.
+    """Gain, registration, luma split, network and luma merge on one device, on a stream of its own.
 
-    ``problem`` says in words why frames are not replayed from a graph though they could be; else it is empty.
+    ``problem`` says in words why pairs are not replayed from a graph though they could be; else it is empty.
     """
 
     def __init__(self, network: nn.Module, device: torch.device, precision: str) -> None:
@@ -128,52 +200,70 @@ class DeviceEngine:
             # Of one pool, because graphs never run at once and each one's output is gone to the host before the next begins.
             self._pool = torch.cuda.graph_pool_handle()
 
-    def run(self, thermal: Array, rgb: Array, order: str, weight: Plane | None, strength: float) -> Array:
-        """See Fuser.fuse, which has checked the arguments. On CUDA the result lies in page-locked memory: who keeps many, copies."""
+    def start(self, request: Request) -> Ticket:
+        """Set the device to work at a pair, after those before it; returns once the inputs may change again.
+
+        On the CPU it is done when this returns. The arguments were checked by Fuser.
+        """
         try:
-            return self._run(thermal, rgb, order, weight, strength)
+            return self._start(request)
         except torch.cuda.OutOfMemoryError:
             pass  # and on after the handler, for the error holds what was in work, memory and all
+        if self._stream is not None:
+            self._stream.synchronize()  # the pair before may use what is given back now
         self._plans.clear()  # what other sizes hold may be all that is missing
         torch.cuda.empty_cache()
-        return self._run(thermal, rgb, order, weight, strength)
+        return self._start(request)
 
-    def _run(self, thermal: Array, rgb: Array, order: str, weight: Plane | None, strength: float) -> Array:
+    def _start(self, request: Request) -> Ticket:
         with self.stream():
-            plan = self.plan(thermal, rgb, order, weight)
+            plan = self.plan(request)
             if plan.due and self._stream is not None and not self.problem:
                 self._capture(plan, self._stream)
-            plan.stage(thermal, rgb, weight, strength)
+            plan.stage(request)
             picture = plan.enqueue()
+            done = None
             if self._stream is not None:
-                self._stream.synchronize()
-        return picture.numpy()
+                done = torch.cuda.Event()  # type: ignore[no-untyped-call]
+                done.record(self._stream)
+        return Ticket(picture, done)
 
     def stream(self) -> AbstractContextManager[object]:
         """Makes the engine's stream current; nothing on the CPU."""
         return nullcontext() if self._stream is None else torch.cuda.stream(self._stream)
 
-    def plan(self, thermal: Array, rgb: Array, order: str, weight: Plane | None) -> Plan:
+    def plan(self, request: Request) -> Plan:
         """The plan for such inputs: one of those at hand, or a new one in place of the least recently used."""
-        key = (thermal.dtype.str, rgb.shape, order, weight is None)
+        view, order, reverse = request.view, request.order, request.reverse
+        shapes = (view.counts.shape, request.rgb.shape)
+        key = (*shapes, view.counts.dtype.name, order, reverse, _room(view.mending), view.sampling is None, view.weight is None)
         plan = self._plans.pop(key, None)
         if plan is None:
             while len(self._plans) >= PLANS_KEPT:
                 self._plans.popitem(last=False)
             network, dtype = self._network, self._dtype  # not self: a cycle would keep the device's memory until it is collected
 
-            def compute(thermal: Tensor, rgb: Tensor, weight: Tensor | None, strength: Tensor) -> Tensor:
-                return fuse_tensors(network, thermal, rgb, order, weight, strength, dtype)
+            def compute(view: ViewTensors, rgb: Tensor, strength: Tensor) -> Tensor:
+                fused = fuse_tensors(network, brightness(view), rgb, order, view.weight, strength, dtype)
+                return fused.flip(-1) if reverse else fused
 
-            plan = Plan(self._device, compute, thermal, rgb)
+            plan = Plan(self._device, compute, request)
         self._plans[key] = plan
         return plan
 
     def _capture(self, plan: Plan, stream: torch.cuda.Stream) -> None:
-        """Capture; where that fails frames go on step by step, and ``problem`` says so."""
+        """Capture; where that fails pairs go on step by step, and ``problem`` says so."""
         try:
             plan.capture(self._pool, stream)
         except torch.cuda.OutOfMemoryError:
             raise
         except RuntimeError as error:
             self.problem = f"slower than it could be: the steps cannot be captured as a CUDA graph ({str(error).splitlines()[0]})"
+
+
+def _room(mending: Mending | None) -> int:
+    """Dead pixels to have room for."""
+    room = FEWEST_DEAD if mending else 0
+    while mending and room < len(mending.pixels):
+        room *= 2
+    return room

@@ -9,9 +9,9 @@ import torch
 
 from aenet_ros.config import ModelConfig
 from aenet_ros.errors import ConfigError, DeviceError, ImageError
-from aenet_ros.frames import Array, Plane
+from aenet_ros.frames import Array, Plane, ThermalView
 from aenet_ros.fusion.checkpoint import load_checkpoint, load_onnx
-from aenet_ros.fusion.device_engine import CAPTURE_AFTER, DeviceEngine
+from aenet_ros.fusion.device_engine import CAPTURE_AFTER, DeviceEngine, Request, Ticket
 from aenet_ros.fusion.engines import CpuEngine
 from aenet_ros.fusion.network import MIN_SIZE, AENet
 from aenet_ros.fusion.onnx_network import OnnxNetwork, why_no_provider
@@ -24,6 +24,14 @@ class Place(NamedTuple):
     device: str
     precision: str
     reason: str
+
+
+class Started(NamedTuple):
+    """What ``Fuser.start`` gives and ``Fuser.finish`` takes."""
+
+    engine: DeviceEngine
+    device: str
+    ticket: Ticket
 
 
 class Fuser:
@@ -85,15 +93,56 @@ class Fuser:
         """
         if self._engine is None:
             raise DeviceError("this Fuser was closed; make a new one")
-        check_images(thermal, rgb, order, weight)
-        if not 0.0 <= strength <= 1.0:
-            raise ImageError(f"strength {strength} is out of range; give 0 to 1")
+        check_rgb(rgb, order, strength)
+        check_planes(thermal, rgb.shape[:2], weight)
+        if isinstance(self._engine, DeviceEngine):
+            factor = 1.0 / 255.0 if thermal.dtype == np.uint8 else 1.0
+            started = self.start(ThermalView(thermal, factor=factor, weight=weight), rgb, order=order, strength=strength)
+            picture = started and self.finish(started)
+            if picture is not None:
+                return picture
+        assert not isinstance(self._engine, DeviceEngine)  # a device that failed was left
         try:
             with _device_errors(self.device):
                 return self._engine.run(thermal, rgb, order, weight, strength)
         except DeviceError as error:
             self._go_to_cpu(error)
             return self._engine.run(thermal, rgb, order, weight, strength)
+
+    @property
+    def asynchronous(self) -> bool:
+        """Whether ``start`` may be called: a device computes everything of a pair by itself, while the CPU does something else."""
+        return isinstance(self._engine, DeviceEngine)
+
+    @torch.inference_mode()
+    def start(self, view: ThermalView, rgb: Array, *, order: str = "rgb", strength: float = 1.0, reverse: bool = False) -> Started | None:
+        """Begin ``fuse``, from counts on, and return at once; ``reverse`` gives the picture's channels in the other order.
+
+        At most one pair may be begun before the last one is finished. None: the device failed and was left for the CPU, so give the
+        brightness to ``fuse``. Raises as ``fuse``.
+        """
+        engine = self._engine
+        assert isinstance(engine, DeviceEngine)
+        check_rgb(rgb, order, strength)
+        brought = view.counts.shape if view.sampling is None else view.sampling.shape[:2]
+        if brought != rgb.shape[:2]:
+            raise ImageError(f"thermal is brought to {brought[1]}x{brought[0]} and rgb is {rgb.shape[1]}x{rgb.shape[0]}")
+        try:
+            with _device_errors(self.device):
+                return Started(engine, self.device, engine.start(Request(view, rgb, order, strength, reverse)))
+        except DeviceError as error:
+            self._go_to_cpu(error)
+            return None
+
+    def finish(self, started: Started) -> Array | None:
+        """Wait for the picture. None: as for ``start``. Raises DeviceError where the device failed and the CPU is not allowed."""
+        try:
+            with _device_errors(started.device):
+                return started.ticket.wait()
+        except DeviceError as error:
+            if self._engine is started.engine:  # not left already, because of the pair before
+                self._go_to_cpu(error)
+            return None
 
     def warm_up(self, size: tuple[int, int]) -> None:
         """Fuse empty pictures of ``size`` (height, width), so that the first real pair takes no longer than the rest."""
@@ -146,8 +195,8 @@ def _why_no_cuda(index: int) -> str:
     return ""
 
 
-def check_images(thermal: Array, rgb: Array, order: str, weight: Plane | None) -> None:
-    """Raise ImageError unless these are pictures that ``Fuser.fuse`` documents."""
+def check_rgb(rgb: Array, order: str, strength: float) -> None:
+    """Raise ImageError unless these are what ``Fuser.fuse`` documents."""
     if rgb.dtype != np.uint8 or not (rgb.ndim == 2 or (rgb.ndim == 3 and rgb.shape[2] == 3)):
         raise ImageError(f"rgb is {rgb.dtype} {list(rgb.shape)}; give uint8 [H, W, 3], or [H, W] for a grey picture")
     if order not in ("rgb", "bgr"):
@@ -155,6 +204,12 @@ def check_images(thermal: Array, rgb: Array, order: str, weight: Plane | None) -
     size = rgb.shape[:2]
     if min(size) < MIN_SIZE:
         raise ImageError(f"{size[1]}x{size[0]} is too small to fuse; give at least {MIN_SIZE}x{MIN_SIZE} pixels")
+    if not 0.0 <= strength <= 1.0:
+        raise ImageError(f"strength {strength} is out of range; give 0 to 1")
+
+
+def check_planes(thermal: Array, size: tuple[int, ...], weight: Plane | None) -> None:
+    """Raise ImageError unless these are planes for a picture of ``size`` (height, width) that ``Fuser.fuse`` documents."""
     if thermal.dtype not in (np.uint8, np.float32) or thermal.ndim != 2:
         raise ImageError(
             f"thermal is {thermal.dtype} {list(thermal.shape)}; give uint8, or float32 in 0..1, [H, W]; ThermalAgc makes it of counts"

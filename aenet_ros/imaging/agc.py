@@ -23,6 +23,13 @@ class Range(NamedTuple):
     high: float
 
 
+class Gain(NamedTuple):
+    """Brightness is ``(counts - black) * factor``, clipped to 0..1; both are float32 numbers."""
+
+    black: float
+    factor: float
+
+
 class ThermalAgc:
     """Scales thermal frames to 0..1 and keeps the range steady; one instance for each camera.
 
@@ -56,15 +63,23 @@ class ThermalAgc:
         The array belongs to this object and is written anew by the next call: copy it to keep it.
         Raises ImageError for another encoding or an empty frame.
         """
+        return self.scale(thermal, self.gain(thermal), columns)
+
+    def scale(self, thermal: Frame, gain: Gain, columns: Plane | None = None) -> Plane:
+        """The second half of ``apply``, which a device may do in its place."""
+        if self._out.shape != thermal.data.shape:
+            self._out = np.empty(thermal.data.shape, np.float32)
+        scale_to_unit(thermal.data, gain, self._out, columns)
+        return self._out
+
+    def gain(self, thermal: Frame) -> Gain:
+        """The first half of ``apply``, to be called once for each frame, in turn: how it is to be scaled."""
         if thermal.encoding not in BIT_DEPTH:
             raise ImageError(f"a thermal frame in {thermal.encoding} has no counts; give one of {', '.join(BIT_DEPTH)}")
         if thermal.data.ndim != 2 or thermal.data.size == 0:
             raise ImageError(f"a thermal frame of shape {thermal.data.shape} has no pixels; it must be [H, W]")
         self._used = self._choose(thermal)
-        if self._out.shape != thermal.data.shape:
-            self._out = np.empty(thermal.data.shape, np.float32)
-        scale_to_unit(thermal.data, self._used, self.config.invert, self._out, columns)
-        return self._out
+        return gain_of(self._used, self.config.invert)
 
     def _choose(self, thermal: Frame) -> Range:
         config = self.config
@@ -147,12 +162,18 @@ def smooth(current: Range, target: Range, elapsed_ns: int, time_constant_s: floa
     return Range(current.low + step * (target.low - current.low), current.high + step * (target.high - current.high))
 
 
-def scale_to_unit(counts: Array, ends: Range, invert: bool, out: Plane, columns: Plane | None = None) -> None:
-    """Write ``(counts - columns - low) / (high - low)``, clipped to 0..1, into ``out``; NaN and infinity become 0."""
+def gain_of(ends: Range, invert: bool) -> Gain:
+    """The gain that makes the low end black and the high end white, or the other way round."""
     black, white = (ends.high, ends.low) if invert else (ends.low, ends.high)
+    return Gain(float(np.float32(black)), float(np.float32(1.0 / (white - black))))
+
+
+def scale_to_unit(counts: Array, gain: Gain, out: Plane, columns: Plane | None = None) -> None:
+    """Write ``(counts - columns - black) * factor``, clipped to 0..1, into ``out``; NaN and infinity become 0."""
+    black, factor = np.float32(gain.black), np.float32(gain.factor)
     with np.errstate(over="ignore", invalid="ignore"):  # infinite and huge values are dealt with below
-        np.subtract(counts, np.float32(black) if columns is None else columns + np.float32(black), out=out, dtype=np.float32)
-        np.multiply(out, np.float32(1.0 / (white - black)), out=out)
+        np.subtract(counts, black if columns is None else columns + black, out=out, dtype=np.float32)
+        np.multiply(out, factor, out=out)
     np.clip(out, 0.0, 1.0, out=out)
     if counts.dtype.kind == "f":
         finite = np.isfinite(counts)

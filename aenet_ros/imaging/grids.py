@@ -1,6 +1,7 @@
 """Maps made ready for use: fixed-point, with the weight of what they bring, and the two ways of using them."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -20,6 +21,12 @@ class Grid:
     linear: tuple[Array, Array]  # cv2.convertMaps: whole pixels and an index of the fraction in steps of 1/32
     nearest: Array
     weight: Plane | None
+
+    @cached_property
+    def sampling(self) -> Plane:
+        """``linear`` in one, float32 [H, W, 2]: x and y in the source, whole numbers and 32nds."""
+        whole, fraction = self.linear
+        return np.asarray(whole + np.stack([fraction & 31, fraction >> 5], axis=-1) / np.float32(32), np.float32)
 
     def bring(self, picture: Array) -> Array:
         """A picture, uint8 or float32 [H, W] or [H, W, 3], by bilinear interpolation; beyond its view its edge's values go on."""

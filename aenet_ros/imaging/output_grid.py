@@ -46,6 +46,14 @@ class OutputGrid:
         """A plane of the thermal camera, float32 [H, W], on the grid; see ``Registration.warp``."""
         return plane if self.role == "thermal" else self._registration.warp(plane, rgb_size, self.of_rgb(rgb_size))
 
+    def sampled(self, thermal_size: Size, rgb_size: Size) -> bool:
+        """Whether ``sampling`` brings a thermal plane to the grid, and nothing of it is needed for the rgb frame."""
+        return self.role == "rgb" and not self._registration.shrinks(thermal_size, self.of_rgb(rgb_size))
+
+    def sampling(self, thermal_size: Size, rgb_size: Size) -> Plane | None:
+        """Where each pixel of the grid is taken from in the thermal frame; see ``Registration.sampling``. On the rgb grid only."""
+        return self._registration.sampling(thermal_size, rgb_size, self.of_rgb(rgb_size))
+
     def counts(self, data: Array, rgb_size: Size) -> Array:
         """Untouched counts [H, W] on the grid; see ``Registration.warp_counts``."""
         return data if self.role == "thermal" else self._registration.warp_counts(data, rgb_size, self.of_rgb(rgb_size))

@@ -54,6 +54,7 @@ class Registration:
         self._depth_grid: tuple[tuple[Size, Size, Size], Grid] | None = None
         self.fallback = ""  # in mode depth, why the plane stands in for the depth image
         self._grids: OrderedDict[object, Grid] = OrderedDict()
+        self._scalings: OrderedDict[object, Plane] = OrderedDict()
 
     @property
     def config(self) -> RegistrationConfig:
@@ -145,6 +146,25 @@ class Registration:
         if self._identity:
             return scaled(plane, size or rgb_size)
         return self._grid(size_of(plane), rgb_size, size).bring(plane)
+
+    def sampling(self, thermal_size: Size, rgb_size: Size, size: Size | None = None) -> Plane | None:
+        """What ``warp`` does, for whoever does it elsewhere: see ThermalView; None where nothing has to move.
+
+        But for a frame that shrinks in mode identity (``shrinks``), where ``warp`` takes means. Raises ImageError as ``warp``.
+        """
+        size = size or rgb_size
+        if not self._identity:
+            return self._grid(thermal_size, rgb_size, size).sampling
+        if thermal_size == size:
+            return None
+        key = (thermal_size, size)
+        if key not in self._scalings:
+            _keep(self._scalings, key, np.stack(identity_map(thermal_size, size), axis=-1), CACHED_SIZES)
+        return self._scalings[key]
+
+    def shrinks(self, thermal_size: Size, size: Size) -> bool:
+        """Whether ``warp`` to ``size`` takes means of pixels, and does not sample them."""
+        return self._identity and thermal_size[0] > size[0] and thermal_size[1] > size[1]
 
     def warp_counts(self, data: Array, rgb_size: Size, size: Size | None = None) -> Array:
         """Untouched counts, uint8, uint16 or float32 [H, W], on the rgb grid: each from the nearest thermal pixel.

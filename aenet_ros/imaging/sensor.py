@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from aenet_ros.config import SensorConfig
-from aenet_ros.frames import Array, Frame, Plane
+from aenet_ros.frames import Array, Frame, Mending, Plane
 
 EVERY = 8  # of the frames one in so many is looked at
 HUGE = 1e6  # stands for float counts that are no number
@@ -54,12 +54,17 @@ class SensorRepair:
     def marks(self) -> SensorMarks:
         """For diagnostics."""
         columns = self.columns
-        return SensorMarks(len(self._pixels.dead), 0.0 if columns is None else float(columns.std()))
+        return SensorMarks(len(self._pixels.dead.pixels), 0.0 if columns is None else float(columns.std()))
 
     @property
     def columns(self) -> Plane | None:
         """Counts, float32 [W], to be taken off each row; None while there is no pattern."""
         return self._columns.pattern
+
+    @property
+    def mending(self) -> Mending | None:
+        """Dead pixels and what ``mend`` writes over them, the same object while nothing changes; None while there are none."""
+        return self._pixels.dead if len(self._pixels.dead.pixels) else None
 
     def look(self, thermal: Frame, shutter_closed: bool = False) -> None:
         """See a raw frame in mono8, mono16 or 32FC1; most are only counted. A shutter event makes a new pattern of columns."""
@@ -86,10 +91,15 @@ class SensorRepair:
 
     def mend(self, brightness: Plane) -> Plane:
         """The same array, float32 [H, W], with the mean of the healthy neighbours written over each dead pixel."""
-        if len(self._pixels.dead):
-            flat = brightness.reshape(-1)
-            flat[self._pixels.dead] = (flat[self._pixels.near] * self._pixels.shares).sum(1)
+        if self.mending is not None:
+            mend(brightness, self.mending)
         return brightness
+
+
+def mend(brightness: Plane, dead: Mending) -> None:
+    """Write the neighbours' share over each dead pixel of a contiguous plane, float32 [H, W]."""
+    flat = brightness.reshape(-1)
+    flat[dead.pixels] = (flat[dead.near] * dead.shares).sum(1)
 
 
 class _Motion:
@@ -110,12 +120,10 @@ class _Motion:
 
 
 class _Pixels:
-    """``dead`` [N]: flat indices; ``near`` [N, 8]: their neighbours' (any, where there is none) and ``shares`` [N, 8] of these."""
+    """``dead``: those found; where a neighbour is missing any stands in its place, with no share."""
 
     def __init__(self) -> None:
-        self.dead: Array = np.empty(0, np.intp)
-        self.near: Array = np.empty((0, 8), np.intp)
-        self.shares: Plane = np.empty((0, 8), np.float32)
+        self.dead = Mending(np.empty(0, np.intp), np.empty((0, 8), np.intp), np.empty((0, 8), np.float32))
         self._motion = _Motion((STEP, STEP))
         self._around: Array | None = None  # the neighbours' median, when a pixel was last judged
         self._votes: Array = np.empty(0, np.uint8)
@@ -143,7 +151,7 @@ class _Pixels:
         suspects = np.asarray((self._votes >= VOTES // 2) | stuck, np.uint8)
         crowded = cv2.boxFilter(suspects, -1, (5, 5), normalize=False, borderType=cv2.BORDER_REFLECT) >= CROWD
         dead = np.flatnonzero(found & ~np.asarray(crowded))
-        if not np.array_equal(dead, self.dead):
+        if not np.array_equal(dead, self.dead.pixels):
             self._replace(dead, found)
 
     def _stuck(self, data: Array, unlike: Array) -> Array:
@@ -168,7 +176,7 @@ class _Pixels:
         count = good.sum(1)
         mended = count > 0
         shares = good / np.maximum(count, 1)[:, None]
-        self.dead, self.near, self.shares = dead[mended], (row * width + column)[mended], shares[mended].astype(np.float32)
+        self.dead = Mending(dead[mended], (row * width + column)[mended], shares[mended].astype(np.float32))
 
 
 class _Columns:

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from aenet_ros.frames import Array, FramePair, FusedFrame
-from aenet_ros.imaging.agc import Range, scale_to_unit
+from aenet_ros.imaging.agc import Range, gain_of, scale_to_unit
 from aenet_ros.pipeline import FusionPipeline
 
 _CAPTION = 24
@@ -44,7 +44,7 @@ class Panels:
         assert fused.thermal_registered is not None
         agc = self._pipeline.agc
         brightness = np.empty(fused.thermal_registered.shape, np.float32)
-        scale_to_unit(fused.thermal_registered, Range(agc.low, agc.high), agc.config.invert, brightness)
+        scale_to_unit(fused.thermal_registered, gain_of(Range(agc.low, agc.high), agc.config.invert), brightness)
         return as_rgb(np.round(brightness * 255.0).astype(np.uint8), "mono8")
 
 

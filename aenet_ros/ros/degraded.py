@@ -15,14 +15,13 @@ from aenet_ros.errors import in_words
 from aenet_ros.frames import Frame, FramePair, FusedFrame
 from aenet_ros.imaging.faults import picture_fault
 from aenet_ros.imaging.shutter import StillWatch, sample
-from aenet_ros.pipeline import FusionPipeline, canvas, convert
+from aenet_ros.pipeline import NO_PLANE, FusionPipeline, canvas, convert
 from aenet_ros.ros.health import ERROR, OK, WARN, Status
 from aenet_ros.ros.outputs import Listeners, Outputs
 
 HOLD_S = 0.1
 """Time between two looks at cameras that may both be dead; so often the held frame is sent then."""
 
-NO_PLANE = np.empty((0, 0), np.float32)
 REMEDIES = {
     "silent": "sends nothing: check camera, cable and driver",
     "late": "sends frames older than sync.max_latency_ms: check the network and the clocks",

@@ -26,7 +26,7 @@ import aenet_ros
 from aenet_ros.allocator import HeapWatch, give_back_free
 from aenet_ros.config import Config, flatten
 from aenet_ros.errors import AenetError, ConfigError, in_words
-from aenet_ros.frames import Frame, FramePair
+from aenet_ros.frames import Frame, FramePair, FusedFrame
 from aenet_ros.openmp import end_helpers
 from aenet_ros.pipeline import FusionPipeline
 from aenet_ros.ros.alignment import AlignmentWatch
@@ -44,7 +44,7 @@ from aenet_ros.ros.policies import Matcher, make_matcher, slop_and_offset_ns
 from aenet_ros.ros.quality import QualityWatch, budget_status
 from aenet_ros.ros.running import until_stopped
 from aenet_ros.ros.stats import NodeStats
-from aenet_ros.ros.worker import LatestWorker
+from aenet_ros.ros.worker import Finish, LatestWorker
 from aenet_ros.sync import PairCounts
 
 HANG_S = 10.0
@@ -273,27 +273,36 @@ class FusionNode(ToldLifecycleNode):
         while self._later:
             self._later.popleft()()
 
-    def _handle(self, item: FramePair | StandIn) -> None:
+    def _handle(self, item: FramePair | StandIn) -> Finish | None:
         pipeline, outputs, config = self.pipeline, self._outputs, self.parameters.config
         assert pipeline is not None
         assert outputs is not None
         listeners = outputs.listeners()
         reason = "disabled" if not config.enabled else "no_subscriber" if not listeners.frames else ""
+        overlaps = pipeline.asynchronous  # asked first: a device that is lost now may have a pair under way yet
         if isinstance(item, StandIn):
-            self._guard.publish(item, reason, pipeline, outputs, listeners, self._camera_infos())
-            return
-        if not reason and 0 < config.sync.max_latency_ms * 1e6 < self._age_ns("rgb", item.rgb):
-            reason = "too_old"
-        if not reason and self._guard.shown(item.rgb.stamp_ns, config):
-            reason = "degraded"
-        if reason:
-            self.stats.skipped[reason] += 1
-            return
-        self._fuse(item, pipeline, outputs, listeners)
+            finish = partial(self._guard.publish, item, reason, pipeline, outputs, listeners, self._camera_infos())
+        else:
+            if not reason and 0 < config.sync.max_latency_ms * 1e6 < self._age_ns("rgb", item.rgb):
+                reason = "too_old"
+            if not reason and self._guard.shown(item.rgb.stamp_ns, config):
+                reason = "degraded"
+            if reason:
+                self.stats.skipped[reason] += 1
+                return None
+            begun = pipeline.start(item, want_registered=listeners.registered > 0)
+            finish = partial(self._publish_fused, begun, item, outputs, listeners)
+        if overlaps:
+            return finish
+        finish()
+        return None
 
-    def _fuse(self, pair: FramePair, pipeline: FusionPipeline, outputs: Outputs, listeners: Listeners) -> None:
-        fused = pipeline.process(pair, want_registered=listeners.registered > 0)
-        outputs.publish(fused, pair, self._camera_infos(), listeners, self.parameters.config.output.jpeg_quality)
+    def _publish_fused(self, begun: Callable[[], FusedFrame], pair: FramePair, outputs: Outputs, listeners: Listeners) -> None:
+        fused, config = begun(), self.parameters.config
+        if self._guard.shown(fused.stamp_ns, config):  # since it was begun
+            self.stats.skipped["degraded"] += 1
+            return
+        outputs.publish(fused, pair, self._camera_infos(), listeners, config.output.jpeg_quality)
         self._guard.keep(fused, pair)
         self.stats.count_fused(fused, self.get_clock().now().nanoseconds - fused.stamp_ns)
         self._quality.look(fused)

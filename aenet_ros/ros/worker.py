@@ -1,6 +1,7 @@
 """A worker thread behind a one-slot mailbox: the newest item waits, an older waiting one gives way and is counted.
 
-What has time is done after an item, in the same thread.
+An item may be done in two steps, so that a device works at the next one while the last one's result is published. What has time is done
+after an item, in the same thread.
 """
 
 import threading
@@ -10,6 +11,7 @@ from functools import partial
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+Finish = Callable[[], None]
 IDLE_S = 0.05
 
 
@@ -17,13 +19,15 @@ class LatestWorker(Generic[T]):
     """Calls ``handle(item)`` in a thread of its own for the newest item that was put.
 
     ``put`` never blocks: an item that still waits when a newer one comes gives way, and is given back to be counted.
+    What ``handle`` returns, where it returns something, is called to finish the item: at once, or where the next item waits already, after
+    that one was handled; always in the order of the items.
     ``afterwards``, where given, is called in the same thread after each item, and now and then while none comes.
     An exception of either goes to ``on_error`` and the thread lives on.
     """
 
     def __init__(
         self,
-        handle: Callable[[T], None],
+        handle: Callable[[T], Finish | None],
         on_error: Callable[[Exception], None],
         name: str = "fusion",
         afterwards: Callable[[], None] | None = None,
@@ -65,21 +69,30 @@ class LatestWorker(Generic[T]):
         return (time.monotonic_ns() - since_ns) / 1e9 if since_ns else 0.0
 
     def _run(self) -> None:
+        under_way: Finish | None = None
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._slot or self._stopping, IDLE_S if self._afterwards else None)
-                if self._stopping:
-                    return
-                item, self._slot = self._slot, []
-                self._busy_since_ns = time.monotonic_ns()
+                if under_way is None:
+                    self._changed.wait_for(lambda: self._slot or self._stopping, IDLE_S if self._afterwards else None)
+                stopping, item = self._stopping, [] if self._stopping else self._slot
+                self._slot = []
+                if item:
+                    self._busy_since_ns = time.monotonic_ns()
+            last, under_way = under_way, None
             for one in item:
-                self._try(partial(self._handle, one))
-            if self._afterwards is not None:
+                under_way = self._try(partial(self._handle, one))
+            if last is not None:
+                self._try(last)
+            if stopping:
+                return
+            if self._afterwards is not None and (last is not None or under_way is None):
                 self._try(self._afterwards)
-            self._busy_since_ns = 0
+            if under_way is None:
+                self._busy_since_ns = 0
 
-    def _try(self, work: Callable[[], None]) -> None:
+    def _try(self, work: Callable[[], Finish | None]) -> Finish | None:
         try:
-            work()
+            return work()
         except Exception as error:  # a bad frame, or a fault of the device, must not end the stream
             self._on_error(error)
+            return None
