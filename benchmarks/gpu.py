@@ -2,15 +2,17 @@
 
     python benchmarks/gpu.py -o benchmarks/results/gpu.json
 
-Exit status 0 where every picture is within two grey levels of the CPU's, 1 where one is not, or there is no CUDA device.
+Pairs are the built-in rig's, 16-bit thermal counts of 640x512 laid by a homography onto rgb frames of several sizes. Exit status 0 where
+every picture is within two grey levels of the CPU's, 1 where one is not, or there is no CUDA device. --device cpu runs the same steps by
+torch's CPU operators, without a graph: to try the script, not to measure.
 """
 
 import argparse
 import json
-import statistics
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,40 +21,50 @@ import torch
 
 from aenet_ros.commands.about import about
 from aenet_ros.commands.common import remark, write_json
-from aenet_ros.config import ModelConfig
+from aenet_ros.config import build
+from aenet_ros.frames import FramePair, ThermalView
 from aenet_ros.fusion.checkpoint import load_checkpoint
-from aenet_ros.fusion.device_engine import CAPTURE_AFTER, DeviceEngine
-from aenet_ros.fusion.fuser import Fuser
+from aenet_ros.fusion.device_engine import CAPTURE_AFTER, DeviceEngine, Request
+from aenet_ros.pipeline import FusionPipeline
+from aenet_ros.simulation.geometry import rgb_to_thermal
+from aenet_ros.speed import rig_of, rig_pairs
 
-SIZES = ((512, 640), (720, 1280), (1080, 1920), (101, 77))  # height, width; the last for its padding
+SIZES = "640x512,1280x720,1920x1080,101x77"  # the last for its padding
 LEVELS_ALLOWED = 2
-PAIRS = 8
-AIMS = {"640x512": {"device_ms": 0.25, "pairs_per_s": 2000}, "1920x1080": {"pairs_per_s": 600}}
+AIMS = {"640x512": {"frame_ms": 0.25, "pairs_per_s": 2000}, "1920x1080": {"pairs_per_s": 600}}
+Size = tuple[int, int]
 
 
-def pictures(size: tuple[int, int], seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """A thermal plane float32 0..1 and an rgb picture, smooth with noise."""
-    random = np.random.default_rng(seed)
-    rows, columns = np.mgrid[0 : size[0], 0 : size[1]]
-    waves = (np.sin(rows / 37 + seed) + np.cos(columns / 53)) / 4 + 0.5
-    thermal = np.clip(waves + random.normal(0, 0.05, size), 0, 1).astype(np.float32)
-    rgb = np.clip(255 * waves[::-1, :, None] * [1.0, 0.8, 0.6] + random.normal(0, 8, (*size, 3)), 0, 255).astype(np.uint8)
-    return thermal, rgb
+def make(device: str, precision: str, size: Size) -> FusionPipeline:
+    """A pipeline for the rig's pairs with an rgb frame of that (height, width)."""
+    options = {
+        "model.device": device,
+        "model.precision": precision,
+        "model.allow_cpu": device == "cpu",
+        "registration.mode": "homography",
+        "registration.homography": tuple(rgb_to_thermal(rig_of(size)).ravel()),
+    }
+    return FusionPipeline(build(options))
 
 
-def differences(size: tuple[int, int], precision: str) -> dict[str, float]:
-    """Of the CUDA device's pictures from the CPU's: the largest, and the share of values that differ."""
-    cuda = Fuser(ModelConfig(device="cuda", precision=precision, allow_cpu=False))
-    cpu = Fuser(ModelConfig(device="cpu"))
+def on_device(device: str, precision: str, size: Size) -> FusionPipeline:
+    """The same, with everything of a pair done by the device."""
+    pipeline = make(device, precision, size)
+    if device == "cpu":
+        pipeline.fuser.device = "cpu as a device"
+        pipeline.fuser._engine = DeviceEngine(load_checkpoint()[0], torch.device("cpu"), "fp32")
+    return pipeline
+
+
+def differences(device: str, precision: str, size: Size, pairs: list[FramePair]) -> dict[str, Any]:
+    """Of the device's pictures from the CPU's: the largest, and the share of values that differ."""
+    pipeline, cpu = on_device(device, precision, size), make("cpu", "fp32", size)
     largest, share = 0, []
-    weight = np.tile(np.linspace(0, 1, size[1], dtype=np.float32), (size[0], 1))
-    for seed in range(PAIRS):  # the first frames are computed step by step, the others replayed
-        thermal, rgb = pictures(size, seed)
-        for options in ({}, {"weight": weight, "strength": 0.7}):
-            difference = np.abs(cuda.fuse(thermal, rgb, **options).astype(int) - cpu.fuse(thermal, rgb, **options))
-            largest = max(largest, int(difference.max()))
-            share.append(float((difference > 0).mean()))
-    return {"largest_levels": largest, "share_that_differs": round(statistics.mean(share), 5), "problem": cuda.fallback}
+    for pair in pairs:  # the first ones are computed step by step, the others replayed
+        difference = np.abs(pipeline.process(pair).image.astype(int) - cpu.process(pair).image)
+        largest = max(largest, int(difference.max()))
+        share.append(float((difference > 0).mean()))
+    return {"largest_levels": largest, "share_that_differs": round(float(np.mean(share)), 5), "problem": pipeline.fuser.fallback}
 
 
 def spread(values_ms: list[float]) -> dict[str, float]:
@@ -62,43 +74,62 @@ def spread(values_ms: list[float]) -> dict[str, float]:
 
 
 @torch.inference_mode()
-def device_times(size: tuple[int, int], precision: str, runs: int) -> dict[str, Any]:
-    """Time on the device of upload, graph and download together, and of the graph alone, by CUDA events."""
-    engine = DeviceEngine(load_checkpoint()[0], torch.device("cuda:0"), precision)
-    thermal, rgb = pictures(size, 0)
+def device_times(device: str, precision: str, size: Size, pair: FramePair, runs: int) -> dict[str, Any]:
+    """Time on the device of upload, graph and download together, and of the graph alone."""
+    grid = make("cpu", "fp32", size).grid
+    sizes = (pair.thermal.size, pair.rgb.size)
+    view = ThermalView(pair.thermal.data, 28_000.0, 1 / 4_000, sampling=grid.sampling(*sizes), weight=grid.weight(*sizes))
+    request = Request(view, pair.rgb.data, "rgb")
+    engine = DeviceEngine(load_checkpoint()[0], torch.device(device), precision)
     for _ in range(CAPTURE_AFTER + 2):
-        engine.run(thermal, rgb, "rgb", None, 1.0)
-    plan = engine.plan(thermal, rgb, "rgb", None)
+        engine.start(request).wait()
+    plan = engine.plan(request)
     frame, graph = [], []
     with engine.stream():
         for durations, work in ((frame, plan.enqueue), (graph, plan.replay)):
             for _ in range(runs):
-                begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-                plan.stage(thermal, rgb, None, 1.0)
-                begin.record()
-                work()
-                end.record()
-                end.synchronize()
-                durations.append(begin.elapsed_time(end))
+                plan.stage(request)
+                durations.append(elapsed_ms(device, work))
     return {"captured": plan.captured, "problem": engine.problem, "frame_ms": spread(frame), "fusion_ms": spread(graph)}
 
 
-def pairs_per_second(size: tuple[int, int], precision: str, seconds: float, threads: int) -> float:
-    """Pairs fused a second in this process, numpy in and numpy out, by that many threads with a Fuser each."""
-    pairs = [pictures(size, seed) for seed in range(PAIRS)]
-    fusers = [Fuser(ModelConfig(device="cuda", precision=precision, allow_cpu=False)) for _ in range(threads)]
-    for fuser in fusers:
-        for number in range(CAPTURE_AFTER + 2):
-            fuser.fuse(*pairs[number])
-    counts = [0] * threads
+def elapsed_ms(device: str, work: Callable[[], object]) -> float:
+    """How long the device is at work."""
+    if device == "cpu":
+        begun = time.perf_counter()
+        work()
+        return 1e3 * (time.perf_counter() - begun)
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    begin.record()
+    work()
+    end.record()
+    end.synchronize()
+    return float(begin.elapsed_time(end))
+
+
+def pairs_per_second(pipelines: list[FusionPipeline], pairs: list[FramePair], seconds: float, overlap: bool) -> float:
+    """Pairs fused a second in this process, frames in and pictures out, by a thread for each pipeline; ``overlap`` as the node does."""
+    for pipeline in pipelines:
+        for pair in pairs[: CAPTURE_AFTER + 2]:
+            pipeline.process(pair)
+    counts = [0] * len(pipelines)
     until = time.perf_counter() + seconds
 
     def work(index: int) -> None:
+        last = None
         while time.perf_counter() < until:
-            fusers[index].fuse(*pairs[counts[index] % PAIRS])
+            begun = pipelines[index].start(pairs[counts[index] % len(pairs)])
             counts[index] += 1
+            if not overlap:
+                begun()
+                continue
+            if last is not None:
+                last()
+            last = begun
+        if last is not None:
+            last()
 
-    workers = [threading.Thread(target=work, args=(index,)) for index in range(threads)]
+    workers = [threading.Thread(target=work, args=(index,)) for index in range(len(pipelines))]
     begun = time.perf_counter()
     for worker in workers:
         worker.start()
@@ -107,28 +138,45 @@ def pairs_per_second(size: tuple[int, int], precision: str, seconds: float, thre
     return round(sum(counts) / (time.perf_counter() - begun), 1)
 
 
+def measure(device: str, precision: str, size: Size, args: argparse.Namespace) -> dict[str, Any]:
+    """All of one size and precision."""
+    pairs = rig_pairs(rig_of(size))
+    rates = {
+        "in_turn": pairs_per_second([on_device(device, precision, size)], pairs, args.seconds, overlap=False),
+        "overlapped": pairs_per_second([on_device(device, precision, size)], pairs, args.seconds, overlap=True),
+        "two_pipelines": pairs_per_second([on_device(device, precision, size) for _ in range(2)], pairs, args.seconds, overlap=True),
+    }
+    return {
+        "against_cpu": differences(device, precision, size, pairs),
+        **device_times(device, precision, size, pairs[0], args.runs),
+        "pairs_per_s": rates,
+    }
+
+
 def main() -> int:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", metavar="WxH,...", default=SIZES, help="sizes of the rgb frame (default: %(default)s)")
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: to try the script (default: %(default)s)")
     parser.add_argument("--runs", type=int, default=300, help="runs of each timing (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=3.0, help="time of each rate (default: %(default)s)")
     parser.add_argument("-o", "--out", type=Path, help="write the JSON here instead of to stdout")
     args = parser.parse_args()
-    if not torch.cuda.is_available():
+    if args.device == "cuda" and not torch.cuda.is_available():
         remark("no CUDA device here: nothing was measured ('aenet doctor' says why)")
         return 1
     report: dict[str, Any] = {**about(), "aims": AIMS, "sizes": {}}
     right = True
-    for size in SIZES:
-        name = f"{size[1]}x{size[0]}"
+    for name in args.sizes.split(","):
+        width, height = map(int, name.split("x"))
         row = report["sizes"][name] = {}
-        for precision in ("fp16", "fp32"):
-            result = row[precision] = {"against_cpu": differences(size, precision), **device_times(size, precision, args.runs)}
-            result["pairs_per_s"] = {str(count): pairs_per_second(size, precision, args.seconds, count) for count in (1, 2)}
+        for precision in ("fp16", "fp32") if args.device == "cuda" else ("fp32",):
+            result = row[precision] = measure(args.device, precision, (height, width), args)
             right = right and result["against_cpu"]["largest_levels"] <= LEVELS_ALLOWED
             remark(f"{name:>10} {precision}: {json.dumps(result)}")
-        row["peak_memory_mb"] = round(torch.cuda.max_memory_reserved() / 1e6, 1)
-        torch.cuda.reset_peak_memory_stats()
+        if args.device == "cuda":
+            row["peak_memory_mb"] = round(torch.cuda.max_memory_reserved() / 1e6, 1)
+            torch.cuda.reset_peak_memory_stats()
     report["within_two_levels"] = right
     write_json(report, args.out)
     return 0 if right else 1

@@ -103,6 +103,7 @@ class Robot:
         os.environ.update({key: self.environment[key] for key in self.environment if key.startswith(("ROS_", "FAST"))})
         self.arguments = [part for key, value in (parameters or {}).items() for part in ("-p", f"{key}:={value}")] + list(arguments)
         self.process: subprocess.Popen[bytes] | None = None
+        self.command = [sys.executable, "-m", "aenet_ros.ros.node"]
         self.log_path = tmp_path / "node.log"
         self.fused: list[Image] = []
         self.registered: list[Image] = []
@@ -131,7 +132,7 @@ class Robot:
     def start_node(self) -> None:
         """Start the node's process."""
         with self.log_path.open("ab") as log:
-            command = [sys.executable, "-m", "aenet_ros.ros.node", "--ros-args", *self.arguments]
+            command = [*self.command, "--ros-args", *self.arguments]
             self.process = subprocess.Popen(command, env=self.environment, stdout=log, stderr=subprocess.STDOUT)
 
     def wait(self, condition: Callable[[], Any], what: str, timeout_s: float = 20.0) -> Any:
@@ -255,3 +256,19 @@ class Robot:
         self.thread.join(60)  # a node destroyed under a spinning executor takes the process with it
         self.node.destroy_node()
         rclpy.try_shutdown(context=self.context)
+
+
+def assert_counts(robot: Robot) -> int:
+    """Pairs in = fused + counted drops, exactly, once nothing is in work; returns how many were replaced by newer ones."""
+    time.sleep(0.2)
+    statuses = robot.wait(lambda: robot.diagnostics and len(robot.diagnostics), "diagnostics")
+    robot.wait(lambda: len(robot.diagnostics) > statuses + 1, "newer diagnostics")
+    values = {item.key: item.value for item in robot.status("fusion").values}
+    drops = sum(int(value) for key, value in values.items() if key.startswith("not fused"))
+    total = int(values["fused"]) + int(values["replaced by a newer pair"]) + int(values["failed"]) + drops
+    assert int(robot.value("pairing", "pairs")) == total
+    pairing = {item.key: item.value for item in robot.status("pairing").values}
+    unpaired = sum(int(value) for key, value in pairing.items() if key.startswith("unpaired"))
+    frames = int(pairing["thermal frames in"]) + int(pairing["rgb frames in"])
+    assert 2 * int(pairing["pairs"]) + unpaired + int(pairing["waiting"]) == frames
+    return int(values["replaced by a newer pair"])

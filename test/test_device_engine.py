@@ -178,9 +178,11 @@ def test_the_network_it_was_given_stays_as_it_was(network):
     assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
 
 
+SCRIPT = Path(__file__).resolve().parents[1] / "benchmarks" / "gpu.py"
+
+
 def test_the_gpu_benchmark_measures_or_says_why_it_cannot(tmp_path):
-    script = Path(__file__).resolve().parents[1] / "benchmarks" / "gpu.py"
-    command = [sys.executable, str(script), "--runs", "20", "--seconds", "0.3", "-o", str(tmp_path / "gpu.json")]
+    command = [sys.executable, str(SCRIPT), "--runs", "20", "--seconds", "0.3", "-o", str(tmp_path / "gpu.json")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
     if torch.cuda.is_available():
         assert done.returncode == 0, done.stderr
@@ -191,3 +193,15 @@ def test_the_gpu_benchmark_measures_or_says_why_it_cannot(tmp_path):
         assert done.returncode == 1
         assert "no CUDA device here" in done.stderr
         assert list(tmp_path.iterdir()) == []
+
+
+def test_the_gpu_benchmark_goes_through_on_the_cpu(tmp_path):
+    options = ["--device", "cpu", "--sizes", "101x77,160x120", "--runs", "5", "--seconds", "0.2", "-o", str(tmp_path / "gpu.json")]
+    done = subprocess.run([sys.executable, str(SCRIPT), *options], capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "gpu.json").read_text())
+    for name in ("101x77", "160x120"):
+        row = report["sizes"][name]["fp32"]
+        assert row["against_cpu"]["largest_levels"] <= 1
+        assert row["frame_ms"]["median"] > 0
+        assert all(rate > 0 for rate in row["pairs_per_s"].values())

@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 import pytest
-from ros_harness import ERROR, OK, RELIABLE, SIZE, WARN, Robot, dim_street, make_image, stamp_of, warm_square
+from ros_harness import ERROR, OK, RELIABLE, SIZE, WARN, Robot, assert_counts, dim_street, make_image, stamp_of, warm_square
 from sensor_msgs.msg import Image
 from std_msgs.msg import Bool
 
@@ -83,21 +83,6 @@ def robot(shared_robot):
     shared_robot.diagnostics.clear()
     yield shared_robot
     assert_counts(shared_robot)
-
-
-def assert_counts(robot):
-    """Pairs in = fused + counted drops, exactly, once nothing is in work."""
-    time.sleep(0.2)
-    statuses = robot.wait(lambda: robot.diagnostics and len(robot.diagnostics), "diagnostics")
-    robot.wait(lambda: len(robot.diagnostics) > statuses + 1, "newer diagnostics")
-    values = {item.key: item.value for item in robot.status("fusion").values}
-    drops = sum(int(value) for key, value in values.items() if key.startswith("not fused"))
-    total = int(values["fused"]) + int(values["replaced by a newer pair"]) + int(values["failed"]) + drops
-    assert int(robot.value("pairing", "pairs")) == total
-    pairing = {item.key: item.value for item in robot.status("pairing").values}
-    unpaired = sum(int(value) for key, value in pairing.items() if key.startswith("unpaired"))
-    frames = int(pairing["thermal frames in"]) + int(pairing["rgb frames in"])
-    assert 2 * int(pairing["pairs"]) + unpaired + int(pairing["waiting"]) == frames
 
 
 def grey_of(message):

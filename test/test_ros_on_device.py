@@ -1,0 +1,114 @@
+"""The node with everything of a pair done by a device, over real topics: pairs overlap, and order, pictures and counts stay right."""
+
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ros_harness import WARN, Robot, assert_counts, dim_street, make_image, stamp, stamp_of
+
+from aenet_ros.config import build
+from aenet_ros.frames import Frame, FramePair
+from aenet_ros.pipeline import FusionPipeline
+
+SCRIPT = Path(__file__).with_name("node_on_device.py")
+SIZE = (240, 320)
+PICTURES = 8  # that differ
+FOREVER = 10**9
+
+
+@pytest.fixture
+def make_robot(tmp_path):
+    robots = []
+
+    def make(lasts, **parameters):
+        robot = Robot(tmp_path, {"diagnostics.period_s": 0.1, "model.device": "cpu", "model.threads": 1, **parameters})
+        robot.command = [sys.executable, str(SCRIPT), str(lasts)]
+        robots.append(robot)
+        robot.start_node()
+        robot.wait(lambda: robot.image_subscription.get_publisher_count(), "the node's topic")
+        return robot
+
+    yield make
+    for robot in robots:
+        robot.close()
+
+
+def thermal(number):
+    """8-bit, so that no gain is learnt on the way: each pair's picture is its own."""
+    return np.roll(np.linspace(0, 255, SIZE[0] * SIZE[1]).reshape(SIZE), 20 * (number % PICTURES), axis=0).astype(np.uint8)
+
+
+class Cameras:
+    """Publishes pictures by turns, and knows which belong to a stamp."""
+
+    def __init__(self, robot):
+        self.robot, self.sent = robot, {}
+        self.thermal = [make_image(thermal(number), "mono8", 0, "thermal_optical") for number in range(PICTURES)]
+        self.rgb = make_image(dim_street(SIZE), "rgb8", 0, "rgb_optical")
+        pipeline = FusionPipeline(build({"model.device": "cpu", "model.threads": 1}))
+        self.fused = [
+            pipeline.process(FramePair(Frame(0, thermal(number), "mono8"), Frame(0, dim_street(SIZE), "rgb8"))).image.astype(int)
+            for number in range(PICTURES)
+        ]
+
+    def run(self, count, period_s, alone=False):
+        """Send so many pairs, or rgb frames alone."""
+        for number in range(count):
+            begun = time.monotonic()
+            if alone:
+                self.robot.stamp_ns = max(self.robot.stamp_ns + 1_000_000, time.time_ns())
+                stamp(self.rgb, self.robot.stamp_ns)
+                self.robot.rgb_publisher.publish(self.rgb)
+            else:
+                self.sent[self.robot.publish(self.thermal[number % PICTURES], self.rgb, step_ns=1_000_000)] = number % PICTURES
+            time.sleep(max(0.0, period_s - (time.monotonic() - begun)))
+
+    def check(self):
+        """What came, in order, each once, and each fused picture as the pipeline makes it; returns how many of them were fused."""
+        stamps = [stamp_of(message) for message in self.robot.fused]
+        assert stamps == sorted(set(stamps))
+        fused = 0
+        for message in self.robot.fused:
+            picture = np.frombuffer(message.data, np.uint8).reshape(*SIZE, 3)
+            number = self.sent.get(stamp_of(message))
+            if number is not None and (picture != dim_street(SIZE)).any():
+                fused += 1
+                assert np.abs(picture - self.fused[number]).max() <= 1
+        return fused
+
+
+def test_more_pairs_than_it_can_fuse_come_out_in_order_and_right(make_robot):
+    robot = make_robot(FOREVER)
+    cameras = Cameras(robot)
+    cameras.run(20, 0.05)
+    cameras.run(200, 0.002)
+    time.sleep(0.5)
+    assert cameras.check() > 30
+    assert assert_counts(robot) > 20
+
+
+def test_a_camera_that_stops_and_comes_back(make_robot):
+    robot = make_robot(FOREVER)
+    cameras = Cameras(robot)
+    cameras.run(40, 0.01)
+    fused = cameras.check()
+    cameras.run(150, 0.01, alone=True)
+    alone = len(robot.fused)
+    cameras.run(100, 0.01)
+    time.sleep(0.5)
+    assert cameras.check() > fused + 10
+    assert alone > fused + 20
+    assert_counts(robot)
+
+
+def test_a_device_lost_in_the_flood_is_left_for_the_cpu(make_robot):
+    robot = make_robot(60)
+    cameras = Cameras(robot)
+    cameras.run(200, 0.004)
+    robot.wait_status("model", WARN, "on cpu instead of device: device failed (CUDA error: unspecified launch failure)")
+    cameras.run(40, 0.02)
+    time.sleep(0.5)
+    assert cameras.check() > 70
+    assert_counts(robot)
