@@ -57,10 +57,12 @@ class FusionPipeline:
 
         Raises ImageError for frames that cannot be fused, DeviceError when the device fails; the next pair may succeed.
         """
-        return self.start(pair, want_registered)()
+        fused = self.start(pair, want_registered)()
+        self.learn()
+        return fused
 
     def start(self, pair: FramePair, want_registered: bool = False) -> Callable[[], FusedFrame]:
-        """``process`` in two steps: what is returned gives the result, and is to be called once.
+        """``process`` in steps: what is returned gives the result, and is to be called once; then ``learn``, when the result is on its way.
 
         Where ``asynchronous`` the device works in between, and one more pair may be started before that call; else all is done by now.
         """
@@ -130,10 +132,14 @@ class FusionPipeline:
     def see(self, thermal: Frame) -> tuple[Frame, Plane]:
         """The thermal frame to use (the last good one while the shutter is seen), and its brightness, float32 [H, W] 0..1.
 
-        To be called once for each frame, in turn. The brightness is written anew by the next call.
+        To be called once for each frame, in turn, and ``learn`` after it. The brightness is written anew by the next call.
         """
         used = self._look(thermal)
         return used, self._brightness(used, self.agc.gain(used))
+
+    def learn(self) -> None:
+        """Learn of the sensor what the next frames need, from those that came; one in eight takes some milliseconds."""
+        self.sensor.learn()
 
     def _look(self, thermal: Frame) -> Frame:
         used = self.shutter.apply(thermal)

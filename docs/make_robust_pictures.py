@@ -94,6 +94,7 @@ def robustness_sensor() -> list[Cell]:
             frame = event.frame
             for _ in range(EVERY):
                 repair.look(frame)
+                repair.learn()
     part = np.s_[60:200, 60:280]
     before = (agc.apply(frame) * 255).astype(np.uint8)[part]
     after = (repair.mend(agc.apply(frame, repair.columns)) * 255).astype(np.uint8)[part]

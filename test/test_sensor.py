@@ -24,6 +24,7 @@ RIG = RigConfig(thermal_width=320, thermal_height=256, rgb_hz=0.1, thermal_hz=30
 def show(repair, frame, times=EVERY):
     for _ in range(times):
         repair.look(frame)
+        repair.learn()
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +87,7 @@ def test_after_a_shutter_event_the_columns_are_learned_anew_and_the_dead_pixels_
         show(repair, frame)
     dead = repair.marks.dead_pixels
     repair.look(frames[-1], shutter_closed=True)
+    repair.learn()
     assert repair.columns is None
     assert repair.marks.dead_pixels == dead > 100
 

@@ -39,7 +39,7 @@ class SensorMarks(NamedTuple):
 
 
 class SensorRepair:
-    """Learns from raw frames by ``look``; ``columns`` and ``mend`` then correct the brightness. Not thread-safe.
+    """Is shown raw frames by ``look`` and learns by ``learn``; ``columns`` and ``mend`` correct the brightness. Not thread-safe.
 
     ``config`` may be replaced between frames. It starts anew when the frames' size or encoding changes.
     """
@@ -49,6 +49,7 @@ class SensorRepair:
         self._count = 0
         self._kind: tuple[tuple[int, ...], str] = ((), "")
         self._pixels, self._columns = _Pixels(), _Columns()
+        self._due: Array | None = None  # to be learnt from
 
     @property
     def marks(self) -> SensorMarks:
@@ -67,17 +68,26 @@ class SensorRepair:
         return self._pixels.dead if len(self._pixels.dead.pixels) else None
 
     def look(self, thermal: Frame, shutter_closed: bool = False) -> None:
-        """See a raw frame in mono8, mono16 or 32FC1; most are only counted. A shutter event makes a new pattern of columns."""
+        """See a raw frame in mono8, mono16 or 32FC1; most are only counted, and one is kept for ``learn`` now and then.
+
+        A shutter event makes a new pattern of columns.
+        """
         data = thermal.data
         if (data.shape, thermal.encoding) != self._kind:
             self._kind = (data.shape, thermal.encoding)
-            self._pixels, self._columns = _Pixels(), _Columns()
+            self._pixels, self._columns, self._due = _Pixels(), _Columns(), None
         if self.config.column_noise == "off" or shutter_closed:
-            self._columns = _Columns()
+            self._columns, self._due = _Columns(), None
         if self.config.dead_pixels == "off":
             self._pixels = _Pixels()
         self._count += not shutter_closed
-        if shutter_closed or self._count % EVERY or data.ndim != 2 or min(data.shape) < 2 * BROAD:
+        if not (shutter_closed or self._count % EVERY or data.ndim != 2 or min(data.shape) < 2 * BROAD):
+            self._due = data
+
+    def learn(self) -> None:
+        """Learn from the frame kept last, if there is one; to be called when there is time, for it takes some milliseconds."""
+        data, self._due = self._due, None
+        if data is None or self.config.dead_pixels == self.config.column_noise == "off":
             return
         if data.dtype.kind == "f":
             data = np.clip(np.nan_to_num(data, nan=HUGE), -HUGE, HUGE)

@@ -32,8 +32,9 @@ class Panels:
         return replace(fused, image=np.ascontiguousarray(np.hstack(panels)), encoding="rgb8", thermal_registered=None)
 
     def follow(self, pair: FramePair) -> None:
-        """Let the gain control see a pair whose result is there already, so that the next ones come out as if it had been fused."""
+        """Let the pipeline see a pair whose result is there already, so that the next ones come out as if it had been fused."""
         self._pipeline.see(pair.thermal)
+        self._pipeline.learn()
 
     def _panel(self, name: str, pair: FramePair, fused: FusedFrame) -> Array:
         if name == "fused":

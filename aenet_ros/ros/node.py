@@ -270,6 +270,8 @@ class FusionNode(ToldLifecycleNode):
 
     def _watch(self) -> None:
         """What is looked at in frames that came: only now, after the fused frame is on its way."""
+        if self.pipeline is not None:
+            self.pipeline.learn()
         while self._later:
             self._later.popleft()()
 
