@@ -38,6 +38,11 @@ def in_words(error: Exception) -> str:
     return str(error) if isinstance(error, AenetError) else f"{type(error).__name__}: {error}"
 
 
+def first_line(error: Exception) -> str:
+    """The first line of a library's error, whose others are of no use to who reads it."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 def quoted(value: object) -> str:
     """A message's text for an error: in quotes, without control characters, and short whatever was sent."""
     text = value if isinstance(value, str) else repr(value)

@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from aenet_ros.errors import CheckpointError, ConfigError
+from aenet_ros.errors import CheckpointError, ConfigError, first_line
 from aenet_ros.fusion.network import AENet, AENetConfig, parameter_count
 from aenet_ros.whole_files import write_whole
 
@@ -63,7 +63,7 @@ def load_checkpoint(path: str | Path | None = None) -> tuple[AENet, dict[str, An
         network.load_state_dict(load(content), strict=True)
     except (SafetensorError, RuntimeError, ConfigError) as error:
         raise CheckpointError(
-            f"{weights}: the weights are not of the card's architecture ({str(error).splitlines()[0]}); use the files of one training"
+            f"{weights}: the weights are not of the card's architecture ({first_line(error)}); use the files of one training"
         ) from error
     return network.eval().to(memory_format=torch.channels_last), card  # type: ignore[call-overload]
 

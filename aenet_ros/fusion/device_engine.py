@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from aenet_ros.errors import first_line
 from aenet_ros.frames import Array, Mending, ThermalView
 from aenet_ros.fusion.engines import fuse_tensors
 from aenet_ros.fusion.thermal_tensors import ViewTensors, brightness
@@ -258,7 +259,7 @@ class DeviceEngine:
         except torch.cuda.OutOfMemoryError:
             raise
         except RuntimeError as error:
-            self.problem = f"slower than it could be: the steps cannot be captured as a CUDA graph ({str(error).splitlines()[0]})"
+            self.problem = f"slower than it could be: the steps cannot be captured as a CUDA graph ({first_line(error)})"
 
 
 def _room(mending: Mending | None) -> int:

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from aenet_ros.config import ModelConfig
-from aenet_ros.errors import ConfigError, DeviceError, ImageError
+from aenet_ros.errors import ConfigError, DeviceError, ImageError, first_line
 from aenet_ros.frames import Array, Plane, ThermalView
 from aenet_ros.fusion.checkpoint import load_checkpoint, load_onnx
 from aenet_ros.fusion.device_engine import CAPTURE_AFTER, DeviceEngine, Request, Ticket
@@ -235,16 +235,12 @@ def _device_errors(device: str) -> Iterator[None]:
         raise
     except torch.cuda.OutOfMemoryError as error:
         raise DeviceError(
-            f"{device} has too little free memory ({_first_line(error)}); end other programs on it, or set model.device"
+            f"{device} has too little free memory ({first_line(error)}); end other programs on it, or set model.device"
         ) from error
     except RuntimeError as error:
         if device == "cpu":
             raise
-        raise DeviceError(f"{device} failed ({_first_line(error)}); restart the process, or set model.device to cpu") from error
-
-
-def _first_line(error: Any) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+        raise DeviceError(f"{device} failed ({first_line(error)}); restart the process, or set model.device to cpu") from error
 
 
 def set_threads(threads: int) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aenet_ros.errors import CheckpointError, DeviceError, MissingDependencyError
+from aenet_ros.errors import CheckpointError, DeviceError, MissingDependencyError, first_line
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
 
@@ -68,8 +68,8 @@ class OnnxNetwork:
             self._session = ort.InferenceSession(content, options, providers=wanted)
         except Exception as error:  # ONNX Runtime's errors have no class of their own to catch
             if device == "cpu":
-                raise CheckpointError(f"ONNX Runtime cannot read the file ({_first_line(error)}); export it again") from error
-            raise DeviceError(f"ONNX Runtime cannot start on {device} ({_first_line(error)})") from error
+                raise CheckpointError(f"ONNX Runtime cannot read the file ({first_line(error)}); export it again") from error
+            raise DeviceError(f"ONNX Runtime cannot start on {device} ({first_line(error)})") from error
         if self._session.get_providers()[0] != wanted[0][0]:  # it goes to the next one without an error
             raise DeviceError(f"ONNX Runtime cannot start {wanted[0][0]}: a library of CUDA, cuDNN or TensorRT is missing, or the GPU")
 
@@ -78,9 +78,5 @@ class OnnxNetwork:
         try:
             (fused,) = self._session.run(None, {"thermal": thermal.numpy(), "luma": luma.numpy()})
         except Exception as error:  # as above
-            raise DeviceError(f"ONNX Runtime failed on {self._device} ({_first_line(error)})") from error
+            raise DeviceError(f"ONNX Runtime failed on {self._device} ({first_line(error)})") from error
         return torch.from_numpy(fused)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

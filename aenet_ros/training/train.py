@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from aenet_ros.errors import AenetError, CheckpointError, ConfigError
+from aenet_ros.errors import AenetError, CheckpointError, ConfigError, first_line
 from aenet_ros.fusion.checkpoint import save_checkpoint
 from aenet_ros.fusion.network import AENet, AENetConfig
 from aenet_ros.training.augment import Augmentation
@@ -178,7 +178,7 @@ def _resume(path: Path, network: AENet, optimizer: torch.optim.Optimizer, averag
         optimizer.load_state_dict(state["optimizer"])
         average.update(state["average"])
     except (RuntimeError, KeyError, EOFError, ValueError, OSError, UnpicklingError) as error:
-        raise CheckpointError(f"{path}: cannot be resumed ({str(error).splitlines()[0]}); give another --out or remove the file") from error
+        raise CheckpointError(f"{path}: cannot be resumed ({first_line(error)}); give another --out or remove the file") from error
     if state["seed"] != config.seed:
         raise ConfigError(f"{path}: was trained with seed {state['seed']}, not {config.seed}; give another --out")
     return int(state["step"])
