@@ -1,12 +1,13 @@
 """The one-slot mailbox: newest wins, drops are counted, errors do not end the thread."""
 
 import threading
+import time
 
 import pytest
 
 pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]' or source a ROS 2")
 
-from aenet_ros.ros.worker import LatestWorker
+from aenet_ros.ros.worker import PUT_OFF_NS, LatestWorker
 
 
 def test_newest_item_replaces_the_waiting_one_and_is_counted():
@@ -94,6 +95,38 @@ def test_what_has_time_is_done_after_an_item_and_while_none_comes():
     worker.stop()
     assert done[done.index("item") + 1] == "afterwards"
     assert done.count("item") == 1
+
+
+def test_what_has_time_is_put_off_while_items_wait_but_not_for_ever():
+    log, let = [], threading.Semaphore(0)
+
+    def handle(item):
+        log.append(item)
+        assert let.acquire(timeout=5)
+
+    def wait_for(entry):
+        while entry not in log:
+            time.sleep(0.001)
+
+    worker = LatestWorker(handle, pytest.fail, afterwards=lambda: log.append("afterwards"))
+    wait_for("afterwards")
+    worker.put(0)
+    wait_for(0)
+    log.clear()
+    for item in (1, 2, 3):  # each waits while the one before is in work
+        worker.put(item)
+        let.release()
+        wait_for(item)
+    assert log == [1, 2, 3]
+    worker.put(4)
+    time.sleep(PUT_OFF_NS / 1e9)
+    let.release()
+    wait_for(4)
+    assert log == [1, 2, 3, "afterwards", 4]
+    let.release()
+    while log[-1] != "afterwards":
+        time.sleep(0.001)
+    worker.stop()
 
 
 def test_an_exception_of_what_has_time_is_reported_too():

@@ -10,6 +10,7 @@ Its stdout is lines of json for ``aenet bench``: ``ready``, ``active`` (a target
 import json
 import sys
 import time
+from collections import deque
 from collections.abc import Sequence
 from functools import partial
 from itertools import cycle, islice
@@ -121,28 +122,32 @@ class ProbeNode(Node):
 
     def _run(self, executor: SingleThreadedExecutor, name: str, frames: int, window: int) -> int:
         """Send ``frames`` pairs (0: for ``seconds``): paced where ``window`` is 0, else so many on their way; returns how many."""
-        arrived, sent, lost = self._arrived[name], 0, 0
-        before = len(arrived.times_ns)
+        arrived, sent = self._arrived[name], 0
+        on_their_way: deque[int] = deque()  # stamps
         start_ns = last_ns = time.monotonic_ns()
         end_ns = start_ns + (60_000_000_000 if frames else round(self.seconds * 1e9))
         while time.monotonic_ns() < end_ns and not 0 < frames <= sent:
             if window:
-                while sent - lost - (len(arrived.times_ns) - before) >= window:
+                while len(on_their_way) >= window:
                     executor.spin_once(timeout_sec=0.1)
+                    # Frames come in order, so that one older than the latest to come will not.
+                    while on_their_way and arrived.stamps_ns and on_their_way[0] <= arrived.stamps_ns[-1]:
+                        on_their_way.popleft()
                     if time.monotonic_ns() - last_ns > LOST_NS:
-                        lost = sent - (len(arrived.times_ns) - before)
+                        on_their_way.clear()
             else:
                 wait_until(executor, start_ns + sent * self._period_ns)
-            self._send(name)
+            on_their_way.append(self._send(name))
             sent, last_ns = sent + 1, time.monotonic_ns()
         wait_until(executor, time.monotonic_ns() + LOST_NS // 4)  # the last ones are still on their way
         return sent
 
-    def _send(self, name: str) -> None:
+    def _send(self, name: str) -> int:
         pair, stamp_ns = next(self._pairs), time.time_ns()
         for message, sender in zip(pair, self._senders[name], strict=True):
             set_stamp(message.header, stamp_ns)
             sender.publish(message)
+        return stamp_ns
 
 
 def rendered(config: RigConfig) -> list[tuple[Image, ...]]:

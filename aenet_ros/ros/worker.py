@@ -13,6 +13,8 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 Finish = Callable[[], None]
 IDLE_S = 0.05
+PUT_OFF_NS = 250_000_000
+"""Time for which what has time is put off while the next item waits already."""
 
 
 class LatestWorker(Generic[T]):
@@ -21,7 +23,8 @@ class LatestWorker(Generic[T]):
     ``put`` never blocks: an item that still waits when a newer one comes gives way, and is given back to be counted.
     What ``handle`` returns, where it returns something, is called to finish the item: at once, or where the next item waits already, after
     that one was handled; always in the order of the items.
-    ``afterwards``, where given, is called in the same thread after each item, and now and then while none comes.
+    ``afterwards``, where given, is called in the same thread after each item, and now and then while none comes; where the next item waits
+    already, after that one, but PUT_OFF_NS later at most.
     An exception of either goes to ``on_error`` and the thread lives on.
     """
 
@@ -70,6 +73,7 @@ class LatestWorker(Generic[T]):
 
     def _run(self) -> None:
         under_way: Finish | None = None
+        done_ns = time.monotonic_ns()  # what has time was done then
         while True:
             with self._changed:
                 if under_way is None:
@@ -85,8 +89,10 @@ class LatestWorker(Generic[T]):
                 self._try(last)
             if stopping:
                 return
-            if self._afterwards is not None and (last is not None or under_way is None):
+            pressed = self._slot and time.monotonic_ns() - done_ns < PUT_OFF_NS
+            if self._afterwards is not None and not pressed and (last is not None or under_way is None):
                 self._try(self._afterwards)
+                done_ns = time.monotonic_ns()
             if under_way is None:
                 self._busy_since_ns = 0
 
