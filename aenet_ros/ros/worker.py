@@ -80,8 +80,7 @@ class LatestWorker(Generic[T]):
                     self._changed.wait_for(lambda: self._slot or self._stopping, IDLE_S if self._afterwards else None)
                 stopping, item = self._stopping, [] if self._stopping else self._slot
                 self._slot = []
-                if item:
-                    self._busy_since_ns = time.monotonic_ns()
+                self._busy_since_ns = time.monotonic_ns()
             last, under_way = under_way, None
             for one in item:
                 under_way = self._try(partial(self._handle, one))
