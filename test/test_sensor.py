@@ -1,6 +1,7 @@
 """Dead pixels and column noise, against the rig's truth and against things in view that only look like them."""
 
 import time
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -242,3 +243,21 @@ def test_the_pipeline_s_picture_is_mended_and_the_registered_counts_are_not(watc
     near = around[max(0, row - 1) : row + 2, max(0, column - 1) : column + 2]
     assert near.min() - 1e-6 <= around[row, column] <= near.max() + 1e-6
     assert abs(float(around[row, column]) - float(np.median(near))) < 0.2
+
+
+@pytest.mark.parametrize("columns", ["auto", "off"])
+def test_what_is_learnt_late_is_the_same(columns):
+    """A machine under pressure learns some frames later; only a closed shutter takes away what was to be learnt from."""
+    frames = [replace(event.frame, data=event.frame.data.copy()) for event in Rig(RIG).events(18.0) if event.stream == "thermal"]
+    prompt, late = (SensorRepair(SensorConfig(column_noise=columns)) for _ in range(2))
+    for number, frame in enumerate(frame for frame in frames for _ in range(EVERY)):
+        for repair in (prompt, late):
+            repair.look(frame)
+        prompt.learn()
+        if number % EVERY == 3:
+            late.learn()
+    late.learn()
+    assert prompt.marks.dead_pixels > 50
+    assert prompt.marks == late.marks
+    late.look(frames[0], shutter_closed=True)
+    assert late.columns is None

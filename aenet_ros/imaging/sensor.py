@@ -77,7 +77,9 @@ class SensorRepair:
             self._kind = (data.shape, thermal.encoding)
             self._pixels, self._columns, self._due = _Pixels(), _Columns(), None
         if self.config.column_noise == "off" or shutter_closed:
-            self._columns, self._due = _Columns(), None
+            self._columns = _Columns()
+        if shutter_closed:
+            self._due = None
         if self.config.dead_pixels == "off":
             self._pixels = _Pixels()
         self._count += not shutter_closed
