@@ -1,5 +1,6 @@
 """The node with everything of a pair done by a device, over real topics: pairs overlap, and order, pictures and counts stay right."""
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -25,6 +26,7 @@ def make_robot(tmp_path):
     def make(lasts, **parameters):
         robot = Robot(tmp_path, {"diagnostics.period_s": 0.1, "model.device": "cpu", "model.threads": 1, **parameters})
         robot.command = [sys.executable, str(SCRIPT), str(lasts)]
+        robot.environment["PYTHONPATH"] = os.pathsep.join([str(SCRIPT.parents[1]), os.environ.get("PYTHONPATH", "")])  # where not installed
         robots.append(robot)
         robot.start_node()
         robot.wait(lambda: robot.image_subscription.get_publisher_count(), "the node's topic")
