@@ -21,13 +21,13 @@ import torch
 
 from aenet_ros.commands.about import about
 from aenet_ros.commands.common import remark, write_json
-from aenet_ros.config import build
+from aenet_ros.errors import DeviceError
 from aenet_ros.frames import FramePair, ThermalView
 from aenet_ros.fusion.checkpoint import load_checkpoint
 from aenet_ros.fusion.device_engine import CAPTURE_AFTER, DeviceEngine, Request
+from aenet_ros.fusion.fuser import thread_count
 from aenet_ros.pipeline import FusionPipeline
-from aenet_ros.simulation.geometry import rgb_to_thermal
-from aenet_ros.speed import rig_of, rig_pairs
+from aenet_ros.speed import make_pipeline, rig_of, rig_pairs
 
 SIZES = "640x512,1280x720,1920x1080,101x77"  # the last for its padding
 LEVELS_ALLOWED = 2
@@ -36,15 +36,11 @@ Size = tuple[int, int]
 
 
 def make(device: str, precision: str, size: Size) -> FusionPipeline:
-    """A pipeline for the rig's pairs with an rgb frame of that (height, width)."""
-    options = {
-        "model.device": device,
-        "model.precision": precision,
-        "model.allow_cpu": device == "cpu",
-        "registration.mode": "homography",
-        "registration.homography": tuple(rgb_to_thermal(rig_of(size)).ravel()),
-    }
-    return FusionPipeline(build(options))
+    """A pipeline for the rig's pairs with an rgb frame of that (height, width); raises DeviceError where it is not on the device."""
+    pipeline = make_pipeline(device, precision, thread_count(0), size, "homography")
+    if device != "cpu" and not pipeline.asynchronous:
+        raise DeviceError(pipeline.fuser.fallback)
+    return pipeline
 
 
 def on_device(device: str, precision: str, size: Size) -> FusionPipeline:

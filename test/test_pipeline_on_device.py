@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from device_engines import put_on_device
 
 from aenet_ros.config import build
 from aenet_ros.errors import DeviceError, ImageError
@@ -40,8 +41,7 @@ def on_cpu(**options):
 
 def on_device(**options):
     pipeline = on_cpu(**options)
-    pipeline.fuser.device = "device"
-    pipeline.fuser._engine = DeviceEngine(load_checkpoint()[0], torch.device("cpu"), "fp32")
+    put_on_device(pipeline.fuser)
     return pipeline
 
 
@@ -180,25 +180,11 @@ def test_the_next_pair_may_be_started_before_the_last_one_is_finished(pairs):
     np.testing.assert_array_equal(pictures, expected)
 
 
-class Lost:
-    """What waiting for a GPU is once it fell off the bus; such an event cannot be had without one."""
-
-    def synchronize(self):
-        raise RuntimeError("CUDA error: unspecified launch failure\nand more")
-
-
-def lose_device(pipeline):
-    """From the next start on no picture arrives."""
-    engine = pipeline.fuser._engine
-    start = engine.start
-    engine.start = lambda request: start(request)._replace(done=Lost())
-
-
 def test_a_device_lost_while_two_pairs_are_under_way_costs_neither(pairs):
     expected = [fused.image for fused in map(on_cpu(**homography()).process, pairs[:4])]
     pipeline = on_device(**homography())
     pictures = [pipeline.process(pairs[0]).image]
-    lose_device(pipeline)
+    pipeline.fuser._engine.lasts = 0
     finish = [pipeline.start(pair) for pair in pairs[1:3]]
     pictures += [one().image for one in finish]
     assert not pipeline.asynchronous
@@ -220,7 +206,7 @@ def test_a_device_that_fails_at_once_costs_no_pair_either(pairs):
 
 def test_where_the_cpu_is_refused_a_lost_device_is_an_error_for_every_pair(pairs):
     pipeline = on_device(model__allow_cpu=False)
-    lose_device(pipeline)
+    pipeline.fuser._engine.lasts = 0
     finish = [pipeline.start(pair) for pair in pairs[:2]]
     for one in finish:
         with pytest.raises(DeviceError, match="unspecified launch failure"):

@@ -1,0 +1,34 @@
+"""The engine for devices on torch's CPU, which runs the very operators; and a device that is lost, which cannot be had without a GPU."""
+
+import torch
+
+from aenet_ros.fusion.checkpoint import load_checkpoint
+from aenet_ros.fusion.device_engine import DeviceEngine, Request, Ticket
+from aenet_ros.fusion.fuser import Fuser
+
+
+class Lost:
+    """What waiting for a GPU is once it fell off the bus."""
+
+    def synchronize(self) -> None:
+        raise RuntimeError("CUDA error: unspecified launch failure\nand more")
+
+
+class MortalEngine(DeviceEngine):
+    """Gives so many pictures more, and then none."""
+
+    def __init__(self, lasts: float) -> None:
+        super().__init__(load_checkpoint()[0], torch.device("cpu"), "fp32")
+        self.lasts = lasts
+
+    def start(self, request: Request) -> Ticket:
+        ticket = super().start(request)
+        self.lasts -= 1
+        return ticket if self.lasts >= 0 else ticket._replace(done=Lost())
+
+
+def put_on_device(fuser: Fuser, lasts: float = float("inf")) -> MortalEngine:
+    """Let everything of a pair be done by such an engine, named ``device``; returns it."""
+    engine = MortalEngine(lasts)
+    fuser.device, fuser._engine = "device", engine
+    return engine
