@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1] / "aenet_ros"
 
 # Each part may import parts of the layers above its line, and itself.
 LAYERS = [
-    {"errors", "config", "options", "frames", "share", "whole_files", "allocator", "openmp"},
+    {"errors", "config", "options", "frames", "share", "whole_files", "allocator", "openmp", "interrupts"},
     {
         "budget",
         "config_docs",

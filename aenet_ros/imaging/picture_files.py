@@ -47,7 +47,7 @@ def luma(bgr: Array) -> Array:
 
 def _decode(path: Path, flags: int) -> Array:
     try:
-        content = np.fromfile(path, np.uint8)
+        content = np.frombuffer(path.read_bytes(), np.uint8)
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror or error}") from error
     try:

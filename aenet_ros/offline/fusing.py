@@ -8,6 +8,7 @@ from typing import Any
 
 from aenet_ros.config import Config, build, flatten
 from aenet_ros.errors import AenetError, ImageError, SourceError
+from aenet_ros.interrupts import as_themselves, held
 from aenet_ros.offline.plan import Unit, open_unit
 from aenet_ros.offline.sources import Done, Lost, is_bag
 from aenet_ros.offline.workplace import IN_FOLDER
@@ -18,6 +19,7 @@ Tell = Callable[[Any], None]
 """Takes news: ("opened", number of pairs, remarks), then ("pair",) for each."""
 
 
+@as_themselves()
 def fuse_unit(unit: Unit, config: Config, tell: Tell = lambda news: None, threads: int = 0) -> dict[str, Any]:
     """Fuse a source; the report has ``out``, ``fused``, ``kept``, ``lost``, ``remarks``, ``seconds``, ``pairs_per_s`` and ``device``.
 
@@ -55,17 +57,18 @@ def fuse_unit(unit: Unit, config: Config, tell: Tell = lambda news: None, thread
                 if isinstance(item, Done):
                     kept += 1
                     continue
-                try:
-                    if item.name in sink.done:
-                        panels.follow(item.pair)
-                        kept += 1
-                    else:
-                        sink.write(item.name, panels.process(item.pair))
-                        fused += 1
-                        if pipeline.registration.fallback:
-                            without_depth, no_depth = without_depth + 1, pipeline.registration.fallback
-                except ImageError as error:
-                    lost.append(Lost(item.name, str(error)))
+                with held():  # what is begun is written
+                    try:
+                        if item.name in sink.done:
+                            panels.follow(item.pair)
+                            kept += 1
+                        else:
+                            sink.write(item.name, panels.process(item.pair))
+                            fused += 1
+                            if pipeline.registration.fallback:
+                                without_depth, no_depth = without_depth + 1, pipeline.registration.fallback
+                    except ImageError as error:
+                        lost.append(Lost(item.name, str(error)))
             read_all = True
     except SourceError as error:
         if read_all and not (fused or kept):  # the sink has nothing to keep; what was left out, and why, says more
