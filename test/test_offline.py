@@ -1,5 +1,7 @@
 """Pictures, folders and videos as sources and sinks, with files made here."""
 
+import struct
+
 import cv2
 import numpy as np
 import pytest
@@ -66,6 +68,20 @@ def test_rgb_kinds(tmp_path):
     assert (grey.encoding, grey.data.ndim) == ("mono8", 2)
     deep = read_rgb(save(tmp_path / "d.png", colour[..., 0].astype(np.uint16) * 256))
     np.testing.assert_array_equal(deep.data, colour[..., 0])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_photo_is_turned_as_its_exif_orientation_says(tmp_path, channels):
+    left_bright = np.zeros((16, 32, channels), np.uint8)
+    left_bright[:, :16] = 255
+    jpeg = cv2.imencode(".jpg", left_bright)[1].tobytes()
+    entry = struct.pack(">HHIHH", 0x0112, 3, 1, 6, 0)  # the camera was held so that the top is at the right
+    exif = b"Exif\0\0" + b"MM\0*" + struct.pack(">IH", 8, 1) + entry + bytes(4)
+    (tmp_path / "turned.jpg").write_bytes(jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:])
+    frame = read_rgb(tmp_path / "turned.jpg")
+    assert frame.size == (32, 16)
+    assert frame.data[:14].min() > 250
+    assert frame.data[18:].max() < 5
 
 
 @pytest.mark.parametrize("content", [b"", b"no picture", b"\x89PNG\r\n\x1a\n" + b"\0" * 40])

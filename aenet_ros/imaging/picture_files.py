@@ -30,10 +30,8 @@ def read_thermal(path: Path, stamp_ns: int = 0) -> Frame:
 
 def read_rgb(path: Path, stamp_ns: int = 0) -> Frame:
     """A colour picture as bgr8, or mono8 for a grey file; 16-bit files are brought to 8. Raises SourceError as read_thermal does."""
-    data = _decode(path, cv2.IMREAD_UNCHANGED)
-    if data.ndim == 3:
-        data = _decode(path, cv2.IMREAD_COLOR)  # drops alpha, turns the picture as its EXIF orientation says
-    elif data.dtype == np.uint16:
+    data = _decode(path, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)  # drops alpha, turns the picture as its EXIF orientation says
+    if data.dtype == np.uint16:
         data = (data >> 8).astype(np.uint8)
     if data.dtype != np.uint8:
         raise SourceError(f"{path} holds {data.dtype.name} values; rgb pictures are read as 8 or 16 bit: convert it first")

@@ -18,6 +18,7 @@ from aenet_ros.errors import SourceError
 from aenet_ros.frames import FusedFrame
 from aenet_ros.offline.bag_source import BagSource
 from aenet_ros.offline.bags import open_bag
+from aenet_ros.offline.overlap import Behind
 from aenet_ros.offline.sources import is_bag
 from aenet_ros.offline.workplace import Workplace, beside
 
@@ -109,6 +110,7 @@ class BagSink:
                 self._reader.typestore, self._store, CAMERA_INFO, CAMERA_INFO, {}, src_is2=self._reader.is2, dst_is2=True
             )
         self._source.listeners.append(self._copy)
+        self._behind = Behind()
 
     def _add(self, topic: str, msgtype: str) -> Connection:
         return self._writer.add_connection(topic, msgtype, typestore=self._store, offered_qos_profiles=[RELIABLE])
@@ -164,6 +166,9 @@ class BagSink:
         return types["std_msgs/msg/Header"](stamp=stamp, frame_id=fused.frame_id)
 
     def _write(self, connection: Connection, log_ns: int, data: bytes | memoryview) -> None:
+        self._behind.call(self._write_now, connection, log_ns, data)
+
+    def _write_now(self, connection: Connection, log_ns: int, data: bytes | memoryview) -> None:
         try:
             self._writer.write(connection, log_ns, data)
         except OSError as error:
@@ -172,8 +177,11 @@ class BagSink:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._source.listeners.remove(self._copy)
         with self._stack:
-            if kind is not None:
+            late = self._behind.finish()
+            if kind is not None or late is not None:
                 self._abort()
+                if kind is None and late is not None:
+                    raise late
                 return
             if not self._count:
                 self._abort()

@@ -99,8 +99,8 @@ def failed(unit: Unit, error: str, trace: str = "") -> dict[str, Any]:
 
 
 def share_of_cores(jobs: int) -> int:
-    """Threads for each of so many processes."""
-    return max(1, min(MOST_AUTOMATIC_THREADS, allowed_cores() // max(jobs, 1)))
+    """Threads of the network for each of so many processes; they have as many cores again for reading and writing files."""
+    return max(1, min(MOST_AUTOMATIC_THREADS, allowed_cores() // (2 * jobs)))
 
 
 def _finished(unit: Unit) -> bool:

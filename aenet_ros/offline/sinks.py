@@ -12,6 +12,7 @@ import numpy as np
 from aenet_ros.errors import SourceError
 from aenet_ros.frames import Array, FusedFrame
 from aenet_ros.imaging.picture_files import SUFFIXES, write_picture
+from aenet_ros.offline.overlap import Behind, file_threads
 from aenet_ros.offline.sources import BAG_SUFFIXES, VIDEO_SUFFIXES, PictureSource, Source
 from aenet_ros.offline.workplace import IN_FOLDER, Workplace, beside, differences, remembered
 
@@ -129,28 +130,35 @@ class PictureSink:
         self._settings = settings
 
     def write(self, name: str, fused: FusedFrame) -> None:
-        """Write one picture."""
+        """Write one picture, soon."""
+        self._behind.call(self._write, name, fused)
+        self._written += 1
+
+    def _write(self, name: str, fused: FusedFrame) -> None:
         part = self._workplace.folder / f"{name}{self._suffix}"
         write_picture(part, fused.image, fused.encoding)
         try:
             part.replace(self._folder / part.name)
         except OSError as error:
             raise SourceError(f"'{self._folder / part.name}' cannot be written: {error.strerror or error}") from error
-        self._written += 1
 
     def __enter__(self) -> "PictureSink":
         self._new = not self._folder.exists()
         with self._workplace:  # until all is in order
             self._workplace.remember(self._settings)
         self._workplace.__enter__()
+        self._behind = Behind(file_threads())
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if kind is None or not (self._written or self.done):
+        late = self._behind.finish()
+        if (kind is None and late is None) or not (self._written or self.done):
             self._workplace.remove()
         self._workplace.__exit__(kind, error, trace)
         if self._new and not any(self._folder.iterdir()):
             self._folder.rmdir()
+        if kind is None and late is not None:
+            raise late
 
 
 class VideoSink:
@@ -170,7 +178,10 @@ class VideoSink:
         """Nothing: a video is made anew."""
 
     def write(self, name: str, fused: FusedFrame) -> None:
-        """Add one frame; all must have the first one's size."""
+        """Add one frame, soon; all must have the first one's size."""
+        self._behind.call(self._write, name, fused)
+
+    def _write(self, name: str, fused: FusedFrame) -> None:
         size = (fused.image.shape[1], fused.image.shape[0])
         if self._writer is None:
             self._size = size
@@ -186,13 +197,17 @@ class VideoSink:
 
     def __enter__(self) -> "VideoSink":
         self._workplace.__enter__()
+        self._behind = Behind()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         try:
+            late = self._behind.finish()
             if self._writer is not None:
                 self._writer.release()
             if kind is None:
+                if late is not None:
+                    raise late
                 self._finish()
         finally:
             self._workplace.remove()

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -10,6 +11,7 @@ from aenet_ros.errors import SourceError
 from aenet_ros.frames import Frame, FramePair
 from aenet_ros.imaging.calibration_file import Camera
 from aenet_ros.imaging.picture_files import SUFFIXES, read_rgb, read_thermal
+from aenet_ros.offline.overlap import ahead, file_threads
 from aenet_ros.sync import DROP_REASONS, PairMatcher
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".m4v", ".webm", ".mpg", ".mpeg", ".ts")
@@ -141,20 +143,20 @@ class PictureSource:
         return [rgb.stem for _, rgb in self._paths]
 
     def __iter__(self) -> Iterator[Named | Lost | Done]:
-        for index, (thermal, rgb) in enumerate(self._paths):
-            if rgb.stem in self.done and not self.timed:
-                yield Done(rgb.stem)
-                continue
-            stamp_ns = at_ns(index, self.rate_hz) if self.timed else 0
-            depth = self._depth.get(rgb.stem)
-            try:
-                # Depth pictures have the same depths as thermal ones: 16 bit (millimetres) and float (metres).
-                far = read_thermal(depth, stamp_ns) if depth else None
-                pair = FramePair(read_thermal(thermal, stamp_ns), read_rgb(rgb, stamp_ns), depth=far)
-            except SourceError as error:
-                yield Lost(rgb.stem, str(error))
-            else:
-                yield Named(rgb.stem, pair)
+        return ahead((partial(self._item, index) for index in range(self.total)), file_threads())
+
+    def _item(self, index: int) -> Named | Lost | Done:
+        thermal, rgb = self._paths[index]
+        if rgb.stem in self.done and not self.timed:
+            return Done(rgb.stem)
+        stamp_ns = at_ns(index, self.rate_hz) if self.timed else 0
+        depth = self._depth.get(rgb.stem)
+        try:
+            # Depth pictures have the same depths as thermal ones: 16 bit (millimetres) and float (metres).
+            far = read_thermal(depth, stamp_ns) if depth else None
+            return Named(rgb.stem, FramePair(read_thermal(thermal, stamp_ns), read_rgb(rgb, stamp_ns), depth=far))
+        except SourceError as error:
+            return Lost(rgb.stem, str(error))
 
     def _depths(self, depth: Path | None) -> dict[str, Path]:
         """Depth pictures by the rgb picture's name."""

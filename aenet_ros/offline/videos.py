@@ -12,6 +12,7 @@ from aenet_ros.errors import SourceError
 from aenet_ros.frames import Frame
 from aenet_ros.imaging.calibration_file import Camera
 from aenet_ros.imaging.picture_files import luma
+from aenet_ros.offline.overlap import items_ahead
 from aenet_ros.offline.sources import Lost, Named, at_ns, dropped, matched
 from aenet_ros.sync import PairMatcher
 
@@ -40,7 +41,7 @@ class VideoSource:
         first, last = self.files[0], self.files[-1]
         one = len(self.files) == 1
         frames = _split(first, self._thermal_side, self.remarks) if one else _merge(first, last, self.remarks)
-        for index, pair in enumerate(matched(frames, matcher)):
+        for index, pair in enumerate(matched(items_ahead(frames), matcher)):
             yield Named(f"{index:06d}", pair)
         self.remarks += dropped(matcher)
 
