@@ -56,8 +56,8 @@ def rig_of(size: Size) -> RigConfig:
 
 
 def make_pipeline(device: str, precision: str, threads: int, size: Size, registration: str) -> FusionPipeline:
-    """A pipeline for the rig's frames; OpenCV gets as many threads as torch."""
-    options: dict[str, Any] = {"model.device": device, "model.precision": precision, "model.threads": threads}
+    """A pipeline for the rig's frames; OpenCV gets as many threads as torch. Raises DeviceError where it is not on the device."""
+    options: dict[str, Any] = {"model.device": device, "model.precision": precision, "model.threads": threads, "model.allow_cpu": False}
     if registration == "homography":
         options |= {"registration.mode": "homography", "registration.homography": rgb_to_thermal(rig_of(size)).ravel()}
     cv2.setNumThreads(threads)

@@ -1,5 +1,6 @@
 """The engine of whole frames on one device: what it keeps, and when it would capture. On the CPU; test_fuser has what needs CUDA."""
 
+import gc
 import json
 import subprocess
 import sys
@@ -11,7 +12,9 @@ import torch
 
 from aenet_ros.frames import Mending, ThermalView
 from aenet_ros.fusion.device_engine import CAPTURE_AFTER, FEWEST_DEAD, PLANS_KEPT, DeviceEngine, Request
+from aenet_ros.fusion.engines import fuse_tensors
 from aenet_ros.fusion.network import AENet
+from aenet_ros.fusion.thermal_tensors import ViewTensors, brightness
 
 CPU = torch.device("cpu")
 
@@ -205,3 +208,54 @@ def test_the_gpu_benchmark_goes_through_on_the_cpu(tmp_path):
         assert row["against_cpu"]["largest_levels"] <= 1
         assert row["frame_ms"]["median"] > 0
         assert all(rate > 0 for rate in row["pairs_per_s"].values())
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("counts", [torch.uint8, torch.int16, torch.float32])
+@pytest.mark.parametrize("warped", [False, True])
+def test_no_step_needs_the_cpu(counts, warped):
+    """On torch's device without memory a number that is asked for, or a tensor of the CPU among the others, is an error."""
+    meta = torch.device("meta")
+    with meta:
+        network = AENet().eval()
+        view = ViewTensors(
+            torch.empty(48, 64, dtype=counts),
+            torch.empty(2),
+            torch.empty(64),
+            torch.empty(64, dtype=torch.int64),
+            torch.empty(64, 8, dtype=torch.int64),
+            torch.empty(64, 8),
+            torch.empty(77, 101, 2) if warped else None,
+            torch.empty(77, 101) if warped else None,
+        )
+        rgb = torch.empty(*((77, 101) if warped else (48, 64)), 3, dtype=torch.uint8)
+        strength = torch.empty(())
+    fused = fuse_tensors(network, brightness(view), rgb, "bgr", view.weight, strength)
+    assert (fused.device, fused.dtype, fused.shape) == (meta, torch.uint8, rgb.shape)
+
+
+def test_pictures_that_are_held_are_known(engine):
+    first, second = fuse(engine, *pair()), fuse(engine, *pair(seed=1))
+    part = first[:8]
+    del first, second
+    gc.collect()
+    assert [picture.shape for picture in engine.pictures()] == [(48, 64, 3)]
+    assert np.shares_memory(engine.pictures()[0], part)
+
+
+def test_maps_are_staged_anew_only_where_they_change_and_the_rest_always(engine):
+    thermal, rgb = pair()
+    where = corners()
+    one = request(thermal, rgb, sampling=where, columns=np.zeros(64, np.float32))
+    plan = engine.plan(one)
+    uploads = []
+    for again in (
+        one,
+        one,
+        request(*pair(seed=1), sampling=where, columns=np.ones(64, np.float32)),
+        request(thermal, rgb, sampling=corners(shift=0.5)),
+    ):
+        plan.stage(again)
+        uploads.append(plan._upload_bytes)
+    assert uploads[0] == uploads[3] == plan._memory.numel()
+    assert uploads[1] == uploads[2] < plan._memory.numel() - where.nbytes + 1

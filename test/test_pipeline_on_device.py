@@ -3,6 +3,8 @@
 The device is torch's CPU here, which runs the very operators; test_fuser and benchmarks/gpu.py have what needs CUDA.
 """
 
+import gc
+import weakref
 from dataclasses import replace
 
 import cv2
@@ -194,6 +196,22 @@ def test_a_device_lost_while_two_pairs_are_under_way_costs_neither(pairs):
     pictures.append(pipeline.process(pairs[3]).image)
     for picture, wanted in zip(pictures, expected, strict=True):
         assert np.abs(picture.astype(int) - wanted).max() <= LEVELS
+
+
+def test_memory_of_a_lost_device_is_never_freed(pairs):
+    """To free it would end the process: what the engine holds, and a picture that a caller holds until later."""
+    pipeline = on_device(**homography())
+    held = pipeline.process(pairs[0]).image
+    freed = pipeline.process(pairs[1]).image
+    memory = [weakref.ref(item) for item in (pipeline.fuser._engine, held, freed)]
+    del freed
+    pipeline.fuser._engine.lasts = 0
+    pipeline.start(pairs[2])()
+    assert not pipeline.asynchronous
+    pipeline.close()
+    del held, pipeline
+    gc.collect()
+    assert [reference() is not None for reference in memory] == [True, True, False]
 
 
 def test_a_device_that_fails_at_once_costs_no_pair_either(pairs):

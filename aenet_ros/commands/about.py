@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import aenet_ros
+from aenet_ros.errors import first_line
 from aenet_ros.openmp import allowed_cores
 
 
@@ -23,7 +24,10 @@ def about() -> dict[str, Any]:
         import torch
 
         versions["torch"] = str(torch.__version__)
-        gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else ""
+        try:
+            gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else ""
+        except RuntimeError as error:  # lost, or another program's alone; the CPU can still be measured
+            gpu = first_line(error)
     return {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "commit": _commit(),

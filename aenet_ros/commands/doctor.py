@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from aenet_ros.commands.common import print_json
 from aenet_ros.commands.doctor_ros import Finding, ros_findings
-from aenet_ros.errors import AenetError
+from aenet_ros.errors import AenetError, first_line
 
 COLOURS = {"ok": "32", "warn": "33", "missing": "31"}
 SELF_TEST_RUNS = 10
@@ -121,7 +121,10 @@ def _torch() -> Iterator[Finding]:
         return
     yield Finding("torch", "ok", str(torch.__version__))
     if torch.cuda.is_available():
-        yield Finding("gpu", "ok", f"{torch.cuda.get_device_name(0)}, CUDA {torch.version.cuda}")
+        try:
+            yield Finding("gpu", "ok", f"{torch.cuda.get_device_name(0)}, CUDA {torch.version.cuda}")
+        except RuntimeError as error:  # lost, or another program's alone
+            yield Finding("gpu", "warn", f"the GPU does not answer ({first_line(error)}); end other programs on it, or restart")
     elif jetson or shutil.which("nvidia-smi"):
         built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
         yield Finding("gpu", "warn", f"there is an NVIDIA GPU, but torch cannot use it ({built}); check the driver, and {remedy}")
@@ -161,7 +164,7 @@ def _self_test() -> Finding:
             begin = time.perf_counter()
             fused = pipeline.process(pair)
             times.append(time.perf_counter() - begin)
-        device = pipeline.fuser.device
+        fuser = pipeline.fuser
         pipeline.close()
     except ImportError as error:
         return Finding("self-test", "missing", f"cannot run before the packages above are installed ({error})")
@@ -172,6 +175,5 @@ def _self_test() -> Finding:
         return Finding(
             "self-test", "missing", "the warm square is not brighter in the fused picture; the weights are unfit, reinstall aenet_ros"
         )
-    return Finding(
-        "self-test", "ok", f"640x512 fused in {sorted(times)[len(times) // 2] * 1e3:.1f} ms (median of {SELF_TEST_RUNS}) on {device}"
-    )
+    took = f"640x512 fused in {sorted(times)[len(times) // 2] * 1e3:.1f} ms (median of {SELF_TEST_RUNS}) on {fuser.device}"
+    return Finding("self-test", "warn" if fuser.fallback else "ok", f"{took}; {fuser.fallback}" if fuser.fallback else took)

@@ -5,11 +5,13 @@ loads and picks the kernels; then the steps are captured and replayed as one. Pl
 that comes back starts anew: so sizes that change all the time are never captured, instead of captured again and again.
 """
 
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from copy import deepcopy
 from typing import Any, NamedTuple
+from weakref import WeakValueDictionary
 
 import numpy as np
 import torch
@@ -17,6 +19,7 @@ from torch import Tensor, nn
 
 from aenet_ros.errors import first_line
 from aenet_ros.frames import Array, Mending, ThermalView
+from aenet_ros.fusion.device_errors import out_of_memory
 from aenet_ros.fusion.engines import fuse_tensors
 from aenet_ros.fusion.thermal_tensors import ViewTensors, brightness
 
@@ -32,6 +35,9 @@ TORCH_TYPES = {
 }
 
 
+_CAPTURING = threading.Lock()
+
+
 class Request(NamedTuple):
     """A pair for the engine: see ``Fuser.start``."""
 
@@ -45,20 +51,20 @@ class Request(NamedTuple):
 class Ticket(NamedTuple):
     """A picture under way: ``picture`` is valid once ``done`` is reached; None where it is already."""
 
-    picture: Tensor
+    picture: Array
     done: Any
 
     def wait(self) -> Array:
         """The picture, when it is ready; on CUDA in page-locked memory. Raises RuntimeError where the device failed meanwhile."""
         if self.done is not None:
             self.done.synchronize()
-        return self.picture.numpy()
+        return self.picture
 
 
 class Plan:
     """Staging and device memory for inputs of one kind, and how they are fused. All methods need the engine's stream to be current.
 
-    First come the bytes that every pair brings: gain and strength, counts, rgb. What seldom changes comes last, and then stays behind.
+    First come the bytes that every pair brings; the maps, which are as large and seldom change, come last, and then stay behind.
     """
 
     def __init__(self, device: torch.device, compute: Callable[[ViewTensors, Tensor, Tensor], Tensor], request: Request) -> None:
@@ -83,7 +89,7 @@ class Plan:
         self._compute = compute
         self._staging = torch.empty(starts[-1], dtype=torch.uint8, pin_memory=self._pinned)
         self._memory = torch.empty_like(self._staging, device=device)
-        self._pair_bytes = starts[3]
+        self._pair_bytes = starts[7]
         host = self._staging.numpy()
         parts = list(zip(starts, sizes, kinds, strict=False))
         self._host = [host[start : start + size].view(kind).reshape(shape) for start, size, (kind, shape) in parts]
@@ -102,7 +108,7 @@ class Plan:
             None if view.sampling is None else sampling,
             None if view.weight is None else weight,
         )
-        self._kept: tuple[object, ...] = ()
+        self._maps: tuple[object, ...] = (None, None)
         self._upload_bytes = 0
         self._uploaded: Any = None
         self._uses = 0
@@ -120,28 +126,28 @@ class Plan:
         return self._graph is None and self._uses >= CAPTURE_AFTER
 
     def stage(self, request: Request) -> None:
-        """Write a pair where the upload takes it from; what seldom changes only where it is another object than for the pair before."""
+        """Write a pair where the upload takes it from; the maps only where they are other objects than for the pair before."""
         if self._uploaded is not None:
             self._uploaded.synchronize()  # the pair before may still be on its way up
         view = request.view
-        numbers, counts, rgb = self._host[:3]
+        numbers, counts, rgb, columns, pixels, near, shares = self._host[:7]
         numbers[:] = view.black, view.factor, request.strength
         np.copyto(counts, view.counts)
         np.copyto(rgb, request.rgb)
-        self._upload_bytes = self._pair_bytes
-        seldom = (view.columns, view.mending, view.sampling, view.weight)
-        if len(self._kept) != len(seldom) or any(old is not new for old, new in zip(self._kept, seldom, strict=True)):
-            self._stage_seldom(view)
-            self._upload_bytes = self._staging.numel()
-            self._kept = seldom
-
-    def _stage_seldom(self, view: ThermalView) -> None:
-        columns, pixels, near, shares, sampling, weight = self._host[3:]
         np.copyto(columns, 0.0 if view.columns is None else view.columns)
         if view.mending is not None:
             count = len(view.mending.pixels)
             for room, values in zip((pixels, near, shares), view.mending, strict=True):
                 room[:count], room[count:] = values, values[:1]  # more of the first change nothing
+        self._upload_bytes = self._pair_bytes
+        maps = (view.sampling, view.weight)
+        if any(old is not new for old, new in zip(self._maps, maps, strict=True)):
+            self._stage_maps(view)
+            self._upload_bytes = self._staging.numel()
+            self._maps = maps
+
+    def _stage_maps(self, view: ThermalView) -> None:
+        sampling, weight = self._host[7:]
         if view.sampling is not None:
             height, width = view.counts.shape
             np.multiply(view.sampling, [np.float32(2 / max(1, width - 1)), np.float32(2 / max(1, height - 1))], out=sampling)
@@ -154,7 +160,7 @@ class Plan:
         count = self._upload_bytes
         self._memory[:count].copy_(self._staging[:count], non_blocking=True)
         if self._pinned:
-            self._uploaded = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._uploaded = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
             self._uploaded.record()
         output = self.replay()
         # From torch's cache of page-locked memory: a new picture for the caller without another copy on the CPU.
@@ -170,10 +176,15 @@ class Plan:
         return self._fuse()
 
     def capture(self, pool: Any, stream: torch.cuda.Stream) -> None:
-        """Record the steps as a graph; raises RuntimeError where something in them cannot be recorded."""
+        """Record the steps as a graph; raises RuntimeError where something in them cannot be recorded.
+
+        ``stream`` is not the one that pictures are copied on: where a thread frees one meanwhile, torch would record an event into the
+        graph and fail at the next picture.
+        """
         graph = torch.cuda.CUDAGraph()
-        # thread_local: what other threads do on the device (another node in the process) does not break the recording.
-        with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
+        # thread_local: what other threads do on the device (another node in the process) does not break the recording. But torch
+        # waits for the whole device before each recording, which breaks another one.
+        with _CAPTURING, torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
             output = self._fuse()
         self._graph, self._output = graph, output
 
@@ -193,10 +204,13 @@ class DeviceEngine:
         # A copy: the network of the CPU must be at hand when the device is lost.
         self._network = deepcopy(network).to(device, self._dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._plans: OrderedDict[tuple[object, ...], Plan] = OrderedDict()
+        self._pictures: WeakValueDictionary[int, Array] = WeakValueDictionary()
+        self._started = 0
         self._stream: torch.cuda.Stream | None = None
         self.problem = ""
         if device.type == "cuda":
             self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+            self._capture_stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
             self._stream.wait_stream(torch.cuda.current_stream(device))  # the weights' upload
             # Of one pool, because graphs never run at once and each one's output is gone to the host before the next begins.
             self._pool = torch.cuda.graph_pool_handle()
@@ -208,26 +222,35 @@ class DeviceEngine:
         """
         try:
             return self._start(request)
-        except torch.cuda.OutOfMemoryError:
-            pass  # and on after the handler, for the error holds what was in work, memory and all
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+        # After the handler, for the error holds what was in work, memory and all.
         if self._stream is not None:
             self._stream.synchronize()  # the pair before may use what is given back now
         self._plans.clear()  # what other sizes hold may be all that is missing
-        torch.cuda.empty_cache()
+        with suppress(RuntimeError):  # before 2.8, torch takes a recording that failed to go on still
+            torch.cuda.empty_cache()
         return self._start(request)
 
     def _start(self, request: Request) -> Ticket:
         with self.stream():
             plan = self.plan(request)
             if plan.due and self._stream is not None and not self.problem:
-                self._capture(plan, self._stream)
+                self._capture(plan)
             plan.stage(request)
-            picture = plan.enqueue()
+            picture = plan.enqueue().numpy()
+            self._pictures[self._started] = picture
+            self._started += 1
             done = None
             if self._stream is not None:
-                done = torch.cuda.Event()  # type: ignore[no-untyped-call]
+                done = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]  # sleeps: a robot's cores have other work
                 done.record(self._stream)
         return Ticket(picture, done)
+
+    def pictures(self) -> list[Array]:
+        """Those that somebody still holds, of all that were made here."""
+        return list(self._pictures.values())
 
     def stream(self) -> AbstractContextManager[object]:
         """Makes the engine's stream current; nothing on the CPU."""
@@ -252,14 +275,15 @@ class DeviceEngine:
         self._plans[key] = plan
         return plan
 
-    def _capture(self, plan: Plan, stream: torch.cuda.Stream) -> None:
+    def _capture(self, plan: Plan) -> None:
         """Capture; where that fails pairs go on step by step, and ``problem`` says so."""
         try:
-            plan.capture(self._pool, stream)
-        except torch.cuda.OutOfMemoryError:
-            raise
+            plan.capture(self._pool, self._capture_stream)
         except RuntimeError as error:
-            self.problem = f"slower than it could be: the steps cannot be captured as a CUDA graph ({first_line(error)})"
+            cause = error.__context__ if isinstance(error.__context__, Exception) else error  # a failed recording's end raises too
+            if out_of_memory(error) or out_of_memory(cause):
+                raise
+            self.problem = f"slower than it could be: the steps cannot be captured as a CUDA graph ({first_line(cause)})"
 
 
 def _room(mending: Mending | None) -> int:

@@ -1,17 +1,17 @@
 """Fuser: one thermal and one rgb picture in, the fused picture out; owns the network and its device."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from aenet_ros.config import ModelConfig
-from aenet_ros.errors import ConfigError, DeviceError, ImageError, first_line
+from aenet_ros.errors import ConfigError, DeviceError, ImageError
 from aenet_ros.frames import Array, Plane, ThermalView
 from aenet_ros.fusion.checkpoint import load_checkpoint, load_onnx
 from aenet_ros.fusion.device_engine import CAPTURE_AFTER, DeviceEngine, Request, Ticket
+from aenet_ros.fusion.device_errors import device_errors, keep_forever, out_of_memory
 from aenet_ros.fusion.engines import CpuEngine
 from aenet_ros.fusion.network import MIN_SIZE, AENet
 from aenet_ros.fusion.onnx_network import OnnxNetwork, why_no_provider
@@ -46,7 +46,6 @@ class Fuser:
     def __init__(self, model: ModelConfig | None = None) -> None:
         self._model = model = model or ModelConfig()
         self._engine: CpuEngine | DeviceEngine | None = None
-        self._lost: CpuEngine | DeviceEngine | None = None
         self.device, self.precision, self._reason = choose_device(model)
         self._source: AENet | bytes
         self._source, self.card = load_onnx(model.weights) if model.backend == "onnx" else load_checkpoint(model.weights)
@@ -57,7 +56,7 @@ class Fuser:
 
     def _start(self) -> None:
         """An engine on ``device``."""
-        with _device_errors(self.device):
+        with device_errors(self.device):
             if isinstance(self._source, bytes):
                 self._engine = CpuEngine(OnnxNetwork(self._source, self.device, self.precision, thread_count(self._model.threads)))
             elif self.device == "cpu":
@@ -67,10 +66,10 @@ class Fuser:
 
     def _go_to_cpu(self, error: DeviceError) -> None:
         """An engine on the CPU because of ``error``, which is raised where that is not allowed or we are there already."""
+        if self.device != "cpu" and not out_of_memory(error.__cause__):
+            keep_forever(self._engine, *(self._engine.pictures() if isinstance(self._engine, DeviceEngine) else ()))
         if self.device == "cpu" or not self._model.allow_cpu:
             raise error
-        if not isinstance(error.__cause__, torch.cuda.OutOfMemoryError):
-            self._lost = self._engine  # kept, for to free memory of a device in error may end the process
         self.close()
         self._reason = f"on cpu instead of {self.device}: {error}"
         self.device, self.precision = "cpu", "fp32"
@@ -103,7 +102,7 @@ class Fuser:
                 return picture
         assert not isinstance(self._engine, DeviceEngine)  # a device that failed was left
         try:
-            with _device_errors(self.device):
+            with device_errors(self.device):
                 return self._engine.run(thermal, rgb, order, weight, strength)
         except DeviceError as error:
             self._go_to_cpu(error)
@@ -128,7 +127,7 @@ class Fuser:
         if brought != rgb.shape[:2]:
             raise ImageError(f"thermal is brought to {brought[1]}x{brought[0]} and rgb is {rgb.shape[1]}x{rgb.shape[0]}")
         try:
-            with _device_errors(self.device):
+            with device_errors(self.device):
                 return Started(engine, self.device, engine.start(Request(view, rgb, order, strength, reverse)))
         except DeviceError as error:
             self._go_to_cpu(error)
@@ -137,7 +136,7 @@ class Fuser:
     def finish(self, started: Started) -> Array | None:
         """Wait for the picture. None: as for ``start``. Raises DeviceError where the device failed and the CPU is not allowed."""
         try:
-            with _device_errors(started.device):
+            with device_errors(started.device):
                 return started.ticket.wait()
         except DeviceError as error:
             if self._engine is started.engine:  # not left already, because of the pair before
@@ -224,23 +223,6 @@ def check_planes(thermal: Array, size: tuple[int, ...], weight: Plane | None) ->
             raise ImageError(f"thermal is {low:g} to {high:g} and must be 0 to 1 without NaN; ThermalAgc makes it of counts")
     if weight is not None and (weight.dtype != np.float32 or weight.shape != size):
         raise ImageError(f"weight is {weight.dtype} {list(weight.shape)}; give float32 {list(size)}")
-
-
-@contextmanager
-def _device_errors(device: str) -> Iterator[None]:
-    """What torch raises on a GPU as DeviceError that says what to do."""
-    try:
-        yield
-    except DeviceError:
-        raise
-    except torch.cuda.OutOfMemoryError as error:
-        raise DeviceError(
-            f"{device} has too little free memory ({first_line(error)}); end other programs on it, or set model.device"
-        ) from error
-    except RuntimeError as error:
-        if device == "cpu":
-            raise
-        raise DeviceError(f"{device} failed ({first_line(error)}); restart the process, or set model.device to cpu") from error
 
 
 def set_threads(threads: int) -> int:
