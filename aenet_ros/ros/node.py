@@ -51,7 +51,7 @@ HANG_S = 10.0
 YIELD_S = 5e-4  # after a pair was handed over: the worker gets the interpreter now, not when the executor next waits
 LATER = 15  # things to look at that wait at most: three frames of each stream
 WARM_UP_SIZE = (480, 640)
-"""Height and width of the frame fused at configure, which loads the libraries and tries the device; each size then has its own first pairs."""
+"""Height and width of the frame fused at configure, which loads the libraries and tries the device."""
 MESSAGE_TYPES: dict[str, type[Any]] = {"raw": Image, "compressed": CompressedImage}
 
 
