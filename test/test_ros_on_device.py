@@ -67,17 +67,26 @@ class Cameras:
                 self.sent[self.robot.publish(self.thermal[number % PICTURES], self.rgb, step_ns=1_000_000)] = number % PICTURES
             time.sleep(max(0.0, period_s - (time.monotonic() - begun)))
 
+    def run_until(self, condition, what, period_s, alone=False):
+        """Send on until it is so; on a busy machine that takes longer."""
+        self.robot.wait(lambda: self.run(5, period_s, alone) or condition(), what, timeout_s=60)
+
     def check(self):
-        """What came, in order, each once, and each fused picture as the pipeline makes it; returns how many of them were fused."""
-        stamps = [stamp_of(message) for message in self.robot.fused]
+        """What came, in order, each once, and each picture as it should be; returns how many of them were fused.
+
+        Either camera's frame may stand in for a pair: on a busy machine one comes so late that it is taken for silent.
+        """
+        messages = list(self.robot.fused)
+        stamps = [stamp_of(message) for message in messages]
         assert stamps == sorted(set(stamps))
         fused = 0
-        for message in self.robot.fused:
+        for message in messages:
             picture = np.frombuffer(message.data, np.uint8).reshape(*SIZE, 3)
             number = self.sent.get(stamp_of(message))
-            if number is not None and (picture != dim_street(SIZE)).any():
-                fused += 1
-                assert np.abs(picture - self.fused[number]).max() <= 1
+            if number is None or (picture == dim_street(SIZE)).all() or (picture == thermal(number)[..., None]).all():
+                continue
+            fused += 1
+            assert np.abs(picture - self.fused[number]).max() <= 1
         return fused
 
 
@@ -86,31 +95,33 @@ def test_more_pairs_than_it_can_fuse_come_out_in_order_and_right(make_robot):
     cameras = Cameras(robot)
     cameras.run(20, 0.05)
     cameras.run(200, 0.002)
+    cameras.run_until(lambda: cameras.check() > 30, "fused pictures", 0.002)
     time.sleep(0.5)
-    assert cameras.check() > 30
+    cameras.check()
     assert assert_counts(robot) > 20
 
 
 def test_a_camera_that_stops_and_comes_back(make_robot):
     robot = make_robot(FOREVER)
     cameras = Cameras(robot)
-    cameras.run(40, 0.01)
+    cameras.run_until(lambda: cameras.check() > 10, "fused pictures", 0.01)
+    before = len(robot.fused)
+    cameras.run(100, 0.01, alone=True)
+    cameras.run_until(lambda: len(robot.fused) > before + 20, "rgb frames that stand in", 0.01, alone=True)
     fused = cameras.check()
-    cameras.run(150, 0.01, alone=True)
-    alone = len(robot.fused)
-    cameras.run(100, 0.01)
+    cameras.run_until(lambda: cameras.check() > fused + 10, "fused pictures again", 0.01)
     time.sleep(0.5)
-    assert cameras.check() > fused + 10
-    assert alone > fused + 20
+    cameras.check()
     assert_counts(robot)
 
 
 def test_a_device_lost_in_the_flood_is_left_for_the_cpu(make_robot):
     robot = make_robot(60)
     cameras = Cameras(robot)
-    cameras.run(200, 0.004)
-    robot.wait_status("model", WARN, "on cpu instead of device: device failed (CUDA error: unspecified launch failure)")
-    cameras.run(40, 0.02)
+    lost = "on cpu instead of device: device failed (CUDA error: unspecified launch failure)"
+    cameras.run_until(lambda: robot.status("model") and lost in robot.status("model").message, "the loss of the device", 0.004)
+    assert robot.status("model").level == WARN
+    cameras.run_until(lambda: cameras.check() > 70, "fused pictures of the CPU", 0.02)
     time.sleep(0.5)
-    assert cameras.check() > 70
+    cameras.check()
     assert_counts(robot)
