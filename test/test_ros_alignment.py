@@ -102,8 +102,12 @@ def test_depth_images_are_joined_and_their_absence_is_said(tmp_path):
             return int(np.argmax(row == 9000)) == column
 
         robot.wait(lambda: laid(0, 60), "the square by the plane", timeout_s=40)
-        robot.wait(lambda: laid(0, 60) and "no depth image for this pair" in robot.status("registration").message, "the lack of it told")
-        assert robot.status("registration").level == WARN
+
+        def lack_told():
+            status = laid(0, 60) and robot.status("registration")
+            return status and status.level == WARN and "no depth image for this pair" in status.message
+
+        robot.wait(lack_told, "the lack of a depth image told")
         robot.wait(lambda: laid(2000, 50), "the square by the depth image, 10 px aside")
         robot.wait(lambda: laid(2000, 50) and robot.status("registration").level == OK, "no more warning")
     finally:
