@@ -24,6 +24,7 @@ from aenet_ros.fusion.engines import fuse_tensors
 from aenet_ros.fusion.thermal_tensors import ViewTensors, brightness
 
 PLANS_KEPT = 4
+MAPS_FROM = 7  # of a plan's parts, the first that seldom changes
 CAPTURE_AFTER = 2  # pairs of a plan computed step by step before it is captured
 ALIGNMENT = 16  # bytes
 FEWEST_DEAD = 64  # dead pixels that a plan has room for, or a power of two times this: so one more makes no new plan
@@ -33,8 +34,6 @@ TORCH_TYPES = {
     np.dtype(np.int64): torch.int64,
     np.dtype(np.float32): torch.float32,
 }
-
-
 _CAPTURING = threading.Lock()
 
 
@@ -89,7 +88,7 @@ class Plan:
         self._compute = compute
         self._staging = torch.empty(starts[-1], dtype=torch.uint8, pin_memory=self._pinned)
         self._memory = torch.empty_like(self._staging, device=device)
-        self._pair_bytes = starts[7]
+        self._pair_bytes = starts[MAPS_FROM]
         host = self._staging.numpy()
         parts = list(zip(starts, sizes, kinds, strict=False))
         self._host = [host[start : start + size].view(kind).reshape(shape) for start, size, (kind, shape) in parts]
@@ -130,7 +129,7 @@ class Plan:
         if self._uploaded is not None:
             self._uploaded.synchronize()  # the pair before may still be on its way up
         view = request.view
-        numbers, counts, rgb, columns, pixels, near, shares = self._host[:7]
+        numbers, counts, rgb, columns, pixels, near, shares = self._host[:MAPS_FROM]
         numbers[:] = view.black, view.factor, request.strength
         np.copyto(counts, view.counts)
         np.copyto(rgb, request.rgb)
@@ -147,7 +146,7 @@ class Plan:
             self._maps = maps
 
     def _stage_maps(self, view: ThermalView) -> None:
-        sampling, weight = self._host[7:]
+        sampling, weight = self._host[MAPS_FROM:]
         if view.sampling is not None:
             height, width = view.counts.shape
             np.multiply(view.sampling, [np.float32(2 / max(1, width - 1)), np.float32(2 / max(1, height - 1))], out=sampling)

@@ -12,12 +12,13 @@ from aenet_ros.interrupts import held
 from aenet_ros.openmp import allowed_cores
 
 T = TypeVar("T")
+_MOST_THREADS = 4
 _WAITING = 8  # calls behind, at most: memory for so many frames
 
 
 def file_threads() -> int:
     """Threads for files that do not depend on one another."""
-    return max(1, min(4, allowed_cores()))
+    return min(_MOST_THREADS, allowed_cores())
 
 
 def ahead(tasks: Iterable[Callable[[], T]], threads: int = 1) -> Iterator[T]:

@@ -88,6 +88,7 @@ def is_pair_folder(path: Path) -> bool:
 
 def open_unit(unit: Unit, config: "Config") -> "tuple[Source, Sink]":
     """The unit's source and sink; nothing is written yet. Raises SourceError for what is missing or in the way."""
+    from aenet_ros.offline.overlap import file_threads
     from aenet_ros.offline.sinks import open_sink
     from aenet_ros.offline.sources import open_source
 
@@ -111,7 +112,14 @@ def open_unit(unit: Unit, config: "Config") -> "tuple[Source, Sink]":
             thermal, rgb = thermal / "thermal", thermal / "rgb"
         side = options.thermal_side or "left"
         source = open_source(
-            thermal, rgb, config.sync, in_order=options.in_order, sequence_hz=options.sequence_hz, thermal_side=side, depth=options.depth
+            thermal,
+            rgb,
+            config.sync,
+            in_order=options.in_order,
+            sequence_hz=options.sequence_hz,
+            thermal_side=side,
+            depth=options.depth,
+            threads=file_threads(),
         )
     if options.to == "bag":
         raise SourceError(f"--to bag: only a bag becomes a bag, and {unit.name} is none; leave --to away")

@@ -11,7 +11,7 @@ from aenet_ros.errors import SourceError
 from aenet_ros.frames import Frame, FramePair
 from aenet_ros.imaging.calibration_file import Camera
 from aenet_ros.imaging.picture_files import SUFFIXES, read_rgb, read_thermal
-from aenet_ros.offline.overlap import ahead, file_threads
+from aenet_ros.offline.overlap import ahead
 from aenet_ros.sync import DROP_REASONS, PairMatcher
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".m4v", ".webm", ".mpg", ".mpeg", ".ts")
@@ -70,12 +70,14 @@ def open_source(
     sequence_hz: float = 0.0,
     thermal_side: str = "left",
     depth: Path | None = None,
+    threads: int = 1,
 ) -> Source:
     """Two pictures, two folders of pictures, two videos, or one video that shows both cameras side by side.
 
     ``in_order`` pairs the folders' files in their order instead of by name; ``sequence_hz`` over 0 says that a folder
     holds consecutive frames at that rate; ``thermal_side``, ``left`` or ``right``, is of a side-by-side video. ``depth`` is a depth
-    picture, or a folder of those, by the rgb pictures' names, aligned to them. Raises SourceError with what is missing or does not fit.
+    picture, or a folder of those, by the rgb pictures' names, aligned to them. ``threads`` decode pictures ahead.
+    Raises SourceError with what is missing or does not fit.
     """
     for path in (thermal, rgb, depth):
         if path is not None and not path.exists():
@@ -98,7 +100,7 @@ def open_source(
         return VideoSource(thermal, rgb, sync or SyncConfig())
     if depth is not None and depth.is_dir() != rgb.is_dir():
         raise SourceError(f"--depth {depth}: give a folder with folders of pictures, and a picture with single pictures")
-    return PictureSource(thermal, rgb, in_order=in_order, sequence_hz=sequence_hz, depth=depth)
+    return PictureSource(thermal, rgb, in_order=in_order, sequence_hz=sequence_hz, depth=depth, threads=threads)
 
 
 def is_bag(path: Path) -> bool:
@@ -122,7 +124,17 @@ def storage_files(folder: Path) -> list[Path]:
 class PictureSource:
     """Two pictures or two folders of them; see ``open_source``."""
 
-    def __init__(self, thermal: Path, rgb: Path, *, in_order: bool = False, sequence_hz: float = 0.0, depth: Path | None = None) -> None:
+    def __init__(
+        self,
+        thermal: Path,
+        rgb: Path,
+        *,
+        in_order: bool = False,
+        sequence_hz: float = 0.0,
+        depth: Path | None = None,
+        threads: int = 1,
+    ) -> None:
+        self._threads = threads
         self.timed, self.rate_hz = sequence_hz > 0, sequence_hz
         self.remarks: list[str] = []
         self.done: frozenset[str] = frozenset()
@@ -143,7 +155,7 @@ class PictureSource:
         return [rgb.stem for _, rgb in self._paths]
 
     def __iter__(self) -> Iterator[Named | Lost | Done]:
-        return ahead((partial(self._item, index) for index in range(self.total)), file_threads())
+        return ahead((partial(self._item, index) for index in range(self.total)), self._threads)
 
     def _item(self, index: int) -> Named | Lost | Done:
         thermal, rgb = self._paths[index]
