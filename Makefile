@@ -42,7 +42,7 @@ bench: $(READY)
 	$(BIN)/aenet bench --node -o benchmarks/results/bench-$$(date -u +%Y%m%d).json --plot benchmarks/results/bench-$$(date -u +%Y%m%d).png
 
 docs: $(READY)
-	$(BIN)/python -m aenet_ros.config_docs
+	$(BIN)/python -m aenet_ros.config.docs
 
 site: $(READY)
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going -q -b html docs site

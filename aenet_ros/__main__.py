@@ -2,7 +2,7 @@
 
 import sys
 
-from aenet_ros.cli import main
+from aenet_ros.cli.main import main
 
 if __name__ == "__main__":  # worker processes import it too
     sys.exit(main())

@@ -7,22 +7,22 @@ from functools import partial
 import cv2
 import numpy as np
 
-from aenet_ros.allocator import keep_large_buffers
-from aenet_ros.budget import LatencyBudget
 from aenet_ros.config import Config, OutputConfig
-from aenet_ros.errors import ConfigError, ImageError
-from aenet_ros.frames import Array, Frame, FramePair, FusedFrame, Plane, ThermalView
+from aenet_ros.core.allocator import keep_large_buffers
+from aenet_ros.core.errors import ConfigError, ImageError
+from aenet_ros.core.frames import Array, Frame, FramePair, FusedFrame, Plane, ThermalInput
 from aenet_ros.fusion import color
+from aenet_ros.fusion.downscaled import fuse_downscaled
 from aenet_ros.fusion.fuser import Fuser, set_threads
-from aenet_ros.fusion.reduced import fuse_at
-from aenet_ros.imaging.agc import Gain, ThermalAgc
-from aenet_ros.imaging.calibration_file import Size
-from aenet_ros.imaging.output_grid import OutputGrid
-from aenet_ros.imaging.registration import Registration
-from aenet_ros.imaging.sensor import SensorRepair
-from aenet_ros.imaging.shutter import ShutterBridge
-from aenet_ros.imaging.thermal_view import render
-from aenet_ros.imaging.thermometer import draw_isotherm, scale_of
+from aenet_ros.health.adaptive_resolution import AdaptiveResolution
+from aenet_ros.registration.calibration_file import Size
+from aenet_ros.registration.output_grid import OutputGrid
+from aenet_ros.registration.registration import Registration
+from aenet_ros.thermal.agc import Gain, ThermalAgc
+from aenet_ros.thermal.ffc import FfcHold
+from aenet_ros.thermal.render import render
+from aenet_ros.thermal.sensor_correction import SensorCorrection
+from aenet_ros.thermal.temperature import draw_isotherm, scale_of
 
 NO_PLANE: Plane = np.empty((0, 0), np.float32)
 ORDER = {"rgb8": "rgb", "bgr8": "bgr", "mono8": "rgb"}  # mono8 has no order; any will do
@@ -45,12 +45,12 @@ class FusionPipeline:
         self._config = config or Config()
         keep_large_buffers()  # a network's planes, mapped anew for every frame, cost as much time as the network
         set_threads(self._config.model.threads)
-        self.sensor = SensorRepair(self._config.sensor)
+        self.sensor = SensorCorrection(self._config.sensor)
         self.forget()
         self.registration = Registration(self._config.registration)
         self.grid = OutputGrid(self.registration, self._config.output)
         self.fuser = Fuser(self._config.model)
-        self.budget = LatencyBudget(self._config.latency)
+        self.budget = AdaptiveResolution(self._config.latency)
 
     def process(self, pair: FramePair, want_registered: bool = False) -> FusedFrame:
         """Fuse one pair; the result has the rgb frame's stamp, the size and frame_id that ``output.grid`` says, and ``output.encoding``.
@@ -83,7 +83,7 @@ class FusionPipeline:
         want_counts = want_registered or output.isotherm
         if on_device:
             sampling = self.grid.sampling(thermal.size, rgb.size)
-            view = ThermalView(thermal.data, *gain, self.sensor.columns, self.sensor.mending, sampling, weight)
+            view = ThermalInput(thermal.data, *gain, self.sensor.columns, self.sensor.bad_pixels, sampling, weight)
             clock.lap("registration")
             picture = self._start_on_device(view, image, encoding, output)
             registered = self.grid.counts(thermal.data, rgb.size) if want_counts else None  # the device is at work meanwhile
@@ -92,7 +92,7 @@ class FusionPipeline:
             registered = self.grid.counts(thermal.data, rgb.size) if want_counts else None
             clock.lap("registration")
             scale, strength = self.budget.scale, output.thermal_weight
-            fused = fuse_at(scale, self.fuser, aligned, image, order=ORDER[encoding], weight=weight, strength=strength)
+            fused = fuse_downscaled(scale, self.fuser, aligned, image, order=ORDER[encoding], weight=weight, strength=strength)
             clock.lap("fusion")
             picture = partial(convert, fused, encoding, output.encoding)
 
@@ -109,7 +109,7 @@ class FusionPipeline:
 
         return finish
 
-    def _start_on_device(self, view: ThermalView, image: Array, encoding: str, output: OutputConfig) -> Callable[[], Array]:
+    def _start_on_device(self, view: ThermalInput, image: Array, encoding: str, output: OutputConfig) -> Callable[[], Array]:
         """Set the device to work; what is returned waits for the picture, in ``output.encoding``."""
         order, strength = ORDER[encoding], output.thermal_weight
         reverse = {encoding, output.encoding} == {"rgb8", "bgr8"}
@@ -154,7 +154,7 @@ class FusionPipeline:
 
         What is known of the cameras, dead pixels and geometry, stays.
         """
-        self.shutter = ShutterBridge(self._config.shutter)
+        self.shutter = FfcHold(self._config.shutter)
         self.agc = ThermalAgc(self._config.agc)
 
     @property

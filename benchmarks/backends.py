@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from aenet_ros.allocator import keep_large_buffers
-from aenet_ros.commands.about import about
-from aenet_ros.commands.common import remark, write_json
-from aenet_ros.evaluation.benchmark import WARM_UP_RUNS, spread_ms
+from aenet_ros.cli.about import about
+from aenet_ros.cli.common import remark, write_json
+from aenet_ros.core.allocator import keep_large_buffers
 from aenet_ros.fusion.checkpoint import load_checkpoint
-from aenet_ros.fusion.exporting import export_network
+from aenet_ros.fusion.export import export_network
 from aenet_ros.fusion.onnx_network import OnnxNetwork
+from aenet_ros.workbench.evaluation.timing import WARM_UP_RUNS, spread_ms
 
 ROUNDS = 5
 

@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 
 from aenet_ros.config import build
-from aenet_ros.frames import Frame, FramePair
+from aenet_ros.core.frames import Frame, FramePair
 from aenet_ros.pipeline import FusionPipeline
-from aenet_ros.simulation.rig import Rig
-from aenet_ros.simulation.rig_config import RigConfig
+from aenet_ros.workbench.simulation.rig import Rig
+from aenet_ros.workbench.simulation.rig_config import RigConfig
 
 if sys.version_info >= (3, 14):
     from compression import zstd

@@ -19,14 +19,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from aenet_ros.commands.about import about
-from aenet_ros.commands.common import remark, write_json
-from aenet_ros.frames import FramePair, ThermalView
+from aenet_ros.cli.about import about
+from aenet_ros.cli.common import remark, write_json
+from aenet_ros.core.frames import FramePair, ThermalInput
 from aenet_ros.fusion.checkpoint import load_checkpoint
 from aenet_ros.fusion.device_engine import CAPTURE_AFTER, DeviceEngine, Request
 from aenet_ros.fusion.fuser import thread_count
 from aenet_ros.pipeline import FusionPipeline
-from aenet_ros.speed import make_pipeline, rig_of, rig_pairs
+from aenet_ros.workbench.speed import make_pipeline, rig_of, rig_pairs
 
 SIZES = "640x512,1280x720,1920x1080,101x77"  # the last for its padding
 LEVELS_ALLOWED = 2
@@ -70,7 +70,7 @@ def device_times(device: str, precision: str, size: Size, pair: FramePair, runs:
     """Time on the device of upload, graph and download together, and of the graph alone."""
     grid = make("cpu", "fp32", size).grid
     sizes = (pair.thermal.size, pair.rgb.size)
-    view = ThermalView(pair.thermal.data, 28_000.0, 1 / 4_000, sampling=grid.sampling(*sizes), weight=grid.weight(*sizes))
+    view = ThermalInput(pair.thermal.data, 28_000.0, 1 / 4_000, sampling=grid.sampling(*sizes), weight=grid.weight(*sizes))
     request = Request(view, pair.rgb.data, "rgb")
     engine = DeviceEngine(load_checkpoint()[0], torch.device(device), precision)
     for _ in range(CAPTURE_AFTER + 2):

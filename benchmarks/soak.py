@@ -29,14 +29,14 @@ from typing import Any
 from soak_judge import Cause, account_errors, explained, growth, normalised
 from soak_plan import RIGS, Step, plan
 
-from aenet_ros.commands.common import write_json
-from aenet_ros.commands.processes import Processes
+from aenet_ros.cli.common import write_json
+from aenet_ros.cli.processes import Processes
 from aenet_ros.config import specs
-from aenet_ros.errors import AenetError
-from aenet_ros.options import Value
-from aenet_ros.simulation.geometry import rgb_to_thermal
-from aenet_ros.simulation.rig import Rig
-from aenet_ros.simulation.rig_config import RigConfig
+from aenet_ros.config.options import Value
+from aenet_ros.core.errors import AenetError
+from aenet_ros.workbench.simulation.geometry import rgb_to_thermal
+from aenet_ros.workbench.simulation.rig import Rig
+from aenet_ros.workbench.simulation.rig_config import RigConfig
 
 LOOP_PAIRS = 60
 ANSWER_S = 60.0
@@ -191,7 +191,7 @@ class Soak:
 
     def camera(self, **options: Any) -> None:
         """The rig as it is by default, but for ``options``."""
-        self.processes.start("camera", "aenet_ros.ros.rig_node", asdict(replace(self.rig, **options)))
+        self.processes.start("camera", "aenet_ros.ros.tools.rig_node", asdict(replace(self.rig, **options)))
 
     def kill_camera(self) -> None:
         """As the kernel or a careless person would."""
@@ -219,7 +219,7 @@ class Soak:
             self.spin(step.pause_s)
             if step.kind == "loop":
                 parameters = {"dir": str(loop), "rate": self.rig.rgb_hz, "own_stamps": True}
-                self.processes.start("camera", "aenet_ros.ros.replay_node", parameters)
+                self.processes.start("camera", "aenet_ros.ros.tools.replay_node", parameters)
             else:
                 self.camera(**RIGS[step.kind])
             self.spin(step.seconds)

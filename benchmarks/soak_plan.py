@@ -4,7 +4,7 @@ import random
 from typing import Any, NamedTuple
 
 from aenet_ros.config import specs
-from aenet_ros.options import OptionSpec, Value
+from aenet_ros.config.options import OptionSpec, Value
 
 STILL = {"motion": 0.0, "walking": False, "scenes": "night"}
 RIGS: dict[str, dict[str, Any]] = {

@@ -13,13 +13,13 @@ import cv2
 import numpy as np
 
 from aenet_ros.config import build
-from aenet_ros.frames import Array, Frame, FramePair
-from aenet_ros.imaging.agc import ThermalAgc
-from aenet_ros.imaging.contact_sheet import contact_sheet
+from aenet_ros.core.frames import Array, Frame, FramePair
 from aenet_ros.pipeline import FusionPipeline
-from aenet_ros.simulation.geometry import rgb_to_thermal
-from aenet_ros.simulation.rig import Rig
-from aenet_ros.simulation.rig_config import RigConfig
+from aenet_ros.thermal.agc import ThermalAgc
+from aenet_ros.workbench.contact_sheet import contact_sheet
+from aenet_ros.workbench.simulation.geometry import rgb_to_thermal
+from aenet_ros.workbench.simulation.rig import Rig
+from aenet_ros.workbench.simulation.rig_config import RigConfig
 
 WIDTH = 1000
 JPEG_QUALITY = 82

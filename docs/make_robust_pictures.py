@@ -15,18 +15,18 @@ import numpy as np
 import yaml
 from make_pictures import Cell, fused, one_pair, write_pictures
 
-from aenet_ros.calibration.report import overlay
-from aenet_ros.clock_offset import ClockOffsetEstimator, global_shift, small_grey
 from aenet_ros.config import RegistrationConfig, build
-from aenet_ros.frames import Array, Frame
-from aenet_ros.imaging.agc import ThermalAgc
-from aenet_ros.imaging.calibration_file import Camera, Stereo, stereo_content
-from aenet_ros.imaging.registration import Registration
-from aenet_ros.imaging.sensor import EVERY, SensorRepair
-from aenet_ros.imaging.thermometer import celsius_at, scale_of
+from aenet_ros.core.frames import Array, Frame
 from aenet_ros.pipeline import FusionPipeline
-from aenet_ros.simulation.rig import Rig
-from aenet_ros.simulation.rig_config import RigConfig
+from aenet_ros.registration.calibration_file import Camera, Stereo, stereo_content
+from aenet_ros.registration.registration import Registration
+from aenet_ros.sync.clock_offset import ClockOffsetEstimator, global_shift, small_grey
+from aenet_ros.thermal.agc import ThermalAgc
+from aenet_ros.thermal.sensor_correction import EVERY, SensorCorrection
+from aenet_ros.thermal.temperature import celsius_at, scale_of
+from aenet_ros.workbench.calibration.report import overlay
+from aenet_ros.workbench.simulation.rig import Rig
+from aenet_ros.workbench.simulation.rig_config import RigConfig
 
 APART: dict[str, Any] = {"thermal_width": 320, "thermal_height": 256, "zoom": 1.25, "shift_x": 26.0, "shift_y": -14.0, "rotation_deg": 3.0}
 INK, RED, BLUE = (30, 30, 30), (200, 40, 30), (30, 90, 200)
@@ -88,7 +88,7 @@ def robustness_sensor() -> list[Cell]:
         thermal_width=320, thermal_height=256, rgb_hz=0.1, thermal_hz=30 / EVERY, scenes="night", scene_s=60.0,
         dead_pixels=400, weak_pixels=200, column_celsius=0.5,
     )  # fmt: skip
-    repair, agc = SensorRepair(), ThermalAgc(build({"agc.smoothing_s": 0.0}).agc)
+    repair, agc = SensorCorrection(), ThermalAgc(build({"agc.smoothing_s": 0.0}).agc)
     for event in Rig(config).events(16.0):
         if event.stream == "thermal":
             frame = event.frame

@@ -12,10 +12,10 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from aenet_ros.ros.programs import program
-from aenet_ros.share import config_file, process_environment, share_dir
-from aenet_ros.simulation.geometry import rgb_to_thermal
-from aenet_ros.simulation.rig_config import RigConfig
+from aenet_ros.core.resources import config_file, process_environment, share_dir
+from aenet_ros.ros.launch_helpers import program
+from aenet_ros.workbench.simulation.geometry import rgb_to_thermal
+from aenet_ros.workbench.simulation.rig_config import RigConfig
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 
 ARGUMENTS = [

@@ -5,7 +5,7 @@ from functools import cache
 import cv2
 import numpy as np
 
-from aenet_ros.frames import Frame, FramePair
+from aenet_ros.core.frames import Frame, FramePair
 
 RGB_MATRIX = np.array([[520.0, 0, 322.0], [0, 518.0, 243.0], [0, 0, 1]])
 RGB_LENS = np.array([-0.2, 0.05, 0.0005, -0.0005, 0.0])

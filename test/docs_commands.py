@@ -11,9 +11,9 @@ from pathlib import Path
 
 import yaml
 
-from aenet_ros import cli
+from aenet_ros.cli import main as cli
 from aenet_ros.config import build, specs
-from aenet_ros.errors import ConfigError
+from aenet_ros.core.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[1]
 NODE = "/fusion"

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from aenet_ros.config import AgcConfig
-from aenet_ros.errors import ImageError
-from aenet_ros.frames import Frame
-from aenet_ros.imaging.agc import ThermalAgc
+from aenet_ros.core.errors import ImageError
+from aenet_ros.core.frames import Frame
+from aenet_ros.thermal.agc import ThermalAgc
 
 SECOND = 1_000_000_000
 PERIOD = SECOND // 30

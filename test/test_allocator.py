@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from aenet_ros.allocator import private_bytes
+from aenet_ros.core.allocator import private_bytes
 
 pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc, whose allocator this sets up")
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C
 HOLES = """
 import sys
 import numpy as np
-from aenet_ros.allocator import HeapWatch, give_back_free, keep_large_buffers, private_bytes
+from aenet_ros.core.allocator import HeapWatch, trim_memory, keep_large_buffers, private_bytes
 
 assert keep_large_buffers()
 SECOND, MEGABYTE = 10**9, 2**20

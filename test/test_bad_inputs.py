@@ -15,7 +15,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 from test_bags import BEGIN_NS, IMAGE, PERIOD_NS, BagMaker, make_bag, rgb_of, thermal_of
 
-from aenet_ros import cli
+from aenet_ros.cli import main as cli
 
 SETTINGS = ("--set", "model.threads=1")
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from aenet_ros.errors import SourceError
-from aenet_ros.offline.bag_writer import BagWriter
+from aenet_ros.core.errors import SourceError
+from aenet_ros.io.bag_writer import BagWriter
 
 rosbags = pytest.importorskip("rosbags.highlevel", reason="rosbags is not installed: pip install '.[bags]'")
 TEXT = "std_msgs/msg/String"

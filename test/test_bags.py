@@ -14,13 +14,13 @@ from rosbags.rosbag1 import Writer as Writer1
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-from aenet_ros import cli
+from aenet_ros.cli import main as cli
 from aenet_ros.config import SyncConfig
-from aenet_ros.errors import SourceError
-from aenet_ros.offline.bag_report import nearest_differences, report_bag, stamp_report
-from aenet_ros.offline.bag_source import BagSource
-from aenet_ros.offline.bags import ImageTopic, choose_topics
-from aenet_ros.offline.sources import Lost, Named, is_bag
+from aenet_ros.core.errors import SourceError
+from aenet_ros.io.bag_report import nearest_differences, report_bag, stamp_report
+from aenet_ros.io.bag_source import BagSource
+from aenet_ros.io.bags import ImageTopic, choose_topics
+from aenet_ros.io.sources import Lost, Named, is_bag
 
 IMAGE, INFO, STRING = "sensor_msgs/msg/Image", "sensor_msgs/msg/CameraInfo", "std_msgs/msg/String"
 BEGIN_NS = 1_700_000_000_000_000_000
@@ -331,8 +331,8 @@ def test_nearest_differences():
 
 
 def test_an_interrupted_run_leaves_nothing(tmp_path):
-    from aenet_ros.frames import FusedFrame
-    from aenet_ros.offline.bag_sink import BagSink
+    from aenet_ros.core.frames import FusedFrame
+    from aenet_ros.io.bag_sink import BagSink
 
     source = BagSource(make_bag(tmp_path / "in"), SyncConfig())
     out = tmp_path / "out"

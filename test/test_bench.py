@@ -7,10 +7,10 @@ import cv2
 import pytest
 import torch
 
-from aenet_ros.cli import main
-from aenet_ros.commands.bench_node import measure_node, summarise
-from aenet_ros.evaluation.benchmark import spread_ms, time_runs
-from aenet_ros.evaluation.peers import PEERS
+from aenet_ros.cli.bench_node import measure_node, summarise
+from aenet_ros.cli.main import main
+from aenet_ros.workbench.evaluation.peers import PEERS
+from aenet_ros.workbench.evaluation.timing import spread_ms, time_runs
 
 
 def test_the_report_has_every_stage_size_and_thread_count(tmp_path):

@@ -5,17 +5,17 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from aenet_ros.budget import LASTED, PATIENCE, SCALES, LatencyBudget
 from aenet_ros.config import LatencyConfig, ModelConfig, build
-from aenet_ros.evaluation.metrics import similarity
-from aenet_ros.frames import Frame, FramePair
+from aenet_ros.core.frames import Frame, FramePair
+from aenet_ros.fusion.downscaled import fuse_downscaled
 from aenet_ros.fusion.fuser import Fuser
-from aenet_ros.fusion.reduced import fuse_at
+from aenet_ros.health.adaptive_resolution import LASTED, PATIENCE, SCALES, AdaptiveResolution
+from aenet_ros.health.judge import OK, WARN
+from aenet_ros.health.quality import budget_status
 from aenet_ros.pipeline import FusionPipeline
-from aenet_ros.ros.health import OK, WARN
-from aenet_ros.ros.quality import budget_status
-from aenet_ros.simulation.rig import Rig
-from aenet_ros.simulation.rig_config import RigConfig
+from aenet_ros.workbench.evaluation.metrics import similarity
+from aenet_ros.workbench.simulation.rig import Rig
+from aenet_ros.workbench.simulation.rig_config import RigConfig
 
 MS = 1_000_000
 
@@ -32,11 +32,11 @@ def play(budget, full_ms, pairs, other_ms=2.0, seed=0):
 
 
 def test_without_a_budget_the_size_stays():
-    assert set(play(LatencyBudget(), 500.0, 200)) == {1.0}
+    assert set(play(AdaptiveResolution(), 500.0, 200)) == {1.0}
 
 
 def test_it_steps_down_while_too_slow_and_back_when_it_is_quick_again():
-    budget = LatencyBudget(LatencyConfig(budget_ms=20.0))
+    budget = AdaptiveResolution(LatencyConfig(budget_ms=20.0))
     assert set(play(budget, 12.0, 300)) == {1.0}
     down = play(budget, 60.0, 300)
     assert down[-1] == 0.5
@@ -48,7 +48,7 @@ def test_it_steps_down_while_too_slow_and_back_when_it_is_quick_again():
 
 
 def test_it_says_when_even_the_smallest_size_is_too_slow():
-    budget = LatencyBudget(LatencyConfig(budget_ms=10.0))
+    budget = AdaptiveResolution(LatencyConfig(budget_ms=10.0))
     assert play(budget, 100.0, 200)[-1] == SCALES[-1]
     assert budget.exceeded
     assert budget.took_ms == pytest.approx(27.0, rel=0.15)
@@ -56,14 +56,14 @@ def test_it_says_when_even_the_smallest_size_is_too_slow():
 
 @pytest.mark.parametrize("full_ms", [16.0, 17.0, 18.0, 19.0, 22.0, 30.0, 33.0, 40.0])
 def test_a_machine_near_the_budget_does_not_swing(full_ms):
-    budget = LatencyBudget(LatencyConfig(budget_ms=20.0))
+    budget = AdaptiveResolution(LatencyConfig(budget_ms=20.0))
     scales = play(budget, full_ms, 9000, seed=int(full_ms))
     changes = np.flatnonzero(np.diff(scales))
     assert len(changes) <= 6  # in five minutes at 30 Hz
 
 
 def test_a_step_back_that_does_not_last_is_tried_less_and_less_often():
-    budget = LatencyBudget(LatencyConfig(budget_ms=20.0))
+    budget = AdaptiveResolution(LatencyConfig(budget_ms=20.0))
     ups = []
     for index in range(12 * PATIENCE):
         # Quick at the small size and too slow at the full one, whatever the small one lets expect: another program uses the caches.
@@ -78,7 +78,7 @@ def test_a_step_back_that_does_not_last_is_tried_less_and_less_often():
 
 
 def test_taking_the_budget_away_gives_the_full_size_at_once():
-    budget = LatencyBudget(LatencyConfig(budget_ms=10.0))
+    budget = AdaptiveResolution(LatencyConfig(budget_ms=10.0))
     play(budget, 100.0, 100)
     budget.config = LatencyConfig()
     assert play(budget, 100.0, 3)[-1] == 1.0
@@ -101,7 +101,7 @@ def test_a_reduced_picture_is_much_like_the_full_one(pair, scale, least):
     fuser = Fuser(ModelConfig(device="cpu"))
     thermal = brightness(pair.thermal)
     full = fuser.fuse(thermal, pair.rgb.data)
-    reduced = fuse_at(scale, fuser, thermal, pair.rgb.data)
+    reduced = fuse_downscaled(scale, fuser, thermal, pair.rgb.data)
     assert reduced.shape == full.shape
     assert similarity(reduced.mean(axis=2), full.mean(axis=2))[1] > least
     assert (reduced != full).any()
@@ -111,7 +111,7 @@ def test_reduced_or_not_the_picture_is_the_rgb_one_where_nothing_thermal_is_seen
     fuser = Fuser(ModelConfig(device="cpu"))
     weight = np.zeros(pair.rgb.size, np.float32)
     weight[:, 200:] = 1.0
-    reduced = fuse_at(0.5, fuser, brightness(pair.thermal), pair.rgb.data, weight=weight)
+    reduced = fuse_downscaled(0.5, fuser, brightness(pair.thermal), pair.rgb.data, weight=weight)
     np.testing.assert_array_equal(reduced[:, :200], pair.rgb.data[:, :200])
     assert (reduced[:, 210:] != pair.rgb.data[:, 210:]).any()
 
@@ -119,7 +119,7 @@ def test_reduced_or_not_the_picture_is_the_rgb_one_where_nothing_thermal_is_seen
 def test_tiny_pictures_stay_at_full_size(pair):
     fuser = Fuser(ModelConfig(device="cpu"))
     thermal, rgb = brightness(pair.thermal)[:24, :24], pair.rgb.data[:24, :24].copy()
-    np.testing.assert_array_equal(fuse_at(0.5, fuser, thermal.copy(), rgb), fuser.fuse(thermal.copy(), rgb))
+    np.testing.assert_array_equal(fuse_downscaled(0.5, fuser, thermal.copy(), rgb), fuser.fuse(thermal.copy(), rgb))
 
 
 def test_a_pipeline_that_is_really_too_slow_steps_down_and_one_with_time_does_not():

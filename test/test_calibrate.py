@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 import yaml
 
-from aenet_ros.calibration.collect import collect
-from aenet_ros.calibration.targetless import LEAST_CONFIDENCE, corner_distance, estimate
-from aenet_ros.cli import main
+from aenet_ros.cli.main import main
 from aenet_ros.config import RegistrationConfig
-from aenet_ros.errors import ImageError, SourceError
-from aenet_ros.frames import Frame, FramePair
-from aenet_ros.imaging.registration import Registration
-from aenet_ros.offline.sources import Lost, Named
-from aenet_ros.simulation.rig import Rig
-from aenet_ros.simulation.rig_config import RigConfig
+from aenet_ros.core.errors import ImageError, SourceError
+from aenet_ros.core.frames import Frame, FramePair
+from aenet_ros.io.sources import Lost, Named
+from aenet_ros.registration.registration import Registration
+from aenet_ros.registration.targetless import LEAST_CONFIDENCE, corner_distance, estimate
+from aenet_ros.workbench.calibration.collect import collect
+from aenet_ros.workbench.simulation.rig import Rig
+from aenet_ros.workbench.simulation.rig_config import RigConfig
 
 pytestmark = pytest.mark.usefixtures("one_opencv_thread")
 
@@ -160,8 +160,8 @@ def test_a_calibration_from_before_is_mended(rig, folders, tmp_path, capsys):
 
 def test_where_the_lenses_are_known_the_turn_is_found(folders, rig, pairs, tmp_path, capsys):
     """The rig's homography as two pinhole cameras that would see it: K_t (R + t n / D) K_r^-1, with a turn about all three axes."""
-    from aenet_ros.calibration.pose import estimate_pose
-    from aenet_ros.imaging.calibration_file import Camera, Stereo, stereo_content
+    from aenet_ros.registration.calibration_file import Camera, Stereo, stereo_content
+    from aenet_ros.workbench.calibration.pose import estimate_pose
 
     turn, shift, distance = cv2.Rodrigues(np.deg2rad([1.0, -1.5, -3.0]))[0], np.array([0.06, 0.0, 0.0]), 12.0
     # With the rgb camera given, the thermal camera's matrix follows from the homography: upper triangular, by RQ decomposition of

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from aenet_ros.errors import CheckpointError
+from aenet_ros.core.errors import CheckpointError
 from aenet_ros.fusion.checkpoint import PACKAGED, load_checkpoint, save_checkpoint
 from aenet_ros.fusion.network import AENet, AENetConfig, parameter_count
 

@@ -9,10 +9,10 @@ import time
 import pytest
 
 import aenet_ros
-from aenet_ros import cli
-from aenet_ros.commands.common import read_params
+from aenet_ros.cli import main as cli
+from aenet_ros.cli.common import read_params
 from aenet_ros.config import build, specs
-from aenet_ros.errors import AenetError, ConfigError, SourceError
+from aenet_ros.core.errors import AenetError, ConfigError, SourceError
 
 HARD_LIMIT_S = 60
 
@@ -46,7 +46,7 @@ def test_every_command_on_disk_is_listed_and_has_help():
 
 def test_help_needs_no_heavy_package():
     heavy = ["torch", "cv2", "numpy", "rclpy", "rosbags", "yaml"]
-    code = f"import sys, aenet_ros.cli as c; c.load(c.available()); print([m for m in {heavy} if m in sys.modules])"
+    code = f"import sys, aenet_ros.cli.main as c; c.load(c.available()); print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=HARD_LIMIT_S, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -78,7 +78,7 @@ def test_debug_shows_the_traceback(tmp_path):
 
 
 def test_a_missing_package_is_named():
-    code = "import sys; sys.modules['cv2'] = None; from aenet_ros.cli import main; sys.exit(main(['fuse', 'a', 'b', '-o', 'c']))"
+    code = "import sys; sys.modules['cv2'] = None; from aenet_ros.cli.main import main; sys.exit(main(['fuse', 'a', 'b', '-o', 'c']))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=HARD_LIMIT_S, check=False)
     assert done.returncode == 1
     assert "'cv2' is not installed; 'aenet doctor' says" in done.stderr
@@ -90,7 +90,7 @@ def test_stopped_by_a_signal(number, status):
     # Prints when the command runs; the command is the real entry with one that waits in place of doctor.
     code = """
 import sys, time, types
-from aenet_ros import cli
+from aenet_ros.cli import main as cli
 def run(args):
     print("running", flush=True)
     time.sleep(50)
@@ -137,7 +137,7 @@ def test_ros_parameter_files_are_read(tmp_path):
 
 @pytest.mark.parametrize("name", ["fusion.yaml", "cpu.yaml", "jetson_orin.yaml", "desktop_gpu.yaml"])
 def test_shipped_parameter_files_are_read(name):
-    from aenet_ros.share import share_dir
+    from aenet_ros.core.resources import share_dir
 
     values = read_params(share_dir() / "config" / name)
     assert values
@@ -160,7 +160,7 @@ def test_a_parameter_file_that_is_not_there(tmp_path):
 def config_of(*arguments):
     import argparse
 
-    from aenet_ros.commands.common import add_config_arguments, config_from
+    from aenet_ros.cli.common import add_config_arguments, config_from
 
     parser = argparse.ArgumentParser()
     add_config_arguments(parser)

@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from aenet_ros.clock_offset import ClockOffsetEstimator, agreement, global_shift, small_grey
-from aenet_ros.frames import Frame
-from aenet_ros.simulation.rig import Rig
-from aenet_ros.simulation.rig_config import RigConfig
+from aenet_ros.core.frames import Frame
+from aenet_ros.sync.clock_offset import ClockOffsetEstimator, agreement, global_shift, small_grey
+from aenet_ros.workbench.simulation.rig import Rig
+from aenet_ros.workbench.simulation.rig_config import RigConfig
 
 START = 1_750_000_000_000_000_000
 SMALL = {"thermal_width": 320, "thermal_height": 256, "rgb_width": 320, "rgb_height": 256}

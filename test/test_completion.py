@@ -25,7 +25,7 @@ def bash(tmp_path):
     program = tmp_path / "bin" / "aenet"
     program.parent.mkdir()
     program.write_text(
-        f"#!{sys.executable}\nimport sys\nfrom aenet_ros.cli import main\nif __name__ == '__main__':\n    sys.exit(main())\n"
+        f"#!{sys.executable}\nimport sys\nfrom aenet_ros.cli.main import main\nif __name__ == '__main__':\n    sys.exit(main())\n"
     )
     program.chmod(0o755)
     environment = {**os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}", "PYTHONPATH": str(CHECKOUT), "PS1": "$ ", "TERM": "dumb"}
@@ -66,13 +66,13 @@ def test_other_shells_get_a_script(shell):
 
 
 def test_starting_aenet_does_not_load_it():
-    code = "import sys, aenet_ros.cli as c; c._parser(c.load(c.available())); print('argcomplete' in sys.modules)"
+    code = "import sys, aenet_ros.cli.main as c; c._parser(c.load(c.available())); print('argcomplete' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=HARD_LIMIT_S, check=True)
     assert done.stdout.strip() == "False"
 
 
 def test_without_argcomplete_it_says_so():
-    code = "import sys; sys.modules['argcomplete'] = None; from aenet_ros.cli import main; sys.exit(main(['completion', 'bash']))"
+    code = "import sys; sys.modules['argcomplete'] = None; from aenet_ros.cli.main import main; sys.exit(main(['completion', 'bash']))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=HARD_LIMIT_S, check=False)
     assert done.returncode == 1
     assert "apt install python3-argcomplete" in done.stderr

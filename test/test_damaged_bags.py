@@ -14,11 +14,11 @@ pytest.importorskip("mcap", reason="damaged bags are read with the package mcap 
 from rosbags.rosbag1 import Writer as Writer1
 from test_bags import BEGIN_NS, IMAGE, PERIOD_NS, BagMaker, make_bag, rgb_of, thermal_of
 
-from aenet_ros import cli
+from aenet_ros.cli import main as cli
 from aenet_ros.config import SyncConfig
-from aenet_ros.errors import SourceError
-from aenet_ros.offline.bag_source import BagSource
-from aenet_ros.offline.sources import Named
+from aenet_ros.core.errors import SourceError
+from aenet_ros.io.bag_source import BagSource
+from aenet_ros.io.sources import Named
 
 COUNT = 120
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aenet_ros.config import DegradedConfig
-from aenet_ros.degraded import OTHER, ROLES, SEVERITY, StreamWatch, choose
+from aenet_ros.health.streams import OTHER, ROLES, SEVERITY, StreamStates, choose
 
 MS = 1_000_000
 CONFIG = DegradedConfig()  # acts after 0.5 s, trusts again after 0.3 s
@@ -15,7 +15,7 @@ CONFIG = DegradedConfig()  # acts after 0.5 s, trusts again after 0.3 s
 
 def play(events, config=CONFIG, started_ns=0):
     """Modes after each event (at_ms, role or 'tick', fault)."""
-    watch = StreamWatch(started_ns)
+    watch = StreamStates(started_ns)
     modes = []
     for at_ms, role, fault in events:
         mode = watch.tick(at_ms * MS, config) if role == "tick" else watch.see(role, at_ms * MS, fault, config)

@@ -6,9 +6,9 @@ import pytest
 import yaml
 
 from aenet_ros.config import RegistrationConfig
-from aenet_ros.frames import Frame
-from aenet_ros.imaging.calibration_file import Camera, Stereo, stereo_content
-from aenet_ros.imaging.registration import Registration
+from aenet_ros.core.frames import Frame
+from aenet_ros.registration.calibration_file import Camera, Stereo, stereo_content
+from aenet_ros.registration.registration import Registration
 
 SIZE = (240, 320)
 MATRIX = np.array([[260.0, 0, 160], [0, 260.0, 120], [0, 0, 1]])

@@ -8,9 +8,9 @@ pytest.importorskip("rosbags", reason="bags need the package rosbags (pip instal
 
 from test_bags import BEGIN_NS, IMAGE, PERIOD_NS, BagMaker, messages, stamp
 
-from aenet_ros import cli
+from aenet_ros.cli import main as cli
 from aenet_ros.config import build
-from aenet_ros.frames import Frame, FramePair
+from aenet_ros.core.frames import Frame, FramePair
 from aenet_ros.pipeline import FusionPipeline
 
 SIZE = (96, 128)

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from aenet_ros.frames import Mending, ThermalView
+from aenet_ros.core.frames import BadPixelMap, ThermalInput
 from aenet_ros.fusion.device_engine import CAPTURE_AFTER, FEWEST_DEAD, PLANS_KEPT, DeviceEngine, Request
 from aenet_ros.fusion.engines import fuse_tensors
 from aenet_ros.fusion.network import AENet
-from aenet_ros.fusion.thermal_tensors import ViewTensors, brightness
+from aenet_ros.fusion.thermal_tensors import ThermalTensors, brightness
 
 CPU = torch.device("cpu")
 
@@ -40,7 +40,7 @@ def pair(size=(48, 64), seed=0):
 
 
 def request(thermal, rgb, order="rgb", strength=1.0, reverse=False, **view):
-    return Request(ThermalView(thermal, **view), rgb, order, strength, reverse)
+    return Request(ThermalInput(thermal, **view), rgb, order, strength, reverse)
 
 
 @torch.inference_mode()
@@ -54,14 +54,14 @@ def corners(size=(48, 64), shift=0.25):
     return (np.stack([columns, rows], axis=-1) - shift).astype(np.float32)
 
 
-def mending(*pixels, width=64):
+def bad_pixels(*pixels, width=64):
     """Pixels inside the picture, each written over by the mean of the two beside it."""
     flat = np.array(pixels)
     near = np.zeros((len(pixels), 8), np.intp)
     near[:, 0], near[:, 1] = flat - 1, flat + 1
     shares = np.zeros((len(pixels), 8), np.float32)
     shares[:, :2] = 0.5
-    return Mending(flat, near, shares)
+    return BadPixelMap(flat, near, shares)
 
 
 def test_what_was_fused_before_leaves_no_trace(network, engine):
@@ -72,7 +72,7 @@ def test_what_was_fused_before_leaves_no_trace(network, engine):
     thermal, rgb = pair()
     counts = (20_000 + 4_000 * thermal).astype(np.uint16)
     gain = {"black": 20_000.0, "factor": 1 / 4_000}
-    many = mending(*range(65, 65 + 2 * FEWEST_DEAD, 2))
+    many = bad_pixels(*range(65, 65 + 2 * FEWEST_DEAD, 2))
     frames = [
         ((thermal, rgb), {}),
         ((thermal, rgb), {"weight": left}),
@@ -88,9 +88,9 @@ def test_what_was_fused_before_leaves_no_trace(network, engine):
         ((counts, rgb), gain),
         ((counts, rgb), {"black": 21_000.0, "factor": 1 / 2_000}),
         ((counts, rgb), gain | {"columns": np.linspace(0, 900, 64, dtype=np.float32)}),
-        ((counts, rgb), gain | {"mending": mending(100)}),
-        ((counts, rgb), gain | {"mending": mending(100, 1000, 1002)}),
-        ((counts, rgb), gain | {"mending": many}),
+        ((counts, rgb), gain | {"bad_pixels": bad_pixels(100)}),
+        ((counts, rgb), gain | {"bad_pixels": bad_pixels(100, 1000, 1002)}),
+        ((counts, rgb), gain | {"bad_pixels": many}),
         ((counts, rgb), gain | {"sampling": corners()}),
         ((counts, rgb), gain | {"sampling": corners(shift=-3.5), "weight": left}),
         ((counts[:30, :40], rgb), gain | {"sampling": corners() * np.float32(0.6)}),
@@ -137,7 +137,7 @@ def test_a_plan_is_for_one_size_type_and_order(engine):
         request((thermal * 255).astype(np.uint8), rgb),
         request(thermal, rgb, weight=thermal),
         request(thermal, rgb, sampling=corners()),
-        request(thermal, rgb, mending=mending(100)),
+        request(thermal, rgb, bad_pixels=bad_pixels(100)),
         request(thermal, rgb, reverse=True),
     ]
     assert all(engine.plan(one) is not plan for one in others[:3])
@@ -148,9 +148,9 @@ def test_a_plan_is_for_one_size_type_and_order(engine):
 
 def test_one_more_dead_pixel_needs_no_new_plan(engine):
     thermal, rgb = pair()
-    plan = engine.plan(request(thermal, rgb, mending=mending(100)))
-    assert engine.plan(request(thermal, rgb, mending=mending(*range(100, 100 + FEWEST_DEAD)))) is plan
-    assert engine.plan(request(thermal, rgb, mending=mending(*range(100, 101 + FEWEST_DEAD)))) is not plan
+    plan = engine.plan(request(thermal, rgb, bad_pixels=bad_pixels(100)))
+    assert engine.plan(request(thermal, rgb, bad_pixels=bad_pixels(*range(100, 100 + FEWEST_DEAD)))) is plan
+    assert engine.plan(request(thermal, rgb, bad_pixels=bad_pixels(*range(100, 101 + FEWEST_DEAD)))) is not plan
 
 
 def test_a_size_is_captured_once_it_has_come_often_enough(engine):
@@ -218,7 +218,7 @@ def test_no_step_needs_the_cpu(counts, warped):
     meta = torch.device("meta")
     with meta:
         network = AENet().eval()
-        view = ViewTensors(
+        view = ThermalTensors(
             torch.empty(48, 64, dtype=counts),
             torch.empty(2),
             torch.empty(64),

@@ -6,7 +6,7 @@ import weakref
 import pytest
 import torch
 
-from aenet_ros.errors import DeviceError
+from aenet_ros.core.errors import DeviceError
 from aenet_ros.fusion.device_errors import device_errors, keep_forever, out_of_memory
 
 JETSON = RuntimeError('NVML_SUCCESS == r INTERNAL ASSERT FAILED at "/pytorch/c10/cuda/CUDACachingAllocator.cpp":1124, please report a bug')

@@ -27,9 +27,9 @@ pytest.importorskip("rosbags", reason="bags need the package rosbags (pip instal
 from ros_harness import own_domain, ros_environment
 from test_bags import IMAGE, BagMaker
 
-from aenet_ros.frames import FramePair
-from aenet_ros.simulation.rig import Rig
-from aenet_ros.simulation.rig_config import RigConfig
+from aenet_ros.core.frames import FramePair
+from aenet_ros.workbench.simulation.rig import Rig
+from aenet_ros.workbench.simulation.rig_config import RigConfig
 
 PAGES = [ROOT / "README.md", *sorted(path for path in (ROOT / "docs").rglob("*.md") if path.name != "parameters.md")]
 PROGRAMS = {"aenet", ".venv/bin/aenet", "ros2", "make", "pip", "pytest", "python", "python3", "$", "sudo"}

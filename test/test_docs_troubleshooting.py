@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from aenet_ros.imaging.thermometer import PROFILES
+from aenet_ros.thermal.temperature import PROFILES
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from aenet_ros import cli
-from aenet_ros.commands.doctor_ros import ros_findings, stale_segments
+from aenet_ros.cli import main as cli
+from aenet_ros.cli.doctor_ros import ros_findings, stale_segments
 
 HARD_LIMIT_S = 90
 
 
 def doctor(*arguments, prelude="pass", **environment):
-    code = f"import sys; {prelude}; from aenet_ros.cli import main; sys.exit(main(['doctor', *{list(arguments)!r}]))"
+    code = f"import sys; {prelude}; from aenet_ros.cli.main import main; sys.exit(main(['doctor', *{list(arguments)!r}]))"
     return subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
@@ -83,7 +83,7 @@ def test_a_profile_that_does_not_exist_is_named(monkeypatch, tmp_path):
 
 def test_a_folder_named_launch_is_no_package(monkeypatch, tmp_path):
     pytest.importorskip("rclpy", reason="packages are listed where rclpy is installed")
-    from aenet_ros.commands.doctor_ros import _installed
+    from aenet_ros.cli.doctor_ros import _installed
 
     (tmp_path / "a_mere_folder").mkdir()
     monkeypatch.syspath_prepend(str(tmp_path))

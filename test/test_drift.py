@@ -4,12 +4,12 @@ import cv2
 import numpy as np
 import pytest
 
-from aenet_ros.calibration.drift import DriftMonitor
 from aenet_ros.config import RegistrationConfig
-from aenet_ros.frames import Frame, FramePair
-from aenet_ros.imaging.registration import Registration
-from aenet_ros.simulation.rig import Rig
-from aenet_ros.simulation.rig_config import RigConfig
+from aenet_ros.core.frames import Frame, FramePair
+from aenet_ros.registration.drift import DriftMonitor
+from aenet_ros.registration.registration import Registration
+from aenet_ros.workbench.simulation.rig import Rig
+from aenet_ros.workbench.simulation.rig_config import RigConfig
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from conftest import shared_dir
 
-from aenet_ros import cli
-from aenet_ros.errors import ImageError, SourceError
-from aenet_ros.evaluation.compare import folder_method, pairs_of
-from aenet_ros.evaluation.datasets import CLIPS, INFRARED_VISIBLE, OTHER_TASKS, DataSet, common_names, dev_clip, dev_set
-from aenet_ros.evaluation.metrics import METRICS
-from aenet_ros.evaluation.ranking import load_peers
-from aenet_ros.evaluation.tables import measures_table, ranks_table
+from aenet_ros.cli import main as cli
+from aenet_ros.core.errors import ImageError, SourceError
+from aenet_ros.workbench.evaluation.compare import folder_method, pairs_of
+from aenet_ros.workbench.evaluation.datasets import CLIPS, INFRARED_VISIBLE, OTHER_TASKS, DataSet, common_names, dev_clip, dev_set
+from aenet_ros.workbench.evaluation.metrics import METRICS
+from aenet_ros.workbench.evaluation.ranking import load_peers
+from aenet_ros.workbench.evaluation.tables import measures_table, ranks_table
 
 
 def aenet(*arguments):

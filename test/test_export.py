@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from aenet_ros.cli import main
+from aenet_ros.cli.main import main
 from aenet_ros.config import ModelConfig
-from aenet_ros.errors import CheckpointError, ConfigError, DeviceError
+from aenet_ros.core.errors import CheckpointError, ConfigError, DeviceError
 from aenet_ros.fusion.checkpoint import load_checkpoint, save_checkpoint
-from aenet_ros.fusion.exporting import export_network
+from aenet_ros.fusion.export import export_network
 from aenet_ros.fusion.fuser import Fuser, choose_device
 from aenet_ros.fusion.network import AENet, AENetConfig
 from aenet_ros.fusion.onnx_network import provider_options
@@ -48,7 +48,7 @@ def onnx_file(onnx, weights, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def whole_file(onnx, weights, tmp_path_factory):
+def atomic_file(onnx, weights, tmp_path_factory):
     path = tmp_path_factory.mktemp("whole") / "whole.onnx"
     assert main(["export", "--whole", "--weights", str(weights), "-o", str(path)]) == 0
     return path
@@ -82,10 +82,10 @@ def test_onnx_gives_the_networks_planes_at_any_size(onnx_file, weights, size):
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_whole_onnx_gives_the_fusers_picture_at_any_size(whole_file, weights, size):
+def test_whole_onnx_gives_the_fusers_picture_at_any_size(atomic_file, weights, size):
     thermal, rgb = pair(size)
     thermal = np.rint(thermal * 255).astype(np.uint8)
-    (fused,) = session(whole_file).run(["fused"], {"thermal": thermal, "rgb": rgb})
+    (fused,) = session(atomic_file).run(["fused"], {"thermal": thermal, "rgb": rgb})
     expected = Fuser(ModelConfig(weights=str(weights), device="cpu")).fuse(thermal, rgb)
     assert fused.dtype == np.uint8
     difference = np.abs(fused.astype(int) - expected)
@@ -232,9 +232,9 @@ def test_an_onnx_file_without_its_card_is_refused(onnx_file, tmp_path):
         Fuser(ModelConfig(backend="onnx", weights=str(tmp_path / "x.onnx"), device="cpu"))
 
 
-def test_files_of_the_wrong_kind_are_refused(onnx_file, whole_file, weights):
+def test_files_of_the_wrong_kind_are_refused(onnx_file, atomic_file, weights):
     for model, message in [
-        (ModelConfig(backend="onnx", weights=str(whole_file)), "without --whole"),
+        (ModelConfig(backend="onnx", weights=str(atomic_file)), "without --whole"),
         (ModelConfig(backend="onnx"), "aenet export"),
         (ModelConfig(backend="onnx", weights=str(weights)), "not an ONNX file"),
         (ModelConfig(weights=str(onnx_file)), "model.backend: onnx"),

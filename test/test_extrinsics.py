@@ -9,11 +9,11 @@ import pytest
 import yaml
 
 from aenet_ros.config import Config, RegistrationConfig, build
-from aenet_ros.errors import ConfigError, ImageError
-from aenet_ros.frames import Frame, FramePair
-from aenet_ros.imaging.calibration_file import Camera, Stereo, stereo_content
-from aenet_ros.imaging.frame_tree import FrameTree
-from aenet_ros.imaging.registration import Registration
+from aenet_ros.core.errors import ConfigError, ImageError
+from aenet_ros.core.frames import Frame, FramePair
+from aenet_ros.registration.calibration_file import Camera, Stereo, stereo_content
+from aenet_ros.registration.frame_tree import FrameTree
+from aenet_ros.registration.registration import Registration
 
 SIZE = (24, 32)
 CAMERA = Camera(np.array([[30.0, 0, 15.5], [0, 30.0, 11.5], [0, 0, 1]]), SIZE)
@@ -122,17 +122,17 @@ def test_a_pose_that_comes_later_changes_the_maps_and_goes_before_the_file_s(by_
     with pytest.raises(ImageError, match="TF has not told it yet"):
         registration.warp(plane, SIZE)
     for shift in (0.2, -0.2):  # metres at 2 m by f = 30: 3 pixels
-        registration.offer_pose(np.eye(3), np.array([shift, 0.0, 0.0]))
+        registration.set_extrinsics(np.eye(3), np.array([shift, 0.0, 0.0]))
         assert registration.posed
         np.testing.assert_allclose(registration.warp(plane, SIZE)[:, 8:24], plane[:, 8:24] + 15 * shift, atol=0.05)
     known = registration.state
-    registration.offer_pose(np.eye(3), np.array([shift, 0.0, 0.0]))
+    registration.set_extrinsics(np.eye(3), np.array([shift, 0.0, 0.0]))
     assert registration.state == known, "the same pose again needs no new maps"
 
 
 def test_other_modes_need_no_pose():
     registration = Registration(RegistrationConfig(extrinsics_source="tf"))
-    registration.offer_pose(np.eye(3), np.ones(3))
+    registration.set_extrinsics(np.eye(3), np.ones(3))
     plane = np.zeros(SIZE, np.float32)
     assert registration.warp(plane, SIZE) is plane
 
@@ -182,7 +182,7 @@ def test_without_the_message_package_it_says_what_to_install_and_the_file_s_pose
     extrinsics.start(config)
     extrinsics.follow(pair_of(), registration)
     assert "apt install ros-$ROS_DISTRO-tf2-msgs; nothing is fused" in extrinsics.problem(registration)
-    registration.offer_pose(np.eye(3), np.zeros(3))  # as one out of the file would be
+    registration.set_extrinsics(np.eye(3), np.zeros(3))  # as one out of the file would be
     assert "the pose of registration.file holds" in extrinsics.problem(registration)
     extrinsics.stop()
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from aenet_ros.config import AgcConfig
-from aenet_ros.frames import Frame
-from aenet_ros.imaging.agc import ThermalAgc
-from aenet_ros.simulation.rig import Rig
-from aenet_ros.simulation.rig_config import RigConfig
+from aenet_ros.core.frames import Frame
+from aenet_ros.thermal.agc import ThermalAgc
+from aenet_ros.workbench.simulation.rig import Rig
+from aenet_ros.workbench.simulation.rig_config import RigConfig
 
 PER_FRAME = AgcConfig(smoothing_s=0.0)  # as drivers do it: each frame's own percentiles
 

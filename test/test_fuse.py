@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import shared_dir
 
-from aenet_ros import cli
+from aenet_ros.cli import main as cli
 
 RNG = np.random.default_rng(5)
 RGB = RNG.integers(0, 256, (48, 64, 3), np.uint8)

@@ -19,9 +19,9 @@ pytest.importorskip("mcap", reason="damaged bags are read with the package mcap 
 from test_bags import make_bag, messages
 
 from aenet_ros.config import Config
-from aenet_ros.errors import SourceError
-from aenet_ros.offline.fusing import fuse_unit
-from aenet_ros.offline.plan import FuseOptions, plan
+from aenet_ros.core.errors import SourceError
+from aenet_ros.io.fusing import fuse_unit
+from aenet_ros.io.plan import FuseOptions, plan
 
 HARD_LIMIT_S = 120
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -7,8 +7,8 @@ import torch
 
 import aenet_ros
 from aenet_ros.config import ModelConfig
-from aenet_ros.errors import CheckpointError, ConfigError, DeviceError, ImageError
-from aenet_ros.frames import ThermalView
+from aenet_ros.core.errors import CheckpointError, ConfigError, DeviceError, ImageError
+from aenet_ros.core.frames import ThermalInput
 from aenet_ros.fusion.checkpoint import load_checkpoint, save_checkpoint
 from aenet_ros.fusion.device_engine import DeviceEngine, Request
 from aenet_ros.fusion.fuser import Fuser, choose_device
@@ -251,7 +251,7 @@ def test_both_engines_give_the_same_picture(fuser, weights, options, masked):
     engine = DeviceEngine(load_checkpoint(weights)[0], torch.device("cpu"), "fp32")
     for image in (rgb, np.ascontiguousarray(rgb[..., 1])):
         with torch.inference_mode():
-            request = Request(ThermalView(thermal, weight=weight), image, options.get("order", "rgb"), options.get("strength", 1.0))
+            request = Request(ThermalInput(thermal, weight=weight), image, options.get("order", "rgb"), options.get("strength", 1.0))
             other = engine.start(request).wait()
         result = fuser.fuse(thermal, image, weight=weight, **options)
         assert np.abs(result.astype(int) - other).max() <= 1
@@ -300,7 +300,7 @@ def test_cuda_frames_are_replayed_from_a_graph_and_sizes_in_turns_stay_right(fus
         assert np.abs(on_cuda.fuse(thermal, rgb).astype(int) - fuser.fuse(thermal, rgb)).max() <= 2
     for size in sizes[:2]:
         thermal, rgb = pair(size)
-        assert on_cuda._engine.plan(Request(ThermalView(thermal), rgb, "rgb")).captured
+        assert on_cuda._engine.plan(Request(ThermalInput(thermal), rgb, "rgb")).captured
     assert on_cuda.fallback == ""
 
 

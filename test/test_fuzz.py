@@ -13,17 +13,17 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from aenet_ros.clock_offset import ClockOffsetEstimator, small_grey
 from aenet_ros.config import DegradedConfig, RegistrationConfig, build
-from aenet_ros.errors import ConfigError, ImageError
-from aenet_ros.frames import Frame, FramePair
-from aenet_ros.image_codec import decode_rgb, decode_thermal
-from aenet_ros.imaging.calibration_file import camera_from_info
-from aenet_ros.imaging.faults import picture_fault
-from aenet_ros.imaging.registration import Registration
-from aenet_ros.imaging.shutter import StillWatch, sample
+from aenet_ros.core.errors import ConfigError, ImageError
+from aenet_ros.core.frames import Frame, FramePair
+from aenet_ros.health.picture_faults import picture_fault
+from aenet_ros.messages.codec import decode_rgb, decode_thermal
 from aenet_ros.pipeline import FusionPipeline
-from aenet_ros.sync import PairMatcher
+from aenet_ros.registration.calibration_file import camera_from_info
+from aenet_ros.registration.registration import Registration
+from aenet_ros.sync.clock_offset import ClockOffsetEstimator, small_grey
+from aenet_ros.sync.matcher import PairMatcher
+from aenet_ros.thermal.ffc import FrozenDetector, sample
 
 EXAMPLES = int(os.environ.get("AENET_FUZZ_EXAMPLES", "1200"))
 CHANNELS = {
@@ -72,7 +72,7 @@ def with_bytes(message):
 @pytest.fixture(scope="module")
 def parts():
     pipeline = FusionPipeline(build({"model.device": "cpu", "model.threads": 1, "output.isotherm": True}))
-    stills = {"thermal": StillWatch(), "rgb": StillWatch()}
+    stills = {"thermal": FrozenDetector(), "rgb": FrozenDetector()}
     return pipeline, PairMatcher(25_000_000), stills, ClockOffsetEstimator(window_s=1.0)
 
 
@@ -152,7 +152,7 @@ def test_any_camera_info_and_depth_are_used_or_refused_with_a_reason(loaded, pos
     registration = Registration(RegistrationConfig(mode="depth", file=pose))
     for role, info in (item for both in infos for item in zip(("thermal", "rgb"), both, strict=True)):
         with suppress(ConfigError):
-            registration.offer_camera(role, camera_from_info(info))
+            registration.set_intrinsics(role, camera_from_info(info))
     with np.errstate(all="ignore"):
         data = np.resize(np.array(values, np.float64), size).astype(np.float32 if encoding == "32FC1" else np.uint16)
     loaded.registration = registration

@@ -39,20 +39,20 @@ from rclpy.serialization import deserialize_message, serialize_message  # noqa: 
 from ros_harness import make_image, own_domain, ros_environment  # noqa: E402
 from sensor_msgs.msg import CameraInfo, Image  # noqa: E402
 
-from aenet_ros.calibration.drift import DriftMonitor  # noqa: E402
 from aenet_ros.config import build  # noqa: E402
-from aenet_ros.errors import ImageError  # noqa: E402
-from aenet_ros.frames import FramePair  # noqa: E402
-from aenet_ros.imaging.calibration_file import Camera, Stereo, stereo_content  # noqa: E402
-from aenet_ros.imaging.frame_tree import FrameTree  # noqa: E402
+from aenet_ros.core.errors import ImageError  # noqa: E402
+from aenet_ros.core.frames import FramePair  # noqa: E402
+from aenet_ros.health.judge import WARN  # noqa: E402
+from aenet_ros.health.stats import NodeStats  # noqa: E402
 from aenet_ros.pipeline import FusionPipeline  # noqa: E402
-from aenet_ros.ros.alignment import AlignmentWatch  # noqa: E402
+from aenet_ros.registration.calibration_file import Camera, Stereo, stereo_content  # noqa: E402
+from aenet_ros.registration.drift import DriftMonitor  # noqa: E402
+from aenet_ros.registration.frame_tree import FrameTree  # noqa: E402
+from aenet_ros.ros.alignment import AlignmentMonitor  # noqa: E402
 from aenet_ros.ros.depth_input import DepthInput  # noqa: E402
-from aenet_ros.ros.health import WARN  # noqa: E402
 from aenet_ros.ros.inputs import Inputs  # noqa: E402
 from aenet_ros.ros.outputs import Listeners, Outputs, scaled_info  # noqa: E402
 from aenet_ros.ros.params import NodeParameters  # noqa: E402
-from aenet_ros.ros.stats import NodeStats  # noqa: E402
 
 try:
     from tf2_msgs.msg import TFMessage
@@ -74,7 +74,7 @@ class Side:
     def __init__(self, node, values):
         self.config = build(values)
         self.pipeline = FusionPipeline(self.config)
-        self.alignment = AlignmentWatch(node, NodeParameters(node, lambda: True, lambda config: None))
+        self.alignment = AlignmentMonitor(node, NodeParameters(node, lambda: True, lambda config: None))
         self.alignment.start()
         self.inputs = Inputs(node, self.config.input, NodeStats(), self._on_frame, self._on_camera_info, lambda closed: None)
         self.depth, self.outputs, self.tree = DepthInput(node), Outputs(node, self.config.output), FrameTree()
@@ -87,7 +87,7 @@ class Side:
         self.frames[role] = frame
 
     def _on_camera_info(self, role, message):
-        self.alignment.offer_camera(role, message, self.pipeline.registration)
+        self.alignment.set_intrinsics(role, message, self.pipeline.registration)
 
     def hear(self, topic, message):
         """A message as the middleware would bring it: through its bytes. Of transforms a list."""
@@ -105,7 +105,7 @@ class Side:
             self.tree.add(stamped.header.frame_id, stamped.child_frame_id, (way.x, way.y, way.z), (turn.x, turn.y, turn.z, turn.w))
         pose = self.tree.between(NAMES[1], NAMES[0])
         if pose is not None:
-            self.pipeline.registration.offer_pose(*pose)
+            self.pipeline.registration.set_extrinsics(*pose)
 
     def hear_good(self, now_ns):
         """Both cameras as they are, and what the configuration asks for besides: a depth image, the mount."""

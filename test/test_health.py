@@ -8,10 +8,10 @@ import pytest
 pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]' or source a ROS 2")
 
 from aenet_ros.config import build
-from aenet_ros.frames import Frame, FusedFrame
-from aenet_ros.ros.health import ERROR, OK, WARN, NodeFacts, TopicFacts, judge
-from aenet_ros.ros.stats import NodeStats, StreamStats
-from aenet_ros.sync import PairCounts
+from aenet_ros.core.frames import Frame, FusedFrame
+from aenet_ros.health.judge import ERROR, OK, WARN, NodeFacts, TopicFacts, judge
+from aenet_ros.health.stats import NodeStats, StreamStats
+from aenet_ros.sync.matcher import PairCounts
 
 MS = 1_000_000
 
@@ -183,7 +183,7 @@ def test_cameras_that_just_came_back_are_not_called_unpaired():
 def test_a_stream_resumes_after_a_pause_and_not_at_each_frame_of_a_slow_camera(monkeypatch):
     stream = StreamStats()
     clock = iter([at_ms * MS for at_ms in (1000, 1030, 1060, 4000, 4030, 6000, 7900, 9800)])
-    monkeypatch.setattr("aenet_ros.ros.stats.time.monotonic_ns", lambda: next(clock))
+    monkeypatch.setattr("aenet_ros.health.stats.time.monotonic_ns", lambda: next(clock))
     resumed = []
     for index in range(8):
         stream.accept(frame(index))

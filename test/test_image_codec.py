@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aenet_ros import image_codec, image_encodings
-from aenet_ros.errors import ImageError, UnsupportedEncodingError
+from aenet_ros.core.errors import ImageError, UnsupportedEncodingError
+from aenet_ros.messages import codec as image_codec
+from aenet_ros.messages import encodings as image_encodings
 
 
 def header(ns=0, frame_id=""):

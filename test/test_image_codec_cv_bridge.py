@@ -9,8 +9,8 @@ from array import array
 import numpy as np
 import pytest
 
-from aenet_ros import image_codec
-from aenet_ros.errors import UnsupportedEncodingError
+from aenet_ros.core.errors import UnsupportedEncodingError
+from aenet_ros.messages import codec as image_codec
 
 HEIGHT, WIDTH = 24, 32
 

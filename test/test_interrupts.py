@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from aenet_ros.interrupts import as_themselves, held
+from aenet_ros.core.interrupts import as_themselves, held
 
 
 @pytest.fixture(autouse=True)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from aenet_ros.training import losses, positives
-from aenet_ros.training.data import Batch
+from aenet_ros.workbench.training import losses, positives
+from aenet_ros.workbench.training.data import Batch
 
 
 @pytest.fixture(autouse=True)

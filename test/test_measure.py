@@ -1,6 +1,6 @@
 """Rates, latencies and the account of pairs, on times made by hand."""
 
-from aenet_ros.ros.measure import Arrivals, account
+from aenet_ros.workbench.pair_account import Arrivals, account
 
 MS = 1_000_000
 

@@ -9,9 +9,9 @@ pytest.importorskip("rclpy", reason="rclpy is not installed")
 pytest.importorskip("message_filters", reason="message_filters is not installed (it comes with ROS 2 from apt)")
 
 from aenet_ros.config import SyncConfig
-from aenet_ros.frames import Frame
-from aenet_ros.ros.policies import make_matcher
-from aenet_ros.sync import PairMatcher
+from aenet_ros.core.frames import Frame
+from aenet_ros.ros.matchers import make_matcher
+from aenet_ros.sync.matcher import PairMatcher
 
 MS = 1_000_000
 START = 1_700_000_000 * 1_000_000_000

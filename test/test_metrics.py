@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from conftest import shared_dir
 
-from aenet_ros.errors import ImageError, SourceError
-from aenet_ros.evaluation.metrics import METRICS, RANKED, measure
-from aenet_ros.evaluation.ranking import Score, load_peers, mean_ranks, means_by_dataset, scoreboard
+from aenet_ros.core.errors import ImageError, SourceError
+from aenet_ros.workbench.evaluation.metrics import METRICS, RANKED, measure
+from aenet_ros.workbench.evaluation.ranking import Score, load_peers, mean_ranks, means_by_dataset, scoreboard
 
 REFERENCE_DECIMALS = 6
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from aenet_ros.errors import ConfigError, ImageError
+from aenet_ros.core.errors import ConfigError, ImageError
 from aenet_ros.fusion import fused_ops
 from aenet_ros.fusion.blocks import BLOCKS, DOWNSAMPLINGS, make_block
 from aenet_ros.fusion.checkpoint import load_checkpoint

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from aenet_ros.config import SyncConfig
-from aenet_ros.errors import SourceError
-from aenet_ros.frames import FusedFrame
-from aenet_ros.imaging.contact_sheet import contact_sheet, write_contact_sheet
-from aenet_ros.imaging.picture_files import read_rgb, read_thermal, write_picture
-from aenet_ros.offline.sinks import VideoSink, open_sink
-from aenet_ros.offline.sources import Lost, Named, open_source
-from aenet_ros.whole_files import whole_file
+from aenet_ros.core.atomic_io import atomic_file
+from aenet_ros.core.errors import SourceError
+from aenet_ros.core.frames import FusedFrame
+from aenet_ros.io.picture_files import read_rgb, read_thermal, write_picture
+from aenet_ros.io.sinks import VideoSink, open_sink
+from aenet_ros.io.sources import Lost, Named, open_source
+from aenet_ros.workbench.contact_sheet import contact_sheet, write_contact_sheet
 
 RAMP = np.arange(20 * 30).reshape(20, 30)
 
@@ -109,7 +109,7 @@ def test_an_interrupted_write_keeps_the_old_file_and_leaves_nothing(tmp_path):
     path.write_bytes(b"old")
 
     def write_half(error):
-        with whole_file(path) as part:
+        with atomic_file(path) as part:
             part.write_bytes(b"half")
             raise error
 
@@ -118,7 +118,7 @@ def test_an_interrupted_write_keeps_the_old_file_and_leaves_nothing(tmp_path):
             write_half(error)
         assert path.read_bytes() == b"old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["out.png"]
-    with whole_file(path) as part:
+    with atomic_file(path) as part:
         part.write_bytes(b"new")
     assert path.read_bytes() == b"new"
     assert [entry.name for entry in tmp_path.iterdir()] == ["out.png"]

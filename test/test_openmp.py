@@ -9,7 +9,7 @@ import pytest
 
 COUNT = """
 import os, sys, torch
-from aenet_ros.openmp import end_helpers
+from aenet_ros.core.openmp import end_helpers
 torch.set_num_threads(2)
 def compute():
     return torch.ones(4, 1, 300, 300).mul_(3).sum().item()

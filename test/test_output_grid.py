@@ -6,13 +6,13 @@ import pytest
 import yaml
 
 from aenet_ros.config import OutputConfig, RegistrationConfig, build
-from aenet_ros.errors import ConfigError
-from aenet_ros.frames import Frame, FramePair
-from aenet_ros.imaging.calibration_file import Camera, Homography, Stereo, homography_content, stereo_content
-from aenet_ros.imaging.output_grid import OutputGrid
-from aenet_ros.imaging.registration import Registration
-from aenet_ros.simulation.rig import Rig
-from aenet_ros.simulation.rig_config import RigConfig
+from aenet_ros.core.errors import ConfigError
+from aenet_ros.core.frames import Frame, FramePair
+from aenet_ros.registration.calibration_file import Camera, Homography, Stereo, homography_content, stereo_content
+from aenet_ros.registration.output_grid import OutputGrid
+from aenet_ros.registration.registration import Registration
+from aenet_ros.workbench.simulation.rig import Rig
+from aenet_ros.workbench.simulation.rig_config import RigConfig
 
 RGB = Camera(np.array([[420.0, 0, 322.0], [0, 418.0, 238.0], [0, 0, 1]]), (480, 640), "plumb_bob", (-0.25, 0.08, 0.001, -0.002, 0.0))
 THERMAL = Camera(np.array([[240.0, 0, 161.0], [0, 241.0, 126.0], [0, 0, 1]]), (256, 320), "plumb_bob", (-0.2, 0.05, 0.0, 0.001, 0.0))
@@ -189,7 +189,7 @@ def test_a_camera_info_that_was_wrong_for_a_while_leaves_no_trace(tmp_path):
         registration = Registration(config)
         grid = OutputGrid(registration, OutputConfig(grid="thermal"))
         for camera in cameras:
-            registration.offer_camera("rgb", camera)
+            registration.set_intrinsics("rgb", camera)
             picture = grid.rgb(image, np.zeros(THERMAL.size, np.float32))
         pictures.append(picture)
     np.testing.assert_array_equal(*pictures)

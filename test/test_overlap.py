@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from aenet_ros.offline.overlap import Behind, ahead, items_ahead
+from aenet_ros.io.background import Behind, ahead, items_ahead
 
 
 @pytest.mark.parametrize("threads", [1, 3])

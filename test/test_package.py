@@ -111,8 +111,8 @@ def test_the_wheel_has_all_that_a_robot_needs(wheel):
         assert shipped == {name.rpartition("/")[2] for name in names if name.startswith(f"{data}aenet_ros/{folder}/")}
     assert f"{data}aenet_ros/package.xml" in names
     assert {"aenet_ros/py.typed", "aenet_ros/fusion/weights/aenet.safetensors", "aenet_ros/fusion/weights/aenet.json"} <= names
-    pages = {f"aenet_ros/viewer/page/{path.name}" for path in (ROOT / "aenet_ros" / "viewer" / "page").iterdir()}
-    assert "aenet_ros/viewer/page/index.html" in pages
+    pages = {f"aenet_ros/view/page/{path.name}" for path in (ROOT / "aenet_ros" / "view" / "page").iterdir()}
+    assert "aenet_ros/view/page/index.html" in pages
     assert pages <= names
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "aenet_ros").rglob("*.py")}
     assert modules == {name for name in names if name.endswith(".py") and name.startswith("aenet_ros/")}
@@ -142,7 +142,7 @@ def test_an_installed_copy_finds_its_files_and_answers(wheel, tmp_path):
     command = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "--target", str(tmp_path / "here"), str(wheel)]
     subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "here")}
-    code = "import aenet_ros.share as share; print(share.__file__); print(share.config_file('fusion.yaml'))"
+    code = "import aenet_ros.core.resources as share; print(share.__file__); print(share.config_file('fusion.yaml'))"
     done = subprocess.run([sys.executable, "-c", code], env=environment, cwd="/", capture_output=True, text=True, timeout=60, check=True)
     assert all(line.startswith(str(tmp_path)) for line in done.stdout.splitlines())
     program = tmp_path / "here" / "bin" / "aenet"

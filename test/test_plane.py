@@ -12,11 +12,11 @@ import pytest
 import yaml
 
 from aenet_ros.config import Config, RegistrationConfig, build
-from aenet_ros.errors import ConfigError, ImageError
-from aenet_ros.imaging.calibration_file import Camera, Stereo, camera_from_info, stereo_content
-from aenet_ros.imaging.registration import Registration
-from aenet_ros.simulation.rig import Rig
-from aenet_ros.simulation.rig_config import RigConfig
+from aenet_ros.core.errors import ConfigError, ImageError
+from aenet_ros.registration.calibration_file import Camera, Stereo, camera_from_info, stereo_content
+from aenet_ros.registration.registration import Registration
+from aenet_ros.workbench.simulation.rig import Rig
+from aenet_ros.workbench.simulation.rig_config import RigConfig
 
 RGB = Camera(np.array([[420.0, 0, 322.0], [0, 418.0, 238.0], [0, 0, 1]]), (480, 640), "plumb_bob", (-0.25, 0.08, 0.001, -0.002, 0.0))
 THERMAL = Camera(np.array([[300.0, 0, 161.0], [0, 301.0, 126.0], [0, 0, 1]]), (256, 320), "plumb_bob", (-0.3, 0.1, 0.0, 0.001, 0.0))
@@ -135,12 +135,12 @@ def test_cameras_come_from_camera_info_where_the_file_has_none(tmp_path):
         registration.weight(THERMAL.size, RGB.size)
     for role, camera in (("rgb", RGB), ("thermal", THERMAL)):
         nothing = SimpleNamespace(k=np.zeros(9), d=[], width=0, height=0, distortion_model="")
-        registration.offer_camera(role, camera_from_info(nothing))
+        registration.set_intrinsics(role, camera_from_info(nothing))
         height, width = camera.size
         info = SimpleNamespace(
             k=camera.matrix.ravel(), d=list(camera.distortion), width=width, height=height, distortion_model=camera.model
         )
-        registration.offer_camera(role, camera_from_info(info))
+        registration.set_intrinsics(role, camera_from_info(info))
     np.testing.assert_array_equal(registration.map(THERMAL.size, RGB.size), whole)
 
 
@@ -181,13 +181,13 @@ def test_a_driver_that_changes_its_mind_is_followed_and_the_file_is_not_overrule
     whole = plane(tmp_path, stereo, 5.0)
     wrong = RGB._replace(matrix=RGB.matrix * [[1e-9], [1e-9], [1.0]])
     registration = plane(tmp_path, stereo, 5.0, drop=("rgb_camera",))
-    registration.offer_camera("rgb", wrong)
+    registration.set_intrinsics("rgb", wrong)
     with pytest.raises(ImageError):
         registration.weight(THERMAL.size, RGB.size)
-    registration.offer_camera("rgb", RGB)
+    registration.set_intrinsics("rgb", RGB)
     expected = whole.weight(THERMAL.size, RGB.size)
     np.testing.assert_array_equal(registration.weight(THERMAL.size, RGB.size), expected)
-    whole.offer_camera("rgb", wrong)
+    whole.set_intrinsics("rgb", wrong)
     np.testing.assert_array_equal(whole.weight(THERMAL.size, RGB.size), expected)
 
 

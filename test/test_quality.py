@@ -8,10 +8,10 @@ import pytest
 pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]' or source a ROS 2")
 
 from aenet_ros.config import build
-from aenet_ros.frames import FusedFrame
-from aenet_ros.ros.health import OK, WARN
-from aenet_ros.ros.quality import Quality, QualityWatch, measure, verdict
-from aenet_ros.ros.stats import NodeStats
+from aenet_ros.core.frames import FusedFrame
+from aenet_ros.health.judge import OK, WARN
+from aenet_ros.health.quality import Quality, QualityMonitor, measure, verdict
+from aenet_ros.health.stats import NodeStats
 
 MS = 1_000_000
 STRIPES = np.tile(np.array([0, 255], np.uint8), (100, 50))
@@ -56,7 +56,7 @@ def test_limits_are_parameters():
 
 
 def test_the_status_tells_all_values():
-    watch, stats = QualityWatch(), NodeStats()
+    watch, stats = QualityMonitor(), NodeStats()
     assert watch.status(build({}), stats, None).level == OK
     for index in range(40):
         stats.count_pair((4 if index % 10 else 30) * MS)

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from aenet_ros.config import RegistrationConfig
-from aenet_ros.errors import ConfigError, ImageError
-from aenet_ros.imaging.registration import CACHED_SIZES, Registration
+from aenet_ros.core.errors import ConfigError, ImageError
+from aenet_ros.registration.registration import CACHED_SIZES, Registration
 
 SIZE = (48, 64)
 

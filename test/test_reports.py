@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from aenet_ros import cli
-from aenet_ros.reports import page
-from aenet_ros.reports.charts import Bar, bars, tick_step
-from aenet_ros.reports.speed import speed_page
-from aenet_ros.simulation.rig import Rig
-from aenet_ros.simulation.rig_config import RigConfig
+from aenet_ros.cli import main as cli
+from aenet_ros.workbench.reports import page
+from aenet_ros.workbench.reports.charts import Bar, bars, tick_step
+from aenet_ros.workbench.reports.speed import speed_page
+from aenet_ros.workbench.simulation.rig import Rig
+from aenet_ros.workbench.simulation.rig_config import RigConfig
 
 VOID = {"meta", "img", "br"}
 

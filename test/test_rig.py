@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from aenet_ros.errors import ConfigError
-from aenet_ros.simulation.rig import Rig
-from aenet_ros.simulation.rig_config import RigConfig
+from aenet_ros.core.errors import ConfigError
+from aenet_ros.workbench.simulation.rig import Rig
+from aenet_ros.workbench.simulation.rig_config import RigConfig
 
 SECOND = 1_000_000_000
 STILL = {"motion": 0.0, "walking": False, "parallax_px": 0.0}

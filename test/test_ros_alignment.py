@@ -10,10 +10,10 @@ from ros_harness import OK, RELIABLE, SIZE, WARN, Robot, make_image
 from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 
-from aenet_ros.calibration.targetless import corner_distance
-from aenet_ros.imaging.calibration_file import Camera, Stereo, stereo_content
-from aenet_ros.simulation.rig import Rig
-from aenet_ros.simulation.rig_config import RigConfig
+from aenet_ros.registration.calibration_file import Camera, Stereo, stereo_content
+from aenet_ros.registration.targetless import corner_distance
+from aenet_ros.workbench.simulation.rig import Rig
+from aenet_ros.workbench.simulation.rig_config import RigConfig
 
 CONFIG = RigConfig(
     thermal_width=320, thermal_height=256, rgb_width=320, rgb_height=256, scenes="day", shift_x=30.0, shift_y=-12.0, rotation_deg=2.0

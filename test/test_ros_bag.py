@@ -10,10 +10,10 @@ from ros_harness import RELIABLE, Robot, make_image, stamp_of  # skips without r
 from rosbags.highlevel import AnyReader
 from sensor_msgs.msg import Image
 
-from aenet_ros import cli
-from aenet_ros.offline.bag_writer import BagWriter
-from aenet_ros.simulation.rig import Rig
-from aenet_ros.simulation.rig_config import RigConfig
+from aenet_ros.cli import main as cli
+from aenet_ros.io.bag_writer import BagWriter
+from aenet_ros.workbench.simulation.rig import Rig
+from aenet_ros.workbench.simulation.rig_config import RigConfig
 
 PAIRS = 20
 IMAGE = "sensor_msgs/msg/Image"

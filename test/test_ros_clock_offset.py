@@ -7,8 +7,8 @@ import pytest
 from ros_harness import OK, WARN, Robot, make_image, stamp_of
 from std_srvs.srv import Trigger
 
-from aenet_ros.simulation.rig import Rig
-from aenet_ros.simulation.rig_config import RigConfig
+from aenet_ros.workbench.simulation.rig import Rig
+from aenet_ros.workbench.simulation.rig_config import RigConfig
 
 OFFSET_MS = 187.0
 

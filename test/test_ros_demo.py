@@ -186,7 +186,7 @@ def test_what_cannot_be_done_is_said_at_once(tmp_path, arguments, words):
 
 
 def test_without_rclpy_it_says_how_to_get_it():
-    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from aenet_ros.cli import main; sys.exit(main(['demo']))"
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from aenet_ros.cli.main import main; sys.exit(main(['demo']))"
     # -S: without site-packages, as on a machine without ROS.
     done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, timeout=HARD_LIMIT_S)
     assert done.returncode == 1

@@ -16,7 +16,7 @@ from ros_harness import OK, RELIABLE, ros_environment
 from sensor_msgs.msg import Image
 from std_srvs.srv import SetBool
 
-from aenet_ros.commands.processes import free_domain
+from aenet_ros.cli.processes import free_domain
 
 SIZES = {"robot1": (96, 128), "robot2": (144, 192)}
 

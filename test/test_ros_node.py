@@ -12,7 +12,7 @@ import pytest
 from ros_harness import ERROR, OK, RELIABLE, SIZE, WARN, Robot, dim_street, make_image, stamp_of, warm_square
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from aenet_ros.frames import Frame, FramePair
+from aenet_ros.core.frames import Frame, FramePair
 from aenet_ros.pipeline import FusionPipeline
 
 

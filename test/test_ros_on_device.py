@@ -10,7 +10,7 @@ import pytest
 from ros_harness import WARN, Robot, assert_counts, dim_street, make_image, stamp, stamp_of
 
 from aenet_ros.config import build
-from aenet_ros.frames import Frame, FramePair
+from aenet_ros.core.frames import Frame, FramePair
 from aenet_ros.pipeline import FusionPipeline
 
 SCRIPT = Path(__file__).with_name("node_on_device.py")

@@ -9,8 +9,8 @@ from ros_harness import ERROR, OK, Robot, dim_street, make_image, warm_square
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (the extra [export])")
 pytest.importorskip("onnx", reason="onnx is not installed (the extra [export])")
 
-from aenet_ros.cli import main
-from aenet_ros.frames import Frame, FramePair
+from aenet_ros.cli.main import main
+from aenet_ros.core.frames import Frame, FramePair
 from aenet_ros.pipeline import FusionPipeline
 
 

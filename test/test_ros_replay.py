@@ -14,8 +14,8 @@ from rclpy.executors import SingleThreadedExecutor
 from ros_harness import BEST_EFFORT, stamp_of
 from sensor_msgs.msg import Image
 
-from aenet_ros.commands.processes import Processes
-from aenet_ros.share import config_file
+from aenet_ros.cli.processes import Processes
+from aenet_ros.core.resources import config_file
 
 RATE_HZ, PAIRS, COUNT = 20.0, 8, 24
 
@@ -38,7 +38,7 @@ def stamps(tmp_path, monkeypatch, **parameters):
         executor.add_node(node)
         seen = []
         node.create_subscription(Image, "rgb/image_raw", lambda message: seen.append(stamp_of(message)), BEST_EFFORT)
-        processes.start("replay", "aenet_ros.ros.replay_node", {"dir": str(tmp_path), "rate": RATE_HZ, **parameters})
+        processes.start("replay", "aenet_ros.ros.tools.replay_node", {"dir": str(tmp_path), "rate": RATE_HZ, **parameters})
         end = time.monotonic() + 90
         while len(seen) < COUNT and time.monotonic() < end and not processes.watch():
             executor.spin_once(timeout_sec=0.1)

@@ -13,9 +13,9 @@ rclpy = pytest.importorskip("rclpy", reason="rclpy is not installed: pip install
 
 from view_client import PATIENCE_S, Viewer, with_page  # noqa: E402
 
-from aenet_ros.commands.processes import Processes  # noqa: E402
-from aenet_ros.simulation.geometry import rgb_to_thermal  # noqa: E402
-from aenet_ros.simulation.rig_config import RigConfig  # noqa: E402
+from aenet_ros.cli.processes import Processes  # noqa: E402
+from aenet_ros.workbench.simulation.geometry import rgb_to_thermal  # noqa: E402
+from aenet_ros.workbench.simulation.rig_config import RigConfig  # noqa: E402
 
 SIZE = (160, 128)
 CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
@@ -42,7 +42,7 @@ class Robot:
         self.processes.start("node", "aenet_ros.ros.node", {**options, "diagnostics.min_rate_hz": 0.0, "diagnostics.period_s": 0.5})
 
     def start_rig(self):
-        self.processes.start("rig", "aenet_ros.ros.rig_node", asdict(self.rig))
+        self.processes.start("rig", "aenet_ros.ros.tools.rig_node", asdict(self.rig))
 
 
 @pytest.fixture(scope="module")

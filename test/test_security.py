@@ -9,7 +9,7 @@ pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]
 
 from ros_harness import Robot
 
-from aenet_ros.share import share_dir
+from aenet_ros.core.resources import share_dir
 
 POLICY = share_dir() / "config" / "security.policy.xml"
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "security.md"

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from aenet_ros.config import Config, SensorConfig, build
-from aenet_ros.frames import Frame, FramePair
-from aenet_ros.imaging.agc import ThermalAgc
-from aenet_ros.imaging.sensor import BROAD, EVERY, SensorRepair
+from aenet_ros.core.frames import Frame, FramePair
 from aenet_ros.pipeline import FusionPipeline
-from aenet_ros.simulation.rig import Rig
-from aenet_ros.simulation.rig_config import RigConfig
+from aenet_ros.thermal.agc import ThermalAgc
+from aenet_ros.thermal.sensor_correction import BROAD, EVERY, SensorCorrection
+from aenet_ros.workbench.simulation.rig import Rig
+from aenet_ros.workbench.simulation.rig_config import RigConfig
 
 pytestmark = pytest.mark.usefixtures("one_opencv_thread")
 
@@ -31,7 +31,7 @@ def show(repair, frame, times=EVERY):
 @pytest.fixture(scope="module")
 def watched():
     """A rig that was seen for 24 s, every eighth frame of 30 Hz, and what was found of it."""
-    rig, repair = Rig(RIG), SensorRepair()
+    rig, repair = Rig(RIG), SensorCorrection()
     frames = [event.frame for event in rig.events(24.0) if event.stream == "thermal"]
     for frame in frames:
         show(repair, frame)
@@ -47,7 +47,7 @@ def columns_of(rig):
 def test_the_rig_s_dead_and_weak_pixels_are_found_and_no_others(watched, record_property):
     rig, repair, _ = watched
     truth = set(np.flatnonzero(rig.sensor_marks()[0]).tolist())
-    found = set(repair.mending.pixels.tolist())
+    found = set(repair.bad_pixels.pixels.tolist())
     record_property("dead pixels", f"{len(found & truth)} of {len(truth)} found, {len(found - truth)} false, of {256 * 320}")
     assert len(truth) == 120
     assert not found - truth
@@ -83,7 +83,7 @@ def test_the_picture_is_nearer_to_a_picture_without_marks(watched, record_proper
 
 def test_after_a_shutter_event_the_columns_are_learned_anew_and_the_dead_pixels_kept(watched):
     _, _, frames = watched
-    repair = SensorRepair()
+    repair = SensorCorrection()
     for frame in frames:
         show(repair, frame)
     dead = repair.marks.dead_pixels
@@ -95,7 +95,7 @@ def test_after_a_shutter_event_the_columns_are_learned_anew_and_the_dead_pixels_
 
 def test_off_means_off(watched):
     _, _, frames = watched
-    repair = SensorRepair(SensorConfig(dead_pixels="off", column_noise="off"))
+    repair = SensorCorrection(SensorConfig(dead_pixels="off", column_noise="off"))
     for frame in frames[:40]:
         show(repair, frame)
     assert repair.marks == (0, 0.0)
@@ -117,26 +117,26 @@ def test_a_still_camera_takes_neither_lamps_nor_a_wall_s_edge_for_its_own_marks(
     scene = world()[: SIZE[0], : SIZE[1]]
     scene[:, 80:] += 60  # an edge from top to bottom, no steeper than column noise
     scene[::13, ::17] += 900  # lamps, one pixel each
-    repair = SensorRepair()
+    repair = SensorCorrection()
     for _ in range(40):
         show(repair, noisy(scene))
     assert repair.marks == (0, 0.0)
 
 
 def test_a_still_camera_still_finds_the_pixels_that_no_noise_touches():
-    repair = SensorRepair()
+    repair = SensorCorrection()
     scene = world()[: SIZE[0], : SIZE[1]]
     for _ in range(12):
         frame = noisy(scene)
         frame.data[10, 20], frame.data[90, 100] = 0, 16_383
         show(repair, frame)
-    assert repair.mending.pixels.tolist() == [10 * SIZE[1] + 20, 90 * SIZE[1] + 100]
+    assert repair.bad_pixels.pixels.tolist() == [10 * SIZE[1] + 20, 90 * SIZE[1] + 100]
 
 
 def pan(overlay, frames=60, backdrop=None):
     """A camera that turns over a world; ``overlay`` writes what stays in its view."""
     backdrop = world() if backdrop is None else backdrop
-    repair = SensorRepair()
+    repair = SensorCorrection()
     for index in range(frames):
         right = int(200 + 180 * np.sin(index / 4))
         down = int(20 + 18 * np.sin(index / 3))
@@ -168,7 +168,7 @@ def test_pixels_that_recover_are_forgotten():
 
     backdrop = world()
     repair = pan(bad, backdrop=backdrop)
-    assert repair.mending.pixels.tolist() == [33 * SIZE[1] + 44]
+    assert repair.bad_pixels.pixels.tolist() == [33 * SIZE[1] + 44]
     for index in range(40):
         right = int(200 + 180 * np.sin(index / 4))
         show(repair, noisy(backdrop[: SIZE[0], right : right + SIZE[1]]))
@@ -176,7 +176,7 @@ def test_pixels_that_recover_are_forgotten():
 
 
 def test_a_dead_pixel_in_the_corner_and_beside_another_takes_its_healthy_neighbours():
-    repair = SensorRepair()
+    repair = SensorCorrection()
     scene = world()[: SIZE[0], : SIZE[1]]
     for _ in range(12):
         frame = noisy(scene)
@@ -197,7 +197,7 @@ def test_floats_with_nan_and_pictures_of_8_bits_are_looked_at_too():
         return backdrop[: SIZE[0], right : right + SIZE[1]] / 100
 
     backdrop = world()
-    floats, bytes_ = SensorRepair(), SensorRepair()
+    floats, bytes_ = SensorCorrection(), SensorCorrection()
     for index in range(60):
         celsius = (warm(index) + RNG.normal(0, 0.05, SIZE)).astype(np.float32)
         celsius[20, 30] = np.nan
@@ -205,15 +205,15 @@ def test_floats_with_nan_and_pictures_of_8_bits_are_looked_at_too():
         grey = np.clip(warm(index) * 3 - 110, 0, 254).astype(np.uint8)
         grey[40, 50] = 255
         show(bytes_, Frame(0, grey, "mono8"))
-    assert floats.mending.pixels.tolist() == [20 * SIZE[1] + 30]
-    assert bytes_.mending.pixels.tolist() == [40 * SIZE[1] + 50]
+    assert floats.bad_pixels.pixels.tolist() == [20 * SIZE[1] + 30]
+    assert bytes_.bad_pixels.pixels.tolist() == [40 * SIZE[1] + 50]
     assert floats.columns is None or np.isfinite(floats.columns).all()
 
 
 def test_what_it_costs(watched, record_property):
     """Told, not judged: clocks of a shared machine."""
     big = Rig(RigConfig(rgb_hz=0.1, thermal_hz=3.75, dead_pixels=200))
-    repair, looks = SensorRepair(), []
+    repair, looks = SensorCorrection(), []
     for frame in (event.frame for event in big.events(6.0) if event.stream == "thermal"):
         begun = time.perf_counter()
         show(repair, frame)
@@ -235,7 +235,7 @@ def test_the_pipeline_s_picture_is_mended_and_the_registered_counts_are_not(watc
     rgb = Frame(0, np.full((256, 320, 3), 90, np.uint8), "rgb8")
     for frame in frames[:40]:
         show(pipeline.sensor, frame)
-    dead = pipeline.sensor.mending.pixels[0]
+    dead = pipeline.sensor.bad_pixels.pixels[0]
     result = pipeline.process(FramePair(frames[40], rgb), want_registered=True)
     assert (result.thermal_registered == frames[40].data).all()
     _, around = pipeline.see(frames[40])
@@ -249,7 +249,7 @@ def test_the_pipeline_s_picture_is_mended_and_the_registered_counts_are_not(watc
 def test_what_is_learnt_late_is_the_same(columns):
     """A machine under pressure learns some frames later; only a closed shutter takes away what was to be learnt from."""
     frames = [replace(event.frame, data=event.frame.data.copy()) for event in Rig(RIG).events(18.0) if event.stream == "thermal"]
-    prompt, late = (SensorRepair(SensorConfig(column_noise=columns)) for _ in range(2))
+    prompt, late = (SensorCorrection(SensorConfig(column_noise=columns)) for _ in range(2))
     for number, frame in enumerate(frame for frame in frames for _ in range(EVERY)):
         for repair in (prompt, late):
             repair.look(frame)

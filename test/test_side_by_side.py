@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from aenet_ros import cli
+from aenet_ros.cli import main as cli
 from aenet_ros.config import SyncConfig
-from aenet_ros.offline.sources import open_source
+from aenet_ros.io.sources import open_source
 
 SETTINGS = ("--set", "model.threads=1", "output.thermal_weight=0")  # the fused picture is then the rgb one
 

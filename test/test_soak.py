@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from aenet_ros.config import build, specs
-from aenet_ros.errors import ConfigError
-from aenet_ros.options import check
+from aenet_ros.config.options import check
+from aenet_ros.core.errors import ConfigError
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 sys.path.insert(0, str(FOLDER))

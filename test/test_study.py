@@ -8,15 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from aenet_ros.cli import main
-from aenet_ros.evaluation.metrics import METRICS
-from aenet_ros.evaluation.ranking import Score
+from aenet_ros.cli.main import main
 from aenet_ros.fusion.blocks import BLOCKS, DOWNSAMPLINGS
 from aenet_ros.fusion.checkpoint import load_checkpoint, save_checkpoint
 from aenet_ros.fusion.network import AENet, AENetConfig, parameter_count
-from aenet_ros.training import study, study_report, study_tables
-from aenet_ros.training.data import KINDS, PairFolder, PairSet
-from aenet_ros.training.train import TrainConfig
+from aenet_ros.workbench.evaluation.metrics import METRICS
+from aenet_ros.workbench.evaluation.ranking import Score
+from aenet_ros.workbench.study import report as study_report
+from aenet_ros.workbench.study import study
+from aenet_ros.workbench.study import tables as study_tables
+from aenet_ros.workbench.training.data import KINDS, PairFolder, PairSet
+from aenet_ros.workbench.training.train import TrainConfig
 
 TINY = TrainConfig(steps=2, batch=1, follow=0, crop=48, warmup=1, network=AENetConfig(width=4, levels=1), report_every=1)
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aenet_ros.errors import ConfigError
-from aenet_ros.frames import Frame
-from aenet_ros.sync import DROP_REASONS, GAP_MINIMUM, GAP_SHARE, GAP_WINDOW, PairMatcher, nearest_pairs
+from aenet_ros.core.errors import ConfigError
+from aenet_ros.core.frames import Frame
+from aenet_ros.sync.matcher import DROP_REASONS, GAP_MINIMUM, GAP_SHARE, GAP_WINDOW, PairMatcher, nearest_pairs
 
 MS = 1_000_000
 START = 1_750_000_000_000_000_000

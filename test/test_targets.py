@@ -5,9 +5,9 @@ import cv2
 import numpy as np
 import pytest
 
-from aenet_ros.calibration.targets import calibrate, detect, parse_target
-from aenet_ros.errors import ConfigError, SourceError
-from aenet_ros.frames import Frame, FramePair
+from aenet_ros.core.errors import ConfigError, SourceError
+from aenet_ros.core.frames import Frame, FramePair
+from aenet_ros.workbench.calibration.targets import calibrate, detect, parse_target
 
 CHECKERBOARD = (boards.checkerboard(8, 5, 0.06), (7 * 0.06, 4 * 0.06))
 CIRCLES = (boards.circles(4, 9, 0.04), (7 * 0.04, 8 * 0.04))

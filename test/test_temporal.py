@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from conftest import shared_dir
 
-from aenet_ros.errors import ImageError
-from aenet_ros.evaluation.temporal import flicker
+from aenet_ros.core.errors import ImageError
+from aenet_ros.workbench.evaluation.temporal import flicker
 
 SIZE = (4, 6)
 

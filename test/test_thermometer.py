@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from aenet_ros.config import AgcConfig, build, specs
-from aenet_ros.errors import ConfigError
-from aenet_ros.frames import Frame, FramePair
-from aenet_ros.imaging.agc import ThermalAgc
-from aenet_ros.imaging.registration import Registration
-from aenet_ros.imaging.thermometer import COLORS, PROFILES, Scale, celsius, celsius_at, draw_isotherm, scale_of
+from aenet_ros.core.errors import ConfigError
+from aenet_ros.core.frames import Frame, FramePair
 from aenet_ros.pipeline import FusionPipeline
-from aenet_ros.simulation.rig import Rig
-from aenet_ros.simulation.rig_config import RigConfig
+from aenet_ros.registration.registration import Registration
+from aenet_ros.thermal.agc import ThermalAgc
+from aenet_ros.thermal.temperature import COLORS, PROFILES, Scale, celsius, celsius_at, draw_isotherm, scale_of
+from aenet_ros.workbench.simulation.rig import Rig
+from aenet_ros.workbench.simulation.rig_config import RigConfig
 
 CENTIKELVIN = Scale(0.01, -273.15)
 

@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 import torch
 
-from aenet_ros.cli import main
-from aenet_ros.errors import CheckpointError, ConfigError, SourceError
+from aenet_ros.cli.main import main
+from aenet_ros.core.errors import CheckpointError, ConfigError, SourceError
 from aenet_ros.fusion.checkpoint import load_checkpoint
 from aenet_ros.fusion.network import AENetConfig
-from aenet_ros.training.augment import Augmentation
-from aenet_ros.training.data import PairFolder, draw_batch, read_pairs
-from aenet_ros.training.losses import LossWeights
-from aenet_ros.training.recipe import shipped_sets
-from aenet_ros.training.train import TrainConfig, TrainingError, schedule, train
+from aenet_ros.workbench.training.augment import Augmentation
+from aenet_ros.workbench.training.data import PairFolder, draw_batch, read_pairs
+from aenet_ros.workbench.training.losses import LossWeights
+from aenet_ros.workbench.training.recipe import shipped_sets
+from aenet_ros.workbench.training.train import TrainConfig, TrainingError, schedule, train
 
 TINY = TrainConfig(steps=4, batch=2, follow=1, crop=48, warmup=1, network=AENetConfig(width=8, levels=2), report_every=1)
 

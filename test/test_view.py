@@ -16,18 +16,18 @@ from test_bags import BEGIN_NS, PERIOD_NS, SIZE, make_bag, rgb_of
 from view_client import Viewer, aiohttp, fetch, with_page
 
 from aenet_ros.config import AgcConfig
-from aenet_ros.errors import ConfigError
-from aenet_ros.frames import Frame
-from aenet_ros.viewer.access import Access, choose_token, is_local
-from aenet_ros.viewer.assemble import Assembler
-from aenet_ros.viewer.moment import Moment, Reading, ThermalLook, read
-from aenet_ros.viewer.server import FILES
-from aenet_ros.viewer.words import RobotFacts, robot_words
+from aenet_ros.core.errors import ConfigError
+from aenet_ros.core.frames import Frame
+from aenet_ros.view.access import Access, choose_token, is_local
+from aenet_ros.view.server import FILES
+from aenet_ros.view.snapshot import Moment, Reading, ThermalLook, read
+from aenet_ros.view.stamp_grouper import StampGrouper
+from aenet_ros.view.status_text import RobotFacts, robot_words
 
 COUNT = 100
 MIDDLE = (0.5, 0.5)
 PLAIN = ("--set", "output.thermal_weight=0", "model.threads=1")  # the fused picture is then the rgb one
-FROM_CLI = "from aenet_ros.cli import main; sys.exit(main(sys.argv[1:]))"
+FROM_CLI = "from aenet_ros.cli.main import main; sys.exit(main(sys.argv[1:]))"
 
 
 @pytest.fixture(scope="module")
@@ -275,7 +275,7 @@ def test_no_aiohttp_is_a_sentence(bag):
 
 
 def test_an_instant_is_complete_with_its_last_stream():
-    assembler = Assembler()
+    assembler = StampGrouper()
     assert assembler.add("rgb", 100, "r100", 0) == {"rgb": "r100"}  # alone, it leads
     assert assembler.add("fused", 100, "f100", 10) == {"rgb": "r100", "fused": "f100"}
     assert assembler.add("rgb", 200, "r200", 20) == {}  # waits for its fused frame

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aenet_ros.errors import ConfigError
+from aenet_ros.core.errors import ConfigError
 from aenet_ros.fusion.fused_ops import conv, conv_relu
 
 

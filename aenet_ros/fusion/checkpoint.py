@@ -14,9 +14,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from aenet_ros.errors import CheckpointError, ConfigError, first_line
+from aenet_ros.core.atomic_io import write_atomic
+from aenet_ros.core.errors import CheckpointError, ConfigError, first_line
 from aenet_ros.fusion.network import AENet, AENetConfig, parameter_count
-from aenet_ros.whole_files import write_whole
 
 FORMAT = "aenet-1"
 ONNX_FORMAT = "aenet-onnx-1"
@@ -45,8 +45,8 @@ def save_checkpoint(network: AENet, path: str | Path, card: dict[str, Any]) -> N
         "parameters": parameter_count(network),
         "sha256": hashlib.sha256(content).hexdigest(),
     }
-    write_whole(weights, content)
-    write_whole(card_path(weights), json.dumps({**card, **full}, indent=2) + "\n")
+    write_atomic(weights, content)
+    write_atomic(card_path(weights), json.dumps({**card, **full}, indent=2) + "\n")
 
 
 def load_checkpoint(path: str | Path | None = None) -> tuple[AENet, dict[str, Any]]:

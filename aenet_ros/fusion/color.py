@@ -7,7 +7,7 @@ weights sum to 1) and leaves Cb and Cr, which are differences to Y. So replacing
 import cv2
 import numpy as np
 
-from aenet_ros.frames import Array, Plane
+from aenet_ros.core.frames import Array, Plane
 
 BT601 = (0.299, 0.587, 0.114)  # of red, green, blue
 TO_LUMA = {"rgb": cv2.COLOR_RGB2GRAY, "bgr": cv2.COLOR_BGR2GRAY}

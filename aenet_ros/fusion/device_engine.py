@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from aenet_ros.errors import first_line
-from aenet_ros.frames import Array, Mending, ThermalView
+from aenet_ros.core.errors import first_line
+from aenet_ros.core.frames import Array, BadPixelMap, ThermalInput
 from aenet_ros.fusion.device_errors import out_of_memory
 from aenet_ros.fusion.engines import fuse_tensors
-from aenet_ros.fusion.thermal_tensors import ViewTensors, brightness
+from aenet_ros.fusion.thermal_tensors import ThermalTensors, brightness
 
 PLANS_KEPT = 4
 MAPS_FROM = 7  # of a plan's parts, the first that seldom changes
@@ -40,7 +40,7 @@ _CAPTURING = threading.Lock()
 class Request(NamedTuple):
     """A pair for the engine: see ``Fuser.start``."""
 
-    view: ThermalView
+    view: ThermalInput
     rgb: Array
     order: str
     strength: float = 1.0
@@ -66,9 +66,9 @@ class Plan:
     First come the bytes that every pair brings; the maps, which are as large and seldom change, come last, and then stay behind.
     """
 
-    def __init__(self, device: torch.device, compute: Callable[[ViewTensors, Tensor, Tensor], Tensor], request: Request) -> None:
+    def __init__(self, device: torch.device, compute: Callable[[ThermalTensors, Tensor, Tensor], Tensor], request: Request) -> None:
         view, rgb = request.view, request.rgb
-        room = _room(view.mending)
+        room = _room(view.bad_pixels)
         kinds: list[tuple[Any, tuple[int, ...]]] = [
             (np.float32, (3,)),  # black, factor, strength
             (view.counts.dtype.newbyteorder("="), view.counts.shape),
@@ -97,7 +97,7 @@ class Plan:
         ]
         numbers, counts, self._rgb, columns, pixels, near, shares, sampling, weight = on_device
         self._strength = numbers[2]
-        self._view = ViewTensors(
+        self._view = ThermalTensors(
             counts,
             numbers[:2],
             columns,
@@ -134,9 +134,9 @@ class Plan:
         np.copyto(counts, view.counts)
         np.copyto(rgb, request.rgb)
         np.copyto(columns, 0.0 if view.columns is None else view.columns)
-        if view.mending is not None:
-            count = len(view.mending.pixels)
-            for room, values in zip((pixels, near, shares), view.mending, strict=True):
+        if view.bad_pixels is not None:
+            count = len(view.bad_pixels.pixels)
+            for room, values in zip((pixels, near, shares), view.bad_pixels, strict=True):
                 room[:count], room[count:] = values, values[:1]  # more of the first change nothing
         self._upload_bytes = self._pair_bytes
         maps = (view.sampling, view.weight)
@@ -145,7 +145,7 @@ class Plan:
             self._upload_bytes = self._staging.numel()
             self._maps = maps
 
-    def _stage_maps(self, view: ThermalView) -> None:
+    def _stage_maps(self, view: ThermalInput) -> None:
         sampling, weight = self._host[MAPS_FROM:]
         if view.sampling is not None:
             height, width = view.counts.shape
@@ -259,14 +259,14 @@ class DeviceEngine:
         """The plan for such inputs: one of those at hand, or a new one in place of the least recently used."""
         view, order, reverse = request.view, request.order, request.reverse
         shapes = (view.counts.shape, request.rgb.shape)
-        key = (*shapes, view.counts.dtype.name, order, reverse, _room(view.mending), view.sampling is None, view.weight is None)
+        key = (*shapes, view.counts.dtype.name, order, reverse, _room(view.bad_pixels), view.sampling is None, view.weight is None)
         plan = self._plans.pop(key, None)
         if plan is None:
             while len(self._plans) >= PLANS_KEPT:
                 self._plans.popitem(last=False)
             network, dtype = self._network, self._dtype  # not self: a cycle would keep the device's memory until it is collected
 
-            def compute(view: ViewTensors, rgb: Tensor, strength: Tensor) -> Tensor:
+            def compute(view: ThermalTensors, rgb: Tensor, strength: Tensor) -> Tensor:
                 fused = fuse_tensors(network, brightness(view), rgb, order, view.weight, strength, dtype)
                 return fused.flip(-1) if reverse else fused
 
@@ -285,9 +285,9 @@ class DeviceEngine:
             self.problem = f"slower than it could be: the steps cannot be captured as a CUDA graph ({first_line(cause)})"
 
 
-def _room(mending: Mending | None) -> int:
+def _room(bad_pixels: BadPixelMap | None) -> int:
     """Dead pixels to have room for."""
-    room = FEWEST_DEAD if mending else 0
-    while mending and room < len(mending.pixels):
+    room = FEWEST_DEAD if bad_pixels else 0
+    while bad_pixels and room < len(bad_pixels.pixels):
         room *= 2
     return room

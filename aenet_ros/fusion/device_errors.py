@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import torch
 
-from aenet_ros.errors import DeviceError, first_line
+from aenet_ros.core.errors import DeviceError, first_line
 
 
 @contextmanager

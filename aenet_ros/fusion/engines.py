@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aenet_ros.frames import Array, Plane
+from aenet_ros.core.frames import Array, Plane
 from aenet_ros.fusion import color
 
 Network = Callable[[Tensor, Tensor], Tensor]

@@ -7,15 +7,15 @@ import numpy as np
 import torch
 
 from aenet_ros.config import ModelConfig
-from aenet_ros.errors import ConfigError, DeviceError, ImageError
-from aenet_ros.frames import Array, Plane, ThermalView
+from aenet_ros.core.errors import ConfigError, DeviceError, ImageError
+from aenet_ros.core.frames import Array, Plane, ThermalInput
+from aenet_ros.core.openmp import MOST_AUTOMATIC_THREADS, allowed_cores
 from aenet_ros.fusion.checkpoint import load_checkpoint, load_onnx
 from aenet_ros.fusion.device_engine import CAPTURE_AFTER, DeviceEngine, Request, Ticket
 from aenet_ros.fusion.device_errors import device_errors, keep_forever, out_of_memory
 from aenet_ros.fusion.engines import CpuEngine
 from aenet_ros.fusion.network import MIN_SIZE, AENet
 from aenet_ros.fusion.onnx_network import OnnxNetwork, why_no_provider
-from aenet_ros.openmp import MOST_AUTOMATIC_THREADS, allowed_cores
 
 
 class Place(NamedTuple):
@@ -96,7 +96,7 @@ class Fuser:
         check_planes(thermal, rgb.shape[:2], weight)
         if isinstance(self._engine, DeviceEngine):
             factor = 1.0 / 255.0 if thermal.dtype == np.uint8 else 1.0
-            started = self.start(ThermalView(thermal, factor=factor, weight=weight), rgb, order=order, strength=strength)
+            started = self.start(ThermalInput(thermal, factor=factor, weight=weight), rgb, order=order, strength=strength)
             picture = started and self.finish(started)
             if picture is not None:
                 return picture
@@ -114,7 +114,7 @@ class Fuser:
         return isinstance(self._engine, DeviceEngine)
 
     @torch.inference_mode()
-    def start(self, view: ThermalView, rgb: Array, *, order: str = "rgb", strength: float = 1.0, reverse: bool = False) -> Started | None:
+    def start(self, view: ThermalInput, rgb: Array, *, order: str = "rgb", strength: float = 1.0, reverse: bool = False) -> Started | None:
         """Begin ``fuse``, from counts on, and return at once; ``reverse`` gives the picture's channels in the other order.
 
         At most one pair may be begun before the last one is finished. None: the device failed and was left for the CPU, so give the

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aenet_ros.errors import ConfigError, ImageError
+from aenet_ros.core.errors import ConfigError, ImageError
 from aenet_ros.fusion.blocks import make_block, make_downsampling
 from aenet_ros.fusion.fused_ops import conv, conv_add_relu, conv_relu, is_traced
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aenet_ros.errors import CheckpointError, DeviceError, MissingDependencyError, first_line
+from aenet_ros.core.errors import CheckpointError, DeviceError, MissingDependencyError, first_line
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
 

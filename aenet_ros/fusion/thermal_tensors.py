@@ -1,4 +1,4 @@
-"""A ThermalView's brightness in tensors of one device: what ``imaging.thermal_view`` does on the CPU."""
+"""A ThermalInput's brightness in tensors of one device: what ``imaging.thermal_input`` does on the CPU."""
 
 from typing import NamedTuple
 
@@ -7,11 +7,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-class ViewTensors(NamedTuple):
-    """A ThermalView's parts on a device.
+class ThermalTensors(NamedTuple):
+    """A ThermalInput's parts on a device.
 
     counts: uint8, int16 (the bits of uint16) or float32 [h, w]; gain: float32 [2], black and factor; columns: float32 [w];
-    pixels, near, shares: a Mending's, int64 [N], int64 [N, 8] and float32 [N, 8], where N may be 0; sampling: float32 [H, W, 2], by the
+    pixels, near, shares: a BadPixelMap's, int64 [N], int64 [N, 8] and float32 [N, 8], where N may be 0; sampling: float32 [H, W, 2], by the
     measure of torch's grid_sample, -1 for the first pixel's centre and 1 for the last's, or None; weight: float32 [H, W] or None.
     """
 
@@ -25,7 +25,7 @@ class ViewTensors(NamedTuple):
     weight: Tensor | None
 
 
-def brightness(view: ViewTensors) -> Tensor:
+def brightness(view: ThermalTensors) -> Tensor:
     """Brightness on the picture's grid, float32 [H, W] in 0..1. Can be captured as a CUDA graph."""
     counts = view.counts.to(torch.int32).bitwise_and_(0xFFFF).float() if view.counts.dtype == torch.int16 else view.counts.float()
     black, factor = view.gain

@@ -11,25 +11,25 @@ from rclpy.task import Future
 from sensor_msgs.msg import CameraInfo
 from std_srvs.srv import Trigger
 
-from aenet_ros.calibration.drift import Drift, DriftMonitor
-from aenet_ros.calibration.report import write_yaml
-from aenet_ros.calibration.targetless import LEAST_CONFIDENCE, Estimate, corner_distance, estimate
 from aenet_ros.config import Config, RegistrationConfig
-from aenet_ros.errors import AenetError, ConfigError
-from aenet_ros.frames import Array, FramePair
-from aenet_ros.imaging.calibration_file import Homography, camera_from_info, homography_content, read_homography
-from aenet_ros.imaging.maps import scaling
-from aenet_ros.imaging.registration import Registration
+from aenet_ros.core.errors import AenetError, ConfigError
+from aenet_ros.core.frames import Array, FramePair
+from aenet_ros.health.judge import OK, WARN, Status
+from aenet_ros.registration.calibration_file import Homography, camera_from_info, homography_content, read_homography
+from aenet_ros.registration.drift import Drift, DriftMonitor
+from aenet_ros.registration.maps import scaling
+from aenet_ros.registration.registration import Registration
+from aenet_ros.registration.targetless import LEAST_CONFIDENCE, Estimate, corner_distance, estimate
 from aenet_ros.ros.extrinsics import TfExtrinsics
-from aenet_ros.ros.health import OK, WARN, Status
 from aenet_ros.ros.params import NodeParameters
 from aenet_ros.ros.worker import LatestWorker
+from aenet_ros.workbench.calibration.report import write_yaml
 
 WATCH_S = 3.0  # between two pairs that the drift is told from
 PAIRS, EVERY_S, PATIENCE_S = 24, 0.5, 40.0  # of the service: pairs wanted, time between two, time after which it takes what there is
 
 
-class AlignmentWatch:
+class AlignmentMonitor:
     """Pairs come by ``put`` from the executor's thread; what takes time is done in threads of its own."""
 
     def __init__(self, node: LifecycleNode, parameters: NodeParameters) -> None:
@@ -78,11 +78,11 @@ class AlignmentWatch:
                 self._wanted.append(pair)
                 self._changed.notify_all()
 
-    def offer_camera(self, role: str, message: CameraInfo, registration: Registration) -> None:
+    def set_intrinsics(self, role: str, message: CameraInfo, registration: Registration) -> None:
         """A camera_info, which registration by lenses may need."""
         if registration.wants(role):
             try:
-                registration.offer_camera(role, camera_from_info(message))
+                registration.set_intrinsics(role, camera_from_info(message))
                 self._problems.pop(role, None)
             except ConfigError as error:
                 self._problems[role] = str(error)

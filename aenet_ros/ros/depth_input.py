@@ -8,10 +8,10 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import Image
 
 from aenet_ros.config import Config
-from aenet_ros.errors import ImageError
-from aenet_ros.frames import FramePair
-from aenet_ros.image_codec import decode_thermal
-from aenet_ros.imaging.depth import DepthQueue
+from aenet_ros.core.errors import ImageError
+from aenet_ros.core.frames import FramePair
+from aenet_ros.messages.codec import decode_thermal
+from aenet_ros.registration.depth import DepthQueue
 from aenet_ros.ros.compat import no_event_callbacks
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
 
-from aenet_ros.ros.health import ERROR, OK, WARN, Status
+from aenet_ros.health.judge import ERROR, OK, WARN, Status
 
 
 def to_message(node: Node, statuses: Sequence[Status], hardware_id: str) -> DiagnosticArray:

@@ -11,10 +11,10 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from aenet_ros.config import Config
-from aenet_ros.errors import quoted
-from aenet_ros.frames import FramePair
-from aenet_ros.imaging.frame_tree import FrameTree
-from aenet_ros.imaging.registration import Registration
+from aenet_ros.core.errors import sanitize
+from aenet_ros.core.frames import FramePair
+from aenet_ros.registration.frame_tree import FrameTree
+from aenet_ros.registration.registration import Registration
 from aenet_ros.ros.compat import no_event_callbacks
 
 MISSING = "registration.extrinsics_source tf needs tf2_msgs, which is not installed: apt install ros-$ROS_DISTRO-tf2-msgs"
@@ -67,7 +67,7 @@ class TfExtrinsics:
         pose = self._tree.between(*names) if all(names) and names[0] != names[1] else None
         self._problem = "" if pose is not None else self._no_way(names)
         if pose is not None:
-            registration.offer_pose(*pose)
+            registration.set_extrinsics(*pose)
             self.source = "tf"
 
     def problem(self, registration: Registration | None) -> str:
@@ -82,12 +82,12 @@ class TfExtrinsics:
         if not all(names):
             role = "thermal" if names[0] else "rgb"
             return f"{role} frames have no frame_id, so TF cannot tell their pose: set frame_id in the {role} camera's driver"
-        rgb, thermal = (quoted(name) for name in names)
+        rgb, thermal = (sanitize(name) for name in names)
         if names[0] == names[1]:
             return f"both cameras' frames say frame_id {rgb}, so TF cannot tell them apart: give each driver its own frame_id"
         heard = self._tree.names
         seen = (
-            f"frames heard of: {', '.join(quoted(name) for name in heard[:SHOWN])}{' ...' if len(heard) > SHOWN else ''}"
+            f"frames heard of: {', '.join(sanitize(name) for name in heard[:SHOWN])}{' ...' if len(heard) > SHOWN else ''}"
             if heard
             else "no frame was heard of"
         )

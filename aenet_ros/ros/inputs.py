@@ -12,14 +12,14 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Bool
 
 from aenet_ros.config import InputConfig, StreamConfig
-from aenet_ros.errors import ImageError
-from aenet_ros.frames import Frame
-from aenet_ros.image_codec import decode_rgb, decode_thermal, stamp_ns
+from aenet_ros.core.errors import ImageError
+from aenet_ros.core.frames import Frame
+from aenet_ros.health.judge import TopicFacts
+from aenet_ros.health.stats import NodeStats
+from aenet_ros.messages.codec import decode_rgb, decode_thermal, stamp_ns
 from aenet_ros.ros.compat import no_event_callbacks
 from aenet_ros.ros.graph import topic_facts
-from aenet_ros.ros.health import TopicFacts
 from aenet_ros.ros.outputs import RELIABILITY
-from aenet_ros.ros.stats import NodeStats
 
 MESSAGE_TYPES: dict[str, type[Any]] = {"raw": Image, "compressed": CompressedImage}
 DECODERS = {"thermal": decode_thermal, "rgb": decode_rgb}

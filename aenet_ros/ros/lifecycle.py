@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
-from aenet_ros.errors import AenetError, in_words
+from aenet_ros.core.errors import AenetError, format_error
 
 
-class ToldLifecycleNode(LifecycleNode):
+class LoggedLifecycleNode(LifecycleNode):
     """Maps the transitions to four steps that may raise; a reason is logged and kept in ``problem`` until one succeeds.
 
     ``reached`` is the label of the state that the last transition led to.
@@ -74,7 +74,7 @@ class ToldLifecycleNode(LifecycleNode):
         try:
             step()
         except Exception as error:
-            reason = in_words(error)
+            reason = format_error(error)
             self.problem = f"cannot {name}: {reason}"
             self.get_logger().error(self.problem)
             if not isinstance(error, AenetError):

@@ -23,29 +23,29 @@ from std_msgs.msg import String
 from std_srvs.srv import SetBool
 
 import aenet_ros
-from aenet_ros.allocator import HeapWatch, give_back_free
 from aenet_ros.config import Config, flatten
-from aenet_ros.errors import AenetError, ConfigError, in_words
-from aenet_ros.frames import Frame, FramePair, FusedFrame
-from aenet_ros.openmp import end_helpers
+from aenet_ros.core.allocator import HeapWatch, trim_memory
+from aenet_ros.core.errors import AenetError, ConfigError, format_error
+from aenet_ros.core.frames import Frame, FramePair, FusedFrame
+from aenet_ros.core.openmp import end_helpers
+from aenet_ros.health.judge import OK, NodeFacts, Status, judge
+from aenet_ros.health.quality import QualityMonitor, budget_status
+from aenet_ros.health.stats import NodeStats
 from aenet_ros.pipeline import FusionPipeline
-from aenet_ros.ros.alignment import AlignmentWatch
+from aenet_ros.ros.alignment import AlignmentMonitor
 from aenet_ros.ros.compat import ClockType
-from aenet_ros.ros.degraded import HOLD_S, StandIn, StreamGuard
 from aenet_ros.ros.depth_input import DepthInput
 from aenet_ros.ros.diagnostics import ChangeLog, to_message
-from aenet_ros.ros.health import OK, NodeFacts, Status, judge
+from aenet_ros.ros.fallback import HOLD_S, FallbackFrame, FallbackPolicy
 from aenet_ros.ros.inputs import Inputs
-from aenet_ros.ros.lifecycle import ToldLifecycleNode
+from aenet_ros.ros.lifecycle import LoggedLifecycleNode
+from aenet_ros.ros.matchers import Matcher, make_matcher, slop_and_offset_ns
+from aenet_ros.ros.node_main import until_stopped
 from aenet_ros.ros.offset import OffsetService
 from aenet_ros.ros.outputs import Listeners, Outputs
 from aenet_ros.ros.params import NodeParameters
-from aenet_ros.ros.policies import Matcher, make_matcher, slop_and_offset_ns
-from aenet_ros.ros.quality import QualityWatch, budget_status
-from aenet_ros.ros.running import until_stopped
-from aenet_ros.ros.stats import NodeStats
 from aenet_ros.ros.worker import Finish, LatestWorker
-from aenet_ros.sync import PairCounts
+from aenet_ros.sync.matcher import PairCounts
 
 HANG_S = 10.0
 YIELD_S = 5e-4  # after a pair was handed over: the worker gets the interpreter now, not when the executor next waits
@@ -55,7 +55,7 @@ WARM_UP_SIZE = (480, 640)
 MESSAGE_TYPES: dict[str, type[Any]] = {"raw": Image, "compressed": CompressedImage}
 
 
-class FusionNode(ToldLifecycleNode):
+class FusionNode(LoggedLifecycleNode):
     """See the module's text; topics, services and threads are told of in docs/architecture.md."""
 
     def __init__(self, node_name: str = "fusion", **kwargs: Any) -> None:
@@ -64,13 +64,13 @@ class FusionNode(ToldLifecycleNode):
         self.stats = NodeStats()
         self._outputs: Outputs | None = None
         self._matcher: Matcher | None = None
-        self._worker: LatestWorker[FramePair | StandIn] | None = None
-        self._guard, self._quality = StreamGuard(), QualityWatch()
+        self._worker: LatestWorker[FramePair | FallbackFrame] | None = None
+        self._guard, self._quality = FallbackPolicy(), QualityMonitor()
         self._later: deque[Callable[[], None]] = deque(maxlen=LATER)
         self._inputs: Inputs | None = None
         self._activated_at_ns = 0
         self.parameters = NodeParameters(self, lambda: self.pipeline is not None, self._on_config)
-        self._alignment, self._depth = AlignmentWatch(self, self.parameters), DepthInput(self)
+        self._alignment, self._depth = AlignmentMonitor(self, self.parameters), DepthInput(self)
         self._hostname = socket.gethostname()
         self._change_log = ChangeLog(self)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
@@ -112,7 +112,7 @@ class FusionNode(ToldLifecycleNode):
         """Start the worker and subscribe to the cameras."""
         self.stats = NodeStats()
         self._matcher = make_matcher(self.parameters.config.sync)
-        self._guard, self._quality = StreamGuard(), QualityWatch()
+        self._guard, self._quality = FallbackPolicy(), QualityMonitor()
         self._offset.start()
         self._later.clear()
         self._worker = LatestWorker(self._handle, self._on_fuse_error, afterwards=self._watch)
@@ -135,7 +135,7 @@ class FusionNode(ToldLifecycleNode):
                 raise AenetError("the fusion thread does not end: the device hangs; restart the node")
             self._worker = None
         self._later.clear()
-        give_back_free()  # what each thread left behind would add up, activation by activation
+        trim_memory()  # what each thread left behind would add up, activation by activation
 
     def release(self) -> None:
         """Free the model, device memory included."""
@@ -146,7 +146,7 @@ class FusionNode(ToldLifecycleNode):
         if self.pipeline is not None:
             self.pipeline.close()
             self.pipeline = None
-            give_back_free()
+            trim_memory()
 
     # Callbacks, in the executor's thread.
 
@@ -168,7 +168,7 @@ class FusionNode(ToldLifecycleNode):
         if stand_in is not None:
             self._hand_over(stand_in)
 
-    def _hand_over(self, item: FramePair | StandIn) -> None:
+    def _hand_over(self, item: FramePair | FallbackFrame) -> None:
         assert self._worker is not None
         for replaced in self._worker.put(item):
             if isinstance(replaced, FramePair):
@@ -188,12 +188,12 @@ class FusionNode(ToldLifecycleNode):
 
     def _on_camera_info(self, role: str, message: CameraInfo) -> None:
         if self.pipeline is not None:
-            self._alignment.offer_camera(role, message, self.pipeline.registration)
+            self._alignment.set_intrinsics(role, message, self.pipeline.registration)
 
     def _on_shutter(self, closed: bool) -> None:
         """The driver says whether the thermal camera's shutter is closed."""
         if self.pipeline is not None:
-            self.pipeline.shutter.told_closed = closed
+            self.pipeline.shutter.driver_shutter_closed = closed
 
     def _on_set_enabled(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         result = self.set_parameters([Parameter("enabled", value=request.data)])[0]
@@ -275,14 +275,14 @@ class FusionNode(ToldLifecycleNode):
         while self._later:
             self._later.popleft()()
 
-    def _handle(self, item: FramePair | StandIn) -> Finish | None:
+    def _handle(self, item: FramePair | FallbackFrame) -> Finish | None:
         pipeline, outputs, config = self.pipeline, self._outputs, self.parameters.config
         assert pipeline is not None
         assert outputs is not None
         listeners = outputs.listeners()
         reason = "disabled" if not config.enabled else "no_subscriber" if not listeners.frames else ""
         overlaps = pipeline.asynchronous  # asked first: a device that is lost now may have a pair under way yet
-        if isinstance(item, StandIn):
+        if isinstance(item, FallbackFrame):
             finish = partial(self._guard.publish, item, reason, pipeline, outputs, listeners, self._camera_infos())
         else:
             if not reason and 0 < config.sync.max_latency_ms * 1e6 < self._age_ns("rgb", item.rgb):
@@ -317,7 +317,7 @@ class FusionNode(ToldLifecycleNode):
     def _on_fuse_error(self, error: Exception) -> None:
         if not self.context.ok():
             return  # shut down while the frame was in work
-        reason = in_words(error)
+        reason = format_error(error)
         if self.stats.count_failed(reason):
             self.get_logger().error(f"a pair could not be fused: {reason}")
 

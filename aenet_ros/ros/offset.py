@@ -9,10 +9,10 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from std_srvs.srv import Trigger
 
-from aenet_ros.clock_offset import ClockOffset, ClockOffsetEstimator, small_grey
 from aenet_ros.config import Config
-from aenet_ros.frames import Frame
-from aenet_ros.ros.health import OK, WARN, Status
+from aenet_ros.core.frames import Frame
+from aenet_ros.health.judge import OK, WARN, Status
+from aenet_ros.sync.clock_offset import ClockOffset, ClockOffsetEstimator, small_grey
 
 EVERY = 2
 """Of a stream's frames one in so many is looked at: half the cost, and at 15 Hz still well within 5 ms."""
@@ -25,7 +25,7 @@ TRUSTED = 0.5
 RATED_HZ = 12.0  # frames that come slower than this, after taking one in EVERY, are all looked at
 
 
-class OffsetWatch:
+class OffsetEstimation:
     """Feeds a ``ClockOffsetEstimator`` from both streams. ``put`` costs a queue's append; all else is done in a daemon thread."""
 
     def __init__(self) -> None:
@@ -86,12 +86,12 @@ class OffsetService:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._watch: OffsetWatch | None = None
+        self._watch: OffsetEstimation | None = None
         self._service = node.create_service(Trigger, "~/estimate_clock_offset", self._on_call)
 
     def start(self) -> None:
         """Begin with no memory; at activation."""
-        self._watch = OffsetWatch()
+        self._watch = OffsetEstimation()
 
     def stop(self) -> None:
         """End the watch; at deactivation."""

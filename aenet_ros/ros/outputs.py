@@ -12,8 +12,8 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from aenet_ros.config import OutputConfig
-from aenet_ros.frames import Frame, FramePair, FusedFrame
-from aenet_ros.image_codec import encode_jpeg, fill_image, set_stamp
+from aenet_ros.core.frames import Frame, FramePair, FusedFrame
+from aenet_ros.messages.codec import encode_jpeg, fill_image, set_stamp
 
 RELIABILITY = {"reliable": ReliabilityPolicy.RELIABLE, "best_effort": ReliabilityPolicy.BEST_EFFORT}
 

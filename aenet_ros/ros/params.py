@@ -9,8 +9,8 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from aenet_ros.config import Config, build, flatten, specs
-from aenet_ros.errors import ConfigError
-from aenet_ros.options import OptionSpec, Value, check
+from aenet_ros.config.options import OptionSpec, Value, check
+from aenet_ros.core.errors import ConfigError
 
 # Parameters that rclpy itself declares or reads.
 FOREIGN_PREFIXES = ("qos_overrides.", "use_sim_time", "start_type_description_service", "diagnostic_updater.")

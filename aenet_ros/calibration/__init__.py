@@ -1,1 +1,0 @@
-"""Finding how the cameras stand to each other: from what both see, or from targets."""

@@ -1,0 +1,203 @@
+"""Find how the thermal camera lies against the rgb camera.
+
+Without --target, from any scenes with edges that both cameras see: about 20 pairs or more, of different views, in folders, videos or a bag
+(a minute's drive). The result is a homography for registration.mode homography; it holds for what is far, or all at about one distance.
+With --target, from views of a board that both cameras see (heat it, or use cut-outs before a warm plate): lenses, and how the cameras
+stand to each other, for registration.mode plane, which then holds at any distance that is set.
+
+With --start, from scenes too: a calibration from before is mended, without a search. Where that file holds both lenses (rgb_camera,
+thermal_camera) it is the cameras' turn against each other that is found, for mode plane; their distance from each other is kept as the
+file says (thermal_from_rgb: translation), and what the pairs show is taken to lie registration.plane_distance_m away.
+
+Beside the YAML a picture OUT.png shows thermal edges on the rgb picture, before and after. Nothing is written where the
+result is not to be trusted.
+
+examples:
+  aenet calibrate thermal/ rgb/ -o rig.yaml
+  aenet calibrate drive.mcap -o rig.yaml --thermal-topic /ir/image
+  aenet calibrate drive.mcap -o new.yaml --start rig.yaml
+  aenet calibrate drive.mcap -o new.yaml --start lenses.yaml --set registration.plane_distance_m=20
+  aenet calibrate board/thermal board/rgb -o rig.yaml --target checkerboard:8x6:0.04
+  aenet calibrate board.mcap -o rig.yaml --target circles:4x11:0.03 --set registration.plane_distance_m=8
+"""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aenet_ros.cli.common import add_config_arguments, config_from, print_json, remark
+
+if TYPE_CHECKING:
+    from aenet_ros.config import Config
+    from aenet_ros.io.sources import Named, Source
+    from aenet_ros.registration.calibration_file import Homography, Stereo
+    from aenet_ros.registration.targetless import Estimate
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("thermal", metavar="THERMAL", type=Path, help="folder of thermal pictures, or video; or a bag")
+    parser.add_argument("rgb", metavar="RGB", type=Path, nargs="?", help="folder of rgb pictures, or video")
+    parser.add_argument("-o", "--out", metavar="YAML", type=Path, required=True, help="calibration to write, for registration.file")
+    parser.add_argument("--force", action="store_true", help="overwrite what exists")
+    parser.add_argument(
+        "--target", metavar="KIND:COLSxROWS:METRES", help="checkerboard (inner corners, square side) or circles (asymmetric)"
+    )
+    parser.add_argument("--start", metavar="YAML", type=Path, help="a calibration to begin from: a homography, or lenses and pose")
+    parser.add_argument("--pairs", metavar="N", type=int, default=40, help="use at most so many, evenly spread (default: %(default)s)")
+    parser.add_argument("--in-order", action="store_true", help="pair the folders' files in their order instead of by name")
+    parser.add_argument("--thermal-topic", metavar="TOPIC", default="", help="of a bag; else guessed by the names")
+    parser.add_argument("--rgb-topic", metavar="TOPIC", default="", help="of a bag; else guessed by the names")
+    parser.add_argument("--json", action="store_true", help="the result as JSON on stdout")
+    add_config_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Calibrate; 0 where the result was written."""
+    from aenet_ros.core.errors import ConfigError, SourceError
+    from aenet_ros.workbench.calibration.collect import collect
+
+    config = config_from(args)
+    if args.target:
+        from aenet_ros.workbench.calibration.targets import parse_target
+
+        parse_target(args.target)  # before anything is read
+    if args.target and args.start:
+        raise ConfigError("--start is for scenes, --target for views of a board, from which all is found anew; give one of the two")
+    begin = _start(args.start) if args.start else None  # before anything is read
+    if args.pairs < 1:
+        raise ConfigError(f"--pairs {args.pairs}: give 1 or more, better 20 to 40")
+    picture = args.out.with_suffix(".png")
+    for path in (args.out, picture):
+        if path.exists() and not args.force:
+            raise SourceError(f"{path} exists already; give another name, or --force to overwrite it")
+    source = _open(args, config)
+    if {path.resolve() for path in source.files} & {args.out.resolve(), picture.resolve()}:
+        raise SourceError(f"{args.out} or {picture} is an input; give another name")
+    named, remarks = collect(source, args.pairs)
+    for text in [*source.remarks, *remarks]:
+        remark(text)
+    report = _targets(args.target, named) if args.target else _scenes(named, begin, config)
+    _write(args.out, picture, named, config, report)
+    if args.json:
+        print_json({"out": str(args.out), "picture": str(picture), **{key: value for key, value in report.items() if key != "content"}})
+    else:
+        print(report["words"])
+        print(f"{args.out}: set registration.mode: {report['mode']} and registration.file: {args.out.resolve()}; look at {picture}")
+    return 0
+
+
+def _open(args: argparse.Namespace, config: "Config") -> "Source":
+    from aenet_ros.io.sources import is_bag, open_source
+
+    if args.rgb is None and is_bag(args.thermal):
+        from aenet_ros.io.bag_source import BagSource
+
+        return BagSource(args.thermal, config.sync, args.thermal_topic, args.rgb_topic)
+    return open_source(args.thermal, args.rgb, config.sync, in_order=args.in_order)
+
+
+def _start(path: Path) -> "Homography | Stereo":
+    from aenet_ros.config import RegistrationConfig
+    from aenet_ros.registration.calibration_file import read_homography, read_stereo, read_yaml
+
+    if "homography" in read_yaml(path):
+        return read_homography(RegistrationConfig(mode="homography", file=str(path)))
+    return read_stereo(RegistrationConfig(mode="plane", file=str(path), extrinsics_source="tf"))  # the pose may be missing
+
+
+def _scenes(named: "list[Named]", start: "Homography | Stereo | None", config: "Config") -> dict[str, Any]:
+    from aenet_ros.registration.calibration_file import Homography, Stereo, homography_content, stereo_content
+    from aenet_ros.registration.maps import scaling
+    from aenet_ros.registration.targetless import estimate
+    from aenet_ros.workbench.calibration.pose import estimate_pose
+
+    pairs = [item.pair for item in named]
+    if isinstance(start, Stereo):
+        posed = estimate_pose(pairs, start, config.registration.plane_distance_m)
+        turn = ", ".join(f"{value:.2f}" for value in posed.degrees)
+        return {
+            **_trusted(posed.found, f"turn of the thermal camera ({turn} degrees about right, down, ahead)"),
+            "mode": "plane",
+            "content": stereo_content(posed.stereo),
+            "rms_px": round(posed.rms_px, 3),
+        }
+    matrix = None
+    if start is not None:
+        rgb_size, thermal_size = pairs[0].rgb.size, pairs[0].thermal.size
+        matrix = start.matrix @ scaling(rgb_size, start.rgb_size) if start.rgb_size else start.matrix
+        matrix = scaling(start.thermal_size, thermal_size) @ matrix if start.thermal_size else matrix
+    found = estimate(pairs, matrix)
+    return {
+        **_trusted(found, "homography"),
+        "mode": "homography",
+        "content": homography_content(Homography(found.matrix, found.thermal_size, found.rgb_size)),
+        "homography": found.matrix.ravel().tolist(),
+    }
+
+
+def _trusted(found: "Estimate", what: str) -> dict[str, Any]:
+    """How sure an estimate is. Raises ImageError where it is not to be trusted."""
+    from aenet_ros.core.errors import ImageError
+    from aenet_ros.registration.targetless import LEAST_CONFIDENCE
+
+    if found.confidence < LEAST_CONFIDENCE:
+        raise ImageError(
+            f"no registration can be trusted (confidence {found.confidence:.2f}, {LEAST_CONFIDENCE} needed): {found.reason}; "
+            "nothing is written"
+        )
+    words = (
+        f"{what} from {found.pairs} pairs: confidence {found.confidence:.2f}, {100 * found.score:.0f} % of the edges coincide, "
+        f"corners uncertain by {found.spread_px:.1f} px"
+    )
+    return {
+        "pairs": found.pairs,
+        "confidence": round(found.confidence, 3),
+        "score": round(found.score, 4),
+        "spread_px": round(found.spread_px, 3),
+        "agreeing": round(found.agreeing, 3),
+        "words": words,
+    }
+
+
+def _targets(text: str, named: "list[Named]") -> dict[str, Any]:
+    from aenet_ros.registration.calibration_file import stereo_content
+    from aenet_ros.workbench.calibration.targets import calibrate, parse_target
+
+    found = calibrate([item.pair for item in named], parse_target(text))
+    metres = ", ".join(f"{value:.3f}" for value in found.stereo.translation)
+    words = (
+        f"lenses and pose from {text}: reprojection error rgb {found.rgb_rms_px:.2f} px ({found.views['rgb']} views), thermal "
+        f"{found.thermal_rms_px:.2f} px ({found.views['thermal']}), together {found.stereo_rms_px:.2f} px ({found.views['both']}); "
+        f"the rgb camera stands at ({metres}) m before the thermal camera (right, down, ahead)"
+    )
+    return {
+        "mode": "plane",
+        "content": stereo_content(found.stereo),
+        "rgb_rms_px": round(found.rgb_rms_px, 4),
+        "thermal_rms_px": round(found.thermal_rms_px, 4),
+        "stereo_rms_px": round(found.stereo_rms_px, 4),
+        "views": found.views,
+        "view_rms_px": found.view_rms_px,
+        "words": words,
+    }
+
+
+def _write(out: Path, picture: Path, named: "list[Named]", config: "Config", report: dict[str, Any]) -> None:
+    from dataclasses import replace
+
+    from aenet_ros.io.picture_files import write_picture
+    from aenet_ros.registration.registration import Registration
+    from aenet_ros.workbench.calibration.report import before_and_after, write_yaml
+
+    before = Registration(config.registration)  # first: a fault in it must not leave half a result
+    write_yaml(
+        out,
+        report["content"],
+        [
+            "Written by `aenet calibrate`: " + report["words"] + ".",
+            f"Set registration.mode: {report['mode']} and registration.file: to this file.",
+        ],
+    )
+    after = Registration(replace(config.registration, mode=report["mode"], file=str(out)))
+    write_picture(picture, before_and_after([(item.name, item.pair) for item in named], before, after), "rgb8")

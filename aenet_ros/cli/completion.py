@@ -1,0 +1,54 @@
+"""Print what makes a shell complete the words of aenet: commands, options, choices, option names of --set, files.
+
+Needs argcomplete (apt install python3-argcomplete, or pip install argcomplete). Put the line into ~/.bashrc to have it always.
+
+examples:
+  eval "$(aenet completion bash)"
+  aenet completion zsh >> ~/.zshrc
+  aenet completion fish > ~/.config/fish/completions/aenet.fish
+"""
+
+import argparse
+
+from aenet_ros.core.errors import MissingDependencyError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("shell", choices=("bash", "zsh", "fish"), help="the shell that is to complete")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print; 0."""
+    try:
+        from argcomplete.shell_integration import shellcode
+    except ImportError as error:
+        raise MissingDependencyError("completion needs argcomplete: apt install python3-argcomplete, or pip install argcomplete") from error
+    print(shellcode(["aenet"], shell=args.shell))
+    return 0
+
+
+def complete(parser: argparse.ArgumentParser) -> None:
+    """Answer the shell, which asks by environment variables, and end the process; nothing where argcomplete is missing."""
+    try:
+        from argcomplete import autocomplete
+    except ImportError:
+        return
+    _name_options(parser)
+    autocomplete(parser)
+
+
+def _name_options(parser: argparse.ArgumentParser) -> None:
+    """``--set`` completes the configuration's names."""
+    for action in parser._actions:  # argparse shows its own parts in no other way
+        if isinstance(action, argparse._SubParsersAction):
+            for sub in action.choices.values():
+                _name_options(sub)
+        elif "--set" in action.option_strings:
+            vars(action)["completer"] = _set_names
+
+
+def _set_names(**_: object) -> list[str]:
+    from aenet_ros.config import specs
+
+    return [f"{name}=" for name in specs()]

@@ -1,0 +1,174 @@
+"""see it work: a simulated rig (or real pairs), the fusing node and a recorder over real ROS 2 topics.
+
+Starts the cameras, the node and a receiver as processes of their own, and leaves in the output folder contact_sheet.png
+(rgb, thermal and fused at several moments), demo.mcap with metadata.yaml (the fused stream; opens in Foxglove and
+`ros2 bag`) and report.json. Exit status 0 only if fused frames at 25 Hz or more came out (with --replay: 0.8 of its rate).
+"""
+
+import argparse
+import signal
+import tempfile
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aenet_ros.cli.common import add_config_arguments, config_from, print_json, remark, write_json
+from aenet_ros.core.errors import AenetError, ConfigError, MissingDependencyError, SourceError
+
+if TYPE_CHECKING:
+    from aenet_ros.cli.processes import Processes
+    from aenet_ros.config import Config
+    from aenet_ros.workbench.simulation.rig_config import RigConfig
+
+MIN_RATE_HZ = 25.0
+REPLAY_SHARE = 0.8
+GIVE_UP_S = 8.0  # without a fused frame, and with an error in diagnostics all the while
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--seconds", metavar="S", type=float, default=10.0, help="time to measure (default: %(default)g)")
+    parser.add_argument("-o", "--out", metavar="DIR", type=Path, default=Path("demo_out"), help="output folder (default: %(default)s)")
+    parser.add_argument("--replay", metavar="DIR", type=Path, help="play real pairs from DIR/thermal and DIR/rgb instead of the rig")
+    parser.add_argument("--rate", metavar="HZ", type=float, default=25.0, help="of --replay (default: %(default)g)")
+    parser.add_argument("--floor", action="store_true", help="measure a node that only passes frames on, in the same run, to compare with")
+    parser.add_argument(
+        "--record", choices=("compressed", "raw", "nothing"), default="compressed", help="what demo.mcap holds of each frame"
+    )
+    parser.add_argument(
+        "--rig",
+        metavar="NAME=VALUE",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="the rig's own options, for example scenes=night offset_ms=200 (all: aenet_ros/workbench/simulation/rig_config.py)",
+    )
+    parser.add_argument("--json", action="store_true", help="the report as JSON on stdout, and what happens on stderr")
+    add_config_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the demo; 0 if enough fused frames came out."""
+    _check(args)
+    from aenet_ros.cli.demo_report import compose, needed_rate, summary
+    from aenet_ros.cli.processes import Processes, removed_if_new
+
+    config, rig = config_from(args), None if args.replay else _rig(args.rig)
+    if args.record != "nothing" and find_spec("rosbags") is None:
+        remark("demo.mcap is left out: recording needs rosbags (pip install rosbags)")
+        args.record = "nothing"
+    if (args.out / "metadata.yaml").exists() and not (args.out / "demo.mcap").exists():
+        raise SourceError(f"-o {args.out} holds another bag (metadata.yaml), which the demo's would take the place of; give another folder")
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SourceError(f"-o {args.out} cannot be made: {error.strerror or error}") from error
+    with (
+        tempfile.TemporaryDirectory(prefix="aenet_demo_") as scratch,
+        removed_if_new(args.out, ".demo-*"),  # the bag that a killed receiver did not finish
+        Processes(Path(scratch)) as processes,
+    ):
+        about = f"starting {'the replay' if args.replay else 'the rig'}, the node and the receiver ..."
+        remark(about) if args.json else print(about, flush=True)
+        _start(processes, args, config, rig)
+        measured = _follow(processes, quiet=args.json)
+        processes.stop(*processes.children)
+        camera = processes.output("camera")
+    report = compose(measured, camera, needed_rate(args.rate if args.replay else None), str(args.replay or "rig"), args.seconds)
+    write_json(report, args.out / "report.json")
+    if args.json:
+        print_json(report)
+    else:
+        print(summary(report, args.out))
+    return 0 if report["ok"] else 1
+
+
+def _check(args: argparse.Namespace) -> None:
+    if not 1.0 <= args.seconds <= 86400.0:
+        raise ConfigError(f"--seconds {args.seconds:g}: give 1 to 86400")
+    if args.replay and args.rig:
+        raise ConfigError("--rig sets up the simulated rig, which --replay takes the place of; give one of them")
+    if find_spec("rclpy") is None:
+        raise MissingDependencyError(
+            "no rclpy here, so there are no topics to run on: source a ROS 2 installation (. /opt/ros/DISTRIBUTION/setup.sh), "
+            "or without apt, in the checkout: pip install '.[ros]' (`make demo` does it for you)"
+        )
+    if args.replay:
+        from aenet_ros.io.sources import open_source
+
+        open_source(args.replay / "thermal", args.replay / "rgb")  # says what is missing
+
+
+def _rig(items: list[str]) -> "RigConfig":
+    """The rig's configuration; its scenes share the time among themselves unless told otherwise."""
+    import yaml
+
+    from aenet_ros.config.options import group_specs
+    from aenet_ros.workbench.simulation.rig_config import RigConfig
+
+    known = group_specs(RigConfig())
+    values: dict[str, Any] = {}
+    for item in items:
+        name, equals, text = item.partition("=")
+        if not equals or name not in known:
+            raise ConfigError(f"--rig {item}: give NAME=VALUE with one of {', '.join(known)}")
+        value = yaml.safe_load(text)
+        values[name] = float(value) if isinstance(known[name].default, float) and isinstance(value, int) else value
+    return RigConfig(**values)
+
+
+def _start(processes: "Processes", args: argparse.Namespace, config: "Config", rig: "RigConfig | None") -> None:
+    """The node first, for it takes longest to be ready."""
+    import subprocess
+    from dataclasses import asdict, replace
+
+    from aenet_ros.config import Config, flatten
+
+    defaults = flatten(Config())
+    parameters: dict[str, Any] = {name: value for name, value in flatten(config).items() if value != defaults[name]}
+    if rig is not None and "registration.mode" not in parameters:
+        from aenet_ros.workbench.simulation.geometry import rgb_to_thermal
+
+        # The rig counts as calibrated.
+        parameters["registration.mode"] = "homography"
+        parameters["registration.homography"] = [float(value) for value in rgb_to_thermal(rig).ravel()]
+    processes.start("node", "aenet_ros.ros.node", parameters)
+    if args.floor:
+        processes.start("passthrough", "aenet_ros.ros.tools.passthrough_node", {})
+    if rig is not None:
+        if not any(item.startswith("scene_s=") for item in args.rig):
+            rig = replace(rig, scene_s=max(args.seconds / len(rig.scene_names), 0.1))
+        processes.start("camera", "aenet_ros.ros.tools.rig_node", asdict(rig))
+    else:
+        processes.start("camera", "aenet_ros.ros.tools.replay_node", {"dir": str(args.replay.expanduser().resolve()), "rate": args.rate})
+    receiver: dict[str, Any] = {"seconds": args.seconds, "out": str(args.out.resolve()), "floor": args.floor, "record": args.record}
+    receiver.update(slop_ms=config.sync.slop_ms, clock_offset_ms=config.sync.clock_offset_ms)
+    processes.start("receiver", "aenet_ros.ros.tools.sink_node", receiver, stdout=subprocess.PIPE)
+
+
+def _follow(processes: "Processes", quiet: bool) -> dict[str, Any]:
+    """Show the receiver's status until its report comes, which is returned. Raises AenetError where a process ends before its time."""
+    from aenet_ros.cli.demo_report import StatusLine
+
+    line, failing_since = StatusLine(), 0.0
+    try:
+        for message in processes.messages("receiver"):
+            if message is None:
+                if problem := processes.watch():
+                    raise AenetError(problem)
+                continue
+            if message["type"] == "report":
+                return message
+            if message["type"] == "error":
+                raise AenetError(message["message"])
+            if not quiet:
+                line.show(message)
+            failing = message["level"] >= 2 and not message["frames"]
+            failing_since = (failing_since or time.monotonic()) if failing else 0.0
+            if failing and time.monotonic() - failing_since > GIVE_UP_S:
+                processes.children["receiver"].send_signal(signal.SIGINT)  # it still reports
+    finally:
+        if not quiet:
+            line.end()
+    raise AenetError(f"the receiver ended without a report: {processes.last_words('receiver') or 'it said nothing'}")

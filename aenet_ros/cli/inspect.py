@@ -1,0 +1,80 @@
+"""Look into a bag: topics, rates, encodings, stamps, gaps, and what would be paired.
+
+Reads rosbag2 (mcap, sqlite3) and ROS 1 bags, damaged ones as far as they go. The thermal and rgb topics are guessed by their
+names and shown; the same options as for `aenet fuse` change the choice and the matching. Exit status 0 if there are pairs.
+
+examples:
+  aenet inspect drive.mcap
+  aenet inspect drive/ --thermal-topic /ir/image --set sync.slop_ms=40
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from aenet_ros.cli.common import add_config_arguments, config_from, print_json, remark
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("bag", metavar="BAG", type=Path, help="folder or file")
+    parser.add_argument("--thermal-topic", metavar="TOPIC", default="", help="else guessed by the names")
+    parser.add_argument("--rgb-topic", metavar="TOPIC", default="", help="else guessed by the names")
+    parser.add_argument("--json", action="store_true", help="the report as JSON on stdout")
+    add_config_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Report; 0 if there are pairs, 1 if there are none."""
+    from tqdm import tqdm
+
+    from aenet_ros.io.bag_report import report_bag
+
+    config = config_from(args)
+    with tqdm(unit="frame", desc="reading", disable=None, leave=False) as bar:
+        report = report_bag(args.bag, config.sync, args.thermal_topic, args.rgb_topic, progress=bar.update)
+    if args.json:
+        print_json(report)
+    else:
+        _tell(report)
+    return 0 if report["pairing"] and report["pairing"]["pairs"] else 1
+
+
+def _tell(report: dict[str, Any]) -> None:
+    from aenet_ros.workbench.evaluation.tables import text_table
+
+    for text in report["remarks"]:
+        remark(text)
+    topics = report["topics"]
+    print(f"{report['bag']}: {report['seconds']:.1f} s, {len(topics)} topics, {sum(topic['messages'] for topic in topics)} messages")
+    rows = [
+        [
+            topic["name"],
+            topic["msgtype"].rsplit("/", 1)[-1],
+            str(topic["messages"]),
+            f"{topic['rate_hz']:.2f}",
+            ", ".join(topic["encodings"]),
+        ]
+        for topic in topics
+    ]
+    print(text_table(["topic", "type", "messages", "Hz", "pictures"], rows))
+    for topic in topics:
+        if topic["stamps"]:
+            print(f"stamps of {topic['name']}: {_stamps(topic['stamps'])}")
+    pairing = report["pairing"]
+    if pairing:
+        print(f"thermal: {pairing['thermal']}   rgb: {pairing['rgb']}")
+        print(f"pairs: {pairing['pairs']} of {pairing['of_thermal']} thermal and {pairing['of_rgb']} rgb frames", end="")
+        print(f", thermal - rgb {pairing['paired_difference_ms']:+.2f} ms (median)" if pairing["pairs"] else "")
+        for reason, count in pairing["left_out"].items():
+            print(f"  {count} left out: {reason}")
+    if report["advice"]:
+        print(report["advice"])
+
+
+def _stamps(stamps: dict[str, Any]) -> str:
+    text = f"every {stamps['period_ms']:.1f} ms, logged {stamps['delay_ms']:.1f} ms later"
+    faults = [f"{stamps[name]} {name}" for name in ("zero", "repeated", "backward") if stamps[name]]
+    if stamps["gaps"]:
+        faults.append(f"{stamps['gaps']} gaps, the largest {stamps['largest_gap_ms']:.0f} ms")
+    return f"{text}; {', '.join(faults) if faults else 'no faults'}"

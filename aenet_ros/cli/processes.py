@@ -1,0 +1,190 @@
+"""Our ROS programs as child processes: with the environment that images need, and nothing left behind when they end."""
+
+import ctypes
+import json
+import os
+import random
+import select
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from aenet_ros.core.resources import process_environment
+
+SHM = Path("/dev/shm")
+# Fast DDS listens on port 7400 + 250 * domain and the ones after it; domains over 101 reach into the ephemeral ports.
+_PORT_BASE, _PORTS, _DOMAINS = 7400, 250, 102
+_PR_SET_PDEATHSIG = 1
+_prctl = getattr(ctypes.CDLL(None), "prctl", None)  # looked up here, for little may be done between fork and exec
+_STOPS = ((signal.SIGINT, 4.0), (signal.SIGTERM, 2.0), (signal.SIGKILL, 2.0))
+
+
+class Processes:
+    """Children by name; a context manager that ends them all, and takes away the shared memory that they leave.
+
+    ``folder`` takes their logs and parameter files. A domain id in the environment is kept; else one is chosen that
+    nobody on this machine uses, and discovery stays on this machine.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.children: dict[str, subprocess.Popen[bytes]] = {}
+        self.environment = dict(os.environ)
+        self.environment.update(process_environment())
+        self.environment.setdefault("ROS_DOMAIN_ID", str(free_domain()))
+        self.environment.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+        if self.environment.get("ROS_DISTRO") == "humble":  # does not know the discovery range
+            self.environment.setdefault("ROS_LOCALHOST_ONLY", "1")
+        self.environment["ROS_LOG_DIR"] = str(folder)
+        checkout = Path(__file__).resolve().parents[2]
+        if (checkout / "package.xml").is_file():  # not installed: children find the package as we did
+            self.environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(checkout), os.environ.get("PYTHONPATH", "")]))
+        self._shared: set[Path] = set()
+
+    def __enter__(self) -> "Processes":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self.stop(*self.children)
+        finally:
+            for child in self.children.values():  # only after a second Ctrl-C is anything left to kill
+                child.kill()
+                child.wait()
+            for path in self._shared - mapped_by_anyone():
+                for name in (path.name, f"{path.name}_el", f"sem.{path.name}_mutex"):
+                    (SHM / name).unlink(missing_ok=True)
+
+    def start(
+        self, name: str, module: str, parameters: Mapping[str, Any], *, stdout: int | None = None, remap: Sequence[str] = ()
+    ) -> "subprocess.Popen[bytes]":
+        """Run ``python -m module`` with ROS parameters (a mapping by dotted name) and remappings; stderr goes to ``NAME.log``."""
+        file = self.folder / f"{name}.yaml"
+        file.write_text(yaml.safe_dump({"/**": {"ros__parameters": _nested(parameters)}}))
+        command = [sys.executable, "-m", module, "--ros-args", "--params-file", str(file)]
+        for rule in remap:
+            command += ["-r", rule]
+        with (self.folder / f"{name}.log").open("wb") as log:
+            # A session of its own: Ctrl-C reaches us alone, and we stop the children in order.
+            child = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=stdout or log,
+                stderr=log,
+                env=self.environment,
+                start_new_session=True,
+                preexec_fn=_end_with_parent,
+            )
+        self.children[name] = child
+        return child
+
+    def watch(self) -> str:
+        """A sentence on a child that ended by itself with an error; empty while all is well. Call it now and then."""
+        for name, child in self.children.items():
+            self._shared |= _mapped(child.pid)
+            if child.poll() not in (None, 0):
+                return f"the {name} process ended with status {child.returncode}: {self.last_words(name) or 'it said nothing'}"
+        return ""
+
+    def messages(self, name: str) -> Iterator[dict[str, Any] | None]:
+        """The lines of json on a child's stdout (started with PIPE) until it ends; None each time that 0.1 s passed without one."""
+        stream = self.children[name].stdout
+        assert stream is not None
+        waiting = b""
+        while True:
+            if not select.select([stream], [], [], 0.1)[0]:
+                yield None
+                continue
+            part = os.read(stream.fileno(), 65536)
+            if not part:
+                return
+            *lines, waiting = (waiting + part).split(b"\n")
+            for line in lines:
+                yield json.loads(line)
+
+    def output(self, name: str) -> dict[str, Any]:
+        """The last line of json that a child wrote (into its log); empty where there is none."""
+        for line in reversed((self.folder / f"{name}.log").read_text(errors="replace").splitlines()):
+            if line.startswith("{"):
+                return dict(json.loads(line))
+        return {}
+
+    def last_words(self, name: str) -> str:
+        """The last line that a child wrote to stderr, free of rclpy's own frame."""
+        lines = (self.folder / f"{name}.log").read_text(errors="replace").strip().splitlines()
+        return lines[-1] if lines else ""
+
+    def stop(self, *names: str) -> None:
+        """End children, the last named first: Ctrl-C, then harder."""
+        for name in reversed(names):
+            child = self.children[name]
+            self._shared |= _mapped(child.pid)
+            for number, patience_s in _STOPS:
+                if child.poll() is not None:
+                    break
+                child.send_signal(number)
+                try:
+                    child.wait(patience_s)
+                except subprocess.TimeoutExpired:
+                    continue
+
+
+def _end_with_parent() -> None:
+    """In a child, before it becomes another program: SIGTERM when its parent dies, even of SIGKILL (Linux; prctl(2))."""
+    if _prctl is not None:
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+
+
+@contextmanager
+def removed_if_new(folder: Path, pattern: str) -> Iterator[None]:
+    """Take away folders that match and were not there before, however the block ends."""
+    before = set(folder.glob(pattern))
+    try:
+        yield
+    finally:
+        for path in set(folder.glob(pattern)) - before:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def free_domain() -> int:
+    """A ROS domain id on whose ports nobody listens through shared memory here."""
+    taken = set()
+    for path in SHM.glob("fastdds_port*"):
+        digits = path.name.removeprefix("fastdds_port").split("_")[0]
+        if digits.isdigit():
+            taken.add((int(digits) - _PORT_BASE) // _PORTS)
+    return random.SystemRandom().choice([domain for domain in range(1, _DOMAINS) if domain not in taken] or [1])
+
+
+def _mapped(pid: int) -> set[Path]:
+    """Files of Fast DDS in shared memory that a process maps."""
+    try:
+        lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
+    except OSError:
+        return set()
+    files = {Path(line.split()[-1]) for line in lines if f"{SHM}/" in line and "fastdds" in line and not line.endswith("(deleted)")}
+    return {path for path in files if path.parent == SHM}
+
+
+def mapped_by_anyone() -> set[Path]:
+    """The same of all processes that we may look into."""
+    return set().union(*(_mapped(int(entry.name)) for entry in Path("/proc").iterdir() if entry.name.isdigit()))
+
+
+def _nested(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """{"a.b": 1} as {"a": {"b": 1}}, which is how parameter files are written."""
+    tree: dict[str, Any] = {}
+    for name, value in parameters.items():
+        *groups, leaf = name.split(".")
+        branch = tree
+        for group in groups:
+            branch = branch.setdefault(group, {})
+        branch[leaf] = list(value) if isinstance(value, tuple) else value
+    return tree

@@ -1,1 +1,0 @@
-"""The subcommands of ``aenet``, one module each."""

@@ -1,0 +1,1 @@
+"""Frames, errors, the camera model, atomic files, package resources and process settings."""

@@ -1,1 +1,0 @@
-"""Image fusion metrics and rankings."""

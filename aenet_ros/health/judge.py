@@ -1,0 +1,266 @@
+"""From counters to words: what is wrong, and what a person can do about it. Knows no ROS messages."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from aenet_ros.config import Config
+from aenet_ros.health.stats import NodeStats, StreamStats
+from aenet_ros.sync.matcher import PairCounts
+
+OK, WARN, ERROR = 0, 1, 2
+LOST_SHARE_TO_WARN = 0.1
+RECENT_NS = 5_000_000_000
+OTHER_CLOCK_MS = 10_000.0
+
+DDS_REMEDY = (
+    "give config/fastdds_shm.xml to the camera driver and to this node "
+    "(FASTDDS_DEFAULT_PROFILES_FILE, before Kilted FASTRTPS_DEFAULT_PROFILES_FILE), or use transport compressed"
+)
+
+
+class Status(NamedTuple):
+    """One line of diagnostics: ``level`` is OK, WARN or ERROR; ``values`` are key and value as shown."""
+
+    name: str
+    level: int
+    message: str
+    values: dict[str, str]
+
+
+@dataclass
+class TopicFacts:
+    """What the ROS graph says of one input topic: how many publishers fit, and in words what does not."""
+
+    topic: str
+    publishers: int = 0
+    incompatible: list[str] = field(default_factory=list)
+    other_type: str = ""
+    alternatives: Sequence[str] = ()
+    has_dds_profile: bool = False
+
+
+@dataclass
+class NodeFacts:
+    """Everything that the judgement looks at, gathered once a diagnostics period."""
+
+    state: str
+    config: Config
+    stats: NodeStats
+    topics: dict[str, TopicFacts]
+    match: PairCounts
+    pending: int
+    replaced: int
+    subscribers: int
+    activated_at_ns: int
+    problem: str = ""
+    unknown_parameters: Sequence[str] = ()
+    device: str = ""
+    precision: str = ""
+    fallback: str = ""
+    weights: str = ""
+    agc_range: tuple[float, float] | None = None
+    hangs: bool = False
+    degraded: str = ""
+
+
+def judge(facts: NodeFacts) -> list[Status]:
+    """The statuses to publish, the overall one first."""
+    if facts.problem:
+        return [Status("fusion", ERROR, facts.problem, {"state": facts.state})]
+    if facts.state != "active":
+        values = {"state": facts.state, **(_final_counts(facts) if facts.activated_at_ns else {})}
+        return [Status("fusion", WARN, f"{facts.state}: nothing is fused; activate the node", values)]
+    streams = [_judge_stream(role, facts) for role in ("thermal", "rgb")]
+    pairing = _judge_pairing(facts, streams_alive=all(_alive(facts, role) for role in ("thermal", "rgb")))
+    model = _judge_model(facts)
+    fusion = _judge_fusion(facts, [*streams, pairing, model])
+    return [fusion, *streams, pairing, model]
+
+
+def _final_counts(facts: NodeFacts) -> dict[str, str]:
+    """Of the active time that is over, when nothing is on its way any more: all that was received is in one of these counts."""
+    streams = (("thermal", facts.stats.thermal), ("rgb", facts.stats.rgb))
+    received = {
+        f"{role} {what}": str(count)
+        for role, stream in streams
+        for what, count in (("received", stream.received), ("rejected", stream.rejected))
+    }
+    return {**received, **_pair_counts(facts), **_fused_counts(facts)}
+
+
+def _pair_counts(facts: NodeFacts) -> dict[str, str]:
+    """Frames in = 2 * pairs + waiting + all unpaired."""
+    counts = facts.match
+    return {
+        "thermal frames in": str(counts.thermal_in),
+        "rgb frames in": str(counts.rgb_in),
+        "pairs": str(counts.pairs),
+        "waiting": str(facts.pending),
+        **{f"unpaired: {reason}": str(count) for reason, count in sorted(counts.dropped.items()) if count},
+    }
+
+
+def _fused_counts(facts: NodeFacts) -> dict[str, str]:
+    """Pairs = fused + replaced + failed + all not fused, and the one or two that are in work."""
+    stats = facts.stats
+    return {
+        "fused": str(stats.fused),
+        "replaced by a newer pair": str(facts.replaced),
+        "failed": str(stats.failed),
+        **{f"not fused: {reason}": str(count) for reason, count in sorted(stats.skipped.items())},
+    }
+
+
+def _stale_ns(facts: NodeFacts) -> int:
+    return int(facts.config.diagnostics.stale_s * 1e9)
+
+
+def _alive(facts: NodeFacts, role: str) -> bool:
+    arrivals = facts.stats.stream(role).arrivals_ns
+    return bool(arrivals) and time.monotonic_ns() - arrivals[-1] < _stale_ns(facts)
+
+
+def _judge_stream(role: str, facts: NodeFacts) -> Status:
+    stream, topic = facts.stats.stream(role), facts.topics[role]
+    now = time.monotonic_ns()
+    level, message = _stream_message(role, stream, topic, facts, now)
+    values = {
+        "topic": topic.topic,
+        "publishers": str(topic.publishers),
+        "rate [Hz]": f"{stream.rate_hz(_stale_ns(facts)):.1f}",
+        "encoding": stream.encoding or "-",
+        "size": f"{stream.size[1]}x{stream.size[0]}",
+        "received": str(stream.received),
+        "rejected": str(stream.rejected),
+        "lost before us [%]": f"{100 * stream.lost_share():.0f}",
+        "size or encoding changes": str(stream.size_changes),
+    }
+    if stream.last_error:
+        values["last rejected because"] = stream.last_error
+    return Status(f"input {role}", level, message, values)
+
+
+def _stream_message(role: str, stream: StreamStats, topic: TopicFacts, facts: NodeFacts, now: int) -> tuple[int, str]:
+    recently_rejected = stream.last_error_at_ns and now - stream.last_error_at_ns < RECENT_NS
+    if _alive(facts, role):
+        if recently_rejected:
+            return WARN, f"some frames cannot be read: {stream.last_error}"
+        lost = stream.lost_share()
+        if lost > LOST_SHARE_TO_WARN:
+            remedy = "the network or the driver drops them" if topic.has_dds_profile else DDS_REMEDY
+            return WARN, f"{100 * lost:.0f} % of the {role} frames never reach this node: {remedy}"
+        return OK, f"{stream.rate_hz(_stale_ns(facts)):.1f} Hz, {stream.size[1]}x{stream.size[0]} {stream.encoding}"
+    if recently_rejected:
+        return ERROR, f"no {role} frame can be read: {stream.last_error}"
+    if topic.incompatible:
+        return ERROR, f"QoS of {topic.topic} does not fit: {'; '.join(topic.incompatible)}"
+    if topic.other_type:
+        return ERROR, topic.other_type
+    waiting = now - facts.activated_at_ns < _stale_ns(facts)
+    if not topic.publishers and not waiting:
+        hint = f" Image topics seen: {', '.join(topic.alternatives)}." if topic.alternatives else " No other image topic is seen either."
+        return ERROR, f"no publisher on {topic.topic}: start the camera driver or remap the topic.{hint}"
+    if not stream.arrivals_ns:
+        if waiting:
+            return OK, f"waiting for the first frame on {topic.topic}"
+        return ERROR, f"{topic.topic} has a publisher but no frame arrives: is the camera streaming? If it is, {DDS_REMEDY}"
+    silent_s = (now - stream.arrivals_ns[-1]) / 1e9
+    return ERROR, f"no {role} frame for {silent_s:.1f} s: camera, cable or driver stopped; fusion resumes by itself when it is back"
+
+
+def _judge_pairing(facts: NodeFacts, streams_alive: bool) -> Status:
+    stats, sync, counts = facts.stats, facts.config.sync, facts.match
+    now = time.monotonic_ns()
+    values = {
+        "policy": sync.policy,
+        "slop [ms]": f"{sync.slop_ms:g}",
+        "clock offset applied [ms]": f"{sync.clock_offset_ms:g}",
+        "clock offset seen at arrival [ms]": f"{stats.clock_offset_ms():.1f}",
+        "stamp difference p50 [ms]": f"{stats.difference_ms(50):.2f}",
+        "stamp difference p95 [ms]": f"{stats.difference_ms(95):.2f}",
+        **_pair_counts(facts),
+    }
+    # A camera that has just come back has not had the time for a pair.
+    last = max(stats.last_pair_at_ns, facts.activated_at_ns, stats.thermal.resumed_at_ns, stats.rgb.resumed_at_ns)
+    if not streams_alive or now - last < _stale_ns(facts):
+        return Status("pairing", OK, f"{counts.pairs} pairs" if streams_alive else "waits for both streams", values)
+    if counts.dropped.get("zero_stamp"):
+        return Status("pairing", ERROR, "frames come with stamp 0: set the driver to stamp its images (header.stamp)", values)
+    apart_ms = stats.clock_offset_ms() - sync.clock_offset_ms
+    message = f"both cameras send, but no two stamps are within sync.slop_ms {sync.slop_ms:g}: "
+    if abs(apart_ms) > sync.slop_ms:
+        message += (
+            f"they are about {apart_ms / 1e3:.3f} s apart (thermal minus rgb). "
+            f"Synchronise the clocks, or set sync.clock_offset_ms to about {stats.clock_offset_ms():.0f}"
+        )
+    else:
+        message += "the cameras are not triggered together; raise sync.slop_ms to half the slower one's period"
+    return Status("pairing", ERROR, message, values)
+
+
+def _judge_model(facts: NodeFacts) -> Status:
+    values = {"device": facts.device, "precision": facts.precision, "weights": facts.weights}
+    if facts.agc_range is not None:
+        values["AGC range [counts]"] = f"{facts.agc_range[0]:.1f} .. {facts.agc_range[1]:.1f}"
+    if facts.fallback:
+        return Status("model", WARN, facts.fallback, values)
+    return Status("model", OK, f"{facts.device} {facts.precision}", values)
+
+
+def _judge_fusion(facts: NodeFacts, others: Sequence[Status]) -> Status:
+    stats, limits = facts.stats, facts.config.diagnostics
+    now = time.monotonic_ns()
+    rate = stats.fused_rate_hz(_stale_ns(facts))
+    values = {
+        "state": facts.state,
+        "rate [Hz]": f"{rate:.1f}",
+        "subscribers": str(facts.subscribers),
+        **_fused_counts(facts),
+        "latency p50 [ms]": f"{stats.latency_ms(50):.1f}",
+        "latency p95 [ms]": f"{stats.latency_ms(95):.1f}",
+        **{f"stage {stage} p50 [ms]": f"{value:.2f}" for stage, value in stats.stages_ms().items()},
+        "stage total p95 [ms]": f"{stats.total_p95_ms():.2f}",
+    }
+    level, message = _fusion_message(facts, others, now, rate)
+    if facts.unknown_parameters and level == OK:
+        names = ", ".join(facts.unknown_parameters)
+        level, message = WARN, f"parameters that do not exist were given and have no effect: {names}; see ros2 param list"
+    values["limits"] = f"rate over {limits.min_rate_hz:g} Hz, latency under {limits.max_latency_ms:g} ms"
+    return Status("fusion", level, message, values)
+
+
+def _fusion_message(facts: NodeFacts, others: Sequence[Status], now: int, rate: float) -> tuple[int, str]:
+    stats, limits = facts.stats, facts.config.diagnostics
+    if facts.hangs:
+        return ERROR, "the fusion thread hangs in the last frame (a stuck GPU driver?): restart the node"
+    broken = next((status for status in others if status.level == ERROR), None)
+    if broken:
+        return ERROR, f"nothing is fused: {broken.message}" + (f" ({facts.degraded})" if facts.degraded else "")
+    if stats.last_failure_at_ns and now - stats.last_failure_at_ns < RECENT_NS:
+        return ERROR, f"pairs cannot be fused: {stats.last_failure}"
+    if not facts.config.enabled:
+        return OK, "disabled: enable with ~/set_enabled or the parameter enabled"
+    if not facts.subscribers:
+        return OK, "idle: nobody subscribes to a fused topic"
+    if facts.degraded:
+        return WARN, facts.degraded
+    if not stats.fused or not rate:
+        since = max(facts.activated_at_ns, stats.last_fused_at_ns)
+        waiting = now - since < 2 * _stale_ns(facts)
+        return (OK, "waiting for pairs") if waiting else (WARN, "no pair is fused; see the other entries")
+    if rate < limits.min_rate_hz:
+        return WARN, f"only {rate:.1f} fused frames a second (diagnostics.min_rate_hz {limits.min_rate_hz:g}): see the stage times"
+    latency = stats.latency_ms(95)
+    if limits.max_latency_ms and latency > OTHER_CLOCK_MS:
+        return WARN, (
+            f"rgb stamps are {latency / 1e3:.0f} s behind this machine's clock: synchronise the clocks, or set use_sim_time for a bag; "
+            f"{rate:.1f} fused frames a second"
+        )
+    if limits.max_latency_ms and latency > limits.max_latency_ms:
+        return WARN, (
+            f"latency p95 {latency:.0f} ms is over diagnostics.max_latency_ms {limits.max_latency_ms:g}: "
+            "the machine is too slow or too busy; see the stage times"
+        )
+    return OK, f"{rate:.1f} fused frames a second, latency {stats.latency_ms(50):.1f} ms"

@@ -1,0 +1,1 @@
+"""Pictures, videos and bags in; pictures, videos and bags out."""

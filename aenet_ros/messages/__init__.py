@@ -1,0 +1,1 @@
+"""sensor_msgs to arrays and back, duck-typed; no ROS import."""

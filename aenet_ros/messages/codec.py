@@ -1,0 +1,167 @@
+"""Image messages to frames and back, duck-typed: no ROS import, no copy where the bytes are already right.
+
+The encodings read are those of ``image_encodings``; jpeg and png in ``compressed_images``. What is outside these goes through
+cv_bridge where that is installed.
+"""
+
+import array
+import importlib.util
+import re
+import subprocess
+import sys
+from functools import cache
+from typing import Any, cast
+
+import cv2
+import numpy as np
+
+from aenet_ros.core.errors import ImageError, sanitize
+from aenet_ros.core.frames import Array, Frame
+from aenet_ros.messages import compressed as compressed_images
+from aenet_ros.messages import encodings as image_encodings
+from aenet_ros.messages.encodings import Layout, convert, view
+
+OUTPUTS = {name: image_encodings.THERMAL[name] for name in ("mono8", "8UC1", "mono16", "16UC1", "32FC1", "rgb8", "bgr8")}
+"""The encodings that ``fill_image`` writes."""
+
+# The other names of sensor_msgs/image_encodings.hpp. Nothing else of what a message says ever reaches cv_bridge's parser.
+_CV_BRIDGE = re.compile(r"(rgb|bgr|rgba|bgra|bayer_(rggb|bggr|gbrg|grbg))(8|16)|mono(8|16)|(8U|8S|16U|16S|32S|32F|64F)(C[1-4])?")
+
+
+def decode_thermal(message: Any) -> Frame:
+    """A thermal Frame (mono8, mono16 or 32FC1) of a sensor_msgs Image, or a CompressedImage (which has ``format``).
+
+    Pseudo-colour, in any encoding that ``decode_rgb`` reads, is taken as its BT.601 luma, mono8. ``data`` is a read-only view of
+    ``message.data`` where layout, byte order and alignment allow.
+
+    Raises ImageError for wrong sizes and damaged data, UnsupportedEncodingError for an encoding that is not read.
+    """
+    pixels, encoding, source = _decode(message, image_encodings.THERMAL)
+    if encoding in ("rgb8", "bgr8"):
+        pixels = cast(Array, cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY if encoding == "rgb8" else cv2.COLOR_BGR2GRAY))
+        encoding = "mono8"
+    return Frame(stamp_ns(message), pixels, encoding, message.header.frame_id, source)
+
+
+def decode_rgb(message: Any) -> Frame:
+    """An rgb Frame (rgb8, bgr8 or mono8) of a sensor_msgs Image, or a CompressedImage (which has ``format``).
+
+    8UC3 and 8UC4 say nothing of colour order and are taken as bgr8 and bgra8, as OpenCV means them. ``data`` is a read-only view of
+    ``message.data`` for rgb8, bgr8, 8UC3, mono8 and 8UC1, else an array of its own.
+
+    Raises ImageError for wrong sizes and damaged data, UnsupportedEncodingError for an encoding that is not read.
+    """
+    pixels, encoding, source = _decode(message, image_encodings.RGB)
+    if encoding == "mono16":
+        raise image_encodings.unsupported(f"{source} (16 bit)", image_encodings.RGB)
+    return Frame(stamp_ns(message), pixels, encoding, message.header.frame_id, source)
+
+
+def _decode(message: Any, layouts: dict[str, Layout]) -> tuple[Array, str, str]:
+    """Pixels, canonical encoding and the message's own encoding."""
+    if hasattr(message, "format"):
+        return compressed_images.decompress(image_encodings.flat_bytes(message.data), message.format)
+    encoding = message.encoding
+    layout = layouts.get(encoding) if isinstance(encoding, str) else None
+    if layout is None:
+        return _decode_by_cv_bridge(message, layouts)
+    return convert(view(message, layout, encoding), layout), layout.output, encoding
+
+
+def _decode_by_cv_bridge(message: Any, layouts: dict[str, Layout]) -> tuple[Array, str, str]:
+    """As _decode: rgb8 for an rgb camera; for a thermal one mono8, mono16 or, from any other number type, 32FC1."""
+    encoding = message.encoding
+    if not isinstance(encoding, str) or not _CV_BRIDGE.fullmatch(encoding):
+        raise image_encodings.unsupported(encoding, layouts)
+    if _why_no_cv_bridge():
+        raise image_encodings.unsupported(encoding, layouts, _why_no_cv_bridge())
+    from cv_bridge import CvBridge
+
+    colour = encoding.startswith(("rgb", "bgr", "bayer"))
+    wanted = "rgb8" if layouts is image_encodings.RGB else "mono16" if colour else "passthrough"
+    try:
+        pixels = CvBridge().imgmsg_to_cv2(message, wanted)
+    except Exception as error:  # its C++ half raises what it likes
+        raise image_encodings.unsupported(encoding, layouts, f"cv_bridge said {sanitize(str(error))}") from error
+    if pixels.shape[:2] != (message.height, message.width) or pixels.size == 0:
+        raise ImageError(
+            f"{encoding} image of {message.width}x{message.height} came out as {list(pixels.shape)}; check width, height and step"
+        )
+    if wanted == "rgb8":
+        return pixels, "rgb8", encoding
+    if pixels.ndim != 2:
+        raise image_encodings.unsupported(encoding, layouts)
+    if pixels.dtype in (np.uint8, np.uint16):
+        return pixels, "mono8" if pixels.dtype == np.uint8 else "mono16", encoding
+    return pixels.astype(np.float32), "32FC1", encoding
+
+
+@cache
+def _why_no_cv_bridge() -> str:
+    """Why cv_bridge cannot be used, or ''. A child process tries it: one built for another NumPy loads, and then crashes on use."""
+    if importlib.util.find_spec("cv_bridge") is None:
+        return "cv_bridge, which may know it, is not installed"
+    trial = "import numpy, cv_bridge.boost.cv_bridge_boost as b; b.cvtColor2(numpy.zeros((2, 2, 3), numpy.uint16), 'rgb16', 'rgb8')"
+    try:
+        done = subprocess.run([sys.executable, "-c", trial], capture_output=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"cv_bridge, which may know it, could not be tried ({error})"
+    return "cv_bridge, which may know it, does not work with this NumPy or OpenCV" if done.returncode else ""
+
+
+def fill_image(message: Any, data: Array, encoding: str) -> None:
+    """Writes an image into a sensor_msgs Image: height, width, encoding, step, is_bigendian and data; the header is left alone.
+
+    ``data`` is [H, W] or [H, W, 3] of the dtype of ``encoding``, one of OUTPUTS, with any strides and byte order. It is copied once,
+    into the message's own array.array where that has the right size. Raises ImageError where data and encoding do not belong together.
+    """
+    layout = _checked(data, encoding, OUTPUTS)
+    target = message.data
+    size = data.size * np.dtype(layout.dtype).itemsize
+    if not isinstance(target, array.array) or target.typecode != "B" or len(target) != size:
+        # Only an array.array is taken over without a check of each value (0.05 ms against 55 ms for a 640x512 rgb8 image).
+        message.data = array.array("B", bytes(size))
+        target = message.data  # rclpy keeps a copy where its field checks are off
+    np.copyto(np.frombuffer(target, layout.dtype).reshape(data.shape), data)
+    message.height, message.width = int(data.shape[0]), int(data.shape[1])
+    message.encoding = encoding
+    message.step = size // int(data.shape[0])
+    message.is_bigendian = int(sys.byteorder == "big")
+
+
+def encode_jpeg(image: Array, encoding: str, quality: int = 90) -> bytes:
+    """JPEG of a uint8 image [H, W, 3] (rgb8, bgr8) or [H, W] (mono8); ``quality`` 1 to 100. Raises ImageError for anything else."""
+    _checked(image, encoding, {name: OUTPUTS[name] for name in ("rgb8", "bgr8", "mono8")})
+    return compressed_images.compress(image, encoding, ".jpg", [cv2.IMWRITE_JPEG_QUALITY, quality])
+
+
+def encode_png(image: Array, encoding: str) -> bytes:
+    """PNG, without loss, of an image in any encoding of OUTPUTS but 32FC1. Raises ImageError for anything else."""
+    _checked(image, encoding, {name: layout for name, layout in OUTPUTS.items() if name != "32FC1"})
+    return compressed_images.compress(image, encoding, ".png", [])
+
+
+def _checked(data: Array, encoding: str, outputs: dict[str, Layout]) -> Layout:
+    """The layout of ``encoding``, whose dtype and shape ``data`` has; ImageError otherwise."""
+    layout = outputs.get(encoding)
+    if layout is None:
+        raise image_encodings.unsupported(encoding, outputs)
+    colours = (3,) if layout.channels == 3 else ()
+    if data.ndim < 2 or data.shape[2:] != colours or data.size == 0 or data.dtype.newbyteorder("=") != np.dtype(layout.dtype):
+        shape = "[H, W, 3]" if colours else "[H, W]"
+        raise ImageError(f"array {data.dtype} {list(data.shape)} is no {encoding} image; give {np.dtype(layout.dtype).name} {shape}")
+    return layout
+
+
+def stamp_ns(message: Any) -> int:
+    """``header.stamp`` in ns since the epoch of the publisher's clock."""
+    stamp = message.header.stamp
+    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
+
+
+def set_stamp(header: Any, ns: int) -> None:
+    """Writes ``ns`` into ``header.stamp``; ImageError where it is outside a stamp's 32-bit seconds."""
+    seconds, nanoseconds = divmod(int(ns), 1_000_000_000)
+    if not -(2**31) <= seconds < 2**31:
+        raise ImageError(f"stamp of {ns} ns does not fit a ROS time; give nanoseconds since 1970 before 2038")
+    header.stamp.sec, header.stamp.nanosec = seconds, nanoseconds

@@ -1,0 +1,131 @@
+"""Raw pixel layouts by their ROS names: a view of a message's bytes, and its conversion to a canonical encoding."""
+
+import math
+from typing import Any, NamedTuple, cast
+
+import cv2
+import numpy as np
+
+from aenet_ros.core.errors import ImageError, UnsupportedEncodingError, sanitize
+from aenet_ros.core.frames import Array
+
+
+class Layout(NamedTuple):
+    """How an encoding lies in memory, and how OpenCV brings it to a canonical encoding of Frame.
+
+    ``conversion`` None: the view is canonical already. ``rows`` over the image's height is what the message holds
+    (3/2 for a luma plane with interleaved chroma under it). Height and width must be multiples of ``even``, and no less than ``least``.
+    """
+
+    output: str
+    channels: int = 1
+    dtype: str = "u1"
+    conversion: int | None = None
+    rows: float = 1.0
+    even: tuple[int, int] = (1, 1)
+    least: int = 1
+
+
+# ROS names a Bayer pattern by its first row's first two pixels and the two below them; OpenCV's two letters are the second
+# row's second and third pixel, so rggb is BG there. YUV is BT.601 of limited range (16..235), as OpenCV and cv_bridge take it.
+COUNTS = {
+    "mono8": Layout("mono8"),
+    "8UC1": Layout("mono8"),
+    "mono16": Layout("mono16", dtype="u2"),
+    "16UC1": Layout("mono16", dtype="u2"),
+    "32FC1": Layout("32FC1", dtype="f4"),
+}
+COLOURS = {
+    "rgb8": Layout("rgb8", 3),
+    "bgr8": Layout("bgr8", 3),
+    "8UC3": Layout("bgr8", 3),
+    "rgba8": Layout("rgb8", 4, conversion=cv2.COLOR_RGBA2RGB),
+    "bgra8": Layout("bgr8", 4, conversion=cv2.COLOR_BGRA2BGR),
+    "8UC4": Layout("bgr8", 4, conversion=cv2.COLOR_BGRA2BGR),
+    "uyvy": Layout("rgb8", 2, conversion=cv2.COLOR_YUV2RGB_UYVY, even=(1, 2)),
+    "yuv422": Layout("rgb8", 2, conversion=cv2.COLOR_YUV2RGB_UYVY, even=(1, 2)),
+    "yuyv": Layout("rgb8", 2, conversion=cv2.COLOR_YUV2RGB_YUY2, even=(1, 2)),
+    "yuv422_yuy2": Layout("rgb8", 2, conversion=cv2.COLOR_YUV2RGB_YUY2, even=(1, 2)),
+    "nv12": Layout("rgb8", conversion=cv2.COLOR_YUV2RGB_NV12, rows=1.5, even=(2, 2)),
+    "nv21": Layout("rgb8", conversion=cv2.COLOR_YUV2RGB_NV21, rows=1.5, even=(2, 2)),
+    "bayer_rggb8": Layout("rgb8", conversion=cv2.COLOR_BayerBG2RGB, least=3),
+    "bayer_bggr8": Layout("rgb8", conversion=cv2.COLOR_BayerRG2RGB, least=3),
+    "bayer_gbrg8": Layout("rgb8", conversion=cv2.COLOR_BayerGR2RGB, least=3),
+    "bayer_grbg8": Layout("rgb8", conversion=cv2.COLOR_BayerGB2RGB, least=3),
+}
+RGB = {"mono8": COUNTS["mono8"], "8UC1": COUNTS["8UC1"], **COLOURS}
+THERMAL = {**COUNTS, **COLOURS}
+
+
+def unsupported(encoding: object, layouts: dict[str, Layout], reason: str = "") -> UnsupportedEncodingError:
+    """The error for an encoding outside ``layouts``."""
+    because = f": {reason}" if reason else ""
+    return UnsupportedEncodingError(f"encoding {sanitize(encoding)} is not supported{because}; use one of {', '.join(layouts)}")
+
+
+def flat_bytes(data: Any) -> Array:
+    """A read-only uint8 [N] view of anything with a contiguous buffer (array.array, bytes, memoryview, ndarray); no copy.
+
+    Raises ImageError for anything else.
+    """
+    if hasattr(data, "__len__") and len(data) == 0:
+        return np.empty(0, np.uint8)  # numpy refuses to view an empty buffer
+    try:
+        flat = np.frombuffer(data, np.uint8)
+    except (TypeError, ValueError, BufferError) as error:
+        raise ImageError(
+            f"data is a {type(data).__name__} that cannot be read as bytes ({error}); give bytes or an array of uint8"
+        ) from error
+    flat.flags.writeable = False
+    return flat
+
+
+def view(message: Any, layout: Layout, encoding: str) -> Array:
+    """The message's pixels as an array of ``layout``, without the row padding and without a copy.
+
+    Only 16- and 32-bit rows that are misaligned in memory, or of the other byte order, are copied. Nothing is allocated
+    before all sizes were checked against the bytes that are there.
+
+    Raises ImageError, which names the offending size.
+    """
+    height, width, step = (_whole(message, name) for name in ("height", "width", "step"))
+    if height < layout.least or width < layout.least:
+        raise ImageError(f"{encoding} image of {width}x{height}; give at least {layout.least}x{layout.least} pixels")
+    if height % layout.even[0] or width % layout.even[1]:
+        raise ImageError(
+            f"{encoding} image of {width}x{height}; width and height must be multiples of {layout.even[1]} and {layout.even[0]}"
+        )
+    data = flat_bytes(message.data)
+    dtype = np.dtype(layout.dtype).newbyteorder(">" if message.is_bigendian else "<")
+    rows, row_bytes = math.floor(height * layout.rows), width * layout.channels * dtype.itemsize
+    if layout.rows > 1 and data.size == rows * row_bytes:
+        step = row_bytes  # some drivers give the step of an average pixel; a packed image leaves no doubt
+    if step < row_bytes:
+        raise ImageError(
+            f"{encoding} image of {width}x{height} has step {step}; a row needs {row_bytes} bytes, so the driver must set step"
+        )
+    needed = (rows - 1) * step + row_bytes
+    if data.size < needed:
+        raise ImageError(
+            f"{encoding} image of {width}x{height}, step {step} needs {needed} bytes but has {data.size}; the message is truncated"
+        )
+    pixel = (layout.channels,) if layout.channels > 1 else ()
+    strides = (step, layout.channels * dtype.itemsize, dtype.itemsize)[: 2 + len(pixel)]
+    pixels: Array = np.ndarray((rows, width, *pixel), dtype, data, strides=strides)
+    if not pixels.dtype.isnative or not pixels.flags.aligned:
+        pixels = pixels.astype(dtype.newbyteorder("="))
+    pixels.flags.writeable = False
+    return pixels
+
+
+def convert(pixels: Array, layout: Layout) -> Array:
+    """Pixels of ``layout`` in its canonical encoding; the same array where it is canonical already."""
+    # For rgba8 this copy (0.04 ms at 640x512) beats a view pixels[..., :3], which every later step would copy at 1.1 ms.
+    return pixels if layout.conversion is None else cast(Array, cv2.cvtColor(pixels, layout.conversion))
+
+
+def _whole(message: Any, name: str) -> int:
+    value = getattr(message, name)
+    if not isinstance(value, (int, np.integer)) or value < 0:
+        raise ImageError(f"{name} is {sanitize(value)}; give a whole number of at least 0")
+    return int(value)

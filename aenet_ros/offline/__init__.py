@@ -1,1 +1,0 @@
-"""Files, folders, videos and bags in and out."""

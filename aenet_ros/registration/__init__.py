@@ -1,0 +1,1 @@
+"""Maps thermal pixels onto the rgb grid, and estimates that map."""

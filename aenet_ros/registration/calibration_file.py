@@ -1,0 +1,230 @@
+"""Calibrations as YAML: a homography, or two cameras with their lenses and how they stand to each other.
+
+Keys: ``homography`` (3x3, rgb pixels to thermal pixels) with ``rgb_size`` and ``thermal_size`` ([width, height]); or ``rgb_camera``
+and ``thermal_camera``, each as ROS's camera_calibration writes it, and ``thermal_from_rgb``: ``{rotation, translation}``
+or a 4x4, which brings points of the rgb camera's optical frame (x right, y down, z ahead, metres) into the thermal camera's.
+"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import yaml
+
+from aenet_ros.config import RegistrationConfig
+from aenet_ros.core.errors import ConfigError, sanitize
+from aenet_ros.core.frames import Array
+
+Size = tuple[int, int]  # height, width
+
+SINGULAR = 1e12  # condition number over which a homography cannot be told from a singular one
+MODELS = {"plumb_bob": (0, 4, 5), "rational_polynomial": (8,), "equidistant": (4,)}  # how many coefficients each may have
+MOST_COEFFICIENTS = 14  # of OpenCV's longest model; more are not even looked at
+ALIASES = {"fisheye": "equidistant", "": "plumb_bob", "none": "plumb_bob"}
+
+
+class Homography(NamedTuple):
+    """A 3x3 float64 matrix from rgb pixels to thermal pixels and, where known, the frames' sizes it was found at."""
+
+    matrix: Array
+    thermal_size: Size | None = None
+    rgb_size: Size | None = None
+
+
+class Camera(NamedTuple):
+    """Intrinsics float64 [3, 3] at ``size``, and the lens: OpenCV's coefficients of plumb_bob, rational_polynomial or equidistant."""
+
+    matrix: Array
+    size: Size
+    model: str = "plumb_bob"
+    distortion: tuple[float, ...] = ()
+
+
+def same_camera(camera: Camera, other: Camera | None) -> bool:
+    """Whether two descriptions say the same."""
+    return other is not None and camera[1:] == other[1:] and np.array_equal(camera.matrix, other.matrix)
+
+
+class Stereo(NamedTuple):
+    """Both cameras, where known, and the pose: thermal point = ``rotation`` [3, 3] @ rgb point + ``translation`` [3] (metres).
+
+    ``posed`` False: the pose is not known yet, and the two are without meaning.
+    """
+
+    rgb: Camera | None
+    thermal: Camera | None
+    rotation: Array
+    translation: Array
+    posed: bool = True
+
+    def inverse(self) -> "Stereo":
+        """The same with the cameras' parts exchanged: from thermal to rgb."""
+        back = self.rotation.T
+        return Stereo(self.thermal, self.rgb, back, -back @ self.translation, self.posed)
+
+
+def size_of(data: Array) -> Size:
+    """Height and width."""
+    return int(data.shape[0]), int(data.shape[1])
+
+
+def read_homography(config: RegistrationConfig) -> Homography:
+    """The matrix of ``config.file``, else ``config.homography``. Raises ConfigError, naming the file and the fault."""
+    if not config.file:
+        return Homography(check_matrix(config.homography, "registration.homography"))
+    path = Path(config.file).expanduser()
+    content = read_yaml(path)
+    if "homography" not in content:
+        raise ConfigError(f"registration.file: {path} has no key homography; give 3 rows of 3 numbers that map rgb to thermal pixels")
+    return Homography(
+        check_matrix(content["homography"], f"{path}: homography"),
+        _read_size(content, "thermal_size", path),
+        _read_size(content, "rgb_size", path),
+    )
+
+
+def read_stereo(config: RegistrationConfig) -> Stereo:
+    """The cameras and their pose out of ``config.file``; with ``config.extrinsics_source: tf`` what it lacks may come later.
+
+    Raises ConfigError, naming the file and the fault.
+    """
+    from_tf = config.extrinsics_source == "tf"
+    if not config.file and not from_tf:
+        raise ConfigError(f"registration.mode {config.mode} needs the cameras' pose: set registration.file, see docs/registration.md")
+    path = Path(config.file).expanduser()
+    content = read_yaml(path) if config.file else {}
+    posed = "thermal_from_rgb" in content
+    if not posed and not from_tf:
+        raise ConfigError(
+            f"registration.file: {path} has no key thermal_from_rgb, which registration.mode {config.mode} needs; "
+            "give {rotation: 9 numbers, translation: 3 numbers in metres}, as `aenet calibrate --target` writes it"
+        )
+    rotation, translation = _read_pose(content["thermal_from_rgb"], f"{path}: thermal_from_rgb") if posed else (np.eye(3), np.zeros(3))
+    cameras = [_read_camera(content[key], f"{path}: {key}") if key in content else None for key in ("rgb_camera", "thermal_camera")]
+    return Stereo(cameras[0], cameras[1], rotation, translation, posed)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A calibration's keys. Raises ConfigError where the file is missing or damaged."""
+    try:
+        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"registration.file: {path}: {error.strerror or error}; give the path of a calibration") from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"registration.file: {path} is not YAML ({error}); write it anew with `aenet calibrate`") from error
+    return content if isinstance(content, dict) else {}
+
+
+def camera_from_info(info: Any) -> Camera | None:
+    """The camera that a sensor_msgs/CameraInfo describes (any object with its fields); None where it is not calibrated.
+
+    Raises ConfigError for a lens model that is not known.
+    """
+    matrix = np.asarray(info.k, np.float64).reshape(3, 3)
+    if not (matrix[0, 0] > 0 and matrix[1, 1] > 0 and info.width and info.height):
+        return None
+    return make_camera(matrix, (info.height, info.width), info.distortion_model, info.d, "camera_info")
+
+
+def make_camera(matrix: Any, size: Size, model: str, distortion: Any, name: str) -> Camera:
+    """A checked camera; raises ConfigError."""
+    model = ALIASES.get(model, model)
+    if model not in MODELS:
+        raise ConfigError(f"{name}: the lens model {sanitize(model)} is not known; give one of {', '.join(MODELS)}")
+    known = " or ".join(str(count) for count in MODELS[model])
+    if hasattr(distortion, "__len__") and len(distortion) > MOST_COEFFICIENTS:
+        raise ConfigError(f"{name}: {len(distortion)} lens coefficients; {model} has {known}")
+    try:
+        coefficients = tuple(float(value) for value in distortion)
+        if not np.isfinite(coefficients).all():
+            raise ValueError
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{name}: the lens coefficients {sanitize(distortion)} are no finite numbers") from error
+    if len(coefficients) not in MODELS[model] and any(coefficients):
+        raise ConfigError(f"{name}: {len(coefficients)} lens coefficients; {model} has {known}")
+    matrix = check_matrix(matrix, f"{name}: camera_matrix")
+    if matrix[0, 0] <= 0 or matrix[1, 1] <= 0:
+        raise ConfigError(f"{name}: focal lengths {matrix[0, 0]:g}, {matrix[1, 1]:g} must be more than 0")
+    return Camera(matrix, size, model, coefficients if any(coefficients) else ())
+
+
+def check_matrix(values: Any, name: str) -> Array:
+    """Nine numbers, flat or in rows, as an invertible 3x3 float64 matrix, or ConfigError."""
+    matrix = _numbers(values, 9, "3x3", name).reshape(3, 3)
+    if not np.linalg.cond(matrix) < SINGULAR:
+        raise ConfigError(f"{name}: {matrix.tolist()} is singular, so it maps the picture onto a line; calibrate again")
+    return matrix
+
+
+def homography_content(homography: Homography) -> dict[str, Any]:
+    """A homography as the YAML's keys."""
+    content: dict[str, Any] = {"homography": [[float(value) for value in row] for row in homography.matrix]}
+    for key, size in (("thermal_size", homography.thermal_size), ("rgb_size", homography.rgb_size)):
+        if size:
+            content[key] = [size[1], size[0]]
+    return content
+
+
+def stereo_content(stereo: Stereo) -> dict[str, Any]:
+    """Two cameras and their pose as the YAML's keys."""
+    content: dict[str, Any] = {}
+    for key, camera in (("rgb_camera", stereo.rgb), ("thermal_camera", stereo.thermal)):
+        if camera is not None:
+            content[key] = {
+                "image_width": camera.size[1],
+                "image_height": camera.size[0],
+                "camera_matrix": {"rows": 3, "cols": 3, "data": [float(value) for value in camera.matrix.ravel()]},
+                "distortion_model": camera.model,
+                "distortion_coefficients": {"rows": 1, "cols": len(camera.distortion), "data": list(camera.distortion)},
+            }
+    content["thermal_from_rgb"] = {
+        "rotation": [float(value) for value in stereo.rotation.ravel()],
+        "translation": [float(value) for value in stereo.translation],
+    }
+    return content
+
+
+def _numbers(values: Any, count: int, shape: str, name: str) -> Array:
+    try:
+        numbers = np.asarray(values, dtype=np.float64)
+        if numbers.size != count or not np.isfinite(numbers).all():
+            raise ValueError(f"{numbers.size} numbers")
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{name}: {values!r} is not {shape} finite numbers") from error
+    return numbers.ravel()
+
+
+def _read_pose(value: Any, name: str) -> tuple[Array, Array]:
+    if isinstance(value, dict):
+        rotation = _numbers(value.get("rotation"), 9, "3x3", f"{name}: rotation").reshape(3, 3)
+        translation = _numbers(value.get("translation"), 3, "3", f"{name}: translation")
+    else:
+        matrix = _numbers(value, 16, "4x4", name).reshape(4, 4)
+        rotation, translation = matrix[:3, :3], matrix[:3, 3]
+    if not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-3) or np.linalg.det(rotation) < 0:
+        raise ConfigError(
+            f"{name}: {rotation.tolist()} is not a rotation; its rows must be of length 1, square to each other, right-handed"
+        )
+    return rotation, translation
+
+
+def _read_camera(value: Any, name: str) -> Camera:
+    try:
+        matrix, lens = value["camera_matrix"], value.get("distortion_coefficients", [])
+        matrix = matrix["data"] if isinstance(matrix, dict) else matrix
+        lens = lens["data"] if isinstance(lens, dict) else lens
+        size = value["image_height"], value["image_width"]
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ConfigError(f"{name}: give image_width, image_height, camera_matrix, distortion_model, distortion_coefficients") from error
+    if not all(type(side) is int and side > 0 for side in size):
+        raise ConfigError(f"{name}: image_width and image_height are {size[1]!r} and {size[0]!r}; give whole pixels")
+    return make_camera(matrix, size, str(value.get("distortion_model", "")), lens, name)
+
+
+def _read_size(content: dict[str, Any], key: str, path: Path) -> Size | None:
+    if key not in content:
+        return None
+    value = content[key]
+    if not isinstance(value, list) or len(value) != 2 or not all(type(side) is int and side > 0 for side in value):
+        raise ConfigError(f"registration.file: {path}: {key} is {value!r}; give [width, height] in pixels")
+    return value[1], value[0]

@@ -1,0 +1,91 @@
+"""Registration by a depth image: every rgb pixel at its own distance, and what the thermal camera cannot see left out."""
+
+from collections import deque
+from dataclasses import replace
+
+import cv2
+import numpy as np
+
+from aenet_ros.core.errors import ImageError
+from aenet_ros.core.frames import Array, Frame, FramePair, Plane
+from aenet_ros.registration.calibration_file import Size
+from aenet_ros.registration.maps import FloatMap, StereoRays
+
+BEHIND = 1.05  # a point is hidden where something stands before it, nearer by this factor; less is the depth image's own error
+NOTHING = 1e30  # metres; farther than anything
+METRES_PER_COUNT = 0.001  # of 16-bit depth images, by REP 118
+KEPT = 10  # depth images that wait for a pair
+
+
+class DepthQueue:
+    """Depth images, joined to the pairs by their stamps: each pair gets the nearest one that has come by then, within ``slop_ns``."""
+
+    def __init__(self, slop_ns: int) -> None:
+        self._slop_ns = slop_ns
+        self._frames: deque[Frame] = deque(maxlen=KEPT)
+
+    def push(self, depth: Frame) -> None:
+        """Take a depth image."""
+        self._frames.append(depth)
+
+    def joined(self, pair: FramePair) -> FramePair:
+        """The pair with its depth image, where there is one."""
+        if not self._frames:
+            return pair
+        nearest = min(self._frames, key=lambda frame: abs(frame.stamp_ns - pair.rgb.stamp_ns))
+        near = abs(nearest.stamp_ns - pair.rgb.stamp_ns) <= self._slop_ns
+        return replace(pair, depth=nearest) if near else pair
+
+
+def metres(depth: Frame, rgb_size: Size) -> Plane:
+    """A depth frame, aligned to the rgb frame, as float32 [H, W] metres on the rgb grid; NaN where there is none.
+
+    mono16 are millimetres, 32FC1 metres (REP 118). Raises ImageError for other encodings.
+    """
+    if depth.encoding not in ("mono16", "32FC1"):
+        raise ImageError(f"a depth image in {depth.encoding} cannot be read; give 16UC1 (millimetres) or 32FC1 (metres)")
+    data = np.asarray(depth.data, np.float32)
+    if depth.encoding == "mono16":
+        data = data * np.float32(METRES_PER_COUNT)
+    with np.errstate(invalid="ignore"):
+        data = np.where((data > 0) & np.isfinite(data), data, np.float32(np.nan))
+    if depth.size != rgb_size:
+        data = np.asarray(cv2.resize(data, rgb_size[::-1], interpolation=cv2.INTER_NEAREST_EXACT), np.float32)
+    return np.asarray(data, np.float32)
+
+
+def depth_from_thermal(rays: StereoRays, depth: Plane, thermal_size: Size) -> Plane:
+    """A depth image as the thermal camera would measure it: float32 [H, W] metres ahead of it, the nearest point's; NaN where none is."""
+    x, y = rays.map(depth)
+    height, width = thermal_size
+    with np.errstate(invalid="ignore"):
+        inside = (x > -0.5) & (x < width - 0.5) & (y > -0.5) & (y < height - 0.5)
+    nearest = np.full(thermal_size, NOTHING, np.float32)
+    np.minimum.at(nearest, (np.round(y[inside]).astype(np.intp), np.round(x[inside]).astype(np.intp)), rays.depth_in_thermal(depth)[inside])
+    around = np.asarray(cv2.erode(nearest, np.ones((3, 3), np.uint8)), np.float32)
+    nearest = np.where(nearest < NOTHING, nearest, around)  # between two rgb pixels' points
+    return np.where(nearest < NOTHING, nearest, np.float32(np.nan)).astype(np.float32)
+
+
+def depth_map(rays: StereoRays, depth: Plane, elsewhere: float | Plane, thermal_size: Size) -> tuple[FloatMap, Array]:
+    """The map of a depth image (NaN: take the distance ``elsewhere``, metres), and which rgb pixels are hidden from the thermal camera.
+
+    Hidden are those before which, seen from the thermal camera, another measured point stands.
+    """
+    measured = np.isfinite(depth)
+    whole = np.where(measured, depth, np.asarray(elsewhere, np.float32)).astype(np.float32)
+    x, y = rays.map(whole)
+    away = rays.depth_in_thermal(whole)
+    height, width = thermal_size
+    with np.errstate(invalid="ignore"):
+        inside = (x > -0.5) & (x < width - 0.5) & (y > -0.5) & (y < height - 0.5)
+    column, row = np.round(x[inside]).astype(np.intp), np.round(y[inside]).astype(np.intp)
+    nearest = np.full(thermal_size, NOTHING, np.float32)
+    front = measured[inside]
+    np.minimum.at(nearest, (row[front], column[front]), away[inside][front])
+    # A thermal pixel between two rgb pixels' points belongs to the nearer of its neighbours.
+    nearest = np.asarray(cv2.erode(nearest, np.ones((3, 3), np.uint8)), np.float32)
+    hidden = np.zeros(depth.shape, bool)
+    hidden[inside] = away[inside] > BEHIND * nearest[row, column]
+    # Single pixels are the depth image's noise.
+    return (x, y), np.asarray(cv2.medianBlur(hidden.astype(np.uint8), 3), bool)

@@ -1,0 +1,92 @@
+"""Maps made ready for use: fixed-point, with the weight of what they bring, and the two ways of using them."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import cv2
+import numpy as np
+
+from aenet_ros.core.errors import ImageError
+from aenet_ros.core.frames import Array, Plane
+from aenet_ros.registration.calibration_file import Size
+from aenet_ros.registration.maps import FloatMap
+
+FEATHER = 0.05  # of the picture's shorter side: over so many pixels the share of what is laid on falls to 0 at the edge of its view
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A map made ready for one pair of sizes; ``weight`` float32 [H, W] 0..1, None where it is 1 everywhere."""
+
+    linear: tuple[Array, Array]  # cv2.convertMaps: whole pixels and an index of the fraction in steps of 1/32
+    nearest: Array
+    weight: Plane | None
+
+    @cached_property
+    def sampling(self) -> Plane:
+        """``linear`` in one, float32 [H, W, 2]: x and y in the source, whole numbers and 32nds."""
+        whole, fraction = self.linear
+        return np.asarray(whole + np.stack([fraction & 31, fraction >> 5], axis=-1) / np.float32(32), np.float32)
+
+    def bring(self, picture: Array) -> Array:
+        """A picture, uint8 or float32 [H, W] or [H, W, 3], by bilinear interpolation; beyond its view its edge's values go on."""
+        return cv2.remap(picture, *self.linear, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+    def bring_counts(self, counts: Array) -> Array:
+        """Counts, uint8, uint16 or float32 [H, W], each from the nearest pixel; beyond their view 0, or NaN in float32."""
+        nothing = float("nan") if counts.dtype.kind == "f" else 0.0
+        no_fraction = np.empty((0, 0), np.uint16)
+        return cv2.remap(counts, self.nearest, no_fraction, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=nothing)
+
+
+def scaled(picture: Array, size: Size) -> Array:
+    """A picture, edge to edge, at another size; by the mean of the pixels where both sides shrink."""
+    height, width = picture.shape[:2]
+    if (height, width) == size:
+        return picture
+    shrinks = height > size[0] and width > size[1]
+    return cv2.resize(picture, size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def make_warp_map(float_map: FloatMap, source_size: Size, hidden: Array | None = None) -> Grid:
+    """Fixed-point maps and the weight of a map into a picture of ``source_size``; ``hidden`` (bool [H, W]): what its camera does not see.
+
+    Raises ImageError when the map reaches no pixel of it.
+    """
+    x, y = float_map
+    height, width = source_size
+    with np.errstate(invalid="ignore"):
+        inside = (x >= -0.5) & (x <= width - 0.5) & (y >= -0.5) & (y <= height - 0.5)
+    if not inside.any():
+        raise ImageError(
+            f"by this registration the views of the two cameras ({x.shape[1]}x{x.shape[0]} and {width}x{height}) do not overlap; "
+            "check registration.homography (it maps rgb pixels to thermal pixels), or the cameras' pose, and the sizes it was found at"
+        )
+    far = np.float32(-16.0)  # clear of the frame, and within the 16 bits of a fixed-point map
+    axes = ((x, width), (y, height))
+    linear = [np.clip(np.where(np.isnan(axis), far, axis), far, np.float32(side + 16)) for axis, side in axes]
+    weight = None if inside.all() else feather(inside)
+    if hidden is not None and hidden.any():
+        seen = cv2.blur((~hidden).astype(np.float32), (3, 3))
+        weight = np.asarray(seen if weight is None else weight * seen, np.float32)
+        inside = inside & ~hidden
+    nearest = [np.where(inside, np.clip(axis, 0, side - 1), far) for axis, side in axes]
+    return Grid(
+        linear=cv2.convertMaps(linear[0], linear[1], cv2.CV_16SC2),
+        nearest=cv2.convertMaps(nearest[0], nearest[1], cv2.CV_16SC2, nninterpolation=True)[0],
+        weight=weight,
+    )
+
+
+def feather(inside: Array) -> Plane:
+    """0 outside and a smooth step to 1 over FEATHER inside; the picture's own border is no edge. bool [H, W] to float32.
+
+    The last bits of OpenCV's distances depend on the number of threads; their squares are whole numbers, so rounding these makes
+    the same of both.
+    """
+    width = FEATHER * min(inside.shape)
+    distance = np.minimum(cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE), np.float32(width + 2.0))
+    distance = np.sqrt(np.rint(distance * distance))
+    ramp = np.clip((distance - 1.0) / width, 0.0, 1.0)  # the last pixel inside, at distance 1, has 0 already
+    step: Plane = (ramp * ramp * (3.0 - 2.0 * ramp)).astype(np.float32)
+    return step

@@ -1,0 +1,65 @@
+"""How each of our programs begins and ends: told to stop is no fault, and its clean-up is not cut short."""
+
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+import rclpy
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+
+from aenet_ros.core.errors import AenetError
+
+PATIENCE_S = 1.0
+N = TypeVar("N", bound=Node)
+
+
+@contextmanager
+def running(name: str, make: Callable[[], N], args: Sequence[str] | None) -> Iterator[tuple[N, SingleThreadedExecutor]]:
+    """The program ``name`` around its work: rclpy's beginning, the node, an executor that has it, and the end of all three.
+
+    The block ends early when the program is told to stop. An AenetError of ``make`` ends the process with status 1 and a sentence.
+    """
+    rclpy.init(args=list(args) if args is not None else None)
+    try:
+        node = make()
+    except AenetError as error:
+        rclpy.try_shutdown()
+        sys.exit(f"{name}: {error}")
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    try:
+        with until_stopped():
+            yield node, executor
+    finally:
+        executor.shutdown()
+        node.destroy_node()
+        rclpy.try_shutdown()
+
+
+@contextmanager
+def until_stopped() -> Iterator[None]:
+    """Run the body until Ctrl-C, SIGTERM or a shutdown of the context ends it; then ignore further Ctrl-Cs."""
+    try:
+        yield
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except RuntimeError:
+        # A signal may shut the context down between two steps of spin (an RCLError), or interrupt the conversion of a
+        # message (pybind's RuntimeError, a moment before the context goes): that is an end, not a fault.
+        if not _shut_down_soon():
+            raise
+    finally:
+        # launch and systemd send a second SIGINT, or one to the whole group.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _shut_down_soon() -> bool:
+    """Whether the context is shut down by now or within ``PATIENCE_S``; rclpy does that in a thread of its own."""
+    deadline = time.monotonic() + PATIENCE_S
+    while rclpy.ok() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return not rclpy.ok()

@@ -1,0 +1,54 @@
+"""A camera as our rig and replay play it: image_raw and camera_info under one stamp, and the clock that paces them."""
+
+import time
+
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, Image
+
+from aenet_ros.core.frames import Array
+from aenet_ros.messages.codec import fill_image, set_stamp
+
+
+class CameraPublisher:
+    """Publishes ``ROLE/image_raw`` (best effort, as camera drivers do) and ``ROLE/camera_info`` (reliable)."""
+
+    def __init__(self, node: Node, role: str, distortion: float = 0.0, field_of_view: float = 1.0) -> None:
+        """``field_of_view``: half the width over the focal length; ``distortion``: k1 of the plumb_bob model."""
+        self.frame_id = f"{role}_camera"
+        self.published = 0
+        self._field_of_view, self._distortion = field_of_view, distortion
+        self._image, self._info = Image(), CameraInfo()
+        self._images = node.create_publisher(Image, f"{role}/image_raw", QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT))
+        self._infos = node.create_publisher(CameraInfo, f"{role}/camera_info", QoSProfile(depth=20, reliability=ReliabilityPolicy.RELIABLE))
+
+    def publish(self, image: Array, encoding: str, stamp_ns: int) -> None:
+        """Send a frame of any of the codec's output encodings; the message's buffer is used again for the next one."""
+        for message in (self._image, self._info):
+            message.header.frame_id = self.frame_id
+            set_stamp(message.header, stamp_ns)
+        fill_image(self._image, image, encoding)
+        self._images.publish(self._image)
+        if (self._info.height, self._info.width) != image.shape[:2]:
+            self._calibrate(*image.shape[:2])
+        self._infos.publish(self._info)
+        self.published += 1
+
+    def _calibrate(self, height: int, width: int) -> None:
+        focal = width / 2 / self._field_of_view
+        centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
+        self._info.height, self._info.width = height, width
+        self._info.distortion_model = "plumb_bob"
+        self._info.d = [self._distortion, 0.0, 0.0, 0.0, 0.0]
+        self._info.k = [focal, 0.0, centre_x, 0.0, focal, centre_y, 0.0, 0.0, 1.0]
+        self._info.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
+        self._info.p = [focal, 0.0, centre_x, 0.0, 0.0, focal, centre_y, 0.0, 0.0, 0.0, 1.0, 0.0]
+
+
+def wait_until(executor: SingleThreadedExecutor, due_ns: int) -> None:
+    """Serve the node until ``due_ns`` of the monotonic clock. Raises ExternalShutdownException."""
+    while (left_ns := due_ns - time.monotonic_ns()) > 0:
+        executor.spin_once(timeout_sec=left_ns / 1e9)
+        if not executor.context.ok():
+            raise ExternalShutdownException

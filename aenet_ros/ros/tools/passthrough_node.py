@@ -1,0 +1,55 @@
+"""The floor to measure the fusing node against: pairs two streams by stamp and republishes the rgb frame, nothing else.
+
+Same topics in, same QoS; ``passthrough/image`` out. What it costs is the middleware's and Python's share of a latency.
+"""
+
+from collections.abc import Sequence
+
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+
+from aenet_ros.config import Config
+from aenet_ros.core.frames import Frame
+from aenet_ros.messages.codec import decode_rgb, decode_thermal, fill_image, set_stamp
+from aenet_ros.ros.compat import no_event_callbacks
+from aenet_ros.ros.node_main import running
+from aenet_ros.sync.matcher import PairMatcher
+
+
+class PassthroughNode(Node):
+    """Decodes, pairs and publishes in the callback that completes a pair."""
+
+    def __init__(self) -> None:
+        super().__init__("passthrough")
+        sync = Config().sync
+        self._matcher = PairMatcher(round(sync.slop_ms * 1e6), round(sync.clock_offset_ms * 1e6), sync.queue_size)
+        self._message = Image()
+        self._publisher = self.create_publisher(Image, "passthrough/image", QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE))
+        best_effort = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+        for topic, callback in (("thermal/image_raw", self._on_thermal), ("rgb/image_raw", self._on_rgb)):
+            self.create_subscription(Image, topic, callback, best_effort, event_callbacks=no_event_callbacks())
+
+    def _on_thermal(self, message: Image) -> None:
+        for pair in self._matcher.push_thermal(decode_thermal(message)):
+            self._send(pair.rgb)
+
+    def _on_rgb(self, message: Image) -> None:
+        for pair in self._matcher.push_rgb(decode_rgb(message)):
+            self._send(pair.rgb)
+
+    def _send(self, rgb: Frame) -> None:
+        set_stamp(self._message.header, rgb.stamp_ns)
+        self._message.header.frame_id = rgb.frame_id
+        fill_image(self._message, rgb.data, rgb.encoding)
+        self._publisher.publish(self._message)
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run until told to stop."""
+    with running("passthrough_node", PassthroughNode, args) as (_, executor):
+        executor.spin()
+
+
+if __name__ == "__main__":
+    main()

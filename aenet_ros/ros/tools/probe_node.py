@@ -1,0 +1,179 @@
+"""Measures nodes from outside: sends pairs to one at a time and takes the time until their pictures come back.
+
+Sends the rig's pairs, rendered beforehand, to ``NAME/thermal/image_raw`` and ``NAME/rgb/image_raw`` of each of its targets in turn, and
+listens to the target's output. Two ways: paced, as from cameras, for latencies; and closed loop, where the next pair leaves when a
+picture has come back, for the highest rate. Only one target works at a time, so that none takes the cores from another.
+Its stdout is lines of json for ``aenet bench``: ``ready``, ``active`` (a target has subscribed), ``begin`` and ``end`` of a block, and
+``report``.
+"""
+
+import json
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+from functools import partial
+from itertools import cycle, islice
+from typing import Any
+
+import cv2
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import ParameterDescriptor
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+
+from aenet_ros.messages.cdr import header_stamp_ns
+from aenet_ros.messages.codec import fill_image, set_stamp
+from aenet_ros.ros.compat import no_event_callbacks
+from aenet_ros.ros.node_main import running
+from aenet_ros.ros.tools.camera_publisher import wait_until
+from aenet_ros.workbench.pair_account import Arrivals, percentiles_ms
+from aenet_ros.workbench.simulation.rig import Rig
+from aenet_ros.workbench.simulation.rig_config import RigConfig
+
+OUTPUTS = {"fused": "fused/image", "passthrough": "passthrough/image"}
+"""Targets, which are the namespaces that the nodes run in, and what each publishes."""
+
+WINDOWS = (1, 2)  # pairs on their way in a closed loop; with more the fusing node rightly passes over all but the newest
+PAIRS = 12  # more than the caches hold
+LOST_NS = 500_000_000
+WARM_UP_FRAMES = 15
+ENCODINGS = {"thermal": "mono16", "rgb": "rgb8"}
+
+
+class ProbeNode(Node):
+    """Source and receiver in one, so that one clock takes all times."""
+
+    def __init__(self) -> None:
+        super().__init__("probe")
+        self.seconds = float(self._declare("seconds", 3.0, "Length of a block."))
+        self.rounds = int(self._declare("rounds", 3, "Rounds; in each, every target has its blocks."))
+        self._period_ns = round(1e9 / float(self._declare("rate", 30.0, "Pairs a second of the paced blocks.")))
+        width, height = (int(self._declare(name, size, "Of the rgb frames.")) for name, size in (("width", 640), ("height", 512)))
+        self._pairs = cycle(rendered(RigConfig(rgb_width=width, rgb_height=height, scenes="night")))
+        self._senders: dict[str, Any] = {}
+        self._arrived: dict[str, Arrivals] = {}
+        self._values: dict[str, str] = {}
+        best_effort, reliable = (
+            QoSProfile(depth=5, reliability=kind) for kind in (ReliabilityPolicy.BEST_EFFORT, ReliabilityPolicy.RELIABLE)
+        )
+        for name, output in OUTPUTS.items():
+            self._senders[name] = [self.create_publisher(Image, f"{name}/{role}/image_raw", best_effort) for role in ENCODINGS]
+            self._arrived[name] = Arrivals()
+            self.create_subscription(
+                Image, f"{name}/{output}", partial(self._on_image, name), reliable, raw=True, event_callbacks=no_event_callbacks()
+            )
+        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10, event_callbacks=no_event_callbacks())
+
+    def _declare(self, name: str, default: Any, doc: str) -> Any:
+        return self.declare_parameter(name, default, ParameterDescriptor(description=doc, read_only=True, dynamic_typing=True)).value
+
+    def _on_image(self, name: str, data: bytes) -> None:
+        self._arrived[name].add(header_stamp_ns(data), time.time_ns())
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            if status.name.endswith(": fusion"):
+                self._values = {item.key: item.value for item in status.values}
+
+    def play(self, executor: SingleThreadedExecutor) -> None:
+        """Wait for all targets, measure each in turn, tell the report."""
+        tell({"type": "ready"})
+        waiting = list(OUTPUTS)
+        while waiting:
+            for name in [name for name in waiting if all(sender.get_subscription_count() for sender in self._senders[name])]:
+                tell({"type": "active", "target": name, "at": time.time()})
+                waiting.remove(name)
+            executor.spin_once(timeout_sec=0.01)
+        blocks: list[dict[str, Any]] = []
+        for _ in range(self.rounds):
+            for name in OUTPUTS:
+                blocks += [self._block(executor, name, "closed loop" if window else "paced", window) for window in (0, *WINDOWS)]
+        tell({"type": "report", "blocks": blocks})
+
+    def _block(self, executor: SingleThreadedExecutor, name: str, kind: str, window: int) -> dict[str, Any]:
+        block: dict[str, Any] = {"target": name, "kind": kind, "window": window}
+        self._arrived[name] = arrived = Arrivals()
+        while len(arrived.times_ns) < WARM_UP_FRAMES:  # after a pause the node waits for steady streams before it fuses again
+            self._run(executor, name, WARM_UP_FRAMES, 0)
+        self._arrived[name] = arrived = Arrivals()
+        tell({"type": "begin", **block})
+        begun_ns = time.time_ns()
+        sent = self._run(executor, name, 0, window)
+        seconds = (time.time_ns() - begun_ns) / 1e9
+        tell({"type": "end", **block})
+        latencies = [time_ns - stamp_ns for stamp_ns, time_ns in zip(arrived.stamps_ns, arrived.times_ns, strict=True)]
+        span_ns = arrived.times_ns[-1] - arrived.times_ns[0] if len(latencies) > 1 else 0
+        block |= {"sent": sent, "came": len(latencies), "seconds": round(seconds, 3)}
+        block["rate_hz"] = round((len(latencies) - 1) * 1e9 / span_ns, 2) if span_ns else 0.0
+        block["cycle_ms"] = percentiles_ms(np.diff(arrived.times_ns))
+        block["latency_ms"] = percentiles_ms(latencies)
+        if name == "fused":
+            self._values = {}
+            while not self._values:  # its stage times are medians of the last 90 pairs
+                executor.spin_once(timeout_sec=0.1)
+            stages = {key: float(value) for key, value in self._values.items() if key.startswith("stage ")}
+            block["stages_ms"] = {key.split()[1]: value for key, value in stages.items() if key.endswith("p50 [ms]")}
+            block["pipeline_p95_ms"] = stages["stage total p95 [ms]"]
+        return block
+
+    def _run(self, executor: SingleThreadedExecutor, name: str, frames: int, window: int) -> int:
+        """Send ``frames`` pairs (0: for ``seconds``): paced where ``window`` is 0, else so many on their way; returns how many."""
+        arrived, sent = self._arrived[name], 0
+        on_their_way: deque[int] = deque()  # stamps
+        start_ns = last_ns = time.monotonic_ns()
+        end_ns = start_ns + (60_000_000_000 if frames else round(self.seconds * 1e9))
+        while time.monotonic_ns() < end_ns and not 0 < frames <= sent:
+            if window:
+                while len(on_their_way) >= window:
+                    executor.spin_once(timeout_sec=0.1)
+                    # Frames come in order, so that one older than the latest to come will not.
+                    while on_their_way and arrived.stamps_ns and on_their_way[0] <= arrived.stamps_ns[-1]:
+                        on_their_way.popleft()
+                    if time.monotonic_ns() - last_ns > LOST_NS:
+                        on_their_way.clear()
+            else:
+                wait_until(executor, start_ns + sent * self._period_ns)
+            on_their_way.append(self._send(name))
+            sent, last_ns = sent + 1, time.monotonic_ns()
+        wait_until(executor, time.monotonic_ns() + LOST_NS // 4)  # the last ones are still on their way
+        return sent
+
+    def _send(self, name: str) -> int:
+        pair, stamp_ns = next(self._pairs), time.time_ns()
+        for message, sender in zip(pair, self._senders[name], strict=True):
+            set_stamp(message.header, stamp_ns)
+            sender.publish(message)
+        return stamp_ns
+
+
+def rendered(config: RigConfig) -> list[tuple[Image, ...]]:
+    """Thermal and rgb messages of the rig's first pairs."""
+    pairs: list[dict[str, Image]] = []
+    for event in islice(Rig(config).events(), 2 * PAIRS):
+        if not pairs or event.stream in pairs[-1]:
+            pairs.append({})
+        message = pairs[-1][event.stream] = Image()
+        message.header.frame_id = f"{event.stream}_camera"
+        fill_image(message, event.frame.data, ENCODINGS[event.stream])
+    return [tuple(pair[role] for role in ENCODINGS) for pair in pairs]
+
+
+def tell(message: dict[str, Any]) -> None:
+    """One line of json on stdout."""
+    sys.stdout.write(json.dumps(message) + "\n")
+    sys.stdout.flush()
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Measure once, then end."""
+    cv2.setNumThreads(1)
+    with running("probe_node", ProbeNode, args) as (node, executor):
+        node.play(executor)
+
+
+if __name__ == "__main__":
+    main()

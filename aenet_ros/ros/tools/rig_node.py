@@ -1,0 +1,115 @@
+"""The synthetic rig as a ROS node: two cameras' topics at the wall clock's pace, with real stamps.
+
+Publishes ``thermal/image_raw`` (mono16), ``rgb/image_raw`` (rgb8), their ``camera_info``, and ``~/status`` (std_msgs/String, json).
+Every field of RigConfig is a parameter; ``seconds`` ends the node by itself. Run it with ``ros2 run aenet_ros rig_node`` or
+``python -m aenet_ros.ros.tools.rig_node``; its last line on stdout is the status, as json.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+import cv2
+from rcl_interfaces.msg import ParameterDescriptor
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from std_msgs.msg import String
+
+from aenet_ros.config.options import group_specs
+from aenet_ros.core.frames import Array
+from aenet_ros.ros.node_main import running
+from aenet_ros.ros.tools.camera_publisher import CameraPublisher, wait_until
+from aenet_ros.workbench.simulation.rig import Rig
+from aenet_ros.workbench.simulation.rig_config import RigConfig
+
+STATUS_PERIOD_NS = 1_000_000_000
+ENCODINGS = {"thermal": "mono16", "rgb": "rgb8"}
+
+
+class RigNode(Node):
+    """Renders each frame ahead of its instant, waits for the instant, stamps and publishes."""
+
+    def __init__(self) -> None:
+        super().__init__("rig")
+        values = {spec.name: self._declare(spec.name, spec.default, spec.doc) for spec in group_specs(RigConfig()).values()}
+        self.seconds = float(self._declare("seconds", 0.0, "Time after which the node ends by itself; 0: never."))
+        self.rig = Rig(_config(values))
+        self.rig.prepare()
+        config = self.rig.config
+        # Half the field of view's tangent: the scene is 640 view units wide and stands 560 of them away.
+        opening = 320 / 560
+        self._cameras = {
+            "thermal": CameraPublisher(self, "thermal", config.lens_k1 / opening**2, opening / config.zoom),
+            "rgb": CameraPublisher(self, "rgb", 0.0, opening),
+        }
+        self._pictures: dict[str, Array] = {}
+        self._status = self.create_publisher(String, "~/status", QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL))
+        self._scene = ("", 0)
+        self._late = 0
+        self._pairs = 0
+
+    def _declare(self, name: str, default: Any, doc: str) -> Any:
+        # dynamic_typing: 30 is taken for 30.0.
+        return self.declare_parameter(name, default, ParameterDescriptor(description=doc, read_only=True, dynamic_typing=True)).value
+
+    def play(self, executor: SingleThreadedExecutor) -> None:
+        """Publish until the time is up; raises KeyboardInterrupt or ExternalShutdownException when told to stop."""
+        start_ns = time.monotonic_ns()
+        told_ns = 0
+        shots = self.rig.schedule(seconds=self.seconds or float("inf"))
+        for at_ns, group in groupby(shots, key=lambda shot: shot.at_ns):
+            instant = list(group)
+            now_ns = time.monotonic_ns()
+            if now_ns - start_ns > at_ns + 1e9 / self.rig.config.rgb_hz:
+                self._late += len(instant)  # a camera does not queue what its host was too busy to take
+                continue
+            for shot in instant:
+                self._pictures[shot.stream] = self.rig.render(shot, self._pictures.get(shot.stream))
+            wait_until(executor, start_ns + at_ns)
+            # Frames of one instant share its time, so that their stamps differ by the rig's clock offset and jitter alone.
+            captured_ns = time.time_ns()
+            for shot in instant:
+                error_ns = shot.offset_ns + shot.jitter_ns
+                self._cameras[shot.stream].publish(self._pictures[shot.stream], ENCODINGS[shot.stream], captured_ns + error_ns)
+            self._pairs += len(instant) == 2
+            if instant[-1].scene != self._scene[0]:
+                self._scene, told_ns = (instant[-1].scene, captured_ns), 0
+            if now_ns - told_ns > STATUS_PERIOD_NS:
+                told_ns = now_ns
+                self._status.publish(String(data=json.dumps(self.status())))
+
+    def status(self) -> dict[str, Any]:
+        """The scene and the stamp of its first frame, what was published so far, and the truth that does not change."""
+        return {
+            "scene": self._scene[0],
+            "scene_since_ns": self._scene[1],
+            "published": {role: camera.published for role, camera in self._cameras.items()},
+            "same_instant": self._pairs,
+            "dropped": dict(self.rig.dropped),
+            "too_late_to_render": self._late,
+            "offset_ms": self.rig.config.offset_ms,
+            "homography": [round(float(value), 9) for value in self.rig.homography.ravel()],
+        }
+
+
+def _config(values: dict[str, Any]) -> RigConfig:
+    """Parameters as given on a command line: an integer will do for a float."""
+    specs = group_specs(RigConfig())
+    typed: dict[str, Any] = {name: float(value) if isinstance(specs[name].default, float) else value for name, value in values.items()}
+    return RigConfig(**typed)
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the rig until it is told to stop; an impossible parameter ends it with status 1 and a sentence."""
+    cv2.setNumThreads(1)  # small pictures: threads would cost more than they give, and the fusing node needs the cores
+    with running("rig_node", RigNode, args) as (node, executor):
+        node.play(executor)
+    sys.stdout.write(json.dumps(node.status()) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,1 +1,0 @@
-"""A synthetic thermal and RGB rig with known truth."""

@@ -1,0 +1,1 @@
+"""Pairs frames in time and estimates the clock offset of two cameras."""

@@ -1,0 +1,237 @@
+"""The disagreement of two cameras' clocks, found from how the picture moves in each.
+
+Each stream gives its picture's motion from frame to frame: shift along x, shift along y (Lucas and Kanade, IJCAI 1981, for the
+whole picture, with weights that leave out bodies which move by themselves), and the size of the change. The lag at which the two
+streams' motions agree best is the offset.
+"""
+
+import math
+from collections import deque
+from dataclasses import dataclass
+from typing import NamedTuple, cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from aenet_ros.core.frames import Frame, Plane
+
+Series = NDArray[np.float64]
+
+SMALL_SIZE = (80, 64)
+"""Width and height of the pictures in which motion is measured."""
+
+STEP_S = 0.005  # grid on which motions are compared; the peak is then interpolated to a fraction of it
+SLOW_S = 1.0  # motion slower than this is taken out for the sharp look: it has no sharp peak
+LOBE_S = 0.15  # half the width of a peak: lags nearer than this to the best are no rivals to it
+INDEPENDENT_HZ = 4.0  # motion of a robot's camera changes its mind about so often; scales the confidence
+GAP_S = 1.0  # frames further apart than this show no motion
+
+
+@dataclass(frozen=True)
+class ClockOffset:
+    """``offset_ns``: thermal stamp minus rgb stamp of the same instant, as of the middle of the last window.
+
+    ``drift_ppm``: by how much it grows, in millionths; NaN where the history is shorter than two windows. ``confidence`` 0..1: the share of
+    the motion that both cameras agree on, times the certainty that no other lag explains it; under 0.5 do not use the offset.
+    """
+
+    offset_ns: int
+    drift_ppm: float
+    confidence: float
+
+
+class _Motion(NamedTuple):
+    """Motion at an instant between two frames: shift in small pixels a second along x and y, and change in contrasts a second."""
+
+    stamp_ns: int
+    right: float
+    down: float
+    change: float
+
+
+def small_grey(frame: Frame) -> Plane:
+    """The frame as a small blurred picture for motion: float32 [64, 80], in the frame's own counts; NaN taken as 0."""
+    data = frame.data
+    if data.dtype == np.float32:
+        data = np.clip(np.nan_to_num(data, nan=0.0), -1e6, 1e6)  # so that the squares of what is left are finite
+    small = cv2.resize(data, SMALL_SIZE, interpolation=cv2.INTER_AREA)
+    if small.ndim == 3:
+        small = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY if frame.encoding == "rgb8" else cv2.COLOR_BGR2GRAY)
+    return cast(Plane, cv2.GaussianBlur(small.astype(np.float32), (0, 0), 1.5))
+
+
+def global_shift(before: Plane, after: Plane) -> tuple[float, float]:
+    """Pixels by which the picture moved right and down from ``before`` to ``after``, both float32 [H, W], by robust least squares.
+
+    Solves brightness constancy, I_t + u I_x + v I_y + c = 0, over all pixels, weighted anew three times by Cauchy's function of what
+    remains. For shifts of about a pixel or less; larger ones come out too small.
+    """
+    middle = (before + after) / 2
+    sample = (slice(2, -2, 2), slice(2, -2, 2))  # a blurred picture's neighbours say the same
+    slope_x = cv2.Sobel(middle, cv2.CV_32F, 1, 0, ksize=3, scale=1 / 8)[sample].ravel()
+    slope_y = cv2.Sobel(middle, cv2.CV_32F, 0, 1, ksize=3, scale=1 / 8)[sample].ravel()
+    change = (after - before)[sample].ravel()
+    slopes = np.stack([slope_x, slope_y, np.ones_like(slope_x)])
+    weights = np.ones_like(change)
+    for _ in range(4):
+        weighted = slopes * weights
+        normal = (weighted @ slopes.T).astype(np.float64) + 1e-6 * np.eye(3)
+        shift = np.linalg.solve(normal, -(weighted @ change).astype(np.float64))
+        rest = change + shift.astype(np.float32) @ slopes
+        weights = 1 / (1 + (rest / (2 * 1.4826 * np.median(np.abs(rest)) + 1e-6)) ** 2)
+    return float(shift[0]), float(shift[1])
+
+
+class ClockOffsetEstimator:
+    """Takes both streams' frames as they arrive; ``estimate`` says how far their clocks disagree.
+
+    ``window_s`` of motion give one estimate; up to ``history_s`` are kept, for the drift. Offsets are searched within ``search_s``
+    around the difference of the latest stamps of the two streams, so clocks may disagree by any amount where frames are pushed as
+    they arrive. The cameras must move, other than at a steady pace or in a rhythm that repeats itself exactly. Not thread-safe.
+    """
+
+    def __init__(self, window_s: float = 10.0, history_s: float = 60.0, search_s: float = 2.0) -> None:
+        self.window_s, self.history_s, self.search_s = window_s, history_s, search_s
+        self._thermal = _MotionSeries(history_s)
+        self._rgb = _MotionSeries(history_s)
+
+    def push_thermal(self, stamp_ns: int, grey: Plane) -> None:
+        """Takes a thermal frame's stamp and ``small_grey``. A stamp that went back starts the stream's history anew."""
+        self._thermal.push(stamp_ns, grey)
+
+    def push_rgb(self, stamp_ns: int, grey: Plane) -> None:
+        """Takes an rgb frame's stamp and ``small_grey``. A stamp that went back starts the stream's history anew."""
+        self._rgb.push(stamp_ns, grey)
+
+    def estimate(self) -> ClockOffset | None:
+        """The offset by now; None before both streams have given ``window_s`` of frames."""
+        thermal, rgb = self._thermal.motions, self._rgb.motions
+        if len(thermal) < 3 or len(rgb) < 3:
+            return None
+        seconds = min(stream[-1].stamp_ns - stream[0].stamp_ns for stream in (thermal, rgb)) / 1e9
+        if seconds < self.window_s * 0.95:
+            return None
+        about_ns = thermal[-1].stamp_ns - rgb[-1].stamp_ns
+        hops = max(0, int((seconds - self.window_s) / (self.window_s / 2)))
+        ends = [rgb[-1].stamp_ns - round(hop * self.window_s / 2 * 1e9) for hop in range(hops + 1)]
+        found = [self._look(end_ns, about_ns) for end_ns in ends]
+        offset, confidence = found[0]
+        sure = [(end_ns - ends[0], offset_ns) for end_ns, (offset_ns, trust) in zip(ends, found, strict=True) if trust >= 0.5]
+        drift = math.nan
+        if len(sure) >= 3:
+            times, offsets = np.array(sure, np.float64).T
+            drift = float(np.polyfit(times, offsets, 1)[0]) * 1e6
+        return ClockOffset(offset, drift, confidence)
+
+    def _look(self, end_ns: int, about_ns: int) -> tuple[int, float]:
+        """Offset in ns and confidence from the window that ends at ``end_ns`` of the rgb clock."""
+        count = round(self.window_s / STEP_S)
+        start_ns = end_ns - round(self.window_s * 1e9)
+        thermal, thermal_valid = self._thermal.on_grid(start_ns + about_ns, count)
+        rgb, rgb_valid = self._rgb.on_grid(start_ns, count)
+        most = round(self.search_s / STEP_S)
+        plain = agreement(thermal, thermal_valid, rgb, rgb_valid, most)
+        sharp = agreement(_quick(thermal), thermal_valid, _quick(rgb), rgb_valid, most)
+        # The log-likelihood of a lag is -n/2 log(1 - r^2) for each kind of motion: one that agrees fully outweighs the vague ones.
+        # Slow motion tells apart the periods of a quick, regular one; quick motion places the peak.
+        sharp_score = _likelihood(sharp)
+        score = _likelihood(plain) + sharp_score
+        best = int(np.argmax(score))
+        lobe = round(LOBE_S / STEP_S)
+        rivals = np.concatenate([score[: max(0, best - lobe)], score[best + lobe + 1 :]])
+        certainty = 1 - math.exp(-self.window_s * INDEPENDENT_HZ * float(score[best] - rivals.max()))
+        near = slice(max(0, best - lobe // 2), best + lobe // 2 + 1)
+        peak = near.start + _peak(sharp_score[near])
+        agreed = max(float(sharp[:, best].max()), 0.0) ** 2
+        return about_ns + round((peak - most) * STEP_S * 1e9), agreed * max(certainty, 0.0)
+
+
+class _MotionSeries:
+    """One stream's motions of the last seconds."""
+
+    def __init__(self, history_s: float) -> None:
+        self.history_ns = round(history_s * 1e9)
+        self.motions: deque[_Motion] = deque()
+        self._last: tuple[int, Plane] | None = None
+
+    def push(self, stamp_ns: int, grey: Plane) -> None:
+        if self._last is not None and stamp_ns < self._last[0]:
+            self.motions.clear()
+        elif self._last is not None and 0 < stamp_ns - self._last[0] <= GAP_S * 1e9:
+            before_ns, before = self._last
+            seconds = (stamp_ns - before_ns) / 1e9
+            right, down = global_shift(before, grey)
+            change = float(np.abs(grey - before).mean() / (grey.std() + 1e-6))
+            self.motions.append(_Motion((before_ns + stamp_ns) // 2, right / seconds, down / seconds, change / seconds))
+            while self.motions[0].stamp_ns < self.motions[-1].stamp_ns - self.history_ns:
+                self.motions.popleft()
+        if self._last is None or stamp_ns != self._last[0]:
+            self._last = (stamp_ns, grey)
+
+    def on_grid(self, start_ns: int, count: int) -> tuple[Series, Series]:
+        """Motions float64 [3, count] every STEP_S from ``start_ns``, and float64 [count], 1 where they are to be trusted."""
+        times = np.array([motion.stamp_ns - start_ns for motion in self.motions], np.float64) / 1e9
+        values = np.array([motion[1:] for motion in self.motions], np.float64)
+        # A cut, a flash or the end of a shutter event is a change far out of the ordinary, and says nothing of motion.
+        calm = values[:, 2] <= 4 * np.median(values[:, 2])
+        calm &= np.append(True, calm[:-1]) & np.append(calm[1:], True)
+        calm[[0, -1]] = True
+        grid = np.arange(count) * STEP_S
+        valid = (np.interp(grid, times, calm.astype(np.float64)) > 0.99) & (grid >= times[0]) & (grid <= times[-1])
+        return np.stack([np.interp(grid, times[calm], _tamed(kind[calm])) for kind in values.T]), valid.astype(np.float64)
+
+
+def agreement(first: Series, first_valid: Series, second: Series, second_valid: Series, most: int) -> Series:
+    """Pearson's correlation of two [K, N] series, over what is valid (1, else 0) in both, by lag of the first: float64 [K, 2 most + 1].
+
+    Lag ``most`` is none; at a higher one the first series comes later than the second. Lags with less than a third of N in common get 0.
+    """
+    count = first.shape[1]
+    size = 1 << (2 * count - 1).bit_length()
+
+    def cross(a: Series, b: Series) -> Series:
+        whole = np.fft.irfft(np.fft.rfft(a, size) * np.conj(np.fft.rfft(b, size)), size)
+        return np.concatenate([whole[..., -most:], whole[..., : most + 1]], axis=-1)
+
+    first = first - first.mean(1, keepdims=True)
+    second = second - second.mean(1, keepdims=True)
+    a, b = first * first_valid, second * second_valid
+    common = cross(first_valid, second_valid)
+    enough = common > count / 3
+    shared = np.where(enough, common, 1.0)
+    sum_a, sum_b = cross(a, second_valid), cross(first_valid, b)
+    spread_a = cross(a * a, second_valid) - sum_a**2 / shared
+    spread_b = cross(first_valid, b * b) - sum_b**2 / shared
+    together = cross(a, b) - sum_a * sum_b / shared
+    return np.where(enough, together / np.sqrt(np.maximum(spread_a * spread_b, 1e-12)), 0.0)
+
+
+def _likelihood(correlations: Series) -> Series:
+    return cast(Series, -0.5 * np.log(1 - np.clip(correlations, 0.0, 0.999) ** 2).sum(0))
+
+
+def _quick(series: Series) -> Series:
+    """The series less its running mean over SLOW_S."""
+    length = round(SLOW_S / STEP_S) | 1
+    padded = np.pad(series, ((0, 0), (length // 2, length // 2)), mode="edge")
+    sums = np.cumsum(np.pad(padded, ((0, 0), (1, 0))), axis=1)
+    means: Series = (sums[:, length:] - sums[:, :-length]) / length
+    return series - means
+
+
+def _tamed(values: Series) -> Series:
+    """Values cut at four standard deviations, the deviation taken from the median so that outliers do not widen it."""
+    middle = np.median(values)
+    width = 4 * 1.4826 * np.median(np.abs(values - middle))
+    return np.clip(values, middle - width, middle + width)
+
+
+def _peak(score: Series) -> float:
+    """The index of the maximum, to a fraction by the parabola through it and its neighbours."""
+    best = int(np.argmax(score))
+    if not 0 < best < len(score) - 1:
+        return float(best)
+    left, middle, right = score[best - 1 : best + 2]
+    bend = left - 2 * middle + right
+    return best + (float((left - right) / (2 * bend)) if bend < 0 else 0.0)

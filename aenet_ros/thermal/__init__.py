@@ -1,0 +1,1 @@
+"""Thermal counts: gain control, FFC, bad pixels, fixed-pattern noise, temperature."""

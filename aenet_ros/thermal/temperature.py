@@ -1,0 +1,121 @@
+"""What counts mean in degrees: cameras' scales by name, the temperature at a pixel, and a band of temperatures drawn in colour.
+
+A camera that gives temperatures gives ``celsius = counts * celsius_per_count + celsius_at_zero``. What is said of a camera was read at
+the place named with it; a scale that depends on the camera's mode is that of the mode named.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from aenet_ros.config import AgcConfig
+from aenet_ros.core.frames import Array, Plane
+
+KELVIN = -273.15  # degrees Celsius at 0 K
+
+
+class Scale(NamedTuple):
+    """``celsius = counts * per_count + at_zero``."""
+
+    per_count: float
+    at_zero: float
+
+    def counts(self, celsius: float) -> float:
+        """The counts of a temperature."""
+        return (celsius - self.at_zero) / self.per_count
+
+
+class Profile(NamedTuple):
+    """A camera's scale, None where its counts are no temperatures by themselves; what holds for it; where that was read."""
+
+    scale: Scale | None
+    note: str
+    source: str
+
+
+PROFILES: dict[str, Profile] = {
+    "generic": Profile(None, "agc.celsius_per_count and agc.celsius_at_zero hold", ""),
+    "boson": Profile(
+        None,
+        "16-bit counts of a Boson that is not radiometric are no temperatures; the two parameters hold for one that was calibrated",
+        "https://github.com/FLIR/BosonUSB/issues/14",
+    ),
+    "adk": Profile(
+        None,
+        "the automotive development kit holds a Boson and is read by the Boson's driver, so what is said of boson holds",
+        "https://github.com/VegaVK/flir_adk_multi, which drives ADKs with astuff/flir_boson_usb",
+    ),
+    "lepton": Profile(
+        Scale(0.01, KELVIN),
+        "radiometric Lepton with TLinear on at resolution 0.01 K (telemetry row C, word 49: 1); at 0.1 K give generic and 0.1",
+        "FLIR Lepton engineering datasheet 500-0659-00-09 rev. 203, page 27",
+    ),
+    "tau2": Profile(
+        Scale(0.04, KELVIN),
+        "14-bit temperature-linear output at high resolution (-25 to +135 degC), as read for the Duo Pro R; at low, 0.4 K a count",
+        "FLIR Duo Pro R user guide rev. 1.0, page 39",
+    ),
+    "seek": Profile(
+        Scale(1.0, 0.0),
+        "32FC1 of the frame format THERMOGRAPHY_FLOAT, which is in degrees Celsius",
+        "https://github.com/seekthermal/seekcamera-python, seekcamera/camera.py, class SeekCameraFrameFormat",
+    ),
+    "optris": Profile(
+        Scale(0.1, -100.0),
+        "thermal_image of optris_drivers: (counts - 1000) / 10",
+        "https://github.com/evocortex/optris_drivers/issues/21",
+    ),
+    "infiray": Profile(
+        Scale(1.0 / 64.0, KELVIN),
+        "16-bit temperature frame of the P2 Pro: counts / 64 K",
+        "https://github.com/ks00x/p2proviewer, p2profile.py",
+    ),
+}
+
+
+def scale_of(config: AgcConfig) -> Scale:
+    """The scale of ``config.profile``; where that has none, ``celsius_per_count`` and ``celsius_at_zero``."""
+    return PROFILES[config.profile].scale or Scale(config.celsius_per_count, config.celsius_at_zero)
+
+
+def celsius(registered: Array, scale: Scale) -> Plane:
+    """Degrees Celsius, float32 [H, W], of ``fused/thermal_registered`` (uint8, uint16 or float32 [H, W]); NaN where it has no counts."""
+    degrees: Plane = (registered.astype(np.float64) * scale.per_count + scale.at_zero).astype(np.float32)
+    if registered.dtype.kind == "u":
+        degrees[registered == 0] = np.nan
+    return degrees
+
+
+def celsius_at(registered: Array, x: float, y: float, scale: Scale) -> float:
+    """Degrees Celsius at pixel (x, y) of the fused picture, the nearest one's; NaN outside the picture and outside the thermal view."""
+    column, row = round(x), round(y)
+    if not (0 <= row < registered.shape[0] and 0 <= column < registered.shape[1]):
+        return float("nan")
+    return float(celsius(registered[row : row + 1, column : column + 1], scale)[0, 0])
+
+
+COLORS = {
+    "red": (255, 40, 30),
+    "orange": (255, 140, 0),
+    "yellow": (255, 235, 0),
+    "green": (40, 220, 60),
+    "cyan": (0, 220, 255),
+    "magenta": (255, 40, 220),
+}
+"""Red, green, blue of ``output.isotherm_color``."""
+
+
+def draw_isotherm(image: Array, encoding: str, registered: Array, low: float, high: float, color: str) -> Array:
+    """``image`` (uint8 in ``encoding`` rgb8, bgr8 or mono8) tinted half with the colour where counts lie in ``low`` to ``high``.
+
+    ``registered``: counts on the picture's grid, 0 or NaN where there are none.
+    """
+    inside = (registered >= low) & (registered <= high)
+    if registered.dtype.kind == "u":
+        inside &= registered != 0
+    if not inside.any():
+        return image
+    tint = np.array({"rgb8": COLORS[color], "bgr8": COLORS[color][::-1], "mono8": (255,)}[encoding], np.uint8) >> 1
+    drawn = image.copy()
+    drawn[inside] = (image[inside] >> 1) + (tint if image.ndim == 3 else tint[0])
+    return drawn

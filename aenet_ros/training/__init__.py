@@ -1,1 +1,0 @@
-"""Data, losses and the training loop."""

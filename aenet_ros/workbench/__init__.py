@@ -1,0 +1,1 @@
+"""What no robot runs: training, study, evaluation, reports, simulation, benchmarks."""

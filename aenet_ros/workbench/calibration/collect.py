@@ -1,0 +1,42 @@
+"""Pairs to calibrate from: spread over a whole recording, of one size."""
+
+from collections import Counter
+from collections.abc import Iterable
+
+from aenet_ros.core.errors import SourceError
+from aenet_ros.core.frames import FramePair
+from aenet_ros.io.sources import Done, Lost, Named
+
+
+def collect(source: Iterable[Named | Lost | Done], most: int) -> tuple[list[Named], list[str]]:
+    """At most ``most`` pairs, evenly spread, and sentences on what was left out. Raises SourceError where there is none.
+
+    The source may be long: at no time more than ``2 * most`` pairs are kept.
+    """
+    kept: list[Named] = []
+    step, remarks = 1, []
+    for index, item in enumerate(source):
+        if isinstance(item, Lost):
+            remarks.append(f"left out: {item.name}: {item.reason}")
+            continue
+        if index % step == 0 and isinstance(item, Named):
+            kept.append(item)
+        if len(kept) >= 2 * most:
+            kept, step = kept[::2], 2 * step
+    if not kept:
+        raise SourceError("; ".join(remarks[:3]) or "the source holds no pair: see what it holds with `aenet inspect`")
+    kept = [kept[index * len(kept) // min(most, len(kept))] for index in range(min(most, len(kept)))]
+    sizes = Counter(_sizes(item.pair) for item in kept)
+    usual, count = sizes.most_common(1)[0]
+    if count < len(kept):
+        remarks.append(f"{len(kept) - count} pairs left out: their sizes are not {_words(usual)}, which most have")
+    return [item for item in kept if _sizes(item.pair) == usual], remarks
+
+
+def _sizes(pair: FramePair) -> tuple[tuple[int, int], tuple[int, int]]:
+    return pair.thermal.size, pair.rgb.size
+
+
+def _words(sizes: tuple[tuple[int, int], tuple[int, int]]) -> str:
+    (thermal_height, thermal_width), (rgb_height, rgb_width) = sizes
+    return f"thermal {thermal_width}x{thermal_height}, rgb {rgb_width}x{rgb_height}"

@@ -1,0 +1,63 @@
+"""Contact sheets: rows of labelled pictures on one page, to look at results side by side."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from aenet_ros.core.frames import Array
+from aenet_ros.io.picture_files import write_picture
+
+Cell = tuple[str, Array]
+
+_GAP = 6
+_CAPTION = 24
+_PAPER = (32, 32, 32)
+_INK = (235, 235, 235)
+
+
+def contact_sheet(rows: Sequence[Sequence[Cell]], cell_width: int = 400, title: str = "") -> Array:
+    """The page as uint8 [H, W, 3], rgb order.
+
+    Each row is a sequence of (label, picture), each picture uint8 [H, W, 3] in rgb order or grey [H, W]; it is scaled to
+    ``cell_width``, and the rows may differ in length and height. Raises ValueError where there is no picture at all.
+    """
+    strips = [_strip(row, cell_width) for row in rows if row]
+    if not strips:
+        raise ValueError("a contact sheet needs at least one picture")
+    width = max(strip.shape[1] for strip in strips)
+    if title:
+        strips.insert(0, _caption(title, width, 0.62))
+    padded = [cv2.copyMakeBorder(strip, 0, _GAP, 0, width - strip.shape[1], cv2.BORDER_CONSTANT, value=_PAPER) for strip in strips]
+    return np.vstack(padded)
+
+
+def write_contact_sheet(path: Path, rows: Sequence[Sequence[Cell]], cell_width: int = 400, title: str = "") -> None:
+    """Write ``contact_sheet`` of the same arguments as a picture file, whole or not at all; raises SourceError."""
+    write_picture(path, contact_sheet(rows, cell_width, title), "rgb8")
+
+
+def _strip(row: Sequence[Cell], cell_width: int) -> Array:
+    cells = [_cell(label, picture, cell_width) for label, picture in row]
+    height = max(cell.shape[0] for cell in cells)
+    return np.hstack([cv2.copyMakeBorder(cell, 0, height - cell.shape[0], 0, _GAP, cv2.BORDER_CONSTANT, value=_PAPER) for cell in cells])
+
+
+def _cell(label: str, picture: Array, width: int) -> Array:
+    height = max(1, round(picture.shape[0] * width / picture.shape[1]))
+    shrinks = width < picture.shape[1]
+    scaled = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    coloured = cv2.cvtColor(scaled, cv2.COLOR_GRAY2RGB) if scaled.ndim == 2 else scaled
+    return np.vstack([_caption(label, width, 0.48), coloured])
+
+
+def _caption(text: str, width: int, scale: float) -> Array:
+    """A strip with the text, which is shortened from its front where it does not fit (names differ at their ends)."""
+    strip = np.full((_CAPTION, width, 3), _PAPER, np.uint8)
+    font = cv2.FONT_HERSHEY_SIMPLEX
+    shown = text
+    while len(shown) > 4 and cv2.getTextSize(shown, font, scale, 1)[0][0] > width - 8:
+        shown = ".." + shown[3:]
+    cv2.putText(strip, shown, (4, _CAPTION - 7), font, scale, _INK, 1, cv2.LINE_AA)
+    return strip

@@ -1,0 +1,1 @@
+"""Measures of fused pictures, and tables of them."""

@@ -1,0 +1,198 @@
+"""A synthetic thermal + RGB rig whose truth is known: which instant each frame shows, where each body is, how warm.
+
+``Rig(config).events()`` yields both cameras' frames in order of time. The same seed gives the same bytes.
+Thermal frames are mono16 counts of 0.01 K from 0 K (``celsius = counts * 0.01 - 273.15``), as radiometric
+cameras give them; rgb frames are rgb8.
+"""
+
+import heapq
+import math
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from aenet_ros.core.frames import Array, Frame, Plane
+from aenet_ros.workbench.simulation import geometry
+from aenet_ros.workbench.simulation.camera import Renderer
+from aenet_ros.workbench.simulation.people import WALKERS
+from aenet_ros.workbench.simulation.rig_config import RigConfig
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class BodyTruth:
+    """Where one body is: pixels (x, y) of its middle, and boxes (left, top, right, bottom), in both pictures.
+
+    They may lie outside the pictures. Nothing is said of what hides it: nearer bodies, or smoke.
+    """
+
+    name: str
+    rgb_xy: tuple[float, float]
+    thermal_xy: tuple[float, float]
+    rgb_box: Box
+    thermal_box: Box
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """One frame's truth, without its pixels.
+
+    ``at_ns``: instant of capture since the rig's start. ``shows_ns``: the instant that the picture shows, which is
+    earlier while the shutter is closed (``shutter``). ``stamp_ns`` = start + at_ns + offset_ns + jitter_ns.
+    ``index`` counts the stream's captures, lost ones included.
+    """
+
+    stream: str
+    index: int
+    at_ns: int
+    shows_ns: int
+    shows_index: int
+    stamp_ns: int
+    offset_ns: int
+    jitter_ns: int
+    scene: str
+    shutter: bool
+    shutters: int
+
+
+@dataclass(frozen=True, slots=True)
+class RigEvent:
+    """A frame with its truth; ``stream`` is ``thermal`` or ``rgb``."""
+
+    stream: str
+    frame: Frame
+    shot: Shot
+    bodies: tuple[BodyTruth, ...]
+
+
+class Rig:
+    """The rig. Raises ConfigError (from RigConfig) for impossible settings."""
+
+    def __init__(self, config: RigConfig | None = None) -> None:
+        self.config = config or RigConfig()
+        self.dropped = {"thermal": 0, "rgb": 0}
+
+    @cached_property
+    def _renderer(self) -> Renderer:
+        return Renderer(self.config)
+
+    def prepare(self) -> None:
+        """Paint the world now (about two seconds), not when the first frame is rendered."""
+        _ = self._renderer
+
+    @property
+    def homography(self) -> Array:
+        """The truth for registration: float64 [3, 3] from rgb pixels to thermal pixels, both at full size.
+
+        It holds for the backdrop; bodies are off by up to ``parallax_px``, and a lens (``lens_k1``) bends what it gives.
+        """
+        return geometry.rgb_to_thermal(self.config)
+
+    def rgb_to_thermal(self, points: Array) -> Array:
+        """Where backdrop points of the rgb picture lie in the thermal picture, lens included: float64 [N, 2] pixels (x, y)."""
+        return geometry.bend(self.config, geometry.apply(self.homography, points))
+
+    def schedule(self, start_ns: int = 0, seconds: float = math.inf) -> Iterator[Shot]:
+        """The truth of each frame in order of capture, thermal before rgb where both are at once.
+
+        ``start_ns`` is the stamp of the rig's start. Lost frames are left out and counted in ``dropped``.
+        """
+        streams = (self._stream(name, start_ns, seconds) for name in ("thermal", "rgb"))
+        return heapq.merge(*streams, key=lambda shot: shot.at_ns)
+
+    def render(self, shot: Shot, out: Array | None = None) -> Array:
+        """The picture of a shot: uint16 [H, W] counts or uint8 [H, W, 3] rgb; written into ``out`` where that is given."""
+        moment = (self._seconds(shot.shows_ns), shot.shows_index, shot.scene)
+        if shot.stream == "thermal":
+            return self._renderer.thermal(*moment, shot.shutters, out)
+        return self._renderer.rgb(*moment, self._scene_seconds(shot.shows_ns), out)
+
+    def events(self, seconds: float = math.inf, start_ns: int = 0) -> Iterator[RigEvent]:
+        """Frames with their truth for ``seconds`` of the rig's time, as fast as they are taken. Each has memory of its own."""
+        for shot in self.schedule(start_ns, seconds):
+            encoding = "mono16" if shot.stream == "thermal" else "rgb8"
+            frame = Frame(shot.stamp_ns, self.render(shot), encoding, f"{shot.stream}_camera")
+            yield RigEvent(shot.stream, frame, shot, self.bodies(shot.shows_ns))
+
+    def bodies(self, shows_ns: int) -> tuple[BodyTruth, ...]:
+        """Where the bodies are at an instant of the rig's time."""
+        seconds = self._seconds(shows_ns)
+        to_rgb, to_thermal = geometry.world_to_rgb(self.config, seconds), geometry.world_to_thermal(self.config, seconds)
+        found = []
+        for index, walker in enumerate(WALKERS):
+            x = walker.at(seconds if self.config.walking else 0.0)[0]
+            corners = geometry.outline(x, walker.foot_y, walker.height)
+            middle = np.array([[x, walker.foot_y - walker.height / 2]])
+            aside = np.array([geometry.parallax(self.config, walker.foot_y), 0.0])
+            in_rgb = geometry.apply(to_rgb, np.vstack([middle, corners]))
+            in_thermal = geometry.bend(self.config, geometry.apply(to_thermal, np.vstack([middle, corners]) + aside))
+            found.append(BodyTruth(f"person {index}", _xy(in_rgb), _xy(in_thermal), _box(in_rgb[1:]), _box(in_thermal[1:])))
+        return tuple(found)
+
+    def celsius(self, shows_ns: int) -> Plane:
+        """The temperatures that the thermal camera looks at, free of noise and dead pixels: float32 [H, W], degrees Celsius."""
+        return self._renderer.celsius(self._seconds(shows_ns), self._scene(shows_ns))
+
+    def sensor_marks(self, shutters: int = 0) -> tuple[Array, Plane]:
+        """The thermal sensor's own marks: its dead and weak pixels, bool [H, W]; its fixed pattern after so many shutter events,
+        float32 [H, W] counts, which is added to what it looks at.
+        """
+        return self._renderer.marks(shutters)
+
+    def _stream(self, stream: str, start_ns: int, seconds: float) -> Iterator[Shot]:
+        config = self.config
+        thermal = stream == "thermal"
+        rate, lost = (config.thermal_hz, config.thermal_drop) if thermal else (config.rgb_hz, config.rgb_drop)
+        phase_ns = round(config.phase_ms * 1e6) if thermal else 0
+        offset_ns = round(config.offset_ms * 1e6) if thermal else 0
+        index = -1
+        while True:
+            index += 1
+            at_ns = phase_ns + round(index * 1e9 / rate)
+            if at_ns >= seconds * 1e9:
+                return
+            dice = random.Random(f"{config.seed} {stream} {index}")
+            error = max(-3.0, min(3.0, dice.gauss(0.0, 1.0)))
+            if dice.random() < lost:
+                self.dropped[stream] += 1
+                continue
+            jitter_ns = round(error * config.jitter_ms * 1e6)
+            shows, shutters = self._shown(index, at_ns, rate, phase_ns) if thermal else (index, 0)
+            shows_ns = phase_ns + round(shows * 1e9 / rate)
+            stamp_ns = start_ns + at_ns + offset_ns + jitter_ns
+            scene = self._scene(shows_ns)
+            yield Shot(stream, index, at_ns, shows_ns, shows, stamp_ns, offset_ns, jitter_ns, scene, shows != index, shutters)
+
+    def _shown(self, index: int, at_ns: int, rate: float, phase_ns: int) -> tuple[int, int]:
+        """Index of the capture that the picture shows, and the shutter events that were over by then."""
+        period_ns = round(self.config.shutter_period_s * 1e9)
+        if not period_ns:
+            return index, 0
+        event, since_ns = divmod(at_ns, period_ns)
+        if event == 0 or since_ns >= round(self.config.shutter_s * 1e9):
+            return index, event
+        last = math.ceil((event * period_ns - phase_ns) * rate / 1e9) - 1
+        return max(0, min(index, last)), event - 1
+
+    def _seconds(self, shows_ns: int) -> float:
+        return shows_ns / 1e9
+
+    def _scene(self, shows_ns: int) -> str:
+        names = self.config.scene_names
+        return names[int(shows_ns / 1e9 / self.config.scene_s) % len(names)]
+
+    def _scene_seconds(self, shows_ns: int) -> float:
+        return (shows_ns / 1e9) % self.config.scene_s
+
+
+def _xy(points: Array) -> tuple[float, float]:
+    return float(points[0, 0]), float(points[0, 1])
+
+
+def _box(points: Array) -> Box:
+    low, high = points.min(0), points.max(0)
+    return float(low[0]), float(low[1]), float(high[0]), float(high[1])

@@ -1,0 +1,184 @@
+"""Training of AENet: data folders in, safetensors and card out; deterministic by seed, resumable, on one or more processes."""
+
+import math
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from aenet_ros.core.atomic_io import atomic_file
+from aenet_ros.core.errors import AenetError, CheckpointError, ConfigError, first_line
+from aenet_ros.fusion.checkpoint import save_checkpoint
+from aenet_ros.fusion.network import AENet, AENetConfig
+from aenet_ros.workbench.training.augment import Augmentation
+from aenet_ros.workbench.training.data import Batch, PairSet, draw_batch
+from aenet_ros.workbench.training.losses import LossWeights, loss_terms, weighted_sum
+
+RESUME_NAME = "training.pt"
+WEIGHTS_NAME = "aenet.safetensors"
+
+
+class TrainingError(AenetError):
+    """Training cannot go on: the loss is not finite, or a resumed run is not the same training."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training; the defaults are those of ``aenet train --shipped``."""
+
+    steps: int = 30000
+    batch: int = 3
+    follow: int = 2  # of these, crops that bring the next frame for the temporal term
+    crop: int = 192
+    rate: float = 2e-3
+    warmup: int = 200
+    decay: float = 0.998  # of the running mean of the weights, which is what gets saved
+    seed: int = 0
+    network: AENetConfig = field(default_factory=AENetConfig)
+    weights: LossWeights = field(default_factory=LossWeights)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    device: str = "cpu"
+    save_every_s: float = 120.0
+    report_every: int = 100
+
+
+Report = Callable[[int, dict[str, float]], None]
+
+
+def train(
+    sets: Sequence[PairSet], config: TrainConfig, out: Path, card: dict[str, Any], report: Report, start: AENet | None = None
+) -> AENet:
+    """Trains for ``config.steps`` in all and returns the averaged network; writes weights, card and a resume file under ``out``.
+
+    A resume file in ``out`` is gone on from. ``start`` gives the first weights of a new training. ``report`` gets the step and
+    the mean of every loss term since the last report. Under torchrun every process draws its own crops and gradients are averaged;
+    the first one writes. Raises TrainingError on a loss that is not finite: the files of the last good moment stay.
+    """
+    rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    torch.manual_seed(config.seed)
+    if start is not None:
+        config = replace(config, network=start.config)
+    network = AENet(config.network)
+    if start is not None:
+        network.load_state_dict(start.state_dict())
+    network = network.to(config.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    optimizer = torch.optim.Adam(network.parameters(), lr=config.rate, betas=(0.9, 0.99))
+    average = {name: value.detach().clone() for name, value in network.state_dict().items()}
+    step = _resume(out / RESUME_NAME, network, optimizer, average, config)
+    parallel: nn.Module = nn.parallel.DistributedDataParallel(network) if world > 1 else network
+    sums: dict[str, float] = {}
+    counted, saved_at = 0, time.monotonic()
+    while step < config.steps:
+        for group in optimizer.param_groups:
+            group["lr"] = config.rate * schedule(step, config)
+        batch = _to(
+            draw_batch(sets, config.crop, config.batch, config.follow, config.augmentation, (config.seed, step, rank)), config.device
+        )
+        terms = loss_terms(parallel(batch.thermal, batch.luma), batch)
+        loss = weighted_sum(terms, config.weights)
+        if not _finite_everywhere(loss, world):
+            raise TrainingError(f"the loss is {loss.item()} at step {step}; lower the rate ({config.rate:g}) and resume from {out}")
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        step += 1
+        decay = min(config.decay, (1 + step) / (10 + step))
+        for name, value in network.state_dict().items():
+            average[name].lerp_(value, 1 - decay)
+        counted += 1
+        for name, value in {**terms, "loss": loss}.items():
+            sums[name] = sums.get(name, 0.0) + float(value.detach())
+        if step % config.report_every == 0 or step == config.steps:
+            report(step, {name: value / counted for name, value in sums.items()})
+            sums, counted = {}, 0
+        if rank == 0 and (step == config.steps or time.monotonic() - saved_at > config.save_every_s):
+            _save(out, network, optimizer, average, step, config, card)
+            saved_at = time.monotonic()
+    return _averaged(average, config)
+
+
+def start_processes(device: str) -> bool:
+    """Joins the other processes where torchrun started several; whether this one leads (prints and writes)."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return True
+    if device == "cuda":
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if device == "cuda" else "gloo")
+    return dist.get_rank() == 0
+
+
+def finish_processes() -> None:
+    """Leaves the other processes, where there are any."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def _finite_everywhere(loss: Tensor, world: int) -> bool:
+    """Whether the loss is a number in every process, so that all stop together."""
+    finite = torch.isfinite(loss.detach()).float()
+    if world > 1:
+        dist.all_reduce(finite, dist.ReduceOp.MIN)
+    return bool(finite)
+
+
+def schedule(step: int, config: TrainConfig) -> float:
+    """Factor on the rate: linear warm-up, then a half cosine down to 1 percent."""
+    if step < config.warmup:
+        return (step + 1) / config.warmup
+    progress = (step - config.warmup) / max(1, config.steps - config.warmup)
+    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def _to(batch: Batch, device: str) -> Batch:
+    planes = (batch.thermal, batch.luma, batch.thermal_reference, batch.luma_reference, batch.positive)
+    a, b, c, d, e = (plane.to(device, non_blocking=True) for plane in planes)
+    return Batch(a, b, c, d, e, kinds=batch.kinds, follow=batch.follow)
+
+
+def _averaged(average: dict[str, Tensor], config: TrainConfig) -> AENet:
+    network = AENet(config.network)
+    network.load_state_dict(average)
+    return network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def _save(
+    out: Path,
+    network: AENet,
+    optimizer: torch.optim.Optimizer,
+    average: dict[str, Tensor],
+    step: int,
+    config: TrainConfig,
+    card: dict[str, Any],
+) -> None:
+    """The resume file and the weights so far; each is replaced in one step."""
+    with atomic_file(out / RESUME_NAME) as part:
+        torch.save(
+            {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "average": average, "step": step, "seed": config.seed},
+            part,
+        )
+    training = {key: value for key, value in asdict(config).items() if key not in ("network", "device", "save_every_s", "report_every")}
+    save_checkpoint(_averaged(average, config), out / WEIGHTS_NAME, {**card, "steps": step, "training": training})
+
+
+def _resume(path: Path, network: AENet, optimizer: torch.optim.Optimizer, average: dict[str, Tensor], config: TrainConfig) -> int:
+    """The step to go on from: 0 where there is no resume file."""
+    if not path.exists():
+        return 0
+    try:
+        state = torch.load(path, map_location=config.device, weights_only=True)
+        network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+        average.update(state["average"])
+    except (RuntimeError, KeyError, EOFError, ValueError, OSError, UnpicklingError) as error:
+        raise CheckpointError(f"{path}: cannot be resumed ({first_line(error)}); give another --out or remove the file") from error
+    if state["seed"] != config.seed:
+        raise ConfigError(f"{path}: was trained with seed {state['seed']}, not {config.seed}; give another --out")
+    return int(state["step"])
