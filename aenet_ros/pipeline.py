@@ -46,7 +46,7 @@ class FusionPipeline:
         keep_large_buffers()  # a network's planes, mapped anew for every frame, cost as much time as the network
         set_threads(self._config.model.threads)
         self.sensor = SensorCorrection(self._config.sensor)
-        self.forget()
+        self.reset_temporal()
         self.registration = Registration(self._config.registration)
         self.grid = OutputGrid(self.registration, self._config.output)
         self.fuser = Fuser(self._config.model)
@@ -58,11 +58,11 @@ class FusionPipeline:
         Raises ImageError for frames that cannot be fused, DeviceError when the device fails; the next pair may succeed.
         """
         fused = self.start(pair, want_registered)()
-        self.learn()
+        self.update_sensor_model()
         return fused
 
     def start(self, pair: FramePair, want_registered: bool = False) -> Callable[[], FusedFrame]:
-        """``process`` in steps: what is returned gives the result, and is to be called once; then ``learn``, when the result is on its way.
+        """``process`` in steps: what is returned gives the result, and is to be called once; then ``update_sensor_model``, when the result is on its way.
 
         Where ``asynchronous`` the device works in between, and one more pair may be started before that call; else all is done by now.
         """
@@ -129,15 +129,15 @@ class FusionPipeline:
         """Whether the next pair may be started before the last one's result is asked for, because a device is at work."""
         return self.fuser.asynchronous
 
-    def see(self, thermal: Frame) -> tuple[Frame, Plane]:
+    def prepare_thermal(self, thermal: Frame) -> tuple[Frame, Plane]:
         """The thermal frame to use (the last good one while the shutter is seen), and its brightness, float32 [H, W] 0..1.
 
-        To be called once for each frame, in turn, and ``learn`` after it. The brightness is written anew by the next call.
+        To be called once for each frame, in turn, and ``update_sensor_model`` after it. The brightness is written anew by the next call.
         """
         used = self._look(thermal)
         return used, self._brightness(used, self.agc.gain(used))
 
-    def learn(self) -> None:
+    def update_sensor_model(self) -> None:
         """Learn of the sensor what the next frames need, from those that came; one in eight takes some milliseconds."""
         self.sensor.learn()
 
@@ -149,7 +149,7 @@ class FusionPipeline:
     def _brightness(self, thermal: Frame, gain: Gain) -> Plane:
         return self.sensor.mend(self.agc.scale(thermal, gain, self.sensor.columns))
 
-    def forget(self) -> None:
+    def reset_temporal(self) -> None:
         """Drop what was learnt of the scene, as after a jump in time: the gain's range, the last good thermal frame.
 
         What is known of the cameras, dead pixels and geometry, stays.

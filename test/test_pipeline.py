@@ -140,7 +140,7 @@ def test_what_is_told_to_forget_keeps_nothing_of_the_earlier_scene(weights):
     pipeline.process(hotter)
     assert (pipeline.process(pair).image != fresh).any()
     pipeline.process(hotter)
-    pipeline.forget()
+    pipeline.reset_temporal()
     np.testing.assert_array_equal(pipeline.process(pair).image, fresh)
 
 

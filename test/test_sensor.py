@@ -238,7 +238,7 @@ def test_the_pipeline_s_picture_is_mended_and_the_registered_counts_are_not(watc
     dead = pipeline.sensor.bad_pixels.pixels[0]
     result = pipeline.process(FramePair(frames[40], rgb), want_registered=True)
     assert (result.thermal_registered == frames[40].data).all()
-    _, around = pipeline.see(frames[40])
+    _, around = pipeline.prepare_thermal(frames[40])
     row, column = divmod(int(dead), 320)
     near = around[max(0, row - 1) : row + 2, max(0, column - 1) : column + 2]
     assert near.min() - 1e-6 <= around[row, column] <= near.max() + 1e-6

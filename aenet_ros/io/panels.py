@@ -33,8 +33,8 @@ class Panels:
 
     def follow(self, pair: FramePair) -> None:
         """Let the pipeline see a pair whose result is there already, so that the next ones come out as if it had been fused."""
-        self._pipeline.see(pair.thermal)
-        self._pipeline.learn()
+        self._pipeline.prepare_thermal(pair.thermal)
+        self._pipeline.update_sensor_model()
 
     def _panel(self, name: str, pair: FramePair, fused: FusedFrame) -> Array:
         if name == "fused":

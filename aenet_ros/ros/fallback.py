@@ -201,7 +201,7 @@ def rgb_alone(rgb: Frame, seen: Mapping[str, Seen], pipeline: FusionPipeline, wa
 def thermal_alone(thermal: Frame, seen: Mapping[str, Seen], pipeline: FusionPipeline, want_registered: bool = False) -> FusedFrame:
     """The thermal frame as grey, on the fused picture's grid; on its own where that is of a camera never seen. Black outside."""
     encoding, grid = pipeline.config.output.encoding, pipeline.grid
-    used, brightness = pipeline.see(thermal)
+    used, brightness = pipeline.prepare_thermal(thermal)
     registered = used.data if want_registered else None
     role, frame_id = "thermal", thermal.frame_id
     if grid.role == "rgb" and "rgb" in seen:

@@ -271,7 +271,7 @@ class FusionNode(LoggedLifecycleNode):
     def _watch(self) -> None:
         """What is looked at in frames that came: only now, after the fused frame is on its way."""
         if self.pipeline is not None:
-            self.pipeline.learn()
+            self.pipeline.update_sensor_model()
         while self._later:
             self._later.popleft()()
 

@@ -235,7 +235,7 @@ class BagView:
         self._assembler: StampGrouper[Callable[[], Frame]] = StampGrouper()
         self._look_again = True
         if self._pipeline is not None:
-            self._pipeline.forget()
+            self._pipeline.reset_temporal()
 
     def _take(self, event: Event) -> None:
         try:

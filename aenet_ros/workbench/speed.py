@@ -79,7 +79,7 @@ def pipeline_row(device: str, precision: str, threads: int, size: Size, args: ar
         due = time.perf_counter() + (1.0 / args.rate if args.rate else 0.0)
         fused = pipeline.start(pairs[index % len(pairs)])()
         begun = time.perf_counter_ns()
-        pipeline.learn()
+        pipeline.update_sensor_model()
         learning.append(time.perf_counter_ns() - begun)
         for name, duration_ns in fused.timings_ns.items():
             stages.setdefault(name, []).append(duration_ns)
@@ -221,7 +221,7 @@ def reduced_rows(device: str, threads: int, size: Size, runs: int) -> list[dict[
     """The latency budget's steps: their time, and SSIM of their pictures' luma against the full one's, over the rig's three scenes."""
     pipeline = make_pipeline(device, "auto", threads, size, "identity")
     scenes = [rig_pairs(replace(rig_of(size), scenes=scene), 2)[-1] for scene in ("day", "night", "smoke")]
-    seen = [(pipeline.see(pair.thermal)[1].copy(), pair) for pair in scenes]
+    seen = [(pipeline.prepare_thermal(pair.thermal)[1].copy(), pair) for pair in scenes]
     inputs = [(pipeline.registration.warp(brightness, pair.rgb.size), pair.rgb.data) for brightness, pair in seen]
     pictures: dict[float, list[Any]] = {}
     durations: dict[float, list[int]] = {scale: [] for scale in SCALES}
