@@ -12,7 +12,6 @@ from aenet_ros.core.frames import Array, FusedFrame
 from aenet_ros.health.judge import OK, WARN, Status
 from aenet_ros.health.stats import NodeStats
 from aenet_ros.pipeline import FusionPipeline
-from aenet_ros.workbench.evaluation.metrics import entropy
 
 EVERY = 5
 """Of the fused frames one in so many is measured."""
@@ -34,7 +33,14 @@ def measure(picture: Array) -> Quality:
     stride = max(1, math.isqrt(picture.shape[0] * picture.shape[1] // SAMPLE_PIXELS))
     part = picture[min(stride // 2, picture.shape[0] - 1) :: stride, min(stride // 2, picture.shape[1] - 1) :: stride]
     grey = part if part.ndim == 2 else np.round(part.mean(axis=2)).astype(np.uint8)
-    return Quality(entropy(grey.astype(np.float64)), float(np.mean((grey <= ENDS[0]) | (grey >= ENDS[1]))))
+    return Quality(entropy(grey), float(np.mean((grey <= ENDS[0]) | (grey >= ENDS[1]))))
+
+
+def entropy(grey: Array) -> float:
+    """Shannon entropy of the histogram of a uint8 array of any shape, in bits (0..8)."""
+    share = np.bincount(grey.ravel(), minlength=256) / grey.size
+    share = share[share > 0]
+    return float(-(share * np.log2(share)).sum())
 
 
 class QualityMonitor:

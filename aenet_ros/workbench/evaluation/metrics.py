@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from aenet_ros.core.errors import ImageError
 from aenet_ros.core.frames import Array
+from aenet_ros.health.quality import entropy
 
 Grey = NDArray[np.float64]
 
@@ -26,7 +27,7 @@ _LEAST_SIDE = 41  # leaves VIF's fourth scale one window: each coarser scale tak
 def measure(fused: Array, thermal: Array, rgb_luma: Array) -> dict[str, float]:
     """Every measure of METRICS by name. Raises ImageError where the planes' sizes differ or are under 41 pixels."""
     f, a, b = _checked(fused, thermal, rgb_luma)
-    values = {"EN": entropy(f), "SD": float(f.std()), "SF": spatial_frequency(f), "AG": average_gradient(f)}
+    values = {"EN": entropy(f.astype(np.uint8)), "SD": float(f.std()), "SF": spatial_frequency(f), "AG": average_gradient(f)}
     values["MI"] = mutual_information(f, a) + mutual_information(f, b)
     values["SCD"] = correlation(f - b, a) + correlation(f - a, b)
     values["VIF"] = visual_fidelity(a, f) + visual_fidelity(b, f)
@@ -43,13 +44,6 @@ def _checked(*planes: Array) -> list[Grey]:
     if min(planes[0].shape) < _LEAST_SIDE:
         raise ImageError(f"{planes[0].shape[1]}x{planes[0].shape[0]} is too small to measure; each side needs {_LEAST_SIDE} pixels")
     return [np.clip(np.rint(np.asarray(plane, np.float64)), 0.0, 255.0) for plane in planes]
-
-
-def entropy(f: Grey) -> float:
-    """EN: Shannon entropy of the 8-bit histogram, bits."""
-    share = np.bincount(f.astype(np.uint8).ravel(), minlength=256) / f.size
-    share = share[share > 0]
-    return float(-(share * np.log2(share)).sum())
 
 
 def spatial_frequency(f: Grey) -> float:
