@@ -85,7 +85,7 @@ def main() -> int:
     torch.set_num_threads(args.threads)
     with tempfile.TemporaryDirectory(prefix="aenet_backends_") as scratch:
         network, card = load_checkpoint()
-        file = export_network(network, card, Path(scratch) / "aenet.onnx", "onnx", False).path
+        file = export_network(network, card, Path(scratch) / "aenet.onnx", whole=False).path
         report = {
             **about(),
             "weights_sha256": card["sha256"],

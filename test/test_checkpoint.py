@@ -56,7 +56,7 @@ def test_every_single_flipped_byte_is_noticed(saved):
 
 def test_missing_files(saved, tmp_path):
     _, path = saved
-    with pytest.raises(CheckpointError, match="beside"):
+    with pytest.raises(CheckpointError, match="same folder"):
         load_checkpoint(tmp_path / "none.safetensors")
     path.unlink()
     with pytest.raises(CheckpointError, match="No such file"):

@@ -1,8 +1,8 @@
-"""The registries of building blocks and of downsamplings that AENet is put together from.
+"""Registries of the building blocks and downsampling layers of AENet.
 
-Every block maps [B, width, H, W] to the same shape and ends in a ReLU; every downsampling halves H and W (both even).
-The names are those of the AE-Netv2 paper's analysis (doi 10.1016/j.neucom.2021.08.044); the layers are ours, after the
-networks that each name comes from (ResNeXt, MobileNet, Inception, SqueezeNet, ShuffleNet v2, dilated multi-scale).
+A block maps [B, width, H, W] to the same shape and ends with a ReLU. A downsampling layer halves H and W, which are even.
+The names follow the AE-Netv2 paper's analysis (doi 10.1016/j.neucom.2021.08.044). The layers are our own design, after
+ResNeXt, MobileNet, Inception, SqueezeNet, ShuffleNet v2 and dilated multi-scale networks.
 """
 
 from collections.abc import Callable
@@ -24,12 +24,12 @@ class Plain(nn.Module):
         self.conv = nn.Conv2d(width, width, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, width, H, W] to the same."""
+        """Map [B, width, H, W] to the same shape."""
         return conv_relu(self.conv, x)
 
 
 class Separable(nn.Module):
-    """A 3x3 convolution in ``groups`` groups of channels, mixed by a 1x1 convolution; as many groups as channels is depthwise."""
+    """A grouped 3x3 convolution followed by a 1x1 convolution. ``groups`` equal to ``width`` makes it depthwise."""
 
     def __init__(self, width: int, groups: int) -> None:
         super().__init__()
@@ -37,12 +37,12 @@ class Separable(nn.Module):
         self.mix = nn.Conv2d(width, width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, width, H, W] to the same."""
+        """Map [B, width, H, W] to the same shape."""
         return conv_relu(self.mix, conv_relu(self.spatial, x))
 
 
 class Inception(nn.Module):
-    """Parallel 1x1, 3x3 and 5x5 (as two 3x3) convolutions, put side by side."""
+    """Parallel 1x1, 3x3 and 5x5 (two 3x3) convolutions, concatenated."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -53,12 +53,12 @@ class Inception(nn.Module):
         self.far = nn.Conv2d(quarter, quarter, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, width, H, W] to the same."""
+        """Map [B, width, H, W] to the same shape."""
         return torch.cat((conv_relu(self.point, x), conv_relu(self.near, x), conv_relu(self.far, conv_relu(self.reduce, x))), 1)
 
 
 class Squeeze(nn.Module):
-    """A fire module: 1x1 down to a quarter of the channels, then 1x1 and 3x3 back up, half each."""
+    """A fire module: 1x1 to a quarter of the channels, then parallel 1x1 and 3x3 that restore half of the channels each."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -67,13 +67,13 @@ class Squeeze(nn.Module):
         self.spatial = nn.Conv2d(max(1, width // 4), width - width // 2, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, width, H, W] to the same."""
+        """Map [B, width, H, W] to the same shape."""
         x = conv_relu(self.squeeze, x)
         return torch.cat((conv_relu(self.point, x), conv_relu(self.spatial, x)), 1)
 
 
 class Shuffle(nn.Module):
-    """Half of the channels pass, half go through 1x1, depthwise 3x3, 1x1; then the halves interleave."""
+    """Half of the channels pass unchanged, half go through 1x1, depthwise 3x3 and 1x1; then the channels are shuffled."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -83,37 +83,37 @@ class Shuffle(nn.Module):
         self.leave = nn.Conv2d(half, half, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, width, H, W] to the same; width is even."""
+        """Map [B, width, H, W] to the same shape; width is even."""
         kept, changed = x.chunk(2, 1)
         changed = conv_relu(self.leave, conv(self.spatial, conv_relu(self.enter, changed)))
         return torch.stack((kept, changed), 2).flatten(1, 2)
 
 
 class Multiscale(nn.Module):
-    """3x3 convolutions at dilations 1, 2 and 4, a half, a quarter and a quarter of the channels, put side by side."""
+    """Parallel 3x3 convolutions with dilations 1, 2 and 4 for a half, a quarter and a quarter of the channels, concatenated."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        quarter, half = width // 4, width // 2
-        widths = (width - half + half - 2 * quarter, quarter, quarter)
+        quarter = width // 4
+        widths = (width - 2 * quarter, quarter, quarter)
         self.scales = nn.ModuleList(
             nn.Conv2d(width, out, 3, padding=step, dilation=step) for out, step in zip(widths, (1, 2, 4), strict=True)
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, width, H, W] to the same."""
+        """Map [B, width, H, W] to the same shape."""
         return torch.cat([conv_relu(cast(nn.Conv2d, scale), x) for scale in self.scales], 1)
 
 
 class Unshuffle(nn.Module):
-    """Every 2x2 neighbourhood into channels, brought back to the width by a 1x1 convolution."""
+    """Pixel unshuffle by 2, followed by a 1x1 convolution back to ``width`` channels."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.mix = nn.Conv2d(4 * width, width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, width, H, W] to [B, width, H/2, W/2]."""
+        """Map [B, width, H, W] to [B, width, H/2, W/2]."""
         mixed: Tensor = self.mix(F.pixel_unshuffle(x, 2))
         return mixed
 
@@ -137,16 +137,16 @@ DOWNSAMPLINGS: dict[str, Callable[[int], nn.Module]] = {
 
 
 def make_block(name: str, width: int) -> nn.Module:
-    """A building block by its registry name. Raises ConfigError for an unknown name or a width that is no multiple of 4."""
+    """Create the block of this name. Raises ConfigError for an unknown name or a width that is not a multiple of 4."""
     if name not in BLOCKS:
         raise ConfigError(f"block: '{name}' is not known; give one of {', '.join(BLOCKS)}")
     if width < 4 or width % 4:
-        raise ConfigError(f"width: {width} does not split into the blocks' branches; give a multiple of 4")
+        raise ConfigError(f"width: {width} cannot be split into the branches of a block; give a multiple of 4")
     return BLOCKS[name](width)
 
 
 def make_downsampling(name: str, width: int) -> nn.Module:
-    """A downsampling by 2 by its registry name. Raises ConfigError for an unknown name."""
+    """Create the downsampling layer of this name. Raises ConfigError for an unknown name."""
     if name not in DOWNSAMPLINGS:
         raise ConfigError(f"downsampling: '{name}' is not known; give one of {', '.join(DOWNSAMPLINGS)}")
     return DOWNSAMPLINGS[name](width)

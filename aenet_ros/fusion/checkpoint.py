@@ -1,7 +1,7 @@
-"""Weights on disk: a safetensors file and, beside it, a JSON card that says what they are.
+"""Checkpoint files: safetensors weights with a JSON card beside them.
 
-The card carries the architecture and the weights' SHA-256; loading is strict, without pickle, and checks both. An ONNX file,
-as `aenet export` writes it, has such a card too.
+The card holds the architecture and the SHA-256 of the weights. Loading checks both, is strict and never unpickles.
+An ONNX file of `aenet export` has a card of the same kind.
 """
 
 import hashlib
@@ -24,19 +24,18 @@ PACKAGED = Path(__file__).parent / "weights" / "aenet.safetensors"
 
 
 def card_path(weights: Path) -> Path:
-    """Where the card of a file lies: weights.json for weights.safetensors, file.onnx.json for file.onnx, which may lie beside them."""
+    """Return the path of a file's card: x.json for x.safetensors, x.onnx.json for x.onnx (both may be in one folder)."""
     return weights.with_name(weights.name + ".json") if weights.suffix == ".onnx" else weights.with_suffix(".json")
 
 
 def save_checkpoint(network: AENet, path: str | Path, card: dict[str, Any]) -> None:
-    """Writes float32 weights to ``path`` (.safetensors) and the card beside it.
+    """Write float32 weights to ``path`` (.safetensors) and the card beside it, each file atomically.
 
-    ``card`` may hold anything JSON holds; format, architecture, parameters and sha256 are filled in here.
-    Both files are replaced in one step each, so an interrupted write leaves no half file.
+    ``card`` holds any JSON values; format, architecture, parameters and sha256 are added here.
     """
     weights = Path(path)
     if weights.suffix != ".safetensors":
-        raise CheckpointError(f"{weights}: weights are written as .safetensors; change the name")
+        raise CheckpointError(f"{weights}: weights are written as .safetensors; give a name with this suffix")
     tensors = {name: value.detach().to("cpu", torch.float32).contiguous() for name, value in network.state_dict().items()}
     content = save(tensors, metadata={"format": FORMAT})
     full = {
@@ -50,9 +49,9 @@ def save_checkpoint(network: AENet, path: str | Path, card: dict[str, Any]) -> N
 
 
 def load_checkpoint(path: str | Path | None = None) -> tuple[AENet, dict[str, Any]]:
-    """The network (CPU, float32, eval mode, channels last) and the card of ``path``; None or "" is the packaged file.
+    """Load the network (CPU, float32, eval mode, channels last) and the card of ``path``; None or "" loads the packaged weights.
 
-    Raises CheckpointError when a file is missing, damaged, does not match its card's SHA-256, or is of another architecture.
+    Raises CheckpointError if a file is missing or damaged, or does not match the card's SHA-256 or architecture.
     """
     weights = Path(path) if path else PACKAGED
     if weights.suffix == ".onnx":
@@ -63,15 +62,15 @@ def load_checkpoint(path: str | Path | None = None) -> tuple[AENet, dict[str, An
         network.load_state_dict(load(content), strict=True)
     except (SafetensorError, RuntimeError, ConfigError) as error:
         raise CheckpointError(
-            f"{weights}: the weights are not of the card's architecture ({first_line(error)}); use the files of one training"
+            f"{weights}: the weights do not fit the card's architecture ({first_line(error)}); use both files of the same training"
         ) from error
     return network.eval().to(memory_format=torch.channels_last), card  # type: ignore[call-overload]
 
 
 def load_onnx(path: str | Path) -> tuple[bytes, dict[str, Any]]:
-    """Content and card of an ONNX file of the network, as `aenet export` writes them.
+    """Read the content and the card of an ONNX file of `aenet export`.
 
-    Raises CheckpointError when a file is missing, does not match its card's SHA-256, or holds more than the network.
+    Raises CheckpointError if a file is missing, does not match the card's SHA-256, or was exported with --whole.
     """
     if not path:
         raise CheckpointError("model.backend onnx needs a file: run `aenet export -o aenet.onnx` and set model.weights to it")
@@ -80,12 +79,12 @@ def load_onnx(path: str | Path) -> tuple[bytes, dict[str, Any]]:
         raise CheckpointError(f"{file} is not an ONNX file; set model.backend: torch, or give the .onnx file of `aenet export`")
     content, card = _read_verified(file, ONNX_FORMAT)
     if card.get("whole"):
-        raise CheckpointError(f"{file} holds luma split and merge too, which are done here already; export it without --whole")
+        raise CheckpointError(f"{file} includes luma split and merge, which the node does itself; export it without --whole")
     return content, card
 
 
 def _read_verified(path: Path, form: str) -> tuple[bytes, dict[str, Any]]:
-    """A file's content, checked against its card, and the card."""
+    """Return a file's content, checked against its card, and the card."""
     card = _read_card(card_path(path), form)
     try:
         content = path.read_bytes()
@@ -93,7 +92,9 @@ def _read_verified(path: Path, form: str) -> tuple[bytes, dict[str, Any]]:
         raise CheckpointError(f"{path}: {error.strerror or error}; check model.weights") from error
     digest = hashlib.sha256(content).hexdigest()
     if digest != card.get("sha256"):
-        raise CheckpointError(f"{path}: SHA-256 {digest[:12]} is not the card's {str(card.get('sha256'))[:12]}; copy both files again")
+        raise CheckpointError(
+            f"{path}: SHA-256 {digest[:12]} differs from the card's {str(card.get('sha256'))[:12]}; copy both files again"
+        )
     return content, card
 
 
@@ -101,9 +102,9 @@ def _read_card(path: Path, form: str) -> dict[str, Any]:
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise CheckpointError(f"{path}: {error.strerror or error}; the card must lie beside the weights") from error
+        raise CheckpointError(f"{path}: {error.strerror or error}; the card must be in the same folder as the weights") from error
     except ValueError as error:
-        raise CheckpointError(f"{path}: not a JSON card ({error}); copy it again from the training's folder") from error
+        raise CheckpointError(f"{path}: not a JSON card ({error}); copy it again from the training folder") from error
     if not isinstance(card, dict) or card.get("format") != form:
         writer = "train" if form == FORMAT else "export"
         raise CheckpointError(f"{path}: not a card of format {form}; use files written by `aenet {writer}`")
@@ -114,5 +115,5 @@ def _architecture(card: dict[str, Any], weights: Path) -> AENetConfig:
     values = card.get("architecture")
     types = {item.name: type(item.default) for item in fields(AENetConfig)}
     if not isinstance(values, dict) or set(values) != set(types) or any(type(values[name]) is not kind for name, kind in types.items()):
-        raise CheckpointError(f"{weights}: the card's architecture {values} is not one of this version, which needs {', '.join(types)}")
+        raise CheckpointError(f"{weights}: the card's architecture {values} does not fit this version, which needs {', '.join(types)}")
     return AENetConfig(**values)

@@ -1,7 +1,7 @@
-"""Luma split and merge: the network fuses brightness; the colours stay the rgb camera's.
+"""Luma split and merge. The network fuses luma only; the colours stay those of the rgb camera.
 
-Adding the same number to red, green and blue changes Y of YCbCr (ITU-R BT.601: Y = 0.299 R + 0.587 G + 0.114 B, whose
-weights sum to 1) and leaves Cb and Cr, which are differences to Y. So replacing Y is one saturating addition.
+Luma is Y of YCbCr by ITU-R BT.601: Y = 0.299 R + 0.587 G + 0.114 B. The weights sum to 1, so adding one number to R, G and B
+changes Y by that number and keeps Cb and Cr. Replacing Y is therefore one saturating addition.
 """
 
 import cv2
@@ -14,7 +14,7 @@ TO_LUMA = {"rgb": cv2.COLOR_RGB2GRAY, "bgr": cv2.COLOR_BGR2GRAY}
 
 
 def luma(image: Array, order: str = "rgb") -> Array:
-    """BT.601 luma, uint8 [H, W], of uint8 [H, W, 3] in ``order`` "rgb" or "bgr"; a grey image [H, W] is its own luma."""
+    """Return BT.601 luma uint8 [H, W] of uint8 [H, W, 3] in ``order`` "rgb" or "bgr". A grey image [H, W] is returned as it is."""
     if image.ndim == 2:
         return image
     return cv2.cvtColor(image, TO_LUMA[order])
@@ -26,17 +26,17 @@ def to_unit(plane: Array, out: Plane) -> None:
 
 
 def from_unit(plane: Plane) -> Array:
-    """A plane float32 [H, W] of 0..1 as uint8, rounded to nearest; what is above 1 saturates. Not for negative values."""
+    """Return a plane float32 [H, W] of 0..1 as uint8, rounded to nearest. Values above 1 saturate; negative values are not allowed."""
     return cv2.convertScaleAbs(plane, alpha=255.0)
 
 
 def merge(image: Array, old: Array, new: Array) -> Array:
-    """``image`` with its luma ``old`` (as ``luma`` gave it) replaced by ``new``, both uint8 [H, W]; saturates at 0 and 255.
+    """Return ``image`` with its luma ``old`` (from ``luma``) replaced by ``new``, both uint8 [H, W]; saturates at 0 and 255.
 
-    ``image`` is uint8 [H, W, 3] in any order, or a grey [H, W]; the result has its shape.
+    ``image`` is uint8 [H, W, 3] in any channel order or grey [H, W]. The result has the same shape.
     """
     if image.ndim == 2:
         return new
-    # Two saturating 8-bit passes, one of which adds 0 at each pixel: half the time of one in 16 bits.
+    # Two saturating 8-bit passes take half the time of one 16-bit pass. At each pixel one of them adds 0.
     result = cv2.add(image, cv2.cvtColor(cv2.subtract(new, old), cv2.COLOR_GRAY2RGB))
     return cv2.subtract(result, cv2.cvtColor(cv2.subtract(old, new), cv2.COLOR_GRAY2RGB), result)

@@ -1,7 +1,7 @@
-"""Convolution, addition and ReLU in one pass over memory, where torch can: at these sizes the CPU waits for memory, not arithmetic.
+"""Convolution, addition and ReLU as one oneDNN operator on x86 CPUs, where memory traffic limits the speed.
 
-oneDNN's fused operators are what torch's own compiler emits on x86. They have no gradient and no ONNX form, and builds without
-oneDNN (most for Arm) lack them; the plain operators then give the same result.
+torch's own compiler emits the same operators. They have no gradient and no ONNX form, and builds without oneDNN (most for Arm)
+lack them. The plain operators then compute the same result.
 """
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 def conv(layer: nn.Conv2d, x: Tensor) -> Tensor:
-    """The layer's convolution, [B, C, H, W]."""
+    """Return the layer's convolution of ``x``, [B, C, H, W]."""
     if not _can_fuse(x):
         plain: Tensor = layer(x)
         return plain
@@ -18,12 +18,12 @@ def conv(layer: nn.Conv2d, x: Tensor) -> Tensor:
 
 
 def conv_relu(layer: nn.Conv2d, x: Tensor) -> Tensor:
-    """ReLU of the layer's convolution."""
+    """Return ReLU(layer(x))."""
     return _onednn(layer, x, "relu") if _can_fuse(x) else F.relu_(layer(x))
 
 
 def conv_add_relu(layer: nn.Conv2d, x: Tensor, other: Tensor) -> Tensor:
-    """ReLU of the layer's convolution of ``x`` plus ``other``."""
+    """Return ReLU(layer(x) + other)."""
     if not _can_fuse(x):
         return F.relu_(layer(x) + other)
     fused: Tensor = torch.ops.mkldnn._convolution_pointwise.binary(
@@ -40,7 +40,7 @@ def _onednn(layer: nn.Conv2d, x: Tensor, after: str) -> Tensor:
 
 
 def is_traced() -> bool:
-    """Whether the operators are being written down for another runtime, which should get the plain ones."""
+    """Return whether the network is being traced, exported or compiled; the plain operators are used then."""
     return bool(torch.onnx.is_in_onnx_export() or torch._C._get_tracing_state() or torch.compiler.is_compiling())
 
 
@@ -56,7 +56,7 @@ def _can_fuse(x: Tensor) -> bool:
 
 
 def _probe() -> bool:
-    """Whether this build of torch has the operators, with the arguments we give, and they compute what they should."""
+    """Return whether this build of torch has the operators with these arguments, and their results are correct."""
     layer = nn.Conv2d(2, 2, 3, padding=1).requires_grad_(False)
     x = torch.ones(1, 2, 4, 4).contiguous(memory_format=torch.channels_last)
     try:

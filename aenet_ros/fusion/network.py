@@ -1,15 +1,14 @@
-"""AENet: the fusing network, from thermal and luma to fused luma.
+"""AENet: the fusion network, from thermal and luma planes to the fused luma plane.
 
-The picture is never made from features. Features only decide, pixel by pixel, how the two sources are mixed:
+The network does not generate the picture. It predicts per-pixel weights for the two sources and an offset:
 
     fused = p * thermal + q * luma + offset
 
-so both sources' full-size detail passes untouched (and both can pass: p and q need not add up to 1), and all
-arithmetic happens at a quarter of the size and below, on tiles of 4x4 pixels: what costs a CPU its time here is memory,
-and a tile's channels lie side by side. The stem sees each tile and a pixel around it, and makes its fine features; a
-small pyramid of blocks (1/4 to 1/32 of the size) adds context, coarse to fine; added up, both give the maps of the
-tile's 16 pixels.
-Nothing is normalised by a frame's own statistics: the same pixels in the same surroundings give the same result.
+Full-resolution detail of both sources passes unchanged, and p and q need not add up to 1. All convolutions work on tiles of
+4x4 pixels, at 1/4 of the size and below: on CPUs the cost is memory traffic, and the channels of a tile are adjacent in memory.
+The stem sees a tile and a border of one pixel and computes its fine features. A pyramid of blocks (1/4 to 1/32 of the size) adds
+context, coarse to fine. The sum of both gives the maps for the 16 pixels of the tile.
+Nothing is normalised by statistics of the frame: equal pixels in equal surroundings give equal results.
 """
 
 from dataclasses import dataclass
@@ -29,17 +28,17 @@ _MAPS = 3  # weight of thermal, weight of luma, offset
 
 @dataclass(frozen=True)
 class AENetConfig:
-    """What AENet is built from; the defaults are the shipped network's."""
+    """Architecture of AENet. The defaults are those of the packaged weights."""
 
-    width: int = 16  # channels of the pyramid; convolutions of 16 fill the vector units of a CPU
+    width: int = 16  # channels of the pyramid; 16 fill the vector units of a CPU
     fine: int = 32  # channels of a tile's fine features
-    levels: int = 3  # scales below the tiles'
+    levels: int = 3  # pyramid scales below the scale of the tiles
     block: str = "plain"
     downsampling: str = "avg"
 
 
 class AENet(nn.Module):
-    """The network; see the module's text. In training mode the output is not clamped, so that gradients pass."""
+    """The network described in the module. In training mode the output is not clamped, so that gradients pass."""
 
     def __init__(self, config: AENetConfig | None = None) -> None:
         super().__init__()
@@ -49,7 +48,7 @@ class AENet(nn.Module):
             raise ConfigError(f"levels: {levels} is out of range; give 1 to 5")
         if fine < 1:
             raise ConfigError(f"fine: {fine} is out of range; give at least 1")
-        self.stem = nn.Conv2d(2, fine, TILE + 2, stride=TILE, padding=1)  # windows overlap, so that no grid of tiles need show
+        self.stem = nn.Conv2d(2, fine, TILE + 2, stride=TILE, padding=1)  # windows overlap, which avoids a visible grid of tiles
         self.enter = nn.Conv2d(fine, width, 1)
         self.down = nn.ModuleList(make_downsampling(self.config.downsampling, width) for _ in range(levels))
         self.encode = make_block(self.config.block, width)
@@ -59,20 +58,20 @@ class AENet(nn.Module):
         self._initialise()
 
     def _initialise(self) -> None:
-        """Start as the plain average of the sources."""
+        """Initialise the network to the average of both sources."""
         with torch.no_grad():
             self.head.weight.mul_(0.1)
             self.head.bias.copy_(torch.tensor([0.5, 0.5, 0.0]).repeat_interleave(TILE * TILE))  # type: ignore[union-attr]
 
     @property
     def multiple(self) -> int:
-        """Height and width are padded to a multiple of this."""
+        """Height and width are padded to a multiple of this number."""
         return int(TILE * 2**self.config.levels)
 
     def forward(self, thermal: Tensor, luma: Tensor) -> Tensor:
-        """Fuses two planes of one size, float [B, 1, H, W] in 0..1, H and W at least 16, to fused luma of the same shape.
+        """Fuse two planes, float [B, 1, H, W] in 0..1, into the fused luma of the same shape.
 
-        In eval mode the result is within 0..1. Raises ImageError for unequal or too small sizes.
+        H and W are at least 16. In eval mode the result is within 0..1. Raises ImageError for unequal or too small sizes.
         """
         if thermal.shape != luma.shape or thermal.dim() != 4 or thermal.shape[1] != 1:
             raise ImageError(f"thermal {tuple(thermal.shape)} and luma {tuple(luma.shape)}: give two planes [B, 1, H, W] of one size")
@@ -92,21 +91,21 @@ class AENet(nn.Module):
         return fused[:, :, :height, :width] if right or bottom else fused
 
     def maps(self, thermal: Tensor, luma: Tensor) -> Tensor:
-        """Weights of thermal and luma, and offset, [B, 3, H, W], of planes whose sides are multiples of ``multiple``."""
+        """Return the weight of thermal, the weight of luma and the offset as [B, 3, H, W]. H and W are multiples of ``multiple``."""
         fine = conv_relu(self.stem, _interleave(thermal, luma))
         scales = [conv_relu(self.enter, fine)]
         for down in self.down:
             scales.append(down(scales[-1]))
         x = self.decode[-1](self.encode(scales.pop()))
         for level in range(self.config.levels - 1, -1, -1):
-            # At the finest scale the block after it smooths what nearest leaves, for less time than bilinear takes.
+            # Nearest is faster than bilinear at the finest scale, and the block after it smooths the result.
             mode = "bilinear" if level else "nearest"
             x = self.decode[level](F.interpolate(x, scale_factor=2.0, mode=mode) + scales.pop())
         return _to_full_size(conv(self.head, conv_add_relu(self.leave, x, fine)))
 
 
 def _interleave(thermal: Tensor, luma: Tensor) -> Tensor:
-    """Both planes as one [B, 2, H, W] whose channels lie last in memory; four times as fast as stacking them."""
+    """Stack both planes as [B, 2, H, W] in channels-last memory format; four times as fast as torch.cat and a conversion."""
     if is_traced():
         return torch.cat((thermal, luma), 1)
     both = thermal.new_empty((thermal.shape[0], *thermal.shape[2:], 2))
@@ -116,7 +115,7 @@ def _interleave(thermal: Tensor, luma: Tensor) -> Tensor:
 
 
 def _to_full_size(x: Tensor) -> Tensor:
-    """A pixel shuffle, [B, maps * tile * tile, H, W] to [B, maps, tile * H, tile * W]; one copy where channels are last."""
+    """Pixel shuffle from [B, maps * tile * tile, H, W] to [B, maps, tile * H, tile * W]; one copy for channels-last input."""
     if is_traced():
         return F.pixel_shuffle(x, TILE)
     batch, _, height, width = x.shape
@@ -125,5 +124,5 @@ def _to_full_size(x: Tensor) -> Tensor:
 
 
 def parameter_count(network: nn.Module) -> int:
-    """Number of weights of a network."""
+    """Return the number of parameters of a network."""
     return sum(parameter.numel() for parameter in network.parameters())

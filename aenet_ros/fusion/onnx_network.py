@@ -1,4 +1,4 @@
-"""The network from a file of ``aenet export``, run by ONNX Runtime on the CPU, or on CUDA or TensorRT where its build has them."""
+"""The network of an ONNX file, run by ONNX Runtime on the CPU, CUDA or TensorRT."""
 
 import os
 from pathlib import Path
@@ -13,18 +13,18 @@ PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "te
 
 
 def runtime() -> Any:
-    """The module onnxruntime; raises MissingDependencyError where it is not installed."""
+    """Return the module onnxruntime. Raises MissingDependencyError if it is not installed."""
     try:
         import onnxruntime
     except ImportError as error:
         raise MissingDependencyError(
-            "ONNX Runtime is not installed: pip install onnxruntime (with an NVIDIA GPU onnxruntime-gpu); model.backend torch does without"
+            "ONNX Runtime is not installed: pip install onnxruntime (onnxruntime-gpu for an NVIDIA GPU), or set model.backend: torch"
         ) from error
     return onnxruntime
 
 
 def why_no_provider(kind: str) -> str:
-    """Why this ONNX Runtime cannot run on ``kind`` ("cuda" or "tensorrt"), or ""."""
+    """Return why this ONNX Runtime cannot run on ``kind`` ("cuda" or "tensorrt"), or "" if it can."""
     present = runtime().get_available_providers()
     if PROVIDERS[kind] in present:
         return ""
@@ -32,9 +32,9 @@ def why_no_provider(kind: str) -> str:
 
 
 def provider_options(device: str, precision: str) -> list[tuple[str, dict[str, Any]]]:
-    """What ONNX Runtime is asked for, best first, to run on ``device`` "cpu", "cuda:N" or "tensorrt:N".
+    """Return the execution providers and their options for ``device`` "cpu", "cuda:N" or "tensorrt:N", in order of preference.
 
-    TensorRT builds an engine for the sizes it meets, which takes minutes; it keeps them in the user's cache folder.
+    TensorRT builds an engine for each picture size, which takes minutes, and caches it in the user's cache folder.
     """
     kind, _, number = device.partition(":")
     chosen: list[tuple[str, dict[str, Any]]] = []
@@ -48,9 +48,9 @@ def provider_options(device: str, precision: str) -> list[tuple[str, dict[str, A
 
 
 class OnnxNetwork:
-    """Called like AENet, with planes on the CPU; ``content`` is the file's, ``threads`` those on the CPU.
+    """A network that is called like AENet. ``content`` is the ONNX file's content, ``threads`` the number of CPU threads.
 
-    Raises DeviceError where the device asked for does not start or fails, CheckpointError for what is no such file.
+    Raises DeviceError if the device does not start or fails, and CheckpointError if ONNX Runtime cannot read the content.
     """
 
     def __init__(self, content: bytes, device: str, precision: str, threads: int) -> None:
@@ -58,7 +58,7 @@ class OnnxNetwork:
         self._device = device
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
-        options.log_severity_level = 3  # its warnings are for ONNX Runtime's own developers
+        options.log_severity_level = 3  # errors only
         wanted = provider_options(device, precision)
         for name, settings in wanted:
             if "trt_engine_cache_path" in settings:
@@ -66,15 +66,15 @@ class OnnxNetwork:
             assert name in ort.get_available_providers()
         try:
             self._session = ort.InferenceSession(content, options, providers=wanted)
-        except Exception as error:  # ONNX Runtime's errors have no class of their own to catch
+        except Exception as error:  # ONNX Runtime's errors have no common base class
             if device == "cpu":
                 raise CheckpointError(f"ONNX Runtime cannot read the file ({first_line(error)}); export it again") from error
             raise DeviceError(f"ONNX Runtime cannot start on {device} ({first_line(error)})") from error
-        if self._session.get_providers()[0] != wanted[0][0]:  # it goes to the next one without an error
+        if self._session.get_providers()[0] != wanted[0][0]:  # ONNX Runtime falls back silently
             raise DeviceError(f"ONNX Runtime cannot start {wanted[0][0]}: a library of CUDA, cuDNN or TensorRT is missing, or the GPU")
 
     def __call__(self, thermal: Tensor, luma: Tensor) -> Tensor:
-        """Planes float32 [1, 1, H, W] on the CPU to one like them."""
+        """Fuse two planes, float32 [1, 1, H, W] in 0..1 on the CPU, into one of the same shape."""
         try:
             (fused,) = self._session.run(None, {"thermal": thermal.numpy(), "luma": luma.numpy()})
         except Exception as error:  # as above
