@@ -9,11 +9,19 @@ from conftest import shared_dir
 
 from aenet_ros.cli import main as cli
 from aenet_ros.core.errors import ImageError, SourceError
-from aenet_ros.workbench.evaluation.compare import folder_method, pairs_of
-from aenet_ros.workbench.evaluation.datasets import CLIPS, INFRARED_VISIBLE, OTHER_TASKS, DataSet, common_names, dev_clip, dev_set
+from aenet_ros.workbench.evaluation.compare import (
+    CLIPS,
+    INFRARED_VISIBLE,
+    OTHER_TASKS,
+    DataSet,
+    common_names,
+    dev_clip,
+    dev_set,
+    folder_method,
+    read_pairs,
+)
 from aenet_ros.workbench.evaluation.metrics import METRICS
-from aenet_ros.workbench.evaluation.ranking import load_peers
-from aenet_ros.workbench.evaluation.tables import measures_table, ranks_table
+from aenet_ros.workbench.evaluation.ranking import load_peers, measures_table, ranks_table
 
 
 def aenet(*arguments):
@@ -148,7 +156,7 @@ def test_unequal_sizes_and_deep_thermal(tmp_path):
     cv2.imwrite(str(tmp_path / "t/0.png"), (smooth(1).astype(np.uint16) * 7 + 29_000))
     cv2.imwrite(str(tmp_path / "v/0.png"), cv2.merge([smooth(2)] * 3))
     dataset = DataSet("x", tmp_path / "t", tmp_path / "v", common_names(tmp_path / "t", tmp_path / "v"))
-    (pair,) = pairs_of(dataset)
+    (pair,) = read_pairs(dataset)
     assert pair.thermal.dtype == np.uint8
     assert pair.thermal.max() == 255
     assert pair.thermal.min() == 0
@@ -156,14 +164,16 @@ def test_unequal_sizes_and_deep_thermal(tmp_path):
         folder_method("m", tmp_path / "v", by_set=True).fuse(pair)
     cv2.imwrite(str(tmp_path / "v/0.png"), cv2.merge([smooth(2, (64, 81))] * 3))
     with pytest.raises(ImageError, match="registered pairs of one size"):
-        list(pairs_of(dataset))
+        list(read_pairs(dataset))
 
 
-def test_tables_sort_from_the_best():
+def test_tables_sort_from_the_best_and_mark_it():
     means = {name: dict.fromkeys(METRICS, value) for name, value in (("worse", 0.5), ("better", 123.456))}
-    table = measures_table(means, {"worse": 2.0, "better": 1.0}).splitlines()
-    assert table[0].split()[:3] == ["method", "rank", "EN"]
-    assert table[1].split()[:3] == ["better", "1.00", "123.46"]
-    assert table[2].split()[:3] == ["worse", "2.00", "0.500"]
-    ranks = ranks_table({"a": {"x": 2.0, "y": 1.0}, "b": {"x": 1.0}}).splitlines()
-    assert [line.split() for line in ranks[1:]] == [["y", "1.00", "-"], ["x", "2.00", "1.00"]]
+    header, rows, best = measures_table(means, {"worse": 2.0, "better": 1.0})
+    assert header[:3] == ["method", "rank", "EN"]
+    assert rows[0][:3] == ["better", "1.000", "123.46"]
+    assert rows[1][:3] == ["worse", "2.000", "0.500"]
+    lower = header.index("Nabf ↓")
+    assert best == {(1 if column == lower else 0, column) for column in range(1, len(header))}
+    header, rows, best = ranks_table({"a": {"x": 2.0, "y": 1.0}, "b": {"x": 1.0}})
+    assert (header, rows, best) == (["mean rank", "a", "b"], [["y", "1.000", "-"], ["x", "2.000", "1.000"]], {(0, 1)})

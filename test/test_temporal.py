@@ -6,7 +6,7 @@ import pytest
 from conftest import shared_dir
 
 from aenet_ros.core.errors import ImageError
-from aenet_ros.workbench.evaluation.temporal import flicker
+from aenet_ros.workbench.evaluation.metrics import flicker
 
 SIZE = (4, 6)
 

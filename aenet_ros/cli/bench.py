@@ -79,10 +79,9 @@ def run(args: argparse.Namespace) -> int:
         write_plot(report, args.plot)
         remark(f"written: {args.plot}")
     if args.html:
-        from aenet_ros.workbench.reports.page import write_page
-        from aenet_ros.workbench.reports.speed import speed_page
+        from aenet_ros.workbench.speed_report import speed_page
 
-        write_page(args.html, speed_page(report))
+        write_atomic(args.html, speed_page(report))
         remark(f"written: {args.html}")
     return 0
 

@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from aenet_ros.cli.common import add_config_arguments, config_from, print_json, remark
+from aenet_ros.cli.common import add_config_arguments, config_from, print_json, remark, text_table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,8 +41,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _tell(report: dict[str, Any]) -> None:
-    from aenet_ros.workbench.evaluation.tables import text_table
-
     for text in report["remarks"]:
         remark(text)
     topics = report["topics"]

@@ -26,18 +26,16 @@ from aenet_ros.health.adaptive_resolution import SCALES
 from aenet_ros.pipeline import FusionPipeline
 from aenet_ros.sync.matcher import PairMatcher
 from aenet_ros.workbench.evaluation.metrics import similarity
-from aenet_ros.workbench.evaluation.peers import PEERS
-from aenet_ros.workbench.evaluation.timing import WARM_UP_RUNS, spread_ms, time_runs
 from aenet_ros.workbench.simulation.geometry import rgb_to_thermal
 from aenet_ros.workbench.simulation.rig import Rig
 from aenet_ros.workbench.simulation.rig_config import RigConfig
+from aenet_ros.workbench.timing import WARM_UP_RUNS, TwoConvolutions, spread_ms, time_runs
 
 Size = tuple[int, int]
 ORDER = ("receive", "decode", "match", "encode", "publish")
 PAIRS = 12  # more than the caches hold
 FEWEST = 3
 LONG_NS = 2_000_000_000  # a network that takes longer than this for all its runs gets fewer
-DEAR_PIXELS = 500_000  # sizes beyond this are left out for networks that take seconds
 
 
 def rig_pairs(rig: RigConfig, count: int = PAIRS) -> list[FramePair]:
@@ -166,16 +164,14 @@ def time_network(network: torch.nn.Module, device: str, precision: str, planes: 
 
 
 def network_row(device: str, precision: str, threads: int, size: Size, runs: int) -> dict[str, Any]:
-    """The shipped network and the cost models of published ones at one size, in turns."""
+    """Time of the packaged network and of the yardstick network at one size, measured in turns."""
     torch.set_num_threads(threads)
     planes = torch.rand(2, 1, 1, *size)
-    makers: dict[str, Callable[[], torch.nn.Module]] = {"aenet": lambda: load_checkpoint("")[0], **PEERS}
+    makers: dict[str, Callable[[], torch.nn.Module]] = {"aenet": lambda: load_checkpoint("")[0], "yardstick": TwoConvolutions}
     durations: dict[str, list[int]] = {}
     parameters: dict[str, int] = {}
     for _ in range(3):
         for name, make in makers.items():
-            if device == "cpu" and size[0] * size[1] > DEAR_PIXELS and name not in ("aenet", "yardstick"):
-                continue
             network = make()
             parameters[name] = sum(parameter.numel() for parameter in network.parameters())
             durations.setdefault(name, []).extend(time_network(network, device, precision, planes, max(FEWEST, runs // 3)))

@@ -12,9 +12,9 @@ from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import Image
 
 from aenet_ros.messages.codec import decode_rgb, decode_thermal, fill_image
-from aenet_ros.workbench.evaluation.timing import spread_ms, time_runs
 from aenet_ros.workbench.simulation.rig import Rig
 from aenet_ros.workbench.simulation.rig_config import RigConfig
+from aenet_ros.workbench.timing import spread_ms, time_runs
 
 
 def message_times(width: int, height: int, runs: int) -> dict[str, dict[str, float]]:

@@ -1,9 +1,10 @@
-"""Measures of one fused picture against its two sources, in the conventions that most papers' tables follow.
+"""Measures of a fused picture against its two sources, and of flicker in a clip, as most papers define them.
 
-All take grey planes [H, W] of one size on 0..255 (any dtype; rounded to integers first): ``fused``, ``thermal``
-and ``rgb_luma``. For other tasks the two sources take the places of thermal and rgb (mri and ct, near and far).
+Inputs are grey planes [H, W] of one size in 0..255, any dtype, rounded to integers first. Source A is ``thermal``, source B is
+``rgb_luma``; for other tasks these are for example mri and ct, or near and far focus.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import cv2
@@ -11,21 +12,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aenet_ros.core.errors import ImageError
-from aenet_ros.core.frames import Array
+from aenet_ros.core.frames import Array, Plane
 from aenet_ros.health.quality import entropy
 
 Grey = NDArray[np.float64]
 
 RANKED = ("EN", "SD", "SF", "AG", "MI", "SCD", "VIF", "Qabf", "SSIM")
-"""The nine measures whose ranks make a method's mean rank."""
+"""The nine measures that make up the mean rank."""
 METRICS = (*RANKED, "SSIM255", "CC", "Nabf")
 LOWER_IS_BETTER = frozenset({"Nabf", "flicker"})
 
-_LEAST_SIDE = 41  # leaves VIF's fourth scale one window: each coarser scale takes n - 1 pixels away and halves the rest
+_MIN_SIDE = 41  # leaves one window at the fourth scale of VIF: each scale removes n - 1 pixels and halves the rest
 
 
 def measure(fused: Array, thermal: Array, rgb_luma: Array) -> dict[str, float]:
-    """Every measure of METRICS by name. Raises ImageError where the planes' sizes differ or are under 41 pixels."""
+    """Return all measures of METRICS by name. Raises ImageError if the sizes differ or a side is below 41 pixels."""
     f, a, b = _checked(fused, thermal, rgb_luma)
     values = {"EN": entropy(f.astype(np.uint8)), "SD": float(f.std()), "SF": spatial_frequency(f), "AG": average_gradient(f)}
     values["MI"] = mutual_information(f, a) + mutual_information(f, b)
@@ -41,24 +42,24 @@ def _checked(*planes: Array) -> list[Grey]:
     for plane in planes:
         if plane.ndim != 2 or plane.shape != planes[0].shape:
             raise ImageError(f"the measures need three grey planes of one size, not {[p.shape for p in planes]}")
-    if min(planes[0].shape) < _LEAST_SIDE:
-        raise ImageError(f"{planes[0].shape[1]}x{planes[0].shape[0]} is too small to measure; each side needs {_LEAST_SIDE} pixels")
+    if min(planes[0].shape) < _MIN_SIDE:
+        raise ImageError(f"{planes[0].shape[1]}x{planes[0].shape[0]} is too small to measure; each side needs at least {_MIN_SIDE} pixels")
     return [np.clip(np.rint(np.asarray(plane, np.float64)), 0.0, 255.0) for plane in planes]
 
 
 def spatial_frequency(f: Grey) -> float:
-    """SF: root of the mean squared first differences, across and down."""
+    """SF, spatial frequency: root of the sum of mean squared differences along rows and along columns (Eskicioglu and Fisher 1995)."""
     return float(np.sqrt(np.mean(np.diff(f, axis=1) ** 2) + np.mean(np.diff(f, axis=0) ** 2)))
 
 
 def average_gradient(f: Grey) -> float:
-    """AG: mean of sqrt((gx^2 + gy^2) / 2), central differences (one-sided at the border)."""
+    """AG, average gradient: mean of sqrt((gx^2 + gy^2) / 2) with central differences, one-sided at the border."""
     down, across = np.gradient(f)
     return float(np.sqrt((across**2 + down**2) / 2).mean())
 
 
 def mutual_information(f: Grey, source: Grey) -> float:
-    """I(f; source) in nats from the 256x256 joint histogram (Qu, Zhang and Yan 2002)."""
+    """MI to one source: I(f; source) in nats from the 256x256 joint histogram (Qu, Zhang and Yan 2002)."""
     index = f.astype(np.int64) * 256 + source.astype(np.int64)
     joint = np.bincount(index.ravel(), minlength=65536).reshape(256, 256) / f.size
     independent = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
@@ -67,19 +68,22 @@ def mutual_information(f: Grey, source: Grey) -> float:
 
 
 def correlation(x: Grey, y: Grey) -> float:
-    """Pearson's correlation over all pixels; 0 where either plane is constant."""
+    """Pearson correlation over all pixels; 0 if a plane is constant. CC is its mean to both sources.
+
+    SCD is correlation(f - b, a) + correlation(f - a, b) (Aslantas and Bendes 2015).
+    """
     x, y = x - x.mean(), y - y.mean()
     scale = float(np.sqrt((x * x).sum() * (y * y).sum()))
     return float((x * y).sum()) / scale if scale > 0 else 0.0
 
 
 def visual_fidelity(source: Grey, f: Grey) -> float:
-    """VIFp: pixel-domain visual information fidelity of f with respect to one source (Sheikh and Bovik 2006).
+    """VIF, visual information fidelity in the pixel domain, of f for one source (Sheikh and Bovik 2006).
 
-    Four scales, Gaussian windows of 17, 9, 5 and 3 pixels with sigma n / 5, valid region, noise variance 2.
+    Four scales with Gaussian windows of n = 17, 9, 5 and 3 pixels, sigma n / 5, valid region, noise variance 2.
     """
     noise, tiny = 2.0, 1e-10
-    told = known = 0.0
+    kept = total = 0.0
     for size in (17, 9, 5, 3):
         if size < 17:
             source, f = (_gaussian(plane, size)[::2, ::2] for plane in (source, f))
@@ -88,17 +92,17 @@ def visual_fidelity(source: Grey, f: Grey) -> float:
         var_f = np.maximum(_gaussian(f * f, size) - mean_f * mean_f, 0.0)
         covariance = _gaussian(source * f, size) - mean_s * mean_f
         gain = covariance / (var_s + tiny)
-        left = var_f - gain * covariance
-        # The order of these corrections is that of the authors' reference implementation.
+        rest = var_f - gain * covariance
+        # These corrections follow the order of the authors' reference implementation.
         flat_s, flat_f = var_s < tiny, var_f < tiny
-        gain[flat_s], left[flat_s], var_s[flat_s] = 0.0, var_f[flat_s], 0.0
-        gain[flat_f], left[flat_f] = 0.0, 0.0
-        against = gain < 0
-        left[against], gain[against] = var_f[against], 0.0
-        left = np.maximum(left, tiny)
-        told += float(np.log10(1.0 + gain * gain * var_s / (left + noise)).sum())
-        known += float(np.log10(1.0 + var_s / noise).sum())
-    return told / known if known > 0 else 1.0
+        gain[flat_s], rest[flat_s], var_s[flat_s] = 0.0, var_f[flat_s], 0.0
+        gain[flat_f], rest[flat_f] = 0.0, 0.0
+        negative = gain < 0
+        rest[negative], gain[negative] = var_f[negative], 0.0
+        rest = np.maximum(rest, tiny)
+        kept += float(np.log10(1.0 + gain * gain * var_s / (rest + noise)).sum())
+        total += float(np.log10(1.0 + var_s / noise).sum())
+    return kept / total if total > 0 else 1.0
 
 
 def _gaussian(plane: Grey, size: int) -> Grey:
@@ -108,7 +112,7 @@ def _gaussian(plane: Grey, size: int) -> Grey:
 
 
 def similarity(f: Grey, source: Grey) -> tuple[float, float]:
-    """SSIM with dynamic range 2 and with 255: 7x7 uniform window, sample covariance, valid region (Wang et al. 2004)."""
+    """Return SSIM to one source with dynamic range 2 and 255: 7x7 uniform window, sample covariance, valid region (Wang et al. 2004)."""
 
     def mean(plane: Grey) -> Grey:
         return _float(cv2.boxFilter(plane, cv2.CV_64F, (7, 7)))[3:-3, 3:-3]
@@ -129,9 +133,9 @@ def similarity(f: Grey, source: Grey) -> tuple[float, float]:
 
 
 def edge_measures(f: Grey, a: Grey, b: Grey) -> tuple[float, float]:
-    """Qabf, the sources' edges that live on in f, and Nabf, the share that is artefact (Xydeas and Petrovic 2000).
+    """Return Qabf, the share of source edges preserved in f (Xydeas and Petrovic 2000), and Nabf, the share of artefacts.
 
-    Artefact is what an edge of f lacks in likeness to the sources' where f's gradient exceeds both of theirs.
+    Nabf sums 1 - preservation where the gradient of f exceeds both source gradients.
     """
     strength_f, angle_f = _edges(f)
     strength_a, angle_a = _edges(a)
@@ -148,10 +152,10 @@ def edge_measures(f: Grey, a: Grey, b: Grey) -> tuple[float, float]:
 
 
 def _edges(plane: Grey) -> tuple[Grey, Grey]:
-    """Sobel gradient's strength and its angle, -pi/2..pi/2; zeros are assumed outside the picture.
+    """Return strength and angle (-pi/2..pi/2) of the Sobel gradient, with zeros outside the picture.
 
-    The angle is counted upwards and is pi/2 where there is no gradient across: a vertical step and flatness
-    look alike. That is how the published tables count it, and it moves Qabf by up to 3 %.
+    The angle is measured upwards and is pi/2 where the horizontal gradient is 0, so a vertical step and a flat area are alike.
+    Published tables are computed in this way; it changes Qabf by up to 3 %.
     """
     across = _float(cv2.Sobel(plane, cv2.CV_64F, 1, 0, borderType=cv2.BORDER_CONSTANT))
     up = -_float(cv2.Sobel(plane, cv2.CV_64F, 0, 1, borderType=cv2.BORDER_CONSTANT))
@@ -163,12 +167,34 @@ def _edges(plane: Grey) -> tuple[Grey, Grey]:
 
 def _preserved(strength: Grey, angle: Grey, strength_f: Grey, angle_f: Grey) -> Grey:
     larger, smaller = np.maximum(strength, strength_f), np.minimum(strength, strength_f)
-    # Equal strengths count with the strength itself in place of 1, another accident that the published tables carry.
+    # For equal strengths the ratio is the strength itself instead of 1, as in published tables.
     ratio = np.divide(smaller, larger, out=strength_f.copy(), where=larger != smaller)
     likeness = 1.0 - np.abs(angle - angle_f) / (np.pi / 2)
     by_strength = 0.9994 / (1.0 + np.exp(-15.0 * (ratio - 0.5)))
     by_angle = 0.9879 / (1.0 + np.exp(-22.0 * (likeness - 0.8)))
     return np.asarray(by_strength * by_angle, np.float64)
+
+
+def flicker(frames: Iterable[tuple[Array, Array, Array]]) -> float:
+    """Return the change between consecutive fused frames that exceeds the change of both sources, in grey levels; lower is better.
+
+    It is the mean over frames and pixels of max(0, |F1 - F0| - max(|A1 - A0|, |B1 - B0|)), our own definition. ``frames`` yields
+    (fused, thermal, rgb luma) in temporal order. Raises ImageError for fewer than two frames or unequal sizes.
+    """
+    total, steps = 0.0, 0
+    previous: list[Plane] | None = None
+    for planes in frames:
+        current = [np.rint(np.asarray(plane, np.float32)) for plane in planes]
+        if any(plane.shape != current[0].shape for plane in [*current, *(previous or [])]):
+            raise ImageError(f"flicker needs fused, thermal and rgb planes of one size in all frames, not {[p.shape for p in current]}")
+        if previous is not None:
+            fused, thermal, rgb = (np.abs(new - old) for new, old in zip(current, previous, strict=True))
+            total += float(np.maximum(fused - np.maximum(thermal, rgb), 0.0).mean())
+            steps += 1
+        previous = current
+    if steps == 0:
+        raise ImageError("flicker needs at least two consecutive frames")
+    return total / steps
 
 
 def _float(value: Any) -> Grey:

@@ -1,8 +1,8 @@
-"""The scoreboard: mean ranks of methods over the nine measures, by data set and overall."""
+"""Mean ranks of fusion methods over the nine ranked measures, by data set and overall, and tables of them."""
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ Values = Mapping[str, float]
 
 
 class Score(NamedTuple):
-    """One method's measures on one picture; ``name`` is ``SET/FILE``, the set itself may hold slashes."""
+    """Measures of one method on one picture. ``name`` is "SET/FILE"; the set's name may contain slashes."""
 
     method: str
     name: str
@@ -21,33 +21,35 @@ class Score(NamedTuple):
 
     @property
     def dataset(self) -> str:
-        """The set that the picture belongs to; empty for a bare file name."""
+        """Name of the picture's data set, "" if there is none."""
         return self.name.rpartition("/")[0]
 
 
-def load_peers(path: Path) -> list[Score]:
-    """The rows of a peers file: JSON with lists of rows, each with ``peer``, ``name`` and the measures.
+class Table(NamedTuple):
+    """A table as texts. ``best`` holds the cells (row, column) with the best value of their column."""
 
-    Raises SourceError where the file cannot be read or has no such row.
-    """
+    header: list[str]
+    rows: list[list[str]]
+    best: set[tuple[int, int]]
+
+
+def load_peers(path: Path) -> list[Score]:
+    """Read published scores: JSON with lists of rows, each with ``peer``, ``name`` and measures. Raises SourceError."""
     try:
         content = json.loads(path.read_text())
         rows = [row for part in content.values() if isinstance(part, list) for row in part]
         scores = [Score(row["peer"], row["name"], {metric: float(row[metric]) for metric in METRICS if metric in row}) for row in rows]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SourceError(
-            f"{path} is not a file of peers' rows (JSON lists of rows with 'peer', 'name' and measures): {error!r}"
-        ) from error
+        raise SourceError(f"{path}: not a file of scores (JSON lists of rows with 'peer', 'name' and measures): {error!r}") from error
     if not scores:
-        raise SourceError(f"{path} holds no peers' rows")
+        raise SourceError(f"{path}: contains no rows of scores")
     return scores
 
 
 def means_by_dataset(scores: Iterable[Score]) -> dict[str, dict[str, dict[str, float]]]:
-    """Mean of each measure by data set and method, over the pictures that all the set's methods were measured on.
+    """Return means[data set][method][measure] over the pictures that were measured for all methods of the set.
 
-    A picture that some method lacks is left out for all of them, so that ranks compare like with like.
-    Raises SourceError where a set has methods with no picture in common.
+    Other pictures are left out, so that methods are compared on the same pictures. Raises SourceError if none remain.
     """
     found: dict[str, dict[str, dict[str, Values]]] = defaultdict(lambda: defaultdict(dict))
     for score in scores:
@@ -59,7 +61,7 @@ def _means(dataset: str, methods: Mapping[str, Mapping[str, Values]]) -> dict[st
     common = sorted(set.intersection(*(set(rows) for rows in methods.values())))
     if not common:
         counts = ", ".join(f"{method}: {len(rows)}" for method, rows in methods.items())
-        raise SourceError(f"no picture of set '{dataset}' was measured for all methods ({counts}); compare methods on the same pictures")
+        raise SourceError(f"set '{dataset}': no picture was measured for all methods ({counts}); compare methods on the same pictures")
     return {
         method: {metric: sum(rows[name][metric] for name in common) / len(common) for metric in rows[common[0]]}
         for method, rows in methods.items()
@@ -67,7 +69,7 @@ def _means(dataset: str, methods: Mapping[str, Mapping[str, Values]]) -> dict[st
 
 
 def mean_ranks(table: Mapping[str, Values], measures: Sequence[str] = RANKED) -> dict[str, float]:
-    """Each method's mean rank (1 is best) over ``measures``; methods with equal values share the mean of their ranks."""
+    """Return the mean rank of each method (1 is best) over ``measures``. Methods with equal values share the mean of their ranks."""
     ranks: dict[str, float] = dict.fromkeys(table, 0.0)
     for measure in measures:
         sign = 1.0 if measure in LOWER_IS_BETTER else -1.0
@@ -80,11 +82,38 @@ def mean_ranks(table: Mapping[str, Values], measures: Sequence[str] = RANKED) ->
 
 
 def scoreboard(scores: Iterable[Score]) -> dict[str, dict[str, float]]:
-    """Mean rank by method: ``{"SET": {...}, ..., "overall": {...}}``, each sorted from the best.
-
-    ``overall`` is the mean over the data sets, for the methods that were measured on every one of them.
-    """
+    """Return mean ranks[data set][method], best first, and ``overall``: the mean over the sets for methods measured on all of them."""
     board = {dataset: mean_ranks(table) for dataset, table in means_by_dataset(scores).items()}
     everywhere = set.intersection(*(set(ranks) for ranks in board.values())) if board else set()
     board["overall"] = {method: sum(ranks[method] for ranks in board.values()) / len(board) for method in everywhere}
     return {dataset: dict(sorted(ranks.items(), key=lambda item: item[1])) for dataset, ranks in board.items()}
+
+
+def measures_table(means: Mapping[str, Values], ranks: Values) -> Table:
+    """One data set: a row for each method, best mean rank first, with all measures. An arrow marks measures where lower is better."""
+    order = sorted(means, key=lambda method: ranks[method])
+    columns: dict[str, Values] = {"rank": ranks, **{name: {method: means[method][name] for method in means} for name in METRICS}}
+    table = _table("method", order, columns, {"rank", *LOWER_IS_BETTER}, _significant)
+    arrows = [f"{name} ↓" if name in LOWER_IS_BETTER else name for name in table.header]
+    return table._replace(header=arrows)
+
+
+def ranks_table(board: Mapping[str, Values], title: str = "mean rank") -> Table:
+    """A row for each method and a column for each data set, sorted by the first column; "-" where a method was not measured."""
+    columns = list(board.values())
+    methods = dict.fromkeys(method for ranks in columns for method in ranks)
+    order = sorted(methods, key=lambda method: [ranks.get(method, float("inf")) for ranks in columns])
+    return _table(title, order, board, set(board), lambda value: f"{value:.3f}")
+
+
+def _table(title: str, order: Sequence[str], columns: Mapping[str, Values], lower: set[str], text: Callable[[float], str]) -> Table:
+    rows = [[method, *(text(values[method]) if method in values else "-" for values in columns.values())] for method in order]
+    best = set()
+    for column, (name, values) in enumerate(columns.items(), 1):
+        wanted = (min if name in lower else max)(values.values(), default=0.0)
+        best |= {(row, column) for row, method in enumerate(order) if len(values) > 1 and values.get(method) == wanted}
+    return Table([title, *columns], rows, best)
+
+
+def _significant(value: float) -> str:
+    return f"{value:.2f}" if abs(value) >= 10 else f"{value:.3f}" if abs(value) >= 0.1 else f"{value:.4f}"

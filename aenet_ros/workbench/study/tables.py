@@ -10,8 +10,8 @@ from aenet_ros.fusion.blocks import DOWNSAMPLINGS
 from aenet_ros.fusion.checkpoint import load_checkpoint
 from aenet_ros.fusion.network import AENet, parameter_count
 from aenet_ros.workbench.evaluation.ranking import Score, mean_ranks, means_by_dataset
-from aenet_ros.workbench.evaluation.timing import WARM_UP_RUNS, TwoConvolutions, spread_ms, time_runs
 from aenet_ros.workbench.study.study import WITHOUT, Chain, Row, default_name
+from aenet_ros.workbench.timing import WARM_UP_RUNS, TwoConvolutions, spread_ms, time_runs
 from aenet_ros.workbench.training.data import KINDS
 from aenet_ros.workbench.training.losses import LossWeights
 from aenet_ros.workbench.training.train import WEIGHTS_NAME

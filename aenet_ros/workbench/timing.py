@@ -1,4 +1,4 @@
-"""Timing done the same way everywhere: warm-up, many runs, median and quartiles, the device waited for."""
+"""Time measurement for benchmarks: warm-up, repeated runs, median and quartiles, device synchronisation."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ WARM_UP_RUNS = 5
 
 
 def spread_ms(durations_ns: Sequence[int]) -> dict[str, float]:
-    """Median and quartiles of durations in nanoseconds, as milliseconds."""
+    """Return median and quartiles of durations in nanoseconds, as milliseconds."""
     low, median, high = np.percentile(np.asarray(durations_ns, np.int64), (25, 50, 75)) / 1e6
     return {"median_ms": round(float(median), 4), "q25_ms": round(float(low), 4), "q75_ms": round(float(high), 4)}
 
@@ -20,7 +20,7 @@ def spread_ms(durations_ns: Sequence[int]) -> dict[str, float]:
 def time_runs(
     run: Callable[[], object], runs: int, synchronise: Callable[[], None] | None = None, warm_up: int = WARM_UP_RUNS
 ) -> list[int]:
-    """Durations in nanoseconds of ``runs`` calls after ``warm_up`` more; ``synchronise`` is called before each reading of the clock."""
+    """Return durations in ns of ``runs`` calls after ``warm_up`` calls. ``synchronise`` is called before each reading of the clock."""
     wait = synchronise or (lambda: None)
     for _ in range(warm_up):
         run()
@@ -35,7 +35,7 @@ def time_runs(
 
 
 class TwoConvolutions(nn.Module):
-    """The cost of the smallest published fusion network, written anew as a yardstick; its weights are random.
+    """A yardstick for speed: the layers of the smallest published fusion network, with random weights.
 
     Two 3x3 convolutions at full size with reflection padding, 2 to 4 to 1 channels, ReLU and tanh: 113 parameters
     (MMDRFuse, Deng et al., ACM Multimedia 2024).
@@ -47,7 +47,7 @@ class TwoConvolutions(nn.Module):
         self.second = nn.Conv2d(4, 1, 3)
 
     def forward(self, thermal: Tensor, luma: Tensor) -> Tensor:
-        """Planes float [B, 1, H, W] to one of the same shape."""
+        """Map two planes, float [B, 1, H, W], to one of the same shape."""
         x = F.pad(torch.cat((thermal, luma), 1), (1, 1, 1, 1), mode="reflect")
         x = F.pad(F.relu(self.first(x)), (1, 1, 1, 1), mode="reflect")
         return torch.tanh(self.second(x))
