@@ -60,20 +60,19 @@ setup(
             "ros-rcl-interfaces~=2.3.0",
             "ros-rosgraph-msgs~=2.3.0",
         ],
-        "bags": ["rosbags>=0.11", "mcap>=1.1"],
+        # Upper bound: topics are copied with rosbags.convert.converter, which is not a public interface.
+        "bags": ["rosbags>=0.11,<0.12", "mcap>=1.1"],
         # aenet view; 3.8 is what Ubuntu 22.04 and Debian 12 have.
         "view": ["aiohttp>=3.8"],
         # aenet export to ONNX, and model.backend onnx; with an NVIDIA GPU onnxruntime-gpu in place of onnxruntime.
         "export": ["onnx>=1.15", "onnxruntime>=1.17"],
         "train": ["tensorboard"],
         "study": ["matplotlib"],
-        # aenet fuse --dask: pure Python, so it installs wherever the package does, on every Python and machine.
-        "cluster": ["distributed>=2024.1"],
         "completion": ["argcomplete>=2"],
         # The documentation site. Sphinx is what ROS's own documentation is built with; 9 needs Python 3.11, 8.1 does with 3.10.
         "docs": ["sphinx>=7.4,<10", "myst-parser>=3,<6", "furo>=2024.8.6"],
         # colcon test looks for this extra by name; without it, it finds no tests in an ament_python package.
-        "test": ["pytest>=7", "pytest-timeout>=2", "hypothesis>=6", "selenium>=4.11", "distributed>=2024.1", "argcomplete>=2"],
+        "test": ["pytest>=7", "pytest-timeout>=2", "hypothesis>=6", "selenium>=4.11", "argcomplete>=2"],
         "dev": ["ruff", "mypy>=1.8", "types-PyYAML", "types-tqdm", "catkin_pkg"],
     },
     entry_points={

@@ -80,10 +80,12 @@ class BagMaker:
         message = self.store.types[IMAGE](self.header(stamp_ns, frame_id), height, width, encoding, 0, data.size // height, data)
         self.writer.write(connection, log_ns, self.serialize(message, IMAGE))
 
-    def info(self, connection, log_ns, stamp_ns, focal):
+    def info(self, connection, log_ns, stamp_ns, focal, frame_id="rgb_optical", size=SIZE):
         roi = self.store.types["sensor_msgs/msg/RegionOfInterest"](0, 0, 0, 0, False)
-        numbers = [np.zeros(5), np.array([focal, 0, 32, 0, focal, 24, 0, 0, 1.0]), np.eye(3).ravel(), np.zeros(12)]
-        message = self.store.types[INFO](self.header(stamp_ns, "rgb_optical"), *SIZE, "plumb_bob", *numbers, 0, 0, roi)
+        x, y = size[1] / 2, size[0] / 2
+        p = np.array([focal, 0, x, 0, 0, focal, y, 0, 0, 0, 1.0, 0])
+        numbers = [np.zeros(5), np.array([focal, 0, x, 0, focal, y, 0, 0, 1.0]), np.eye(3).ravel(), p]
+        message = self.store.types[INFO](self.header(stamp_ns, frame_id), *size, "plumb_bob", *numbers, 0, 0, roi)
         self.writer.write(connection, log_ns, self.serialize(message, INFO))
 
     def text(self, connection, log_ns, text):
@@ -139,6 +141,65 @@ def test_every_kind_of_bag_becomes_a_bag_with_fused_topics(tmp_path, kind):
     assert qos["/fused/image"][0].reliability == QosReliability.RELIABLE
     if kind != "ros1":
         assert qos["/ir/image_raw"] == [BEST_EFFORT]
+
+
+@pytest.mark.parametrize("kind", ["mcap", "ros1"])
+@pytest.mark.parametrize(
+    ("settings", "size", "frame_id", "k", "p"),
+    [
+        ((), (48, 64), "rgb_optical", [500, 0, 32, 0, 500, 24, 0, 0, 1], [500, 0, 32, 0, 0, 500, 24, 0, 0, 0, 1, 0]),
+        # Half as wide and as high: u' = (u + 0.5) / 2 - 0.5, so 500 -> 250, 32 -> 15.75, 24 -> 11.75.
+        (
+            ("output.grid=size", "output.width=32"),
+            (24, 32),
+            "rgb_optical",
+            [250, 0, 15.75, 0, 250, 11.75, 0, 0, 1],
+            [250, 0, 15.75, 0, 0, 250, 11.75, 0, 0, 0, 1, 0],
+        ),
+        (("output.grid=thermal",), (24, 32), "thermal", [90, 0, 16, 0, 90, 12, 0, 0, 1], [90, 0, 16, 0, 0, 90, 12, 0, 0, 0, 1, 0]),
+    ],
+    ids=["rgb", "size", "thermal"],
+)
+def test_camera_info_describes_the_fused_picture_on_every_grid(tmp_path, kind, settings, size, frame_id, k, p):
+    source = tmp_path / ("in.bag" if kind == "ros1" else "in")
+    maker = BagMaker(source, kind)
+    with maker.writer:
+        topics = [maker.topic(f"/{name}/image_raw", IMAGE) for name in ("ir", "cam")]
+        infos = [maker.topic(f"/{name}/camera_info", INFO) for name in ("ir", "cam")]
+        for index in range(3):
+            at = BEGIN_NS + index * PERIOD_NS
+            maker.info(infos[0], at, at, 90.0, "thermal", (24, 32))
+            maker.info(infos[1], at, at, 500.0)
+            maker.image(topics[0], at + 1, at, thermal_of(index)[:24, :32], "mono16", "thermal")
+            maker.image(topics[1], at + 2, at, rgb_of(index), "rgb8", "rgb_optical")
+    assert aenet("fuse", source, "-o", tmp_path / "out", *(("--set", *settings) if settings else ())) == 0
+    found, _ = messages(tmp_path / "out")
+    assert len(found["/fused/camera_info"]) == 3
+    for (_, image), (_, info) in zip(found["/fused/image"], found["/fused/camera_info"], strict=True):
+        assert (image.height, image.width) == (info.height, info.width) == size
+        assert (stamp(image), image.header.frame_id) == (stamp(info), info.header.frame_id)
+        assert info.header.frame_id == frame_id
+        assert list(info.k) == k
+        assert list(info.p) == p
+    assert {(info.width, info.k[0]) for _, info in found["/cam/camera_info"]} == {(64, 500.0)}  # copied as it was
+
+
+def test_a_bag_that_starts_over_is_fused_as_the_first_time(tmp_path):
+    """Gain control, shutter detection: nothing of the first round is remembered when the stamps jump back."""
+    maker = BagMaker(tmp_path / "in", "mcap")
+    with maker.writer:
+        topics = [maker.topic(f"/{name}/image_raw", IMAGE) for name in ("ir", "cam")]
+        for sent in range(24):
+            index = sent % 12
+            counts = np.linspace(20_000, 21_000 + 500 * index, SIZE[0] * SIZE[1]).reshape(SIZE).astype(np.uint16)
+            log_ns, at = BEGIN_NS + sent * 200_000_000, BEGIN_NS + index * 200_000_000
+            maker.image(topics[0], log_ns, at, counts, "mono16", "thermal")
+            maker.image(topics[1], log_ns + 1, at, rgb_of(index), "rgb8", "rgb")
+    assert aenet("fuse", tmp_path / "in", "-o", tmp_path / "out") == 0
+    fused = [image.data for _, image in messages(tmp_path / "out")[0]["/fused/image"]]
+    assert len(fused) == 24
+    for first, second in zip(fused[:12], fused[12:], strict=True):
+        np.testing.assert_array_equal(first, second)
 
 
 def test_same_input_same_bytes(tmp_path):

@@ -1,9 +1,6 @@
-"""Bags of every kind that are cut off, without their index, or overwritten in the middle: what can be read is, what is lost is said."""
+"""Damaged bags: MCAP is read as far as it goes, others are refused with the command that mends them."""
 
-import os
-import shutil
-import sqlite3
-import struct
+import re
 
 import numpy as np
 import pytest
@@ -11,7 +8,6 @@ import pytest
 pytest.importorskip("rosbags", reason="bags need the package rosbags (pip install rosbags)")
 pytest.importorskip("mcap", reason="damaged bags are read with the package mcap (pip install mcap)")
 
-from rosbags.rosbag1 import Writer as Writer1
 from test_bags import BEGIN_NS, IMAGE, PERIOD_NS, BagMaker, make_bag, rgb_of, thermal_of
 
 from aenet_ros.cli import main as cli
@@ -44,22 +40,51 @@ def cut(path, target, share):
 
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
-def test_a_sqlite3_bag_cut_off(tmp_path, share):
-    whole = make_bag(tmp_path / "in", "sqlite3", count=COUNT) / "in.db3"
-    indices, remarks = read(cut(whole, tmp_path / "cut" / "cut_0.db3", share))
+@pytest.mark.parametrize("kind", ["mcap", "mcap-storage"])
+def test_an_mcap_bag_cut_off(tmp_path, kind, share):
+    """Without the index at its end it is read from its start: each message before the cut, in order."""
+    whole = make_bag(tmp_path / "in", kind, count=4 * COUNT) / "in.mcap"  # several chunks of 1 MiB
+    indices, remarks = read(cut(whole, tmp_path / "cut" / "cut_0.mcap", share))
     assert indices == list(range(len(indices)))
-    assert COUNT * (share - 0.15) < len(indices) < COUNT
-    assert "cut_0.db3" in remarks
-    assert "the others are lost" in remarks
+    assert 4 * COUNT * (share - 0.25) < len(indices) <= 4 * COUNT
+    assert "cut_0.mcap ends in the middle" in remarks
+    assert "the rest is lost" in remarks
 
 
-@pytest.mark.parametrize("kind", ["sqlite3", "sqlite3-message", "mcap", "mcap-storage", "mcap-message"])
+def test_an_mcap_bag_with_a_second_file_cut_off(tmp_path):
+    """The first file, and the second one to the cut."""
+    (tmp_path / "split").mkdir()
+    for number, share in enumerate((1.0, 0.8)):
+        first = number * COUNT
+        maker = BagMaker(tmp_path / f"part{number}", "mcap")
+        with maker.writer:
+            thermal, rgb = maker.topic("/ir/image_raw", IMAGE), maker.topic("/cam/image_raw", IMAGE)
+            for index in range(first, first + COUNT):
+                at = BEGIN_NS + index * PERIOD_NS
+                maker.image(thermal, at, at, thermal_of(index), "mono16", "thermal")
+                maker.image(rgb, at, at, rgb_of(index), "rgb8", "rgb")
+        cut(tmp_path / f"part{number}" / f"part{number}.mcap", tmp_path / "split" / f"split_{number}.mcap", share)
+    indices, remarks = read(tmp_path / "split")
+    assert indices == list(range(len(indices)))
+    assert COUNT < len(indices) < 2 * COUNT
+    assert "split_1.mcap ends in the middle" in remarks
+
+
+@pytest.mark.parametrize("kind", ["sqlite3", "mcap", "mcap-storage"])
 def test_a_folder_without_metadata(tmp_path, kind):
     folder = make_bag(tmp_path / "in", kind, count=20)
     (folder / "metadata.yaml").unlink()
     indices, remarks = read(folder)
     assert indices == list(range(20))
     assert "metadata.yaml" in remarks
+
+
+@pytest.mark.parametrize("kind", ["sqlite3-message", "mcap-message"])
+def test_messages_that_were_compressed_one_by_one_need_their_metadata(tmp_path, kind):
+    folder = make_bag(tmp_path / "in", kind, count=5)
+    (folder / "metadata.yaml").unlink()
+    with pytest.raises(SourceError, match=r"in are compressed, and the metadata\.yaml that says so is missing"):
+        read(folder)
 
 
 def test_files_that_were_compressed_as_a_whole_need_their_metadata(tmp_path):
@@ -69,87 +94,56 @@ def test_files_that_were_compressed_as_a_whole_need_their_metadata(tmp_path):
         read(folder)
 
 
-def test_a_sqlite3_bag_with_a_page_overwritten(tmp_path):
-    whole = make_bag(tmp_path / "in", "sqlite3", count=COUNT) / "in.db3"
-    data = bytearray(whole.read_bytes())
-    middle = len(data) // 2 // 4096 * 4096
-    data[middle : middle + 40 * 4096] = os.urandom(40 * 4096)
-    whole.write_bytes(data)
-    indices, _ = read(whole)
-    assert len(indices) > 0.3 * COUNT
+def damaged_sqlite3(path):
+    """Cut off."""
+    return cut(make_bag(path / "in", "sqlite3", count=20) / "in.db3", path / "cut" / "cut_0.db3", 0.3)
 
 
-def test_a_sqlite3_bag_whose_recorder_was_killed_before_it_wrote_its_log_back(tmp_path):
-    folder = make_bag(tmp_path / "in", "sqlite3", count=20)
-    database = sqlite3.connect(folder / "in.db3")
-    database.execute("PRAGMA journal_mode=WAL")
-    rows = database.execute("SELECT topic_id, timestamp, data FROM messages ORDER BY id").fetchall()
-    database.execute("DELETE FROM messages WHERE id > 40")
-    database.commit()
-    database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    database.execute("PRAGMA wal_autocheckpoint=0")
-    database.executemany("INSERT INTO messages(topic_id, timestamp, data) VALUES (?, ?, ?)", rows[40:])
-    database.commit()
-    killed = tmp_path / "killed"
-    killed.mkdir()
-    for name in ("in.db3", "in.db3-wal"):  # as they are while the recorder runs
-        shutil.copy(folder / name, killed / name)
-    database.close()
-    assert (killed / "in.db3-wal").stat().st_size > 0
-    before = (killed / "in.db3").read_bytes()
-    indices, remarks = read(killed)
-    assert indices == list(range(20))
-    assert "in.db3-wal holds messages" in remarks
-    assert (killed / "in.db3").read_bytes() == before
-    assert (killed / "in.db3-wal").stat().st_size > 0
+def unfinished_sqlite3(path):
+    """With a log that was not written back: the recorder was killed."""
+    folder = make_bag(path / "in", "sqlite3", count=3)
+    (folder / "in.db3-wal").write_bytes(b"messages")
+    return folder
 
 
-def ros1_bag(path, count=COUNT, compression=None):
-    """A ROS 1 bag of small chunks."""
-    maker = BagMaker(path, "ros1")
-    maker.writer = Writer1(path)
-    maker.writer.chunk_threshold = 40_000
-    if compression:
-        maker.writer.set_compression(Writer1.CompressionFormat[compression])
-    with maker.writer:
-        thermal, rgb = maker.topic("/ir/image_raw", IMAGE), maker.topic("/cam/image_raw", IMAGE)
-        for index in range(count):
-            stamp = BEGIN_NS + index * PERIOD_NS
-            maker.image(thermal, stamp + 6_000_000, stamp + 3_000_000, thermal_of(index), "mono16", "thermal")
-            maker.image(rgb, stamp + 9_000_000, stamp, rgb_of(index), "rgb8", "rgb_optical")
-    return path
+def cut_off_ros1(path):
+    """Its index is at the end."""
+    return cut(make_bag(path / "in.bag", "ros1", count=20), path / "cut.bag", 0.6)
 
 
-@pytest.mark.parametrize("compression", [None, "BZ2", "LZ4"])
-@pytest.mark.parametrize("share", [0.4, 0.9])
-def test_a_ros1_bag_cut_off(tmp_path, compression, share):
-    indices, remarks = read(cut(ros1_bag(tmp_path / "in.bag", compression=compression), tmp_path / "cut.bag", share))
+def active_ros1(path):
+    """As `rosbag record` leaves it when it is killed."""
+    return make_bag(path / "in.bag", "ros1", count=3).rename(path / "drive.bag.active")
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (damaged_sqlite3, r"cut_0\.db3 cannot be read as a bag.*`ros2 bag reindex .*cut`"),
+        (unfinished_sqlite3, r"in\.db3 is not complete: in\.db3-wal holds messages.*`ros2 bag reindex .*in`"),
+        (cut_off_ros1, r"cut\.bag cannot be read as a bag.*`rosbag reindex .*cut\.bag`"),
+        (active_ros1, r"drive\.bag\.active was not closed by its recorder.*`rosbag reindex .*drive\.bag\.active`"),
+    ],
+)
+def test_other_damaged_bags_are_refused_with_the_command_that_mends_them(tmp_path, capsys, make, words):
+    bag = make(tmp_path)
+    for command in (["inspect", str(bag)], ["fuse", str(bag), "-o", str(tmp_path / "out")]):
+        assert cli.main(command) == 1
+        error = capsys.readouterr().err
+        assert re.search(words, error), error
+    assert not (tmp_path / "out").exists()
+
+
+def test_damage_in_the_middle_is_told_with_the_file_and_the_remedy(tmp_path):
+    bag = make_bag(tmp_path / "in", "mcap-storage", count=COUNT)
+    data = bytearray((bag / "in.mcap").read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 4096] = bytes(4096)
+    (bag / "in.mcap").write_bytes(data)
+    indices, remarks = read(bag)
     assert indices == list(range(len(indices)))
-    assert COUNT * (share - 0.15) < len(indices) <= COUNT
-    assert "ends in the middle" in remarks
-
-
-def test_a_ros1_bag_without_its_index(tmp_path):
-    """As `rosbag record` leaves it when it is killed: the header says that there is no index, and the last chunk has no size yet."""
-    path = ros1_bag(tmp_path / "in.bag")
-    data = bytearray(path.read_bytes())
-    index = struct.unpack("<Q", data[(at := data.index(b"index_pos=") + 10) : at + 8])[0]
-    data[at : at + 8] = bytes(8)
-    active = tmp_path / "drive.bag.active"
-    active.write_bytes(data[:index])
-    indices, remarks = read(active)
-    assert indices == list(range(COUNT))
-    assert "rosbag reindex" in remarks
-    chunk = data.rindex(b"compression=none", 0, index)
-    size = data.index(b"size=", chunk) + 5
-    data[size : size + 4] = bytes(4)
-    header = struct.unpack("<I", data[(start := data.rindex(b"op=\x05", 0, size) - 8) : start + 4])[0]
-    length = start + 4 + header
-    assert struct.unpack("<I", data[length : length + 4])[0] > 10_000
-    data[length : length + 4] = bytes(4)
-    active.write_bytes(data[:index])
-    indices, _ = read(active)
-    assert len(indices) >= COUNT - 1
+    assert 0 < len(indices) < COUNT
+    assert re.search(r"in is damaged after \d+ messages .*`ros2 bag reindex .*in`", remarks), remarks
 
 
 def test_nothing_of_a_damaged_bag_becomes_a_traceback(tmp_path, capsys):
@@ -159,7 +153,7 @@ def test_nothing_of_a_damaged_bag_becomes_a_traceback(tmp_path, capsys):
         make_bag(tmp_path / kind, kind, count=6) / f"{kind}.{'mcap' if 'mcap' in kind else 'db3'}"
         for kind in ("mcap-storage", "mcap", "sqlite3")
     ]
-    bags.append(ros1_bag(tmp_path / "in.bag", count=6, compression="LZ4"))
+    bags.append(make_bag(tmp_path / "in.bag", "ros1", count=6))
     for bag in bags:
         whole = bag.read_bytes()
         for trial in range(25):

@@ -85,6 +85,40 @@ def test_pictures_of_a_folder_do_not_depend_on_each_other_and_repeat_to_the_byte
     assert (pairs / "all/3.png").read_bytes() == (pairs / "alone.png").read_bytes()
 
 
+def test_a_still_without_contrast_is_not_taken_for_a_closed_shutter(tmp_path):
+    """After ten pictures of good contrast a nearly uniform one: it is fused itself, not the picture before it in its place."""
+    for index in range(11):
+        counts = np.full((48, 64), 29_000, np.uint16)
+        counts[10:30, 5 * index : 5 * index + 10] = 31_000
+        if index == 10:
+            counts = np.full((48, 64), 29_000, np.uint16)
+            counts[:, ::2] += 1
+        save(tmp_path / "t" / f"{index:02d}.png", counts)
+        save(tmp_path / "v" / f"{index:02d}.png", np.full((48, 64, 3), 100, np.uint8))
+    fixed = ("--set", "agc.mode=fixed", "agc.fixed_low=28900", "agc.fixed_high=31100")
+    assert aenet("fuse", tmp_path / "t", tmp_path / "v", "-o", tmp_path / "all", *fixed) == 0
+    fused = load(tmp_path / "all/10.png").astype(int)
+    assert fused.max() - fused.min() < 30  # no trace of the bright block of the picture before
+    assert load(tmp_path / "all/09.png").max() - fused.max() > 30
+    (tmp_path / "all/10.png").unlink()
+    assert aenet("fuse", tmp_path / "t", tmp_path / "v", "-o", tmp_path / "all", "--resume", *fixed) == 0
+    np.testing.assert_array_equal(load(tmp_path / "all/10.png"), fused)
+
+
+def test_dead_pixels_are_not_learnt_from_unrelated_stills(tmp_path):
+    """A pixel that sticks out in 70 moving pictures: the last one is the same fused with the others and alone."""
+    rng = np.random.default_rng(2)
+    scene = cv2.GaussianBlur(rng.normal(0, 1, (140, 400)).astype(np.float32), (0, 0), 6)
+    for index in range(70):
+        counts = (29_000 + 20_000 * scene[:96, 4 * index : 4 * index + 96] + rng.normal(0, 3, (96, 96))).astype(np.uint16)
+        counts[40, 40] = 60_000
+        save(tmp_path / "t" / f"{index:02d}.png", counts)
+        save(tmp_path / "v" / f"{index:02d}.png", np.full((96, 96, 3), 100, np.uint8))
+    assert aenet("fuse", tmp_path / "t", tmp_path / "v", "-o", tmp_path / "all") == 0
+    assert aenet("fuse", tmp_path / "t/69.png", tmp_path / "v/69.png", "-o", tmp_path / "alone.png") == 0
+    np.testing.assert_array_equal(load(tmp_path / "all/69.png"), load(tmp_path / "alone.png"))
+
+
 def test_what_cannot_be_read_is_told_and_the_rest_is_fused(pairs, capsys):
     (pairs / "v/1.png").write_bytes(b"broken")
     assert aenet("fuse", pairs / "t", pairs / "v", "-o", pairs / "out") == 1

@@ -44,6 +44,7 @@ from aenet_ros.core.errors import ImageError  # noqa: E402
 from aenet_ros.core.frames import FramePair  # noqa: E402
 from aenet_ros.health.judge import WARN  # noqa: E402
 from aenet_ros.health.stats import NodeStats  # noqa: E402
+from aenet_ros.messages.camera_info import scaled_camera_info  # noqa: E402
 from aenet_ros.pipeline import FusionPipeline  # noqa: E402
 from aenet_ros.registration.calibration_file import Camera, Stereo, stereo_content  # noqa: E402
 from aenet_ros.registration.drift import DriftMonitor  # noqa: E402
@@ -51,7 +52,7 @@ from aenet_ros.registration.frame_tree import FrameTree  # noqa: E402
 from aenet_ros.ros.alignment import AlignmentMonitor  # noqa: E402
 from aenet_ros.ros.depth_input import DepthInput  # noqa: E402
 from aenet_ros.ros.inputs import Inputs  # noqa: E402
-from aenet_ros.ros.outputs import Listeners, Outputs, scaled_info  # noqa: E402
+from aenet_ros.ros.outputs import Listeners, Outputs  # noqa: E402
 from aenet_ros.ros.params import NodeParameters  # noqa: E402
 
 try:
@@ -227,7 +228,7 @@ def test_any_camera_infos_then_good_ones(sides, grid, record_property):
     @given(st.lists(st.tuples(INFO_TOPICS, CAMERA_INFOS), min_size=2, max_size=8))
     def attempt(hostile):
         for _, message in hostile:
-            scaled = scaled_info(message, 30, 40)
+            scaled = scaled_camera_info(message, 30, 40)
             assert scaled is message if 0 in (message.width, message.height) else (scaled.height, scaled.width) == (30, 40)
         outcomes[run(both, hostile, next(stamps))] += 1
         outcomes["camera_info"] += len(hostile)

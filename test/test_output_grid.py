@@ -198,20 +198,20 @@ def test_a_camera_info_that_was_wrong_for_a_while_leaves_no_trace(tmp_path):
 def test_camera_info_is_scaled_with_the_picture():
     """A point in space falls on the same spot of the picture, whichever of the two camera_infos projects it."""
     messages = pytest.importorskip("sensor_msgs.msg", reason="sensor_msgs is not installed: pip install '.[ros]' or source a ROS 2")
-    from aenet_ros.ros.outputs import scaled_info
+    from aenet_ros.messages.camera_info import scaled_camera_info
 
     info = messages.CameraInfo(width=640, height=480, distortion_model="plumb_bob", d=[0.1, 0.0, 0.0, 0.0, 0.0])
     info.k = [520.0, 0.0, 322.0, 0.0, 518.0, 238.0, 0.0, 0.0, 1.0]
     info.p = [500.0, 0.0, 320.0, -30.0, 0.0, 501.0, 240.0, 0.0, 0.0, 0.0, 1.0, 0.0]
     info.header.frame_id = "rgb_optical"
-    scaled = scaled_info(info, 240, 400)
+    scaled = scaled_camera_info(info, 240, 400)
     assert (scaled.width, scaled.height, scaled.header.frame_id, list(scaled.d)) == (400, 240, "rgb_optical", list(info.d))
     for matrix, point in (("k", [0.2, -0.1, 2.0]), ("p", [0.2, -0.1, 2.0, 1.0])):
         (x, y), (u, v) = (
             place[:2] / place[2] for place in (np.reshape(getattr(given, matrix), (3, -1)) @ point for given in (info, scaled))
         )
         assert (u, v) == pytest.approx(((x + 0.5) * 400 / 640 - 0.5, (y + 0.5) * 240 / 480 - 0.5))
-    unknown = scaled_info(messages.CameraInfo(width=640, height=480), 240, 320)
+    unknown = scaled_camera_info(messages.CameraInfo(width=640, height=480), 240, 320)
     assert (unknown.width, list(unknown.k)) == (320, [0.0] * 9)
     empty = messages.CameraInfo()
-    assert scaled_info(empty, 240, 320) is empty
+    assert scaled_camera_info(empty, 240, 320) is empty

@@ -68,7 +68,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     bags.add_argument("--keep", metavar="TOPIC", nargs="+", default=["all"], help="topics to copy into the new bag: all, none, or names")
     many = parser.add_argument_group("many sources")
     many.add_argument("--jobs", metavar="N", type=_jobs, default=1, help="sources at a time, each in a process (default: %(default)s)")
-    many.add_argument("--dask", metavar="HOST:PORT", default="", help="spread them over the workers of this Dask scheduler instead")
     add_config_arguments(parser)
 
 
@@ -83,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     options = _options(args, config)
     units = plan(args.sources, args.out, options)
     single = len(units) == 1 and units[0].out == args.out
-    report = _run_one(units[0], config, args) if single and not args.dask else _run_many(units, config, args)
+    report = _run_one(units[0], config, args) if single else _run_many(units, config, args)
     return 0 if report["ok"] else 1
 
 
@@ -188,13 +187,8 @@ def _run_many(units: "list[Unit]", config: "Config", args: argparse.Namespace) -
 
         ended: set[int] = set()
         try:
-            if args.dask:
-                from aenet_ros.io.cluster import run_on_dask
-
-                run_on_dask(args.dask, [(unit, config, 0) for unit in units], attempt_unit, on_end)
-            else:
-                threads = share_of_cores(min(args.jobs, len(units)))
-                run_jobs([(unit, config, threads) for unit in units], attempt_unit, args.jobs, on_news, on_end)
+            threads = share_of_cores(min(args.jobs, len(units)))
+            run_jobs([(unit, config, threads) for unit in units], attempt_unit, args.jobs, on_news, on_end)
         except KeyboardInterrupt:
             remark(f"{len(ended)} of {len(units)} sources were complete and stay; the same command with --resume does the others")
             raise
@@ -218,8 +212,7 @@ def _sum_up(reports: list[dict[str, Any]], seconds: float, args: argparse.Namesp
     if args.json:
         print_json(summary)
     else:
-        ways = f"over {args.dask}" if args.dask else f"{min(args.jobs, len(reports))} at a time"
-        speed = f"{seconds:.1f} s, {summary['pairs_per_s']:.1f} pairs a second, {ways}"
+        speed = f"{seconds:.1f} s, {summary['pairs_per_s']:.1f} pairs a second, {min(args.jobs, len(reports))} at a time"
         print(f"{fused} fused of {len(reports)} sources into {args.out} ({speed})")
         if not all(good):
             remark(f"{good.count(False)} of {len(reports)} sources failed or lost frames: see above; --resume makes only what is missing")

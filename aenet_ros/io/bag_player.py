@@ -10,7 +10,7 @@ from rosbags.interfaces import Connection
 
 from aenet_ros.core.errors import ImageError, SourceError
 from aenet_ros.core.frames import Frame
-from aenet_ros.io.bags import ImageTopic, choose_topics, image_topics, open_bag, readable
+from aenet_ros.io.bags import ImageTopic, choose_topics, image_topics, open_bag, read_messages
 from aenet_ros.messages.codec import decode_rgb, decode_thermal
 
 DIAGNOSTICS = "/diagnostics"
@@ -63,7 +63,7 @@ class BagPlayer:
         """From ``from_ns`` after the bag's start to its end; ``reader`` is that of ``open``."""
         streams = {topic: stream for stream, topic in self.topics.items()}
         wanted = [connection for connection in reader.connections if connection.topic in (*streams, DIAGNOSTICS)]
-        for connection, log_ns, data in readable(reader, wanted, self.remarks, self._begin_ns + from_ns):
+        for connection, log_ns, data in read_messages(reader, wanted, self.remarks, self._begin_ns + from_ns):
             stream = streams.get(connection.topic, "diagnostics")
             yield Event(stream, log_ns - self._begin_ns, partial(_message, reader, connection, data))
 

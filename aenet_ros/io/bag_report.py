@@ -13,7 +13,7 @@ import numpy as np
 from aenet_ros.config import SyncConfig
 from aenet_ros.core.errors import ImageError, SourceError
 from aenet_ros.core.frames import Frame
-from aenet_ros.io.bags import IMAGE_TYPES, choose_topics, image_topics, message_of, open_bag, readable
+from aenet_ros.io.bags import IMAGE_TYPES, choose_topics, image_topics, message_of, open_bag, read_messages
 from aenet_ros.messages.codec import stamp_ns
 from aenet_ros.sync.matcher import DROP_REASONS, PairMatcher
 
@@ -66,7 +66,7 @@ def report_bag(
         seconds = reader.duration * 1e-9 if reader.message_count else 0.0
         topics = [TopicReport(name, info.msgtype or "several types", info.msgcount) for name, info in sorted(reader.topics.items())]
         pictures = [connection for connection in reader.connections if connection.msgtype in IMAGE_TYPES]
-        for connection, log_ns, data in readable(reader, pictures, remarks):
+        for connection, log_ns, data in read_messages(reader, pictures, remarks):
             try:
                 message = message_of(reader, connection, data)
             except ImageError as error:

@@ -18,11 +18,13 @@ from aenet_ros.core.errors import SourceError
 from aenet_ros.core.frames import FusedFrame
 from aenet_ros.io.background import Behind
 from aenet_ros.io.bag_source import BagSource
-from aenet_ros.io.bags import open_bag
+from aenet_ros.io.bags import info_topic, open_bag
 from aenet_ros.io.sources import is_bag
 from aenet_ros.io.staging import Workplace, beside
+from aenet_ros.messages.camera_info import fused_camera_info
 
 IMAGE, CAMERA_INFO = "sensor_msgs/msg/Image", "sensor_msgs/msg/CameraInfo"
+FUSED_IMAGE, FUSED_INFO = "/fused/image", "/fused/camera_info"
 REPLACED = "replaced"
 NOT_LIMITED = QosTime(0, 0)
 RELIABLE = Qos(
@@ -40,7 +42,7 @@ RELIABLE = Qos(
 
 
 class BagSink:
-    """Writes ``fused/image`` and, where the rgb camera has one, ``fused/camera_info``, and copies other topics untouched.
+    """Writes ``fused/image`` and, where the camera has one, ``fused/camera_info``, and copies other topics untouched.
 
     ``keep``: "all", "none", or names of topics to copy. A fused frame's log time is that of the message that completed
     its pair. Everything is written to an mcap in a folder beside ``out``, which takes its place at the end.
@@ -49,12 +51,14 @@ class BagSink:
 
     done: frozenset[str] = frozenset()
 
-    def __init__(self, out: Path, source: BagSource, *, keep: tuple[str, ...] = ("all",), prefix: str = "", force: bool = False) -> None:
+    def __init__(
+        self, out: Path, source: BagSource, *, keep: tuple[str, ...] = ("all",), scaled: bool = False, force: bool = False
+    ) -> None:
         self._out, self._source, self._keep = out, source, keep
-        self._prefix = prefix.rstrip("/")
+        self._scaled = scaled
         self._store = get_typestore(Stores.ROS2_HUMBLE)
         self._stack = ExitStack()
-        self._info: Any = None
+        self._infos: dict[str, Any] = {}
         self._log_ns = 0
         self._count = 0
         self._workplace = Workplace(beside(out))
@@ -96,15 +100,15 @@ class BagSink:
         self._writer = Writer(self._bag, version=9, storage_plugin=StoragePlugin.MCAP)
         self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
         self._writer.open()
-        self._image = self._add(f"{self._prefix}/fused/image", IMAGE)
+        self._image = self._add(FUSED_IMAGE, IMAGE)
         self._reader = self._stack.enter_context(open_bag(self._source.path, []))
         types = None if self._reader.is2 else self._types_of_ros1(self._reader)
         copies, self._converters = create_connections_converters(self._kept(self._reader), types, self._reader, self._writer)
         self._copies = {(number, target.topic): target for (number, _), target in copies.items()}
-        base = self._source.rgb_topic.removesuffix("/compressed").rsplit("/", 1)[0]
-        self._info_topic = f"{base}/camera_info"
-        has_info = any(connection.topic == self._info_topic for connection in self._reader.connections)
-        self._fused_info = self._add(f"{self._prefix}/fused/camera_info", CAMERA_INFO) if has_info else None
+        roles = {"rgb": self._source.rgb_topic, "thermal": self._source.thermal_topic}
+        self._info_topics = {info_topic(topic): role for role, topic in roles.items()}
+        has_info = any(connection.topic in self._info_topics for connection in self._reader.connections)
+        self._fused_info = self._add(FUSED_INFO, CAMERA_INFO) if has_info else None
         if has_info:
             self._convert_info = generate_message_converter(
                 self._reader.typestore, self._store, CAMERA_INFO, CAMERA_INFO, {}, src_is2=self._reader.is2, dst_is2=True
@@ -128,20 +132,21 @@ class BagSink:
         names = {connection.topic for connection in reader.connections}
         if missing := set(self._keep) - names - {"all"}:
             raise SourceError(f"--keep {' '.join(sorted(missing))}: the bag has no such topic; it has: {', '.join(sorted(names))}")
-        own = {f"{self._prefix}/fused/image", f"{self._prefix}/fused/camera_info"}
+        own = {FUSED_IMAGE, FUSED_INFO}
         return [item for item in reader.connections if item.topic not in own and ("all" in self._keep or item.topic in self._keep)]
 
     def _copy(self, connection: Connection, log_ns: int, data: bytes) -> None:
         """Called by the source for each message that it reads."""
         self._log_ns = log_ns
-        if connection.topic == self._info_topic:
-            self._info = self._store.deserialize_cdr(self._convert_info(data), CAMERA_INFO)
+        role = self._info_topics.get(connection.topic)
+        if role and connection.msgtype == CAMERA_INFO:
+            self._infos[role] = self._store.deserialize_cdr(self._convert_info(data), CAMERA_INFO)
         target = self._copies.get((connection.id, connection.topic))
         if target is not None:
             self._write(target, log_ns, self._converters[connection.msgtype](data))
 
     def write(self, name: str, fused: FusedFrame) -> None:
-        """Add one fused frame, and the rgb camera's calibration with its stamp."""
+        """Add one fused frame, and the camera_info of the camera whose pixels it has."""
         height, width = fused.image.shape[:2]
         header = self._header(fused)
         image = self._store.types[IMAGE](
@@ -154,9 +159,9 @@ class BagSink:
             data=np.ascontiguousarray(fused.image).reshape(-1),
         )
         self._write(self._image, self._log_ns, self._store.serialize_cdr(image, IMAGE))
-        if self._fused_info is not None and self._info is not None:
-            self._info.header = header
-            self._write(self._fused_info, self._log_ns, self._store.serialize_cdr(self._info, CAMERA_INFO))
+        info = fused_camera_info(self._infos, fused, scaled=self._scaled)
+        if self._fused_info is not None and info is not None:
+            self._write(self._fused_info, self._log_ns, self._store.serialize_cdr(info, CAMERA_INFO))
         self._count += 1
 
     def _header(self, fused: FusedFrame) -> Any:

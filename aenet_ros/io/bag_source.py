@@ -9,7 +9,7 @@ from rosbags.interfaces import Connection
 from aenet_ros.config import SyncConfig
 from aenet_ros.core.errors import ImageError, SourceError
 from aenet_ros.core.frames import FramePair
-from aenet_ros.io.bags import choose_depth, choose_topics, image_topics, message_of, open_bag, read_intrinsics, readable
+from aenet_ros.io.bags import choose_depth, choose_topics, image_topics, message_of, open_bag, read_intrinsics, read_messages
 from aenet_ros.io.sources import Lost, Named, dropped
 from aenet_ros.messages.codec import decode_rgb, decode_thermal
 from aenet_ros.registration.depth import DepthQueue
@@ -65,7 +65,7 @@ class BagSource:
         depths = DepthQueue(self._depth_slop_ns)
         with open_bag(self.path, self.remarks) as reader:
             wanted = reader.connections if self.listeners else self.cameras(reader)
-            for connection, log_ns, data in readable(reader, wanted, self.remarks):
+            for connection, log_ns, data in read_messages(reader, wanted, self.remarks):
                 for listener in self.listeners:
                     listener(connection, log_ns, data)
                 try:

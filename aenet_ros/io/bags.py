@@ -1,25 +1,26 @@
-"""Rosbags of either ROS: opening them, damaged ones too, and telling which topics are the two cameras."""
+"""Rosbags of ROS 1 and ROS 2: opening them, and choosing the topics of the cameras."""
 
 import re
+import struct
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from aenet_ros.core.errors import ConfigError, ImageError, MissingDependencyError, SourceError
 from aenet_ros.io.sources import storage_files
 from aenet_ros.registration.calibration_file import Camera, camera_from_info
 
 try:
+    from mcap.exceptions import EndOfFile
+    from mcap.records import Channel, Message, Schema
+    from mcap.stream_reader import StreamReader
     from rosbags.highlevel import AnyReader
-    from rosbags.interfaces import Connection
-    from rosbags.typesys import Stores, get_typestore
+    from rosbags.interfaces import Connection, ConnectionExtRosbag2, MessageDefinition, MessageDefinitionFormat, TopicInfo
+    from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 except ImportError as error:
-    raise MissingDependencyError(
-        "bags are read and written with the package rosbags, which is not installed: pip install rosbags"
-    ) from error
+    raise MissingDependencyError(f"bags need the packages rosbags and mcap ({error}): pip install 'aenet_ros[bags]'") from error
 
 CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
@@ -30,10 +31,7 @@ _RGB = re.compile(r"rgb|colou?r|visible|(^|[/_])(vis|eo|cam(era)?|left|usb_cam)\
 _NEITHER = re.compile(r"fused|registered|depth|disparity|mask|debug")
 
 METADATA = "metadata.yaml"
-ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"  # CDR never begins so
-_SALVAGED: dict[tuple[tuple[str, int, int], ...], tuple[Path, str]] = {}
-"""Copies of damaged bags that this process made, for a bag is opened more than once."""
-_FOLDERS: list[TemporaryDirectory[str]] = []
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"  # CDR never begins with these bytes
 
 
 class ImageTopic(NamedTuple):
@@ -48,112 +46,159 @@ class ImageTopic(NamedTuple):
 def open_bag(path: Path, remarks: list[str]) -> Iterator[AnyReader]:
     """A rosbag2 (folder or single file, mcap or sqlite3) or ROS 1 bag, open for reading.
 
-    A folder without metadata.yaml (a recorder that was killed) is read by its files, and a bag that is damaged, cut off or without
-    its index as far as it goes; ``remarks`` then gets a sentence on that. Raises SourceError where nothing can be read.
+    A folder without metadata.yaml is read file by file. MCAP that is damaged, cut off or without its index is read up to the damage.
+    ``remarks`` then gets a sentence. Raises SourceError, with the remedy, where nothing can be read.
     """
     if not path.exists():
         raise SourceError(f"there is no bag '{path}'")
     files = _files(path)
-    _check_readable(files)
-    bare = path.is_dir() and not (path / METADATA).exists()
-    if bare:
+    has_metadata = (path / METADATA).exists()
+    if path.is_dir() and not has_metadata:
         remarks.append(f"{path} has no {METADATA} (was the recorder killed?); its {len(files)} files are read one by one")
-    with ExitStack() as stack:
-        known = _SALVAGED.get(_state(files))
-        fault = "" if known else _needs_salvage(files)
-        reader: AnyReader | None = None
-        if not known and not fault:
-            try:
-                reader = stack.enter_context(AnyReader(files if bare else [path], default_typestore=get_typestore(Stores.LATEST)))
-                if not (path.is_dir() and (path / METADATA).exists()) and _compressed(reader):
-                    fault, reader = "its metadata.yaml, which says how it is compressed, is missing", None
-            except Exception as error:  # bytes that are damaged make rosbags, sqlite and the decompressors raise anything
-                fault = str(error) or type(error).__name__
-        if reader is None:
-            whole, words = known or _salvage(path, files, fault)
-            remarks.append(words)
-            reader = stack.enter_context(AnyReader([whole], default_typestore=get_typestore(Stores.LATEST)))
+    reader = _open_reader(path, [path] if has_metadata or path.is_file() else files, files, remarks)
+    try:
+        if not has_metadata:
+            _check_uncompressed(reader, path)
         yield reader
+    finally:
+        reader.close()
+
+
+def _open_reader(path: Path, paths: list[Path], files: list[Path], remarks: list[str]) -> AnyReader:
+    try:
+        reader = AnyReader(paths, default_typestore=get_typestore(Stores.LATEST))
+        reader.open()
+        return reader
+    except Exception as error:  # rosbags, sqlite and the decompressors raise anything for damaged bytes
+        reason = str(error) or type(error).__name__
+        if not files or any(file.suffix != ".mcap" for file in files):
+            raise SourceError(f"{path} cannot be read as a bag ({reason}); {_remedy(path)}") from error
+    stream = McapStreamReader(files)
+    reason = "; ".join(stream.damage) or reason
+    if not stream.connections:
+        raise SourceError(f"{path} is damaged, and no message can be read from it ({reason}); {_remedy(path)}")
+    remarks.append(f"{path} is damaged ({reason}); its first {stream.message_count} messages are read, and the rest is lost")
+    return cast(AnyReader, stream)  # it has the part of AnyReader's interface that this package uses
+
+
+def _remedy(path: Path) -> str:
+    """What the user can do about a damaged bag."""
+    if path.suffix in (".bag", ".active"):
+        return f"try `rosbag reindex {path}`"
+    return f"try `ros2 bag reindex {path if path.is_dir() else path.parent}`"
 
 
 def _files(path: Path) -> list[Path]:
-    """The files that hold the bag's messages."""
-    if not path.is_dir():
-        return [path]
+    """The files that hold the bag's messages. Raises SourceError for those that cannot be read, or are not complete."""
+    files = [path]
     try:
-        files = storage_files(path)
-    except OSError as error:
-        raise SourceError(f"{path} cannot be read: {error.strerror or error}") from error
-    if files or (path / METADATA).exists():
-        return files
-    packed = sorted(entry.name for entry in path.iterdir() if entry.name.endswith((".mcap.zstd", ".db3.zstd")))
-    if packed:
-        raise SourceError(
-            f"the bag {path} was compressed file by file and has no {METADATA}: `zstd -d --rm {path / packed[0]}` (and so on), then again"
-        )
-    raise SourceError(f"the folder {path} holds no bag (no {METADATA}, no .mcap or .db3 file)")
-
-
-def _check_readable(files: list[Path]) -> None:
-    for file in files:
-        try:
+        if path.is_dir():
+            files = storage_files(path)
+        for file in files:
             file.open("rb").close()
-        except OSError as error:
-            raise SourceError(f"{file} cannot be read: {error.strerror or error}") from error
-
-
-def _state(files: list[Path]) -> tuple[tuple[str, int, int], ...]:
-    """Files as they are now."""
-    return tuple((str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.exists())
-
-
-def _needs_salvage(files: list[Path]) -> str:
-    """What rosbags would read without an error, but not to its end: the reason, else empty."""
+    except OSError as error:
+        raise SourceError(f"{error.filename or path} cannot be read: {error.strerror or error}") from error
+    if not files and not (path / METADATA).exists():
+        packed = sorted(entry.name for entry in path.iterdir() if entry.name.endswith((".mcap.zstd", ".db3.zstd")))
+        if packed:
+            raise SourceError(
+                f"the bag {path} was compressed file by file and has no {METADATA}: run `zstd -d --rm {path / packed[0]}` for each file"
+            )
+        raise SourceError(f"the folder {path} holds no bag (no {METADATA}, no .mcap or .db3 file)")
     for file in files:
         log = file.with_name(f"{file.name}-wal")
-        if file.suffix == ".db3" and log.exists() and log.stat().st_size:
-            return f"{log.name} holds messages that are not in {file.name} yet"
         if file.suffix == ".active":
-            return f"{file.name} was not closed by its recorder"
-    return ""
+            raise SourceError(f"{file} was not closed by its recorder and has no index; {_remedy(file)}")
+        if file.suffix == ".db3" and log.exists() and log.stat().st_size:
+            raise SourceError(f"{file} is not complete: {log.name} holds messages that the recorder did not write back; {_remedy(path)}")
+    return files
 
 
-def _compressed(reader: AnyReader) -> bool:
-    """Whether messages are compressed one by one."""
-    first = next(iter(reader.messages(reader.connections)), None) if reader.connections and reader.is2 else None
-    return first is not None and first[2][:4] == ZSTD_MAGIC
+def _check_uncompressed(reader: AnyReader, path: Path) -> None:
+    """Raises SourceError where messages are compressed one by one, which only metadata.yaml says."""
+    first = next(read_messages(reader, reader.connections, []), None) if reader.is2 else None
+    if first is not None and first[2][:4] == ZSTD_MAGIC:
+        raise SourceError(f"the messages of {path} are compressed, and the {METADATA} that says so is missing; {_remedy(path)}")
 
 
-def _salvage(path: Path, files: list[Path], fault: str) -> tuple[Path, str]:
-    """A whole bag of what can be read, kept until this process ends, and a sentence on what was lost."""
-    from aenet_ros.io.salvage import salvage
+class McapStreamReader:
+    """Reads MCAP files from their start to the first damaged byte, without their index. Has the interface of rosbags' AnyReader.
 
-    if not files or {file.suffix for file in files} - {".mcap", ".db3", ".bag", ".active"}:
-        raise SourceError(f"{path} cannot be read as a bag: {fault}")
-    folder = TemporaryDirectory(prefix="aenet-salvage-")
-    try:
-        whole, count, reason = salvage(files, Path(folder.name) / "bag")
-    except OSError as error:
-        raise SourceError(
-            f"{path} is damaged, and there is no room for what can be read of it ({folder.name}: {error.strerror or error}); "
-            "set TMPDIR to a folder with as much room as the bag takes"
-        ) from error
-    remedy = "rosbag reindex" if files[0].suffix in (".bag", ".active") else "ros2 bag reindex"
-    if count == 0:
-        raise SourceError(f"{path} is damaged, and no message can be read from it ({reason or fault}); perhaps `{remedy}` can")
-    if reason:
-        words = f"{path} is damaged ({reason}); the {count} messages that can be read are, the others are lost"
-    else:
-        words = f"{path} was not finished properly ({fault}); all its {count} messages are read (`{remedy}` would mend it)"
-    _SALVAGED[_state(files)] = whole, words
-    _FOLDERS.append(folder)
-    return whole, words
+    ``damage``: one sentence for each file that is not read to its end. Messages come in the order of the files, by log time as recorded.
+    """
+
+    is2 = True
+
+    def __init__(self, files: list[Path]) -> None:
+        self.paths = files
+        self.damage: list[str] = []
+        self.typestore = get_typestore(Stores.EMPTY)
+        counts: dict[tuple[str, str], int] = {}
+        definitions: dict[str, str] = {}
+        self.start_time = self.duration = self.message_count = 0
+        for channel, schema, message in self._records(self.damage):
+            key = (channel.topic, schema.name)
+            counts[key] = counts.get(key, 0) + 1
+            definitions[schema.name] = schema.data.decode(errors="replace")
+            end_time = max(self.start_time + self.duration, message.log_time)
+            self.start_time = min(self.start_time, message.log_time) if self.message_count else message.log_time
+            self.duration = end_time - self.start_time
+            self.message_count += 1
+        for name, text in list(definitions.items()):
+            try:
+                self.typestore.register(get_types_from_msg(text, name))
+            except Exception as error:  # the parser raises anything for a damaged definition
+                self.damage.append(f"the definition of {name} cannot be read ({error})")
+                del definitions[name]
+        self.connections = [
+            Connection(
+                number, topic, name, MessageDefinition(MessageDefinitionFormat.MSG, definitions[name]), "", count,
+                ConnectionExtRosbag2("cdr", []), self,
+            )
+            for number, ((topic, name), count) in enumerate(counts.items())
+            if name in definitions
+        ]  # fmt: skip
+        self.topics = {item.topic: TopicInfo(item.msgtype, item.msgdef, item.msgcount, [item]) for item in self.connections}
+
+    def _records(self, damage: list[str]) -> Iterator[tuple[Channel, Schema, Message]]:
+        for file in self.paths:
+            schemas: dict[int, Schema] = {}
+            channels: dict[int, Channel] = {}
+            try:
+                with file.open("rb") as stream:
+                    for record in StreamReader(stream, record_size_limit=None).records:
+                        if isinstance(record, Schema):
+                            schemas[record.id] = record
+                        elif isinstance(record, Channel):
+                            channels[record.id] = record
+                        elif isinstance(record, Message):
+                            channel = channels[record.channel_id]
+                            yield channel, schemas[channel.schema_id], record
+            except (EndOfFile, struct.error):
+                damage.append(f"{file.name} ends in the middle")
+            except Exception as error:  # damaged bytes make mcap and the decompressors raise anything
+                damage.append(f"{file.name}: {str(error) or type(error).__name__}")
+
+    def messages(self, connections: Iterable[Connection] = (), start: int | None = None) -> Iterator[tuple[Connection, int, bytes]]:
+        """Messages of the connections as (connection, log time in ns, bytes), from the log time ``start`` on."""
+        wanted = {(item.topic, item.msgtype): item for item in connections or self.connections}
+        for channel, schema, message in self._records([]):
+            connection = wanted.get((channel.topic, schema.name))
+            if connection is not None and (start is None or message.log_time >= start):
+                yield connection, message.log_time, message.data
+
+    def deserialize(self, rawdata: bytes, typ: str) -> object:
+        """The message; raises what rosbags raises for damaged bytes."""
+        return self.typestore.deserialize_cdr(rawdata, typ)
+
+    def close(self) -> None:
+        """Nothing is open between calls."""
 
 
-def readable(
+def read_messages(
     reader: AnyReader, connections: Iterable[Connection], remarks: list[str], start_ns: int | None = None
 ) -> Iterator[tuple[Connection, int, bytes]]:
-    """Messages as (connection, log time in ns, bytes), up to the end or to where the bag is damaged, which ``remarks`` then tells.
+    """Messages as (connection, log time in ns, bytes), up to the end or to damage, which ``remarks`` then tells.
 
     ``start_ns``: the first log time that is wanted; None: the bag's first.
     """
@@ -165,8 +210,9 @@ def readable(
         for item in reader.messages(wanted, start=start_ns):
             yield item
             count += 1
-    except Exception as error:  # bytes that are damaged make rosbags, sqlite and the decompressors raise anything
-        remarks.append(f"the bag is damaged after {count} messages ({error}); the rest is lost")
+    except Exception as error:  # rosbags, sqlite and the decompressors raise anything for damaged bytes
+        path = Path(str(reader.paths[0]))
+        remarks.append(f"{path} is damaged after {count} messages ({error}), and the rest is lost; {_remedy(path)}")
 
 
 def message_of(reader: AnyReader, connection: Connection, data: bytes) -> Any:
@@ -217,13 +263,17 @@ def choose_depth(topics: list[ImageTopic], given: str = "") -> str:
     return found[0]
 
 
+def info_topic(image_topic: str) -> str:
+    """The camera_info topic beside a picture topic, as image_transport names it."""
+    return f"{image_topic.removesuffix('/compressed').rsplit('/', 1)[0]}/camera_info"
+
+
 def read_intrinsics(reader: AnyReader, topics: dict[str, str]) -> dict[str, Camera]:
     """The cameras by role, by the first camera_info beside each one's picture topic that says something."""
     found = {}
     for role, topic in topics.items():
-        name = f"{topic.removesuffix('/compressed').rsplit('/', 1)[0]}/camera_info"
-        wanted = [item for item in reader.connections if item.topic == name and item.msgtype == CAMERA_INFO]
-        for connection, _, data in readable(reader, wanted, []):
+        wanted = [item for item in reader.connections if item.topic == info_topic(topic) and item.msgtype == CAMERA_INFO]
+        for connection, _, data in read_messages(reader, wanted, []):
             with suppress(ImageError, ConfigError):  # a camera that is not described is said where it is needed
                 info = message_of(reader, connection, data)
                 # ROS 1 writes these in capitals.

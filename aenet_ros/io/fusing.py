@@ -31,7 +31,8 @@ def fuse_unit(unit: Unit, config: Config, tell: Tell = lambda news: None, thread
         return _report(unit, 0, 1, [], ["its result is there already and is kept (--resume)"], 0.0, "")
     source, sink = open_unit(unit, config)
     if not source.timed:
-        config = build({"agc.smoothing_s": 0.0}, config)  # each picture's range is its own
+        # Unrelated pictures: nothing is learnt from one for the next.
+        config = build({"agc.smoothing_s": 0.0, "sensor.dead_pixels": "off", "sensor.column_noise": "off"}, config)
     tell(("opened", source.total, list(source.remarks)))
 
     from aenet_ros.io.panels import Panels
@@ -40,6 +41,7 @@ def fuse_unit(unit: Unit, config: Config, tell: Tell = lambda news: None, thread
     lost: list[Lost] = []
     fused = kept = without_depth = 0
     no_depth, read_all, shown = "", False, len(source.remarks)
+    last_ns = 0
     begin = time.monotonic()
     pipeline = FusionPipeline(build({"model.threads": config.model.threads or threads}, config))
     for role, camera in source.intrinsics.items():
@@ -57,6 +59,10 @@ def fuse_unit(unit: Unit, config: Config, tell: Tell = lambda news: None, thread
                 if isinstance(item, Done):
                     kept += 1
                     continue
+                stamp_ns = item.pair.rgb.stamp_ns
+                if not source.timed or stamp_ns < last_ns:  # an unrelated picture, or a bag that starts over
+                    pipeline.reset_temporal()
+                last_ns = stamp_ns
                 with held():  # what is begun is written
                     try:
                         if item.name in sink.done:

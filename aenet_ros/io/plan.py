@@ -105,7 +105,7 @@ def open_unit(unit: Unit, config: "Config") -> "tuple[Source, Sink]":
         if options.to in ("", "bag") and out.suffix.lower() not in VIDEO_SUFFIXES:
             if options.panels != ("fused",) or options.labels:
                 raise SourceError("--panels and --labels are for videos and pictures, and a bag is written: give --to video or pictures")
-            return source, BagSink(out, bag, keep=options.keep, force=options.force)
+            return source, BagSink(out, bag, keep=options.keep, scaled=config.output.grid == "size", force=options.force)
     else:
         thermal, rgb = unit.inputs if len(unit.inputs) == 2 else (unit.inputs[0], None)
         if rgb is None and is_pair_folder(thermal):

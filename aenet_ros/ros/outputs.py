@@ -1,10 +1,9 @@
 """The fused topics: their publishers, who listens to each, and the messages, whose buffers are used again for every frame."""
 
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import numpy as np
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -13,6 +12,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from aenet_ros.config import OutputConfig
 from aenet_ros.core.frames import Frame, FramePair, FusedFrame
+from aenet_ros.messages.camera_info import fused_camera_info
 from aenet_ros.messages.codec import encode_jpeg, fill_image, set_stamp
 
 RELIABILITY = {"reliable": ReliabilityPolicy.RELIABLE, "best_effort": ReliabilityPolicy.BEST_EFFORT}
@@ -68,11 +68,7 @@ class Outputs:
             self._compressed.publish(message)
         if listeners.registered and fused.thermal_registered is not None:
             self._send_image(self._registered, self._registered_message, fused, fused.thermal_registered, _count_encoding(pair.thermal))
-        camera_info = camera_infos.get(fused.grid)
-        if camera_info is not None and listeners.camera_info:
-            if self._scales:
-                camera_info = scaled_info(camera_info, fused.image.shape[0], fused.image.shape[1])
-            _head(camera_info.header, fused)
+        if listeners.camera_info and (camera_info := fused_camera_info(camera_infos, fused, scaled=self._scales)) is not None:
             self._camera_info.publish(camera_info)
 
     @staticmethod
@@ -85,26 +81,6 @@ class Outputs:
         """Take the topics off the graph."""
         for publisher in (self._image, self._compressed, self._camera_info, self._registered):
             self._node.destroy_publisher(publisher)
-
-
-def scaled_info(info: CameraInfo, height: int, width: int) -> CameraInfo:
-    """What holds for the camera's picture scaled, edge to edge, to another size. Its region of interest is left out."""
-    if not (info.width and info.height):
-        return info
-    x, y = width / info.width, height / info.height
-    result = CameraInfo(header=info.header, height=height, width=width, distortion_model=info.distortion_model, d=info.d, r=info.r)
-    result.k, result.p = _scaled_rows(info.k, 3, x, y), _scaled_rows(info.p, 4, x, y)
-    return result
-
-
-def _scaled_rows(matrix: Sequence[float], columns: int, x: float, y: float) -> list[float]:
-    """A projection matrix, row-major, for pixels that are ``x`` and ``y`` times as many; pixel centres are whole numbers."""
-    values = np.asarray(matrix, np.float64).reshape(3, columns)
-    if not values.any():  # not calibrated
-        return [float(value) for value in values.ravel()]
-    scale = np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2], [0, 0, 1]])
-    with np.errstate(all="ignore"):  # NaN and infinity are passed on
-        return [float(value) for value in (scale @ values).ravel()]
 
 
 def _head(header: Any, fused: FusedFrame) -> None:
