@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import cv2
@@ -16,7 +17,7 @@ from aenet_ros.fusion.downscaled import fuse_downscaled
 from aenet_ros.fusion.fuser import Fuser, set_threads
 from aenet_ros.health.adaptive_resolution import AdaptiveResolution
 from aenet_ros.registration.calibration_file import Size
-from aenet_ros.registration.output_grid import OutputGrid
+from aenet_ros.registration.output_grid import GridWarps, OutputGrid
 from aenet_ros.registration.registration import Registration
 from aenet_ros.thermal.agc import Gain, ThermalAgc
 from aenet_ros.thermal.ffc import FfcHold
@@ -72,27 +73,27 @@ class FusionPipeline:
 
         thermal = self._look(pair.thermal)
         gain = self.agc.gain(thermal)
-        on_device = self.asynchronous and self.budget.scale == 1.0 and self.grid.sampled(thermal.size, rgb.size)
+        clock.lap("agc")
+        warps = self.prepare_grid(thermal.size, rgb.size, pair.depth)
+        clock.lap("registration")
+        on_device = self.asynchronous and self.budget.scale == 1.0 and warps.samples
         brightness = NO_PLANE if on_device else self._brightness(thermal, gain)
         clock.lap("agc")
 
         image, encoding = canvas(rgb.data, rgb.encoding, output.encoding)
-        self.grid.take_depth(pair.depth, thermal.size, rgb.size)
-        image = self.grid.rgb(image, brightness)
-        weight = self.grid.weight(thermal.size, rgb.size)
+        image = warps.rgb(image, brightness)
         want_counts = want_registered or output.isotherm
         if on_device:
-            sampling = self.grid.sampling(thermal.size, rgb.size)
-            view = ThermalInput(thermal.data, *gain, self.sensor.columns, self.sensor.bad_pixels, sampling, weight)
+            view = ThermalInput(thermal.data, *gain, self.sensor.columns, self.sensor.bad_pixels, warps.sampling, warps.weight)
             clock.lap("registration")
             picture = self._start_on_device(view, image, encoding, output)
-            registered = self.grid.counts(thermal.data, rgb.size) if want_counts else None  # the device is at work meanwhile
+            registered = warps.counts(thermal.data) if want_counts else None  # the device is at work meanwhile
         else:
-            aligned = self.grid.thermal(brightness, rgb.size)
-            registered = self.grid.counts(thermal.data, rgb.size) if want_counts else None
+            aligned = warps.thermal(brightness)
+            registered = warps.counts(thermal.data) if want_counts else None
             clock.lap("registration")
             scale, strength = self.budget.scale, output.thermal_weight
-            fused = fuse_downscaled(scale, self.fuser, aligned, image, order=ORDER[encoding], weight=weight, strength=strength)
+            fused = fuse_downscaled(scale, self.fuser, aligned, image, order=ORDER[encoding], weight=warps.weight, strength=strength)
             clock.lap("fusion")
             picture = partial(convert, fused, encoding, output.encoding)
 
@@ -137,6 +138,10 @@ class FusionPipeline:
         used = self._look(thermal)
         return used, self._brightness(used, self.agc.gain(used))
 
+    def prepare_grid(self, thermal_size: Size, rgb_size: Size, depth: Frame | None = None) -> GridWarps:
+        """The warps of one pair's frames onto the picture's grid; see ``OutputGrid.prepare``."""
+        return self.grid.prepare(thermal_size, rgb_size, self._config.registration.plane_distance_m, depth)
+
     def update_sensor_model(self) -> None:
         """Learn of the sensor what the next frames need, from those that came; one in eight takes some milliseconds."""
         self.sensor.learn()
@@ -166,7 +171,9 @@ class FusionPipeline:
     def config(self, config: Config) -> None:
         if config.model != self._config.model:
             raise ConfigError("model cannot change in a running pipeline; make a new one (deactivate, cleanup, configure)")
-        self.registration.config = config.registration
+        old, new = self._config.registration, config.registration
+        if replace(new, plane_distance_m=old.plane_distance_m, save_to=old.save_to) != old:
+            raise ConfigError("of registration only plane_distance_m can change in a running pipeline; make a new one for the rest")
         self._config = config
         self.shutter.config = config.shutter
         self.sensor.config = config.sensor
@@ -200,9 +207,9 @@ class Stopwatch:
         self._laps: dict[str, int] = {}
 
     def lap(self, stage: str) -> None:
-        """End the stage that began with the previous lap."""
+        """Add the time since the previous lap to a stage."""
         now = time.perf_counter_ns()
-        self._laps[stage] = now - self._last
+        self._laps[stage] = self._laps.get(stage, 0) + now - self._last
         self._last = now
 
     def timings_ns(self) -> dict[str, int]:

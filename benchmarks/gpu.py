@@ -68,9 +68,8 @@ def spread(values_ms: list[float]) -> dict[str, float]:
 @torch.inference_mode()
 def device_times(device: str, precision: str, size: Size, pair: FramePair, runs: int) -> dict[str, Any]:
     """Time on the device of upload, graph and download together, and of the graph alone."""
-    grid = make("cpu", "fp32", size).grid
-    sizes = (pair.thermal.size, pair.rgb.size)
-    view = ThermalInput(pair.thermal.data, 28_000.0, 1 / 4_000, sampling=grid.sampling(*sizes), weight=grid.weight(*sizes))
+    warps = make("cpu", "fp32", size).prepare_grid(pair.thermal.size, pair.rgb.size)
+    view = ThermalInput(pair.thermal.data, 28_000.0, 1 / 4_000, sampling=warps.sampling, weight=warps.weight)
     request = Request(view, pair.rgb.data, "rgb")
     engine = DeviceEngine(load_checkpoint()[0], torch.device(device), precision)
     for _ in range(CAPTURE_AFTER + 2):

@@ -19,6 +19,7 @@ from aenet_ros.config import RegistrationConfig, build
 from aenet_ros.core.frames import Array, Frame
 from aenet_ros.pipeline import FusionPipeline
 from aenet_ros.registration.calibration_file import Camera, Stereo, stereo_content
+from aenet_ros.registration.output_grid import OutputGrid
 from aenet_ros.registration.registration import Registration
 from aenet_ros.sync.clock_offset import ClockOffsetEstimator, global_shift, small_grey
 from aenet_ros.thermal.agc import ThermalAgc
@@ -60,9 +61,8 @@ def registration_depth() -> list[Cell]:
         path.write_text(yaml.safe_dump(stereo_content(Stereo(camera, camera, np.eye(3), np.array([BASE, 0.0, 0.0])))))
         for name, mode, distance in (("plane, 8 m", "plane", FAR), ("plane, 2 m", "plane", NEAR), ("depth", "depth", FAR)):
             registration = Registration(RegistrationConfig(mode=mode, file=str(path), plane_distance_m=distance))
-            registration.take_depth(Frame(0, depth, "32FC1"), (240, 320), (240, 320))
-            weight = registration.weight((240, 320), (240, 320))
-            off = np.abs(registration.warp(thermal, (240, 320)) - truth) * (1.0 if weight is None else weight)
+            warps = OutputGrid(registration).prepare((240, 320), (240, 320), depth=Frame(0, depth, "32FC1"))
+            off = np.abs(warps.thermal(thermal) - truth) * (1.0 if warps.weight is None else warps.weight)
             grey = truth * 200
             cells.append((name, np.dstack([np.maximum(grey, np.clip(off * 600, 0, 255)), grey, grey]).astype(np.uint8)))
     return cells

@@ -8,6 +8,7 @@ import yaml
 from aenet_ros.config import RegistrationConfig
 from aenet_ros.core.frames import Frame
 from aenet_ros.registration.calibration_file import Camera, Stereo, stereo_content
+from aenet_ros.registration.output_grid import OutputGrid
 from aenet_ros.registration.registration import Registration
 
 SIZE = (240, 320)
@@ -31,19 +32,19 @@ def look(offset):
 
 
 @pytest.fixture
-def registration(tmp_path):
+def grid(tmp_path):
     camera = Camera(MATRIX, SIZE)
     path = tmp_path / "stereo.yaml"
     path.write_text(yaml.safe_dump(stereo_content(Stereo(camera, camera, np.eye(3), np.array([BASE, 0.0, 0.0])))))
-    return Registration(RegistrationConfig(mode="depth", file=str(path), plane_distance_m=FAR))
+    return OutputGrid(Registration(RegistrationConfig(mode="depth", file=str(path), plane_distance_m=FAR)))
 
 
-def test_every_pixel_gets_its_own_point_and_hidden_ones_get_none(registration):
+def test_every_pixel_gets_its_own_point_and_hidden_ones_get_none(grid):
     thermal = look(-BASE)[0]
     truth, depth, plate = look(0.0)
-    registration.take_depth(Frame(0, depth, "32FC1"), SIZE, SIZE)
-    assert registration.fallback == ""
-    warped, weight = registration.warp(thermal, SIZE), registration.weight(SIZE, SIZE)
+    warps = grid.prepare(SIZE, SIZE, depth=Frame(0, depth, "32FC1"))
+    assert warps.fallback == ""
+    warped, weight = warps.thermal(thermal), warps.weight
     # On the plate's row the wall to the right of it, within BASE of shift, is hidden: 260 * 0.2 * (1/2 - 1/8) = 19.5 pixels wide.
     row = weight[120]
     right = 160 + 65  # the plate's edge: 0.5 m at 2 m
@@ -56,51 +57,51 @@ def test_every_pixel_gets_its_own_point_and_hidden_ones_get_none(registration):
     off = np.abs(warped - truth)[shown]
     assert np.percentile(off, 99) < 0.02
     # The plane alone lays the plate 19.5 pixels aside.
-    registration.take_depth(None, SIZE, SIZE)
-    assert np.abs(registration.warp(thermal, SIZE) - truth)[plate].mean() > 0.1
-    assert "no depth image for this pair" in registration.fallback
+    warps = grid.prepare(SIZE, SIZE, depth=None)
+    assert np.abs(warps.thermal(thermal) - truth)[plate].mean() > 0.1
+    assert "no depth image for this pair" in warps.fallback
 
 
-def test_counts_of_hidden_pixels_are_left_out(registration):
+def test_counts_of_hidden_pixels_are_left_out(grid):
     _, depth, _ = look(0.0)
     counts = np.full(SIZE, 30_000, np.uint16)
-    registration.take_depth(Frame(0, depth, "32FC1"), SIZE, SIZE)
-    laid = registration.warp_counts(counts, SIZE)
+    warps = grid.prepare(SIZE, SIZE, depth=Frame(0, depth, "32FC1"))
+    laid = warps.counts(counts)
     assert not laid[120, 230:240].any()
     assert (laid[120, 100:220] == 30_000).all()
 
 
-def test_something_right_before_the_depth_camera_leaves_the_plane(registration):
+def test_something_right_before_the_depth_camera_leaves_the_plane(grid):
     """At 1 mm the two cameras, 0.2 m apart, have nothing in view together."""
-    registration.take_depth(Frame(0, np.ones(SIZE, np.uint16), "mono16"), SIZE, SIZE)
-    assert "nothing is in view of both cameras: all is taken to be 8 m away" in registration.fallback
+    warps = grid.prepare(SIZE, SIZE, depth=Frame(0, np.ones(SIZE, np.uint16), "mono16"))
+    assert "nothing is in view of both cameras: all is taken to be 8 m away" in warps.fallback
     thermal = look(-BASE)[0]
-    after = registration.warp(thermal, SIZE)
-    registration.take_depth(None, SIZE, SIZE)
-    np.testing.assert_array_equal(after, registration.warp(thermal, SIZE))
+    after = warps.thermal(thermal)
+    warps = grid.prepare(SIZE, SIZE, depth=None)
+    np.testing.assert_array_equal(after, warps.thermal(thermal))
 
 
-def test_where_depth_is_missing_the_plane_stands_in(registration):
+def test_where_depth_is_missing_the_plane_stands_in(grid):
     thermal = look(-BASE)[0]
-    registration.take_depth(None, SIZE, SIZE)
-    by_plane = registration.warp(thermal, SIZE)
+    warps = grid.prepare(SIZE, SIZE, depth=None)
+    by_plane = warps.thermal(thermal)
     holes = np.zeros(SIZE, np.uint16)
-    registration.take_depth(Frame(0, holes, "mono16"), SIZE, SIZE)
-    assert "empty" in registration.fallback
-    np.testing.assert_array_equal(registration.warp(thermal, SIZE), by_plane)
+    warps = grid.prepare(SIZE, SIZE, depth=Frame(0, holes, "mono16"))
+    assert "empty" in warps.fallback
+    np.testing.assert_array_equal(warps.thermal(thermal), by_plane)
     half = (look(0.0)[1] * 1000).astype(np.uint16)  # millimetres
     half[:, :160] = 0
-    registration.take_depth(Frame(0, half, "mono16"), SIZE, SIZE)
-    assert registration.fallback == ""
-    warped = registration.warp(thermal, SIZE)
+    warps = grid.prepare(SIZE, SIZE, depth=Frame(0, half, "mono16"))
+    assert warps.fallback == ""
+    warped = warps.thermal(thermal)
     np.testing.assert_allclose(warped[:, :160], by_plane[:, :160], atol=1e-6)
     assert np.abs(warped - by_plane)[80:160, 165:220].mean() > 0.05
 
 
-def test_a_smaller_depth_image_and_one_that_is_none(registration):
+def test_a_smaller_depth_image_and_one_that_is_none(grid):
     truth, depth, plate = look(0.0)
-    registration.take_depth(Frame(0, depth[::2, ::2].copy(), "32FC1"), SIZE, SIZE)
+    warps = grid.prepare(SIZE, SIZE, depth=Frame(0, depth[::2, ::2].copy(), "32FC1"))
     inner = cv2.erode(plate.astype(np.uint8), np.ones((9, 9))) > 0
-    assert np.abs(registration.warp(look(-BASE)[0], SIZE) - truth)[inner].mean() < 0.01
-    registration.take_depth(Frame(0, np.zeros((*SIZE, 3), np.uint8), "rgb8"), SIZE, SIZE)
-    assert "16UC1" in registration.fallback
+    assert np.abs(warps.thermal(look(-BASE)[0]) - truth)[inner].mean() < 0.01
+    warps = grid.prepare(SIZE, SIZE, depth=Frame(0, np.zeros((*SIZE, 3), np.uint8), "rgb8"))
+    assert "16UC1" in warps.fallback

@@ -13,6 +13,7 @@ from aenet_ros.core.errors import ConfigError, ImageError
 from aenet_ros.core.frames import Frame, FramePair
 from aenet_ros.registration.calibration_file import Camera, Stereo, stereo_content
 from aenet_ros.registration.frame_tree import FrameTree
+from aenet_ros.registration.output_grid import OutputGrid
 from aenet_ros.registration.registration import Registration
 
 SIZE = (24, 32)
@@ -117,24 +118,26 @@ def test_a_pose_that_comes_later_changes_the_maps_and_goes_before_the_file_s(by_
     with pytest.raises(ConfigError, match="no key thermal_from_rgb"):
         Registration(build(by_tf).registration)
     registration = Registration(build(by_tf | {"registration.extrinsics_source": "tf"}).registration)
-    assert not registration.posed
+    assert not registration.has_pose
     plane = np.tile(np.arange(32, dtype=np.float32), (24, 1))
     with pytest.raises(ImageError, match="TF has not told it yet"):
-        registration.warp(plane, SIZE)
+        OutputGrid(registration).prepare(SIZE, SIZE).thermal(plane)
     for shift in (0.2, -0.2):  # metres at 2 m by f = 30: 3 pixels
         registration.set_extrinsics(np.eye(3), np.array([shift, 0.0, 0.0]))
-        assert registration.posed
-        np.testing.assert_allclose(registration.warp(plane, SIZE)[:, 8:24], plane[:, 8:24] + 15 * shift, atol=0.05)
-    known = registration.state
+        assert registration.has_pose
+        np.testing.assert_allclose(
+            OutputGrid(registration).prepare(SIZE, SIZE).thermal(plane)[:, 8:24], plane[:, 8:24] + 15 * shift, atol=0.05
+        )
+    known = registration.version
     registration.set_extrinsics(np.eye(3), np.array([shift, 0.0, 0.0]))
-    assert registration.state == known, "the same pose again needs no new maps"
+    assert registration.version == known, "the same pose again needs no new maps"
 
 
 def test_other_modes_need_no_pose():
     registration = Registration(RegistrationConfig(extrinsics_source="tf"))
     registration.set_extrinsics(np.eye(3), np.ones(3))
     plane = np.zeros(SIZE, np.float32)
-    assert registration.warp(plane, SIZE) is plane
+    assert OutputGrid(registration).prepare(SIZE, SIZE).thermal(plane) is plane
 
 
 @pytest.fixture
@@ -240,7 +243,7 @@ def test_static_transforms_over_dds_early_or_late(node, by_tf):
     assert extrinsics.problem(registration) == ""
     plane = np.tile(np.arange(32, dtype=np.float32), (24, 1))
     # What the rgb camera sees at x is at x - 0.2 m for the thermal one: 3 pixels to the left at 2 m.
-    np.testing.assert_allclose(registration.warp(plane, SIZE)[:, 8:24], plane[:, 8:24] - 3, atol=0.05)
+    np.testing.assert_allclose(OutputGrid(registration).prepare(SIZE, SIZE).thermal(plane)[:, 8:24], plane[:, 8:24] - 3, atol=0.05)
     extrinsics.follow(pair_of(thermal=""), registration)
     assert "thermal frames have no frame_id" in extrinsics.problem(registration)
     assert "the pose of TF, as told before, holds" in extrinsics.problem(registration)

@@ -20,6 +20,7 @@ from aenet_ros.health.picture_faults import picture_fault
 from aenet_ros.messages.codec import decode_rgb, decode_thermal
 from aenet_ros.pipeline import FusionPipeline
 from aenet_ros.registration.calibration_file import camera_from_info
+from aenet_ros.registration.output_grid import OutputGrid
 from aenet_ros.registration.registration import Registration
 from aenet_ros.sync.clock_offset import ClockOffsetEstimator, small_grey
 from aenet_ros.sync.matcher import PairMatcher
@@ -155,12 +156,12 @@ def test_any_camera_info_and_depth_are_used_or_refused_with_a_reason(loaded, pos
             registration.set_intrinsics(role, camera_from_info(info))
     with np.errstate(all="ignore"):
         data = np.resize(np.array(values, np.float64), size).astype(np.float32 if encoding == "32FC1" else np.uint16)
-    loaded.registration = registration
+    loaded.registration, loaded.grid = registration, OutputGrid(registration)
     frames = Frame(1, np.full((24, 32), 7000, np.uint16), "mono16"), Frame(1, np.full((24, 32, 3), 90, np.uint8), "rgb8")
     try:
         fused = loaded.process(FramePair(*frames, depth=Frame(1, data, encoding)), want_registered=True)
     except ImageError:
         event("refused")
         return
-    event("fused by depth" if not registration.fallback else "fused by the plane")
+    event("fused by depth" if not loaded.grid.fallback else "fused by the plane")
     assert fused.image.shape == (24, 32, 3)

@@ -122,7 +122,7 @@ class Side:
         """The next pair, published as the node does; None where it is refused with a reason."""
         for (role, image, encoding), name in zip(scene(now_ns), names, strict=True):
             self.hear(f"/{role}/image_raw", make_image(image, encoding, now_ns, name))
-        pair = self.depth.joined(FramePair(self.frames["thermal"], self.frames["rgb"]))
+        pair = self.depth.join(FramePair(self.frames["thermal"], self.frames["rgb"]))
         self.alignment.put(pair, self.pipeline.registration)
         self.refused = ""
         try:
@@ -135,7 +135,7 @@ class Side:
 
     def status(self):
         """Level and words of diagnostics."""
-        fallback = self.depth.problem or self.pipeline.registration.fallback
+        fallback = self.depth.problem or self.pipeline.grid.fallback
         status = self.alignment.status(self.config, fallback)
         assert len(status.message) < LONGEST_WORDS, status.message[:300]
         return status
@@ -326,7 +326,7 @@ def test_a_refused_camera_info_is_told_where_it_matters_even_while_drift_is(side
     exposed.fuse(0)
     pair = FramePair(exposed.frames["thermal"], exposed.frames["rgb"])
     for _ in range(3):  # what its worker does every few seconds
-        exposed.alignment._watch((pair, exposed.pipeline.registration))
+        exposed.alignment._watch((pair, exposed.pipeline.registration, 3.0))
     assert "in view of both cameras" in exposed.status().message
     exposed.hear("/rgb/camera_info", nothing)
     assert "the lens model 'unheard of' is not known" in exposed.status().message

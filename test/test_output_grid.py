@@ -36,13 +36,13 @@ def gradients(size, dtype=np.float32):
     return x.astype(dtype), y.astype(dtype)
 
 
-def brought(grid, thermal_size, rgb_size):
-    """The rgb x and y that each pixel of the thermal grid shows,."""
+def warped_places(warps, thermal_size, rgb_size):
+    """The rgb x and y that each pixel of the thermal grid shows, and their rounding."""
     step = max(rgb_size) / 250
     places = []
     for axis in gradients(rgb_size):
         picture = np.round(axis / step).astype(np.uint8)
-        places.append(grid.rgb(picture, np.full(thermal_size, np.nan, np.float32)).astype(np.float32) * step)
+        places.append(warps.rgb(picture, np.full(thermal_size, np.nan, np.float32)).astype(np.float32) * step)
     return places, step
 
 
@@ -52,16 +52,17 @@ def test_the_rig_s_rgb_lies_on_the_thermal_grid_by_the_inverse_map(tmp_path):
     path.write_text(yaml.safe_dump(homography_content(Homography(rig.homography, (256, 320), (480, 640)))))
     registration = Registration(RegistrationConfig(mode="homography", file=str(path)))
     grid = OutputGrid(registration, OutputConfig(grid="thermal"))
-    (x, y), step = brought(grid, (256, 320), (480, 640))
+    warps = grid.prepare((256, 320), (480, 640))
+    (x, y), step = warped_places(warps, (256, 320), (480, 640))
     rows, columns = np.mgrid[20:236:18, 20:300:20]
     at = np.column_stack([x[rows, columns].ravel(), y[rows, columns].ravel()])
     off = np.linalg.norm(rig.rgb_to_thermal(at) - np.column_stack([columns.ravel(), rows.ravel()]), axis=1)
     # Rounding to `step` rgb pixels, of which two make a thermal one, and the mean of 2 x 2.
     assert off.mean() < step / 2
     assert grid.size((256, 320), (480, 640)) == (256, 320)
-    assert grid.weight((256, 320), (480, 640)) is None
+    assert warps.weight is None
     plane = np.zeros((256, 320), np.float32)
-    assert grid.thermal(plane, (480, 640)) is plane
+    assert warps.thermal(plane) is plane
 
 
 @pytest.mark.parametrize("distance", [1.5, 40.0])
@@ -73,7 +74,7 @@ def test_by_both_lenses_a_point_on_the_plane_is_where_opencv_projects_it(tmp_pat
     in_thermal = cv2.projectPoints(
         points @ ROTATION.T + TRANSLATION, np.zeros(3), np.zeros(3), THERMAL.matrix, np.array(THERMAL.distortion)
     )[0][:, 0]
-    x, y = registration._make_map(THERMAL.size, RGB.size, RGB.size, onto="thermal")
+    x, y = registration.make_map(THERMAL.size, RGB.size, RGB.size, "thermal", distance)
     inner = (in_thermal > 1).all(1) & (in_thermal[:, 0] < 318) & (in_thermal[:, 1] < 254)
     at = in_thermal[inner].astype(np.float32)
     mapped = np.column_stack([cv2.remap(axis, at[:, :1], at[:, 1:], cv2.INTER_LINEAR)[:, 0] for axis in (x, y)])
@@ -91,8 +92,10 @@ def test_by_a_depth_image_too_and_what_the_rgb_camera_cannot_see_is_left_out(tmp
     columns, rows = np.meshgrid(np.arange(320), np.arange(240))
     x, y = (columns - 160) / 260, (rows - 120) / 260
     plate = (np.abs(2 * x) < 0.5) & (np.abs(2 * y) < 0.4)
-    grid.take_depth(Frame(0, np.where(plate, 2.0, 8.0).astype(np.float32), "32FC1"), (240, 320), (240, 320))
-    shown = grid.rgb(np.where(plate, 200, 50).astype(np.uint8), np.full((240, 320), 0.5, np.float32))
+    depth = Frame(0, np.where(plate, 2.0, 8.0).astype(np.float32), "32FC1")
+    shown = grid.prepare((240, 320), (240, 320), depth=depth).rgb(
+        np.where(plate, 200, 50).astype(np.uint8), np.full((240, 320), 0.5, np.float32)
+    )
     # The thermal camera stands 0.2 m to the left, so it sees the plate 260 * 0.2 / 2 = 26 pixels to the right, the wall 6.5 pixels.
     row = shown[120].astype(int)
     assert (row[95 + 26 + 3 : 225 + 26 - 3] == 200).all()
@@ -108,7 +111,7 @@ def test_beyond_the_rgb_view_the_thermal_picture_goes_on_without_a_seam():
     registration = Registration(RegistrationConfig(mode="homography", homography=(0.5, 0, 80, 0, 0.5, 60, 0, 0, 1)))
     grid = OutputGrid(registration, OutputConfig(grid="thermal"))
     rgb, brightness = np.full((240, 320, 3), 200, np.uint8), np.full((240, 320), 0.2, np.float32)
-    shown = grid.rgb(rgb, brightness).astype(int)
+    shown = grid.prepare((240, 320), (240, 320)).rgb(rgb, brightness).astype(int)
     assert (shown[:55, :] == 51).all()
     assert (shown[100:140, 130:190] == 200).all()
     assert np.abs(np.diff(shown[120, :, 0])).max() < 40
@@ -122,9 +125,10 @@ def test_a_given_size_is_the_rgb_grid_scaled(width, height, expected):
     registration = Registration(RegistrationConfig(mode="homography", homography=tuple(rig.homography.ravel())))
     grid = OutputGrid(registration, OutputConfig(grid="size", width=width, height=height))
     assert grid.size((256, 320), (480, 640)) == expected
-    assert grid.rgb(np.zeros((480, 640, 3), np.uint8), np.zeros((256, 320), np.float32)).shape == (*expected, 3)
-    x, y = (grid.thermal(axis, (480, 640)) for axis in gradients((256, 320)))
-    weight = grid.weight((256, 320), (480, 640))
+    warps, image = grid.prepare((256, 320), (480, 640)), np.zeros((480, 640, 3), np.uint8)
+    assert warps.rgb(image, np.zeros((256, 320), np.float32)).shape == grid.scale_rgb(image).shape == (*expected, 3)
+    x, y = (warps.thermal(axis) for axis in gradients((256, 320)))
+    weight = warps.weight
     rows, columns = np.mgrid[: expected[0] : 7, : expected[1] : 7]
     full = np.column_stack([(columns.ravel() + 0.5) * 640 / expected[1] - 0.5, (rows.ravel() + 0.5) * 480 / expected[0] - 0.5])
     truth = rig.rgb_to_thermal(full)
@@ -133,7 +137,7 @@ def test_a_given_size_is_the_rgb_grid_scaled(width, height, expected):
     assert inner.sum() > 500
     assert off[inner].max() < 0.06  # cv2.remap reads to 1/32 pixel
     assert weight is None or weight.shape == expected
-    counts = grid.counts(gradients((256, 320), np.uint16)[0], (480, 640))
+    counts = warps.counts(gradients((256, 320), np.uint16)[0])
     assert np.abs(counts[rows, columns].ravel()[inner] - truth[inner, 0]).max() <= 0.52
 
 
@@ -142,7 +146,8 @@ def test_identity_has_all_three_grids():
     shapes = {}
     for config in (OutputConfig(), OutputConfig(grid="thermal"), OutputConfig(grid="size", width=100, height=20)):
         grid = OutputGrid(Registration(), config)
-        assert grid.thermal(thermal, (48, 64)).shape == grid.rgb(rgb, thermal).shape[:2] == grid.size((24, 32), (48, 64))
+        warps = grid.prepare((24, 32), (48, 64))
+        assert warps.thermal(thermal).shape == warps.rgb(rgb, thermal).shape[:2] == warps.size == grid.size((24, 32), (48, 64))
         shapes[config.grid] = grid.size((24, 32), (48, 64))
     assert shapes == {"rgb": (48, 64), "thermal": (24, 32), "size": (20, 100)}
 
@@ -190,7 +195,7 @@ def test_a_camera_info_that_was_wrong_for_a_while_leaves_no_trace(tmp_path):
         grid = OutputGrid(registration, OutputConfig(grid="thermal"))
         for camera in cameras:
             registration.set_intrinsics("rgb", camera)
-            picture = grid.rgb(image, np.zeros(THERMAL.size, np.float32))
+            picture = grid.prepare(THERMAL.size, RGB.size).rgb(image, np.zeros(THERMAL.size, np.float32))
         pictures.append(picture)
     np.testing.assert_array_equal(*pictures)
 

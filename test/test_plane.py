@@ -14,6 +14,7 @@ import yaml
 from aenet_ros.config import Config, RegistrationConfig, build
 from aenet_ros.core.errors import ConfigError, ImageError
 from aenet_ros.registration.calibration_file import Camera, Stereo, camera_from_info, stereo_content
+from aenet_ros.registration.output_grid import OutputGrid
 from aenet_ros.registration.registration import Registration
 from aenet_ros.workbench.simulation.rig import Rig
 from aenet_ros.workbench.simulation.rig_config import RigConfig
@@ -29,6 +30,10 @@ def plane(tmp_path, stereo, distance, drop=()):
     content = {key: value for key, value in stereo_content(stereo).items() if key not in drop}
     path.write_text(yaml.safe_dump(content))
     return Registration(RegistrationConfig(mode="plane", file=str(path), plane_distance_m=distance))
+
+
+def warps(registration, thermal_size=THERMAL.size, rgb_size=RGB.size, **options):
+    return OutputGrid(registration).prepare(thermal_size, rgb_size, **options)
 
 
 def seen(camera, points):
@@ -86,8 +91,8 @@ def test_the_rig_s_backdrop_and_its_nearest_body(tmp_path):
     points = np.array([(x, y) for x in range(40, 930, 80) for y in range(40, 700, 60)], np.float64)
     truth = rig.rgb_to_thermal(points)
 
-    def off(want):
-        x, y = registration.map(config.thermal_size, config.rgb_size)
+    def off(want, plane_distance_m=distance):
+        x, y = registration.map(config.thermal_size, config.rgb_size, plane_distance_m)
         columns, rows = points.astype(int).T
         return np.abs(np.column_stack([x[rows, columns], y[rows, columns]]) - want).max()
 
@@ -99,21 +104,15 @@ def test_the_rig_s_backdrop_and_its_nearest_body(tmp_path):
     points, truth = points[points[:, 0] < 600], truth[points[:, 0] < 600]
     points, truth = points[points[:, 1] < 500], truth[points[:, 1] < 500]
     assert off(truth) < 0.01
-    registration.config = RegistrationConfig(mode="plane", file=registration.config.file, plane_distance_m=distance * 20 / 32)
-    assert off(truth + np.array([12.0, 0.0])) < 0.01
+    assert off(truth + np.array([12.0, 0.0]), distance * 20 / 32) < 0.01
 
 
-def test_the_distance_may_change_and_nothing_else(tmp_path):
+def test_each_call_says_the_distance(tmp_path):
     registration = plane(tmp_path, Stereo(RGB, THERMAL, ROTATION, TRANSLATION), 10.0)
     thermal = np.random.default_rng(1).random(THERMAL.size, np.float32)
-    far = registration.warp(thermal, RGB.size)
-    file = registration.config.file
-    registration.config = RegistrationConfig(mode="plane", file=file, plane_distance_m=1.0)
-    assert np.abs(registration.warp(thermal, RGB.size) - far).max() > 0.1
-    registration.config = RegistrationConfig(mode="plane", file=file, plane_distance_m=10.0)
-    np.testing.assert_array_equal(registration.warp(thermal, RGB.size), far)
-    with pytest.raises(ConfigError, match="plane_distance_m"):
-        registration.config = RegistrationConfig(mode="identity", file=file)
+    far = warps(registration).thermal(thermal)
+    assert np.abs(warps(registration, plane_distance_m=1.0).thermal(thermal) - far).max() > 0.1
+    np.testing.assert_array_equal(warps(registration, plane_distance_m=10.0).thermal(thermal), far)
 
 
 def test_what_a_lens_folds_back_is_not_shown_twice(tmp_path):
@@ -121,7 +120,7 @@ def test_what_a_lens_folds_back_is_not_shown_twice(tmp_path):
     rgb = Camera(np.array([[160.0, 0, 320.0], [0, 160.0, 240.0], [0, 0, 1]]), (480, 640))
     thermal = Camera(np.array([[300.0, 0, 160.0], [0, 300.0, 128.0], [0, 0, 1]]), (256, 320), "plumb_bob", (-0.5, 0, 0, 0))
     registration = plane(tmp_path, Stereo(rgb, thermal, np.eye(3), np.zeros(3)), 10.0)
-    weight = registration.weight(thermal.size, rgb.size)
+    weight = warps(registration, thermal.size, rgb.size).weight
     assert weight[240, 320] == 1.0
     assert cv2.connectedComponents((weight > 0).astype(np.uint8))[0] == 2  # one view, and what lies outside
     assert weight[240, 0] == weight[0, 0] == 0.0
@@ -132,7 +131,7 @@ def test_cameras_come_from_camera_info_where_the_file_has_none(tmp_path):
     whole = plane(tmp_path, stereo, 5.0).map(THERMAL.size, RGB.size)
     registration = plane(tmp_path, stereo, 5.0, drop=("rgb_camera", "thermal_camera"))
     with pytest.raises(ImageError, match=r"needs the rgb camera's intrinsics.*rgb/camera_info"):
-        registration.weight(THERMAL.size, RGB.size)
+        warps(registration)
     for role, camera in (("rgb", RGB), ("thermal", THERMAL)):
         nothing = SimpleNamespace(k=np.zeros(9), d=[], width=0, height=0, distortion_model="")
         registration.set_intrinsics(role, camera_from_info(nothing))
@@ -183,12 +182,12 @@ def test_a_driver_that_changes_its_mind_is_followed_and_the_file_is_not_overrule
     registration = plane(tmp_path, stereo, 5.0, drop=("rgb_camera",))
     registration.set_intrinsics("rgb", wrong)
     with pytest.raises(ImageError):
-        registration.weight(THERMAL.size, RGB.size)
+        warps(registration)
     registration.set_intrinsics("rgb", RGB)
-    expected = whole.weight(THERMAL.size, RGB.size)
-    np.testing.assert_array_equal(registration.weight(THERMAL.size, RGB.size), expected)
+    expected = warps(whole).weight
+    np.testing.assert_array_equal(warps(registration).weight, expected)
     whole.set_intrinsics("rgb", wrong)
-    np.testing.assert_array_equal(whole.weight(THERMAL.size, RGB.size), expected)
+    np.testing.assert_array_equal(warps(whole).weight, expected)
 
 
 def test_another_size_is_the_same_camera_scaled(tmp_path):

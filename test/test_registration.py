@@ -6,9 +6,14 @@ import pytest
 
 from aenet_ros.config import RegistrationConfig
 from aenet_ros.core.errors import ConfigError, ImageError
-from aenet_ros.registration.registration import CACHED_SIZES, Registration
+from aenet_ros.registration.output_grid import OutputGrid
+from aenet_ros.registration.registration import CACHED_MAPS, Registration
 
 SIZE = (48, 64)
+
+
+def warps(registration, thermal_size=SIZE, rgb_size=SIZE, **options):
+    return OutputGrid(registration).prepare(thermal_size, rgb_size, **options)
 
 
 def homography(*rows, file=""):
@@ -28,26 +33,26 @@ def dot(row, column, size=SIZE, dtype=np.float32):
 def test_identity_of_one_size_is_the_plane_itself():
     plane = np.random.default_rng(0).random(SIZE, np.float32)
     registration = Registration()
-    assert registration.warp(plane, SIZE) is plane
-    assert registration.warp_counts(plane, SIZE) is plane
-    assert registration.weight(SIZE, SIZE) is None
+    assert warps(registration).thermal(plane) is plane
+    assert warps(registration).counts(plane) is plane
+    assert warps(registration).weight is None
 
 
 def test_identity_stretches_edge_to_edge():
     # Twice the size: a new pixel's centre lies a quarter of an old pixel beside an old centre.
-    stretched = Registration().warp(np.array([[0.0, 1.0, 2.0]], np.float32), (1, 6))
+    stretched = warps(Registration(), (1, 3), (1, 6)).thermal(np.array([[0.0, 1.0, 2.0]], np.float32))
     np.testing.assert_allclose(stretched, [[0.0, 0.25, 0.75, 1.25, 1.75, 2.0]], atol=1e-6)
 
 
 def test_identity_shrinks_by_averaging():
     board = np.indices((8, 8)).sum(0).astype(np.float32) % 2
-    np.testing.assert_allclose(Registration().warp(board, (4, 4)), np.full((4, 4), 0.5), atol=1e-6)
+    np.testing.assert_allclose(warps(Registration(), board.shape, (4, 4)).thermal(board), np.full((4, 4), 0.5), atol=1e-6)
 
 
 def test_identity_counts_come_from_the_nearest_pixel():
     counts = np.array([[10, 60_000, 30]], np.uint16)
-    assert Registration().warp_counts(counts, (1, 6)).tolist() == [[10, 10, 60_000, 60_000, 30, 30]]
-    assert Registration().warp_counts(counts, (1, 1)).tolist() == [[60_000]]
+    assert warps(Registration(), counts.shape, (1, 6)).counts(counts).tolist() == [[10, 10, 60_000, 60_000, 30, 30]]
+    assert warps(Registration(), counts.shape, (1, 1)).counts(counts).tolist() == [[60_000]]
 
 
 def test_identity_has_a_map_with_the_same_convention():
@@ -59,13 +64,13 @@ def test_identity_has_a_map_with_the_same_convention():
 
 def test_a_translation_puts_the_hot_pixel_where_it_belongs():
     # rgb (x, y) sees thermal (x - 7, y + 3): thermal column 20, row 30 is at rgb column 27, row 27.
-    warped = shift(-7, 3).warp(dot(30, 20), SIZE)
+    warped = warps(shift(-7, 3)).thermal(dot(30, 20))
     assert np.argwhere(warped > 0).tolist() == [[27, 27]]
     assert warped[27, 27] == pytest.approx(1.0)
 
 
 def test_half_a_pixel_shares_the_value():
-    warped = shift(0.5, 0).warp(dot(10, 20), SIZE)
+    warped = warps(shift(0.5, 0)).thermal(dot(10, 20))
     np.testing.assert_allclose(warped[10, 18:22], [0.0, 0.5, 0.5, 0.0], atol=1e-6)
 
 
@@ -77,7 +82,7 @@ def test_perspective_divides():
 
 def test_the_sign_of_a_homography_means_nothing():
     for sign in (1, -1):
-        warped = homography(*(sign * v for v in (1, 0, -7, 0, 1, 3, 0, 0, 1))).warp(dot(30, 20), SIZE)
+        warped = warps(homography(*(sign * v for v in (1, 0, -7, 0, 1, 3, 0, 0, 1)))).thermal(dot(30, 20))
         assert np.argwhere(warped > 0).tolist() == [[27, 27]]
 
 
@@ -87,12 +92,12 @@ def test_what_is_behind_the_camera_is_not_seen():
     x, _ = registration.map(SIZE, SIZE)
     assert np.isfinite(x[:, :40]).all()
     assert np.isnan(x[:, 40:]).all()
-    assert not registration.weight(SIZE, SIZE)[:, 40:].any()
+    assert not warps(registration).weight[:, 40:].any()
 
 
 def test_counts_are_untouched_and_0_outside():
     counts = np.random.default_rng(1).integers(1, 65_536, SIZE).astype(np.uint16)
-    warped = shift(-7, 3).warp_counts(counts, SIZE)
+    warped = warps(shift(-7, 3)).counts(counts)
     assert warped.dtype == np.uint16
     np.testing.assert_array_equal(warped[:45, 7:], counts[3:, :57])
     assert not warped[45:].any()
@@ -100,13 +105,13 @@ def test_counts_are_untouched_and_0_outside():
 
 
 def test_float_counts_are_nan_outside():
-    warped = shift(-7, 3).warp_counts(np.full(SIZE, 21.5, np.float32), SIZE)
+    warped = warps(shift(-7, 3)).counts(np.full(SIZE, 21.5, np.float32))
     assert np.isnan(warped).sum() == 48 * 64 - 45 * 57
     assert np.nanmin(warped) == np.nanmax(warped) == 21.5
 
 
 def test_weight_is_0_outside_and_rises_without_a_step():
-    weight = shift(-10, 0).weight((400, 480), (400, 480))  # a shorter side of 400 makes a feather of 20 pixels
+    weight = warps(shift(-10, 0), (400, 480), (400, 480)).weight  # a shorter side of 400 makes a feather of 20 pixels
     assert weight.dtype == np.float32
     row = weight[200]
     assert not row[:11].any()  # columns 0 to 9 see nothing, 10 is the edge
@@ -123,7 +128,7 @@ def test_weight_is_the_same_to_the_bit_with_any_number_of_threads():
         weights = []
         for count in (1, 4):
             cv2.setNumThreads(count)
-            weights.append(homography(0.8, -0.2, 60, 0.3, 0.9, -40, 0, 0, 1).weight((400, 480), (480, 640)))
+            weights.append(warps(homography(0.8, -0.2, 60, 0.3, 0.9, -40, 0, 0, 1), (400, 480), (480, 640)).weight)
     finally:
         cv2.setNumThreads(threads)
     assert len(np.unique(weights[0])) > 100
@@ -131,23 +136,23 @@ def test_weight_is_the_same_to_the_bit_with_any_number_of_threads():
 
 
 def test_a_thermal_view_larger_than_the_picture_needs_no_weight():
-    assert shift(8, 8).weight((64, 80), SIZE) is None
+    assert warps(shift(8, 8), (64, 80), SIZE).weight is None
 
 
 def test_views_that_do_not_overlap_are_an_error_that_says_so():
     registration = shift(1000, 0)
-    for call in (lambda: registration.weight(SIZE, SIZE), lambda: registration.warp(dot(1, 1), SIZE)):
+    for call in (lambda: warps(registration).weight, lambda: warps(registration).thermal(dot(1, 1))):
         with pytest.raises(ImageError, match=r"64x48.* do not overlap.* maps rgb pixels to thermal pixels"):
             call()
 
 
 def test_maps_are_made_once_and_only_some_are_kept():
     registration = shift(1, 1)
-    first = registration.weight(SIZE, SIZE)
-    assert registration.weight(SIZE, SIZE) is first
-    for extra in range(CACHED_SIZES):
-        registration.weight(SIZE, (50 + extra, 64))
-    again = registration.weight(SIZE, SIZE)
+    first = warps(registration).weight
+    assert warps(registration).weight is first
+    for extra in range(CACHED_MAPS):
+        warps(registration, SIZE, (50 + extra, 64))
+    again = warps(registration).weight
     assert again is not first
     np.testing.assert_array_equal(again, first)
 

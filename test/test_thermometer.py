@@ -7,6 +7,7 @@ from aenet_ros.config import AgcConfig, build, specs
 from aenet_ros.core.errors import ConfigError
 from aenet_ros.core.frames import Frame, FramePair
 from aenet_ros.pipeline import FusionPipeline
+from aenet_ros.registration.output_grid import OutputGrid
 from aenet_ros.registration.registration import Registration
 from aenet_ros.thermal.agc import ThermalAgc
 from aenet_ros.thermal.temperature import COLORS, PROFILES, Scale, celsius, celsius_at, draw_isotherm, scale_of
@@ -70,7 +71,7 @@ def test_the_temperature_at_a_fused_pixel_is_the_rigs_own():
     truth = rig.celsius(event.shot.shows_ns)
     matrix = tuple(float(value) for value in rig.homography.ravel())
     registration = Registration(build({"registration.mode": "homography", "registration.homography": matrix}).registration)
-    registered = registration.warp_counts(event.frame.data, config.rgb_size)
+    registered = OutputGrid(registration).prepare(event.frame.size, config.rgb_size).counts(event.frame.data)
     rng = np.random.default_rng(4)
     points = np.column_stack([rng.integers(60, 580, 200), rng.integers(60, 450, 200)]).astype(float)
     errors = []

@@ -187,11 +187,12 @@ def _write(out: Path, picture: Path, named: "list[Named]", config: "Config", rep
     from dataclasses import replace
 
     from aenet_ros.io.picture_files import write_picture
+    from aenet_ros.registration.calibration_file import write_calibration
     from aenet_ros.registration.registration import Registration
-    from aenet_ros.workbench.calibration.report import before_and_after, write_yaml
+    from aenet_ros.workbench.calibration.report import before_and_after
 
     before = Registration(config.registration)  # first: a fault in it must not leave half a result
-    write_yaml(
+    write_calibration(
         out,
         report["content"],
         [

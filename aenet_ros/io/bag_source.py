@@ -72,10 +72,10 @@ class BagSource:
                     if connection.topic == self.depth_topic:
                         depths.push(decode_thermal(message_of(reader, connection, data)))  # depths are encoded as counts are
                     else:
-                        yield from (_named(depths.joined(pair)) for pair in self._push(reader, matcher, connection, data))
+                        yield from (_named(depths.join(pair)) for pair in self._push(reader, matcher, connection, data))
                 except ImageError as error:
                     yield Lost(f"{connection.topic} at {log_ns}", str(error))
-            yield from (_named(depths.joined(pair)) for pair in matcher.flush())
+            yield from (_named(depths.join(pair)) for pair in matcher.flush())
         self.remarks += dropped(matcher)
 
     def cameras(self, reader: AnyReader) -> list[Connection]:

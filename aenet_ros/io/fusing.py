@@ -71,8 +71,8 @@ def fuse_unit(unit: Unit, config: Config, tell: Tell = lambda news: None, thread
                         else:
                             sink.write(item.name, panels.process(item.pair))
                             fused += 1
-                            if pipeline.registration.fallback:
-                                without_depth, no_depth = without_depth + 1, pipeline.registration.fallback
+                            if pipeline.grid.fallback:
+                                without_depth, no_depth = without_depth + 1, pipeline.grid.fallback
                     except ImageError as error:
                         lost.append(Lost(item.name, str(error)))
             read_all = True

@@ -41,7 +41,8 @@ class Panels:
             return as_rgb(fused.image, fused.encoding)
         if name == "rgb":
             rgb = as_rgb(pair.rgb.data, pair.rgb.encoding)
-            return self._pipeline.grid.rgb(rgb, np.zeros(pair.thermal.size, np.float32))
+            warps = self._pipeline.prepare_grid(pair.thermal.size, pair.rgb.size, pair.depth)
+            return warps.rgb(rgb, np.zeros(pair.thermal.size, np.float32))
         assert fused.thermal_registered is not None
         agc = self._pipeline.agc
         brightness = np.empty(fused.thermal_registered.shape, np.float32)

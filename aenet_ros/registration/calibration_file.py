@@ -5,6 +5,7 @@ and ``thermal_camera``, each as ROS's camera_calibration writes it, and ``therma
 or a 4x4, which brings points of the rgb camera's optical frame (x right, y down, z ahead, metres) into the thermal camera's.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ import numpy as np
 import yaml
 
 from aenet_ros.config import RegistrationConfig
+from aenet_ros.core.atomic_io import write_atomic
 from aenet_ros.core.errors import ConfigError, sanitize
 from aenet_ros.core.frames import Array
 
@@ -48,19 +50,19 @@ def same_camera(camera: Camera, other: Camera | None) -> bool:
 class Stereo(NamedTuple):
     """Both cameras, where known, and the pose: thermal point = ``rotation`` [3, 3] @ rgb point + ``translation`` [3] (metres).
 
-    ``posed`` False: the pose is not known yet, and the two are without meaning.
+    ``has_pose`` False: the pose is not known yet, and the two have no meaning.
     """
 
     rgb: Camera | None
     thermal: Camera | None
     rotation: Array
     translation: Array
-    posed: bool = True
+    has_pose: bool = True
 
     def inverse(self) -> "Stereo":
         """The same with the cameras' parts exchanged: from thermal to rgb."""
-        back = self.rotation.T
-        return Stereo(self.thermal, self.rgb, back, -back @ self.translation, self.posed)
+        inverse = self.rotation.T
+        return Stereo(self.thermal, self.rgb, inverse, -inverse @ self.translation, self.has_pose)
 
 
 def size_of(data: Array) -> Size:
@@ -93,15 +95,15 @@ def read_stereo(config: RegistrationConfig) -> Stereo:
         raise ConfigError(f"registration.mode {config.mode} needs the cameras' pose: set registration.file, see docs/registration.md")
     path = Path(config.file).expanduser()
     content = read_yaml(path) if config.file else {}
-    posed = "thermal_from_rgb" in content
-    if not posed and not from_tf:
+    has_pose = "thermal_from_rgb" in content
+    if not has_pose and not from_tf:
         raise ConfigError(
             f"registration.file: {path} has no key thermal_from_rgb, which registration.mode {config.mode} needs; "
             "give {rotation: 9 numbers, translation: 3 numbers in metres}, as `aenet calibrate --target` writes it"
         )
-    rotation, translation = _read_pose(content["thermal_from_rgb"], f"{path}: thermal_from_rgb") if posed else (np.eye(3), np.zeros(3))
+    rotation, translation = _read_pose(content["thermal_from_rgb"], f"{path}: thermal_from_rgb") if has_pose else (np.eye(3), np.zeros(3))
     cameras = [_read_camera(content[key], f"{path}: {key}") if key in content else None for key in ("rgb_camera", "thermal_camera")]
-    return Stereo(cameras[0], cameras[1], rotation, translation, posed)
+    return Stereo(cameras[0], cameras[1], rotation, translation, has_pose)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -182,6 +184,12 @@ def stereo_content(stereo: Stereo) -> dict[str, Any]:
         "translation": [float(value) for value in stereo.translation],
     }
     return content
+
+
+def write_calibration(path: Path, content: dict[str, Any], comments: Sequence[str]) -> None:
+    """Write ``content`` as YAML under ``comments``, atomically. Raises SourceError."""
+    head = "".join(f"# {line}\n" for line in comments)
+    write_atomic(path, head + yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=120))
 
 
 def _numbers(values: Any, count: int, shape: str, name: str) -> Array:

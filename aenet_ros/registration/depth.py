@@ -11,7 +11,7 @@ from aenet_ros.core.frames import Array, Frame, FramePair, Plane
 from aenet_ros.registration.calibration_file import Size
 from aenet_ros.registration.maps import FloatMap, StereoRays
 
-BEHIND = 1.05  # a point is hidden where something stands before it, nearer by this factor; less is the depth image's own error
+OCCLUSION_RATIO = 1.05  # a point is occluded by one that is nearer by this factor; less is the depth image's own error
 NOTHING = 1e30  # metres; farther than anything
 METRES_PER_COUNT = 0.001  # of 16-bit depth images, by REP 118
 KEPT = 10  # depth images that wait for a pair
@@ -28,7 +28,7 @@ class DepthQueue:
         """Take a depth image."""
         self._frames.append(depth)
 
-    def joined(self, pair: FramePair) -> FramePair:
+    def join(self, pair: FramePair) -> FramePair:
         """The pair with its depth image, where there is one."""
         if not self._frames:
             return pair
@@ -68,9 +68,9 @@ def depth_from_thermal(rays: StereoRays, depth: Plane, thermal_size: Size) -> Pl
 
 
 def depth_map(rays: StereoRays, depth: Plane, elsewhere: float | Plane, thermal_size: Size) -> tuple[FloatMap, Array]:
-    """The map of a depth image (NaN: take the distance ``elsewhere``, metres), and which rgb pixels are hidden from the thermal camera.
+    """The map of a depth image (where it is NaN, of the distance ``elsewhere``, metres), and the occluded rgb pixels, bool [H, W].
 
-    Hidden are those before which, seen from the thermal camera, another measured point stands.
+    A pixel is occluded where the thermal camera sees another measured point before it.
     """
     measured = np.isfinite(depth)
     whole = np.where(measured, depth, np.asarray(elsewhere, np.float32)).astype(np.float32)
@@ -85,7 +85,7 @@ def depth_map(rays: StereoRays, depth: Plane, elsewhere: float | Plane, thermal_
     np.minimum.at(nearest, (row[front], column[front]), away[inside][front])
     # A thermal pixel between two rgb pixels' points belongs to the nearer of its neighbours.
     nearest = np.asarray(cv2.erode(nearest, np.ones((3, 3), np.uint8)), np.float32)
-    hidden = np.zeros(depth.shape, bool)
-    hidden[inside] = away[inside] > BEHIND * nearest[row, column]
+    occluded = np.zeros(depth.shape, bool)
+    occluded[inside] = away[inside] > OCCLUSION_RATIO * nearest[row, column]
     # Single pixels are the depth image's noise.
-    return (x, y), np.asarray(cv2.medianBlur(hidden.astype(np.uint8), 3), bool)
+    return (x, y), np.asarray(cv2.medianBlur(occluded.astype(np.uint8), 3), bool)

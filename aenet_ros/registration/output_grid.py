@@ -1,6 +1,8 @@
-"""The grid that the fused picture is made on: the rgb camera's pixels, these scaled, or the thermal camera's; both frames brought there."""
+"""The grid of the fused picture: the rgb camera's pixels, these scaled, or the thermal camera's; and the warps of both frames onto it."""
 
 import math
+from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -8,15 +10,86 @@ import numpy as np
 from aenet_ros.config import OutputConfig
 from aenet_ros.core.frames import Array, Frame, Plane
 from aenet_ros.registration.calibration_file import Size, size_of
-from aenet_ros.registration.maps import typical_step
+from aenet_ros.registration.maps import identity_map, typical_step
 from aenet_ros.registration.registration import Registration
-from aenet_ros.registration.warp import scaled
+from aenet_ros.registration.warp import WarpMap, scaled
+
+
+@dataclass(frozen=True, eq=False)
+class GridWarps:
+    """How the two frames of one pair are warped onto the output grid. Immutable; ``OutputGrid.prepare`` makes it.
+
+    ``role``: the camera whose pixels, frame_id and camera_info the picture has (``rgb``, scaled or not, or ``thermal``).
+    ``size``: height and width of the picture. ``fallback``: mode depth only, why the plane is used in place of the depth image; else empty.
+    """
+
+    role: str
+    size: Size
+    fallback: str
+    _thermal_size: Size
+    _warp: WarpMap | None  # from the thermal frame (role rgb) or from the rgb frame at _rgb_size (role thermal); None: scaling suffices
+    _rgb_size: Size
+
+    @property
+    def weight(self) -> Plane | None:
+        """Share of the thermal camera in each pixel, float32 [H, W] 0..1; None: 1 everywhere.
+
+        0 outside the thermal view, 1 well inside, with a smooth step inside its edge.
+        """
+        return self._warp.weight if self._warp is not None and self.role == "rgb" else None
+
+    @property
+    def samples(self) -> bool:
+        """Whether bilinear interpolation at ``sampling`` replaces ``thermal``: on the rgb grid, but where ``thermal`` takes means."""
+        return self.role == "rgb" and (self._warp is not None or not _shrinks(self._thermal_size, self.size))
+
+    @property
+    def sampling(self) -> Plane | None:
+        """Thermal x and y of each pixel, float32 [H, W, 2], for a device that warps by itself (see ThermalInput); None: its own place."""
+        if self._warp is not None:
+            return self._warp.sampling
+        return None if self._thermal_size == self.size else _scaling_map(self._thermal_size, self.size)
+
+    def thermal(self, plane: Plane) -> Plane:
+        """A plane of the thermal camera, float32 or uint8 [h, w], on the grid by bilinear interpolation.
+
+        Outside the thermal view the edge's values continue; ``weight`` masks them. The result is ``plane`` itself where nothing moves.
+        """
+        if self.role == "thermal":
+            return plane
+        return scaled(plane, self.size) if self._warp is None else self._warp.warp(plane)
+
+    def counts(self, data: Array) -> Array:
+        """Untouched counts, uint8, uint16 or float32 [h, w], on the grid, each from the nearest thermal pixel.
+
+        Outside the thermal view 0, or NaN in float32.
+        """
+        if self.role == "thermal":
+            return data
+        if self._warp is not None:
+            return self._warp.warp_counts(data)
+        return data if data.shape == self.size else cv2.resize(data, self.size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+
+    def rgb(self, image: Array, brightness: Plane) -> Array:
+        """The rgb frame, uint8 [H, W] or [H, W, 3], on the grid.
+
+        On the thermal grid the thermal picture continues in grey outside the rgb view, without a seam: ``brightness`` is the thermal
+        camera's whole plane, float32 [h, w] 0..1. On the rgb grid it is not used.
+        """
+        if self.role == "rgb" or self._warp is None:
+            return scaled(image, self.size)
+        warped = self._warp.warp(scaled(image, self._rgb_size))
+        if self._warp.weight is None:
+            return warped
+        grey = cv2.convertScaleAbs(brightness, alpha=255.0)
+        outside = grey if image.ndim == 2 else cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB)
+        return np.asarray(cv2.blendLinear(warped, outside, self._warp.weight, 1 - self._warp.weight))
 
 
 class OutputGrid:
-    """``output.grid`` on top of a registration. Sizes given are those of the frames as they come; not for several threads at once.
+    """``output.grid`` on top of a registration. Sizes are (height, width) of the frames as they come. Not thread-safe.
 
-    ``role`` is ``rgb`` or ``thermal``: the camera whose frame_id and camera_info hold for the picture (scaled, for grid size).
+    ``role``: ``rgb`` or ``thermal``, see ``GridWarps``. ``fallback``: that of the pair prepared last, for diagnostics.
     """
 
     def __init__(self, registration: Registration, config: OutputConfig | None = None) -> None:
@@ -24,70 +97,58 @@ class OutputGrid:
         self._registration = registration
         self._kind, self._width, self._height = config.grid, config.width, config.height
         self.role = "thermal" if config.grid == "thermal" else "rgb"
+        self.fallback = ""
         self._step: tuple[object, int] = (None, 1)
 
     def size(self, thermal_size: Size, rgb_size: Size) -> Size:
         """Height and width of the picture."""
-        return thermal_size if self.role == "thermal" else self.of_rgb(rgb_size)
+        return thermal_size if self.role == "thermal" else self._scaled_size(rgb_size)
 
-    def of_rgb(self, rgb_size: Size) -> Size:
-        """Height and width of the rgb grid, scaled where ``output.grid`` is ``size``."""
+    def scale_rgb(self, image: Array) -> Array:
+        """The rgb frame, uint8 [H, W] or [H, W, 3], on the rgb grid, which needs no registration."""
+        return scaled(image, self._scaled_size(size_of(image)))
+
+    def _scaled_size(self, rgb_size: Size) -> Size:
         if self._kind != "size":
             return rgb_size
         height, width = rgb_size
         return self._height or max(1, round(self._width * height / width)), self._width or max(1, round(self._height * width / height))
 
-    def take_depth(self, depth: Frame | None, thermal_size: Size, rgb_size: Size) -> None:
-        """See ``Registration.take_depth``."""
-        size = self._shrunk(thermal_size, rgb_size) if self.role == "thermal" else self.of_rgb(rgb_size)
-        self._registration.take_depth(depth, thermal_size, rgb_size, size, self.role)
+    def prepare(self, thermal_size: Size, rgb_size: Size, plane_distance_m: float | None = None, depth: Frame | None = None) -> GridWarps:
+        """The warps of one pair, with the registration that is known now.
 
-    def thermal(self, plane: Plane, rgb_size: Size) -> Plane:
-        """A plane of the thermal camera, float32 [H, W], on the grid; see ``Registration.warp``."""
-        return plane if self.role == "thermal" else self._registration.warp(plane, rgb_size, self.of_rgb(rgb_size))
-
-    def sampled(self, thermal_size: Size, rgb_size: Size) -> bool:
-        """Whether ``sampling`` brings a thermal plane to the grid, and nothing of it is needed for the rgb frame."""
-        return self.role == "rgb" and not self._registration.shrinks(thermal_size, self.of_rgb(rgb_size))
-
-    def sampling(self, thermal_size: Size, rgb_size: Size) -> Plane | None:
-        """Where each pixel of the grid is taken from in the thermal frame; see ``Registration.sampling``. On the rgb grid only."""
-        return self._registration.sampling(thermal_size, rgb_size, self.of_rgb(rgb_size))
-
-    def counts(self, data: Array, rgb_size: Size) -> Array:
-        """Untouched counts [H, W] on the grid; see ``Registration.warp_counts``."""
-        return data if self.role == "thermal" else self._registration.warp_counts(data, rgb_size, self.of_rgb(rgb_size))
-
-    def weight(self, thermal_size: Size, rgb_size: Size) -> Plane | None:
-        """Share of the thermal camera in each pixel; see ``Registration.weight``."""
-        return None if self.role == "thermal" else self._registration.weight(thermal_size, rgb_size, self.of_rgb(rgb_size))
-
-    def rgb(self, image: Array, brightness: Plane) -> Array:
-        """The rgb frame, uint8 [H, W] or [H, W, 3], on the grid.
-
-        On the thermal grid, where the rgb camera does not look, the thermal picture goes on in grey, without a seam: ``brightness`` is
-        the thermal camera's whole plane, float32 [H, W] 0..1.
+        ``plane_distance_m``: modes plane and depth; None: the value at construction. ``depth``: mode depth, the pair's depth image,
+        aligned to the rgb frame; where it is None or unusable, the plane is used and ``fallback`` says why.
+        Raises ImageError where the two views do not overlap, or a camera or the pose is not known.
         """
-        if self.role == "rgb":
-            return scaled(image, self.of_rgb(size_of(image)))
-        thermal_size, rgb_size = size_of(brightness), size_of(image)
-        small = self._shrunk(thermal_size, rgb_size)
-        grid = self._registration.back(thermal_size, rgb_size, small)
-        if grid is None:
-            return scaled(image, thermal_size)
-        brought = grid.bring(scaled(image, small))
-        if grid.weight is None:
-            return brought
-        grey = cv2.convertScaleAbs(brightness, alpha=255.0)
-        beyond = grey if image.ndim == 2 else cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB)
-        return np.asarray(cv2.blendLinear(brought, beyond, grid.weight, 1 - grid.weight))
+        size = self.size(thermal_size, rgb_size)
+        if plane_distance_m is None:
+            plane_distance_m = self._registration.plane_distance_m
+        sampled_size = size if self.role == "rgb" else self._rgb_sampling_size(thermal_size, rgb_size, plane_distance_m)
+        args = (thermal_size, rgb_size, sampled_size, self.role, plane_distance_m)
+        warp, self.fallback = None, ""
+        if self._registration.mode == "depth":
+            warp, self.fallback = self._registration.depth_warp(depth, *args)
+        if warp is None:
+            warp = self._registration.warp(*args)
+        return GridWarps(self.role, size, self.fallback, thermal_size, warp, sampled_size)
 
-    def _shrunk(self, thermal_size: Size, rgb_size: Size) -> Size:
-        """The rgb frame's size, by a whole factor, at which a step on the thermal grid is less than two of its pixels: a map skips."""
-        key = (thermal_size, rgb_size, self._registration.state)
+    def _rgb_sampling_size(self, thermal_size: Size, rgb_size: Size, plane_distance_m: float) -> Size:
+        """The rgb frame's size, divided by a whole number so that a step on the thermal grid is less than two pixels: no aliasing."""
+        key = (thermal_size, rgb_size, plane_distance_m, self._registration.version)
         if key != self._step[0]:
-            thermal_x, thermal_y = self._registration.map(thermal_size, rgb_size)
+            thermal_x, thermal_y = self._registration.map(thermal_size, rgb_size, plane_distance_m)
             slope = math.sqrt(typical_step(thermal_x, 1) * typical_step(thermal_y, 0))  # thermal pixels that one rgb pixel covers
             self._step = key, max(1, int(1 / max(slope, 1e-3))) if math.isfinite(slope) else 1
         step = self._step[1]
         return max(1, rgb_size[0] // step), max(1, rgb_size[1] // step)
+
+
+def _shrinks(source: Size, target: Size) -> bool:
+    """Whether ``scaled`` takes means of pixels, and does not sample them."""
+    return source[0] > target[0] and source[1] > target[1]
+
+
+@lru_cache(maxsize=4)  # the same object while sizes stay, so that a device uploads it once
+def _scaling_map(thermal_size: Size, size: Size) -> Plane:
+    return np.stack(identity_map(thermal_size, size), axis=-1)

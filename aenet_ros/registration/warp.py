@@ -15,8 +15,8 @@ FEATHER = 0.05  # of the picture's shorter side: over so many pixels the share o
 
 
 @dataclass(frozen=True)
-class Grid:
-    """A map made ready for one pair of sizes; ``weight`` float32 [H, W] 0..1, None where it is 1 everywhere."""
+class WarpMap:
+    """A fixed-point map for one pair of sizes; ``weight`` float32 [H, W] 0..1, None where it is 1 everywhere."""
 
     linear: tuple[Array, Array]  # cv2.convertMaps: whole pixels and an index of the fraction in steps of 1/32
     nearest: Array
@@ -28,12 +28,12 @@ class Grid:
         whole, fraction = self.linear
         return np.asarray(whole + np.stack([fraction & 31, fraction >> 5], axis=-1) / np.float32(32), np.float32)
 
-    def bring(self, picture: Array) -> Array:
-        """A picture, uint8 or float32 [H, W] or [H, W, 3], by bilinear interpolation; beyond its view its edge's values go on."""
+    def warp(self, picture: Array) -> Array:
+        """A picture, uint8 or float32 [H, W] or [H, W, 3], by bilinear interpolation; outside the view its edge's values continue."""
         return cv2.remap(picture, *self.linear, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
-    def bring_counts(self, counts: Array) -> Array:
-        """Counts, uint8, uint16 or float32 [H, W], each from the nearest pixel; beyond their view 0, or NaN in float32."""
+    def warp_counts(self, counts: Array) -> Array:
+        """Counts, uint8, uint16 or float32 [H, W], each from the nearest pixel; outside the view 0, or NaN in float32."""
         nothing = float("nan") if counts.dtype.kind == "f" else 0.0
         no_fraction = np.empty((0, 0), np.uint16)
         return cv2.remap(counts, self.nearest, no_fraction, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=nothing)
@@ -48,8 +48,8 @@ def scaled(picture: Array, size: Size) -> Array:
     return cv2.resize(picture, size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
-def make_warp_map(float_map: FloatMap, source_size: Size, hidden: Array | None = None) -> Grid:
-    """Fixed-point maps and the weight of a map into a picture of ``source_size``; ``hidden`` (bool [H, W]): what its camera does not see.
+def make_warp_map(float_map: FloatMap, source_size: Size, occluded: Array | None = None) -> WarpMap:
+    """Fixed-point maps and the weight of a map into a picture of ``source_size``; ``occluded``: bool [H, W].
 
     Raises ImageError when the map reaches no pixel of it.
     """
@@ -66,12 +66,12 @@ def make_warp_map(float_map: FloatMap, source_size: Size, hidden: Array | None =
     axes = ((x, width), (y, height))
     linear = [np.clip(np.where(np.isnan(axis), far, axis), far, np.float32(side + 16)) for axis, side in axes]
     weight = None if inside.all() else feather(inside)
-    if hidden is not None and hidden.any():
-        seen = cv2.blur((~hidden).astype(np.float32), (3, 3))
+    if occluded is not None and occluded.any():
+        seen = cv2.blur((~occluded).astype(np.float32), (3, 3))
         weight = np.asarray(seen if weight is None else weight * seen, np.float32)
-        inside = inside & ~hidden
+        inside = inside & ~occluded
     nearest = [np.where(inside, np.clip(axis, 0, side - 1), far) for axis, side in axes]
-    return Grid(
+    return WarpMap(
         linear=cv2.convertMaps(linear[0], linear[1], cv2.CV_16SC2),
         nearest=cv2.convertMaps(nearest[0], nearest[1], cv2.CV_16SC2, nninterpolation=True)[0],
         weight=weight,

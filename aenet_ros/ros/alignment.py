@@ -11,11 +11,11 @@ from rclpy.task import Future
 from sensor_msgs.msg import CameraInfo
 from std_srvs.srv import Trigger
 
-from aenet_ros.config import Config, RegistrationConfig
+from aenet_ros.config import Config
 from aenet_ros.core.errors import AenetError, ConfigError
 from aenet_ros.core.frames import Array, FramePair
 from aenet_ros.health.judge import OK, WARN, Status
-from aenet_ros.registration.calibration_file import Homography, camera_from_info, homography_content, read_homography
+from aenet_ros.registration.calibration_file import Homography, camera_from_info, homography_content, read_homography, write_calibration
 from aenet_ros.registration.drift import Drift, DriftMonitor
 from aenet_ros.registration.maps import scaling
 from aenet_ros.registration.registration import Registration
@@ -23,7 +23,6 @@ from aenet_ros.registration.targetless import LEAST_CONFIDENCE, Estimate, corner
 from aenet_ros.ros.extrinsics import TfExtrinsics
 from aenet_ros.ros.params import NodeParameters
 from aenet_ros.ros.worker import LatestWorker
-from aenet_ros.workbench.calibration.report import write_yaml
 
 WATCH_S = 3.0  # between two pairs that the drift is told from
 PAIRS, EVERY_S, PATIENCE_S = 24, 0.5, 40.0  # of the service: pairs wanted, time between two, time after which it takes what there is
@@ -38,8 +37,8 @@ class AlignmentMonitor:
         self._registration: Registration | None = None
         self._monitor = DriftMonitor()
         self._told: Drift | None = None
-        self._watched: RegistrationConfig | None = None
-        self._worker: LatestWorker[tuple[FramePair, Registration]] | None = None
+        self._plane_distance_m = 0.0
+        self._worker: LatestWorker[tuple[FramePair, Registration, float]] | None = None
         self._next_ns = self._next_wanted_ns = 0
         self._changed = threading.Condition()
         self._wanted: list[FramePair] | None = None
@@ -69,9 +68,9 @@ class AlignmentMonitor:
         self._registration = registration
         self._tf.follow(pair, registration)
         # By a depth image no two pairs have one map.
-        if self._worker is not None and now >= self._next_ns and registration.config.mode != "depth":
+        if self._worker is not None and now >= self._next_ns and registration.mode != "depth":
             self._next_ns = now + round(WATCH_S * 1e9)
-            self._worker.put((pair, registration))
+            self._worker.put((pair, registration, self._parameters.config.registration.plane_distance_m))
         if self._wanted is not None and now >= self._next_wanted_ns:
             self._next_wanted_ns = now + round(EVERY_S * 1e9)
             with self._changed:
@@ -80,7 +79,7 @@ class AlignmentMonitor:
 
     def set_intrinsics(self, role: str, message: CameraInfo, registration: Registration) -> None:
         """A camera_info, which registration by lenses may need."""
-        if registration.wants(role):
+        if registration.needs_intrinsics(role):
             try:
                 registration.set_intrinsics(role, camera_from_info(message))
                 self._problems.pop(role, None)
@@ -123,11 +122,11 @@ class AlignmentMonitor:
 
     # In the worker's thread.
 
-    def _watch(self, item: tuple[FramePair, Registration]) -> None:
-        pair, registration = item
-        if registration.config != self._watched:
-            self._watched, self._monitor = registration.config, DriftMonitor()
-        self._monitor.push(pair, registration.map(pair.thermal.size, pair.rgb.size))
+    def _watch(self, item: tuple[FramePair, Registration, float]) -> None:
+        pair, registration, plane_distance_m = item
+        if plane_distance_m != self._plane_distance_m:
+            self._plane_distance_m, self._monitor = plane_distance_m, DriftMonitor()
+        self._monitor.push(pair, registration.map(pair.thermal.size, pair.rgb.size, plane_distance_m))
         self._told = self._monitor.drift()
         self._problems.pop("drift", None)
 
@@ -178,7 +177,7 @@ class AlignmentMonitor:
         if not config.registration.save_to:
             return True, f"{said}; set registration.mode: homography, registration.homography: [{rows}] (and registration.file empty)"
         path = Path(config.registration.save_to).expanduser().absolute()
-        write_yaml(path, content, [f"Written by ~/estimate_registration: {said}."])
+        write_calibration(path, content, [f"Written by ~/estimate_registration: {said}."])
         return True, f"{said}; written to {path}: set registration.mode: homography and registration.file to it"
 
 

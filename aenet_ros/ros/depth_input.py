@@ -43,9 +43,9 @@ class DepthInput:
             self._node.destroy_subscription(self._subscription)
             self._subscription = None
 
-    def joined(self, pair: FramePair) -> FramePair:
+    def join(self, pair: FramePair) -> FramePair:
         """The pair with the depth image nearest to its rgb frame, where one is near enough (``registration.depth_slop_ms``)."""
-        return self._queue.joined(pair) if self._subscription is not None else pair
+        return self._queue.join(pair) if self._subscription is not None else pair
 
     def _on_depth(self, message: Image) -> None:
         try:

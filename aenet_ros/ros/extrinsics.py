@@ -74,7 +74,7 @@ class TfExtrinsics:
         """Why the pose is not TF's, with what to do, and what holds meanwhile; nothing where it is, or is not asked of TF."""
         if not self._problem:
             return ""
-        if registration is None or not registration.posed:
+        if registration is None or not registration.has_pose:
             return f"{self._problem}; nothing is fused until then"
         return f"{self._problem}; meanwhile the pose of {'TF, as told before,' if self.source == 'tf' else 'registration.file'} holds"
 

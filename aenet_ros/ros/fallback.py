@@ -15,7 +15,7 @@ from aenet_ros.core.frames import Frame, FramePair, FusedFrame
 from aenet_ros.health.judge import ERROR, OK, WARN, Status
 from aenet_ros.health.picture_faults import picture_fault
 from aenet_ros.health.streams import Mode, StreamStates
-from aenet_ros.pipeline import NO_PLANE, FusionPipeline, canvas, convert
+from aenet_ros.pipeline import FusionPipeline, canvas, convert
 from aenet_ros.ros.outputs import Listeners, Outputs
 from aenet_ros.thermal.ffc import FrozenDetector, sample
 
@@ -190,10 +190,11 @@ def rgb_alone(rgb: Frame, seen: Mapping[str, Seen], pipeline: FusionPipeline, wa
     image, given = canvas(rgb.data, rgb.encoding, encoding)
     role, frame_id = "rgb", rgb.frame_id
     if grid.role == "rgb":
-        image = grid.rgb(image, NO_PLANE)
+        image = grid.scale_rgb(image)
     elif "thermal" in seen:
         role, frame_id = "thermal", seen["thermal"].frame_id
-        image = grid.rgb(image, np.zeros(seen["thermal"].size, np.float32))
+        thermal_size = seen["thermal"].size
+        image = pipeline.prepare_grid(thermal_size, rgb.size).rgb(image, np.zeros(thermal_size, np.float32))
     picture = np.ascontiguousarray(convert(image, given, encoding))
     return FusedFrame(rgb.stamp_ns, picture, encoding, frame_id, grid=role)
 
@@ -206,10 +207,10 @@ def thermal_alone(thermal: Frame, seen: Mapping[str, Seen], pipeline: FusionPipe
     role, frame_id = "thermal", thermal.frame_id
     if grid.role == "rgb" and "rgb" in seen:
         role, (size, frame_id) = "rgb", seen["rgb"]
-        weight = grid.weight(thermal.size, size)
-        brightness = grid.thermal(brightness, size)
-        if weight is not None:
-            brightness = brightness * weight
-        registered = grid.counts(used.data, size) if want_registered else None
+        warps = pipeline.prepare_grid(used.size, size)
+        brightness = warps.thermal(brightness)
+        if warps.weight is not None:
+            brightness = brightness * warps.weight
+        registered = warps.counts(used.data) if want_registered else None
     grey = (brightness * np.float32(255.0) + np.float32(0.5)).astype(np.uint8)
     return FusedFrame(thermal.stamp_ns, convert(grey, "mono8", encoding), encoding, frame_id, registered, grid=role)

@@ -156,7 +156,7 @@ class FusionNode(LoggedLifecycleNode):
         stand_in = self._guard.see(role, frame, self._age_ns(role, frame), config)
         for pair in self._matcher.push_thermal(frame) if role == "thermal" else self._matcher.push_rgb(frame):
             if self._guard.fuses:
-                self._hand_over(self._depth.joined(pair))
+                self._hand_over(self._depth.join(pair))
                 time.sleep(YIELD_S)
             else:
                 self.stats.skipped["degraded"] += 1
@@ -235,7 +235,7 @@ class FusionNode(LoggedLifecycleNode):
     def _conditions(self) -> list[Status]:
         """The statuses that have files of their own."""
         config = self.parameters.config
-        fallback = self._depth.problem or (self.pipeline.registration.fallback if self.pipeline is not None else "")
+        fallback = self._depth.problem or (self.pipeline.grid.fallback if self.pipeline is not None else "")
         return [
             self._guard.status(config),
             self._offset.status(config),

@@ -218,7 +218,8 @@ def reduced_rows(device: str, threads: int, size: Size, runs: int) -> list[dict[
     pipeline = make_pipeline(device, "auto", threads, size, "identity")
     scenes = [rig_pairs(replace(rig_of(size), scenes=scene), 2)[-1] for scene in ("day", "night", "smoke")]
     seen = [(pipeline.prepare_thermal(pair.thermal)[1].copy(), pair) for pair in scenes]
-    inputs = [(pipeline.registration.warp(brightness, pair.rgb.size), pair.rgb.data) for brightness, pair in seen]
+    warps = pipeline.prepare_grid(seen[0][1].thermal.size, seen[0][1].rgb.size)
+    inputs = [(warps.thermal(brightness), pair.rgb.data) for brightness, pair in seen]
     pictures: dict[float, list[Any]] = {}
     durations: dict[float, list[int]] = {scale: [] for scale in SCALES}
     for scale in SCALES:

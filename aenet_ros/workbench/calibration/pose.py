@@ -47,10 +47,10 @@ def estimate_pose(pairs: Sequence[FramePair], start: Stereo, distance: float, tr
     if pairs:
         (rgb, rgb_maps), (thermal, thermal_maps) = _flattening(rgb, pairs[0].rgb.size), _flattening(thermal, pairs[0].thermal.size)
         flat = [replace(pair, rgb=_flat(pair.rgb, rgb_maps), thermal=_flat(pair.thermal, thermal_maps)) for pair in pairs]
-    guess = _homography(rgb, thermal, start.rotation, start.translation, distance) if trust_start and start.posed else None
+    guess = _homography(rgb, thermal, start.rotation, start.translation, distance) if trust_start and start.has_pose else None
     found = estimate(flat, guess)
     rotation, rms_px = _fit(rgb, thermal, start, found.matrix, distance)
-    return Posed(start._replace(rotation=rotation, posed=True), found, rms_px)
+    return Posed(start._replace(rotation=rotation, has_pose=True), found, rms_px)
 
 
 def _flattening(camera: Camera, size: Size) -> tuple[Camera, tuple[Array, Array]]:

@@ -1,27 +1,18 @@
-"""What a calibration leaves behind: its YAML, and a picture by which a person can judge it."""
+"""A picture by which a person can check a calibration."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
-import yaml
 
-from aenet_ros.core.atomic_io import write_atomic
 from aenet_ros.core.frames import Array, FramePair
 from aenet_ros.registration.edges import grey
+from aenet_ros.registration.output_grid import OutputGrid
 from aenet_ros.registration.registration import Registration
 from aenet_ros.workbench.contact_sheet import contact_sheet
 
 ORANGE = np.array([255, 140, 0], np.float32)
 SHOWN = 3
-
-
-def write_yaml(path: Path, content: Mapping[str, Any], remarks: Sequence[str]) -> None:
-    """Write ``content`` under ``remarks`` as comments, whole or not at all. Raises SourceError."""
-    head = "".join(f"# {line}\n" for line in remarks)
-    write_atomic(path, head + yaml.safe_dump(dict(content), sort_keys=False, default_flow_style=None, width=120))
 
 
 def before_and_after(pairs: Sequence[tuple[str, FramePair]], before: Registration, after: Registration) -> Array:
@@ -37,14 +28,14 @@ def before_and_after(pairs: Sequence[tuple[str, FramePair]], before: Registratio
 def overlay(pair: FramePair, registration: Registration) -> Array:
     """The rgb picture, greyed, with the thermal picture's edges on it in orange: uint8 [H, W, 3], rgb order."""
     size = pair.rgb.size
-    thermal = registration.warp(grey(pair.thermal), size)
+    warps = OutputGrid(registration).prepare(pair.thermal.size, size)
+    thermal = warps.thermal(grey(pair.thermal))
     # Over so many pixels, so that noise makes no edges.
     smooth = cv2.GaussianBlur(thermal, (0, 0), max(1.0, size[1] / 400))
     slope = np.hypot(cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1))
     around = cv2.GaussianBlur(slope, (0, 0), size[1] / 25)
     strength = np.clip((slope / (2.2 * around + 0.3 * float(around.mean()) + 1e-9) - 0.5) * 2, 0, 1)
-    weight = registration.weight(pair.thermal.size, size)
-    if weight is not None:
-        strength = strength * (weight > 0)
+    if warps.weight is not None:
+        strength = strength * (warps.weight > 0)
     luma = grey(pair.rgb)[..., None] * 200
     return np.asarray(luma + (ORANGE - luma) * strength[..., None], np.float32).round().astype(np.uint8)
