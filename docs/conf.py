@@ -35,8 +35,6 @@ MENU = {
         "study/README": "The study",
         "study/architectures": "Study: blocks",
         "study/tasks": "Study: tasks",
-        "study/crop96/architectures": "Study, small crops: blocks",
-        "study/crop96/tasks": "Study, small crops: tasks",
     },
     "Your own weights": {"training": ""},
 }

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from aenet_ros.workbench.training import losses, positives
-from aenet_ros.workbench.training.data import Batch
+from aenet_ros.workbench.training.batches import Batch
 
 
 @pytest.fixture(autouse=True)

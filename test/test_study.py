@@ -1,4 +1,4 @@
-"""The study: what it trains, what it keeps and goes on from, costs counted by hand, ranks, tables, plots and the command."""
+"""The study: its trainings, continuing an interrupted study, cost counted by hand, tables and the command."""
 
 import json
 from dataclasses import replace
@@ -10,13 +10,11 @@ import torch
 
 from aenet_ros.cli.main import main
 from aenet_ros.fusion.blocks import BLOCKS, DOWNSAMPLINGS
-from aenet_ros.fusion.checkpoint import load_checkpoint, save_checkpoint
+from aenet_ros.fusion.checkpoint import save_checkpoint
 from aenet_ros.fusion.network import AENet, AENetConfig, parameter_count
+from aenet_ros.workbench import study
 from aenet_ros.workbench.evaluation.metrics import METRICS
-from aenet_ros.workbench.evaluation.ranking import Score
-from aenet_ros.workbench.study import report as study_report
-from aenet_ros.workbench.study import study
-from aenet_ros.workbench.study import tables as study_tables
+from aenet_ros.workbench.study_report import can_plot, markdown_table
 from aenet_ros.workbench.training.data import KINDS, PairFolder, PairSet
 from aenet_ros.workbench.training.train import TrainConfig
 
@@ -40,10 +38,10 @@ def four_tasks(tmp_path):
 
 
 def test_split_keeps_apart_and_holds_out_no_clip(tmp_path):
-    training, held = study.split([pair_set(tmp_path, count=20), pair_set(tmp_path, count=7, clip=True)], most=3)
+    training, held_out = study.split([pair_set(tmp_path, count=20), pair_set(tmp_path, count=7, clip=True)], max_pairs=3)
     assert [len(pairs.luma) for pairs in training] == [16, 7]
-    assert [len(pairs.luma) for pairs in held] == [3]
-    assert not any(a is b for pairs in training for a in pairs.luma for b in held[0].luma)
+    assert [len(pairs.luma) for pairs in held_out] == [3]
+    assert not any(a is b for pairs in training for a in pairs.luma for b in held_out[0].luma)
 
 
 @pytest.mark.parametrize("block", ["plain", "depthwise", "squeeze"])
@@ -54,25 +52,22 @@ def test_equal_budget_is_the_nearest(block):
         assert abs(parameter_count(AENet(replace(config, width=width))) - 12_000) >= distance
 
 
-def test_every_architecture_is_trained_alike_and_the_default_again():
-    chains = study.architecture_chains(TINY, parameter_count(AENet()), 3)
-    trainings = [training for (training,) in chains]
+def test_every_architecture_is_trained_alike_and_the_default_with_more_seeds():
+    trainings = study.architecture_trainings(TINY, parameter_count(AENet()), 3)
     assert len(trainings) == len(BLOCKS) * len(DOWNSAMPLINGS) + 2 == len({training.name for training in trainings})
     assert [training.config.seed for training in trainings[:4]] == [0, 1, 2, 0]
     assert trainings[0].config.network == AENetConfig()
     assert all(replace(training.config, network=TINY.network, seed=0) == TINY for training in trainings)
 
 
-def test_tasks_are_trained_alone_in_sequence_and_together():
-    chains = study.task_chains(TINY, 1)
-    assert len(chains) == 10
-    sequence = chains[0]
-    assert [training.kinds for training in sequence] == [(kind,) for kind in KINDS]
-    assert [training.start for training in sequence] == ["", *(training.name for training in sequence[:-1])]
-    joint = [chain[0] for chain in chains if chain[0].name.startswith("joint")]
+def test_tasks_are_trained_alone_and_together():
+    trainings = study.task_trainings(TINY, 1)
+    assert len(trainings) == 10
+    assert [training.kinds for training in trainings[:4]] == [(kind,) for kind in KINDS]
+    joint = [training for training in trainings if training.name.startswith("joint")]
     assert [(one.kinds, one.config.steps, one.config.weights.positive > 0) for one in joint] == [(KINDS, 8, True), (KINDS, 8, False)]
-    without = [training for chain in chains for training in chain if training.config.weights.positive == 0]
-    assert len(without) == 8
+    without = [training for training in trainings if training.config.weights.positive == 0]
+    assert len(without) == 5
     assert all(training.name.endswith("-without") for training in without)
 
 
@@ -81,100 +76,56 @@ def test_balanced_shares(tmp_path):
     assert [pairs.folder.share for pairs in study.balanced(sets)] == [0.75, 0.25, 1.0]
 
 
-def test_finished_trainings_are_kept_and_later_ones_start_from_them(four_tasks, tmp_path):
-    first = study.Training("first", TINY, ("infrared",))
-    then = study.Training("then", TINY, ("focus",), start="first")
+def test_finished_trainings_are_kept(four_tasks, tmp_path):
+    first, second = study.Training("first", TINY, ("infrared",)), study.Training("second", TINY, ("focus",))
     done = []
-    study.run_chains([(first,)], four_tasks, four_tasks, tmp_path, done.append)
+    study.run_trainings([first], four_tasks, four_tasks, tmp_path, done.append)
     weights = (tmp_path / "first/aenet.safetensors").stat().st_mtime_ns
-    study.run_chains([(first, then)], four_tasks, four_tasks, tmp_path, done.append)
+    study.run_trainings([first, second], four_tasks, four_tasks, tmp_path, done.append)
     assert sum(done) == 6
     assert (tmp_path / "first/aenet.safetensors").stat().st_mtime_ns == weights, "not trained again"
-    assert [one.name for one in study.read_scores([(then,)], tmp_path)] == [
-        f"{kind}/{kind}-{index}" for kind in KINDS for index in range(2)
-    ]
-    # Two steps of at most the rate each: had it begun anew, it would be far away.
-    far = [load_checkpoint(tmp_path / name / "aenet.safetensors")[0].stem.weight for name in ("first", "then")]
-    assert 0 < (far[0] - far[1]).abs().max() <= 2.1 * 2 * TINY.rate
+    scores = json.loads((tmp_path / "second/scores.json").read_text())
+    assert [score["name"] for score in scores] == [f"{kind}/{kind}-{index}" for kind in KINDS for index in range(2)]
+    assert all(set(score) == {"name", "loss", *METRICS} for score in scores)
 
 
 def test_other_processes_give_what_this_one_gives(four_tasks, tmp_path):
-    chains = [(study.Training("first", TINY), study.Training("then", TINY, start="first"))]
+    trainings = [study.Training("first", TINY), study.Training("second", replace(TINY, seed=1))]
     done = []
     for jobs in (1, 2):
-        study.run_chains(chains, four_tasks, four_tasks, tmp_path / str(jobs), done.append, jobs)
+        study.run_trainings(trainings, four_tasks, four_tasks, tmp_path / str(jobs), done.append, jobs)
     assert sum(done) == 8
-    for name in ("first", "then"):
+    for name in ("first", "second"):
         assert (tmp_path / f"1/{name}/scores.json").read_text() == (tmp_path / f"2/{name}/scores.json").read_text()
 
 
 def test_multiply_adds_by_hand():
     """Width 4, one level, 8x8 tiles: stem 32x(2x36), enter 4x32, blocks 4x(4x9), two at 4x4 and one at 8x8, leave 32x4, head 48x32."""
     network = AENet(AENetConfig(width=4, levels=1, downsampling="avg", block="plain"))
-    assert study_tables.multiply_adds(network, (32, 32)) == 147_456 + 8_192 + 2 * 2_304 + 9_216 + 8_192 + 98_304
+    assert study.multiply_adds(network, (32, 32)) == 147_456 + 8_192 + 2 * 2_304 + 9_216 + 8_192 + 98_304
 
 
-def scores(values):
-    """Scores on one picture of every task, equal in all measures, so that the greater value has the better rank."""
-    return [
-        Score(name, f"{kind}/0", dict.fromkeys((*METRICS, "similarity", "positive"), float(value)))
-        for name, value in values.items()
-        for kind in KINDS
+def test_rows_are_ranked_and_have_their_cost(tmp_path):
+    """All measures of a training are equal, so the larger value has the better rank (Nabf is not ranked)."""
+    values = {"plain-avg": 1, "plain-avg-seed1": 3, "group-max": 2}
+    for name, value in values.items():
+        save_checkpoint(AENet(AENetConfig(width=4, levels=1)).eval(), tmp_path / name / "aenet.safetensors", {})
+        scores = [{"name": f"{kind}/0", **dict.fromkeys((*METRICS, "loss"), float(value))} for kind in KINDS]
+        (tmp_path / name / "scores.json").write_text(json.dumps(scores))
+    rows = study.result_rows([study.Training(name, TINY) for name in values], tmp_path)
+    assert [(row["training"], row["rank"], row["rank focus"], row["loss"]) for row in rows] == [
+        ("plain-avg-seed1", 1.0, 1.0, 3.0),
+        ("group-max", 2.0, 2.0, 2.0),
+        ("plain-avg", 3.0, 3.0, 1.0),
     ]
-
-
-def test_forgetting_and_spread_of_seeds():
-    stages = ("only-infrared", "then-medical", "then-exposure", "then-focus")
-    order = [*stages, "joint", "joint-seed1"]  # the later the better
-    rows, about = study_tables.task_rows(
-        scores({name: place for place, name in enumerate([*(f"{name}-without" for name in order), *order])})
-    )
-    assert next(row for row in rows if row["training"] == "joint-seed1")["mean"] == 1.0
-    with_loss = about["with positive loss"]
-    assert with_loss["seed spread"] == dict.fromkeys([*KINDS, "mean"], 1.0)
-    assert [(row["task"], row["rank after its stage"], row["rank at the end"]) for row in with_loss["forgetting"]] == [
-        ("infrared", 6.0, 3.0),
-        ("medical", 5.0, 3.0),
-        ("exposure", 4.0, 3.0),
-    ]
-    assert with_loss["forgetting"][0]["VIF"] == [6.0, 9.0]
-
-
-def test_architecture_rows_and_report(tmp_path):
-    names = {"plain-avg": 1, "plain-avg-seed1": 3, "group-max": 2}
-    for name in names:
-        save_checkpoint(AENet(AENetConfig(width=4, levels=1)).eval(), tmp_path / "networks" / name / "aenet.safetensors", {})
-    chains = [(study.Training(name, TINY),) for name in names]
-    rows, about = study_tables.architecture_rows(chains, scores(names), tmp_path / "networks", rounds=1)
-    assert [row["network"] for row in rows] == ["plain-avg-seed1", "group-max", "plain-avg"]
-    assert about["seed spread"]["mean"] == 2.0
+    assert study.seed_spread(rows, "plain-avg") == {"rank": 2.0, "loss": 2.0}
+    study.add_cost(rows, tmp_path, rounds=1)
     assert all(row["cpu ms"] > 0 and row["parameters"] == parameter_count(AENet(AENetConfig(width=4, levels=1))) for row in rows)
-    study_report.write_architectures(tmp_path, rows, {**about, **study_report.surroundings()})
-    assert "| plain-avg | 4 |" in (tmp_path / "architectures.md").read_text()
-    assert json.loads((tmp_path / "architectures.json").read_text())["rows"] == rows
-
-
-def test_main_effects_count_the_default_once():
-    values = {"plain-avg": 1.0, "plain-avg-seed1": 9.0, "plain-max": 3.0, "group-max": 5.0}
-    effects = study_tables.main_effects(
-        [{"network": name, "loss": value, "rank": value, "cpu ms": value} for name, value in values.items()]
-    )
-    assert [(row["part"], row["networks"], row["rank"]) for row in effects] == [
-        ("plain", 2, 2.0),
-        ("group", 1, 5.0),
-        ("avg", 1, 1.0),
-        ("max", 2, 4.0),
-    ]
-
-
-def test_unbeaten():
-    rows = [{"ms": 1, "rank": 2}, {"ms": 2, "rank": 1}, {"ms": 3, "rank": 3}, {"ms": 1, "rank": 4}]
-    assert study_report.unbeaten(rows, "ms", "rank") == rows[:2]
 
 
 def test_markdown_table():
-    table = study_report.markdown_table([{"a": "x", "b": 1.234, "c": [0.0125, 127.3]}])
-    assert table.splitlines() == ["| a | b | c |", "|---|---|---|", "| x | 1.23 | 0.0125, 127 |"]
+    table = markdown_table([{"a": "x", "b": 1.234, "measures": {"EN": 1.0}, "c": 127.3}])
+    assert table.splitlines() == ["| a | b | c |", "|---|---|---|", "| x | 1.23 | 127 |"]
 
 
 @pytest.fixture
@@ -196,12 +147,15 @@ def test_the_command_writes_both_parts_and_refuses_other_settings(data, tmp_path
     words = ["study", str(data), "--out", str(tmp_path / "out"), "--steps", "1", "--crop", "48", "--batch", "2", "--held-out", "1"]
     words += ["--repeats", "1", "--threads", "1", "--rounds", "1", "--blocks", "plain", "--downsamplings", "max"]
     assert main([*words, "--json"]) == 0
-    tables = json.loads(capsys.readouterr().out)
-    assert tables == {part: json.loads((tmp_path / "out" / f"{part}.json").read_text()) for part in ("architectures", "tasks")}
-    about = tables["tasks"]["about"]
+    results = json.loads(capsys.readouterr().out)
+    assert results == {part: json.loads((tmp_path / "out" / f"{part}.json").read_text()) for part in ("architectures", "tasks")}
+    about = results["tasks"]["about"]
     assert (about["steps"], about["seed"]) == (1, 0)
     assert about["commit"]
-    if study_report.can_plot():
+    assert [row["training"] for row in results["architectures"]["rows"]].count("plain-avg") == 1
+    table = (tmp_path / "out/tasks.md").read_text()
+    assert table.count("\n| only-") == 8
+    if can_plot():
         for name in ("architectures.png", "tasks.png"):
             assert cv2.imread(str(tmp_path / "out" / name)).std() > 10
     assert main([*words[:5], "2", *words[6:]]) == 1

@@ -16,10 +16,9 @@ from aenet_ros.cli.main import main
 from aenet_ros.core.errors import CheckpointError, ConfigError, SourceError
 from aenet_ros.fusion.checkpoint import load_checkpoint
 from aenet_ros.fusion.network import AENetConfig
-from aenet_ros.workbench.training.augment import Augmentation
-from aenet_ros.workbench.training.data import PairFolder, draw_batch, read_pairs
+from aenet_ros.workbench.training.batches import Augmentation, draw_batch, version
+from aenet_ros.workbench.training.data import PairFolder, read_pairs, shipped_sets
 from aenet_ros.workbench.training.losses import LossWeights
-from aenet_ros.workbench.training.recipe import shipped_sets
 from aenet_ros.workbench.training.train import TrainConfig, TrainingError, schedule, train
 
 TINY = TrainConfig(steps=4, batch=2, follow=1, crop=48, warmup=1, network=AENetConfig(width=8, levels=2), report_every=1)
@@ -140,7 +139,7 @@ def test_one_crop_a_step_is_enough(folder, tmp_path):
     assert load_checkpoint(tmp_path / "one" / "aenet.safetensors")[1]["steps"] == 2
 
 
-def test_noise_is_shown_but_not_asked_for(folder):
+def test_noise_is_in_the_input_but_not_in_the_references(folder):
     noisy = Augmentation(versions=1, noise=0.1, rare=0.0)
     sets = [read_pairs(folder, 48)]
     batch = draw_batch(sets, 48, 8, 0, noisy, (3,))
@@ -151,13 +150,13 @@ def test_noise_is_shown_but_not_asked_for(folder):
 
 def test_focus_stacks_are_made_of_one_sharp_picture(folder):
     sharp = read_pairs(replace(folder, thermal=folder.rgb, kind="focus", clip=False), 48)
-    near, far, wanted = (plane.astype(int) for plane in sharp.version(0, 0, Augmentation()))
+    near, far, wanted = (plane.astype(int) for plane in version(sharp, 0, 0, Augmentation()))
     np.testing.assert_array_equal(wanted, sharp.luma[0])
     everywhere = np.minimum(np.abs(near - wanted), np.abs(far - wanted))
     assert np.percentile(everywhere, 90) <= np.abs(near - far).max() / 4, "nearly every place is sharp in one of the two"
     edges = [np.abs(np.diff(plane)).sum() for plane in (near, far, wanted)]
     assert max(edges[:2]) < edges[2]
-    assert not np.array_equal(near, sharp.version(0, 1, Augmentation())[0]), "another stack"
+    assert not np.array_equal(near, version(sharp, 0, 1, Augmentation())[0]), "another stack"
 
 
 def test_held_out_pairs_are_not_read(tmp_path):

@@ -103,8 +103,7 @@ def _check(args: argparse.Namespace, started: bool) -> None:
 
 
 def _folders(args: argparse.Namespace) -> "list[PairFolder]":
-    from aenet_ros.workbench.training.data import PairFolder
-    from aenet_ros.workbench.training.recipe import shipped_sets
+    from aenet_ros.workbench.training.data import PairFolder, shipped_sets
 
     if args.shipped is not None:
         return shipped_sets(args.shipped)

@@ -1,35 +1,38 @@
-"""Training pairs: folders read into memory, and batches of augmented crops drawn from them.
+"""Training data: folders of registered pairs, and the sets that the packaged weights were trained on."""
 
-A batch is a function of (seed, step, rank) alone, so a resumed run sees what the uninterrupted one would have.
-"""
-
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
-from torch import Tensor
 
 from aenet_ros.core.errors import ConfigError, SourceError
-from aenet_ros.core.frames import Array, Plane
-from aenet_ros.workbench.training.augment import Augmentation, defocus, degrade, disturb, regrade
-from aenet_ros.workbench.training.positives import positive_sample
+from aenet_ros.core.frames import Array
 
 KINDS = ("infrared", "medical", "exposure", "focus")
-BRIGHT_KINDS = ("infrared", "medical")  # the brighter source matters: hot, dense, active
+"""The fusion tasks."""
+BRIGHT_KINDS = ("infrared", "medical")
+"""Tasks in which the brighter source is the important one: hot, dense, active."""
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+
+STUDY_HELD_OUT = "m3svd_stills/0115_1831"
+"""The set that a study evaluates on and does not train on."""
+_ROADSCENE = "hanna-xu/RoadScene; none given, asks to be cited (Xu et al., U2Fusion, TPAMI 2020)"
+_M3SVD = "Linfeng-Tang/M3SVD; MIT, academic use"
+_HARVARD = "xianming-gu/Havard-Medical-Image-Fusion-Datasets (Harvard whole brain atlas); none given"
+_FUSIONDN = "hanna-xu/FusionDN; none given"
+_M3SVD_TRAINED = ("0111_1716", "0111_1753", "0114_1551", "0115_1831")
+_M3SVD_DEVELOPMENT = ("0114_1609*", "0115_1847*")
 
 
 @dataclass(frozen=True)
 class PairFolder:
-    """Two folders with files of the same names, and how to use them. One folder twice, of kind focus: focus stacks are made of it.
+    """Two folders of pictures with equal names, and how to train on them.
 
-    ``kind`` is one of KINDS. ``clip`` says that sorted names are consecutive frames of a camera at rest. ``share`` weighs how often
-    the set is drawn. Names that do not match ``only``, every ``skip_every``-th sorted name from the first (0: none) and names that
-    match a pattern of ``skip`` are left out. ``terms`` goes onto the card.
+    ``kind``: the task, one of KINDS. ``clip``: the sorted names are consecutive frames of a camera at rest. ``share``: weight of
+    the set when crops are drawn. Excluded are names that do not match the pattern ``only`` or match one of ``skip``, and every
+    ``skip_every``-th sorted name from the first on (0: none). ``terms``: source and licence, for the card.
     """
 
     name: str
@@ -44,8 +47,8 @@ class PairFolder:
     terms: str = ""
 
     @property
-    def made(self) -> bool:
-        """Whether focus stacks are made of sharp pictures."""
+    def synthetic(self) -> bool:
+        """Return whether focus stacks are made from sharp pictures: kind "focus" with one folder given twice."""
         return self.kind == "focus" and self.thermal == self.rgb
 
 
@@ -55,9 +58,9 @@ Version = tuple[Array, Array, Array]
 
 @dataclass(frozen=True)
 class PairSet:
-    """A PairFolder read into memory: planes uint8 [H, W], thermal and luma of one size by pairs.
+    """The pairs of a folder in memory: ``thermal`` and ``luma`` are uint8 [H, W], of equal size within a pair.
 
-    ``versions`` keeps what ``version`` has made, because positive samples take whole frames and time.
+    ``versions`` caches regraded versions of the pairs with their positive samples, which are slow to compute.
     """
 
     folder: PairFolder
@@ -65,77 +68,34 @@ class PairSet:
     luma: tuple[Array, ...]
     versions: dict[tuple[int, int], Version] = field(default_factory=dict)
 
-    def version(self, index: int, number: int, augmentation: Augmentation) -> Version:
-        """Pair ``index`` as it is (number 0) or regraded in one of the set's fixed ways; a clip's frames are regraded alike.
 
-        Of a made focus stack every number is another one, and the sharp picture is the positive sample.
-        """
-        key = index, number
-        if key not in self.versions:
-            thermal, luma = (plane[index].astype(np.float32) / np.float32(255) for plane in (self.thermal, self.luma))
-            if self.folder.made:
-                positive = luma
-                thermal, luma = defocus(luma, np.random.default_rng((number, index)))
-            else:
-                if number:
-                    rng = np.random.default_rng((number, 0 if self.folder.clip else index))
-                    thermal, luma = regrade(self.folder.kind, augmentation, rng)(thermal, luma)
-                a, b = (torch.from_numpy(plane)[None, None] for plane in (thermal, luma))
-                positive = positive_sample(a, b, self.folder.kind)[0, 0].numpy()
-            thermal, luma, positive = (np.rint(plane * 255).astype(np.uint8) for plane in (thermal, luma, positive))
-            self.versions[key] = thermal, luma, positive
-        return self.versions[key]
+def read_pairs(folder: PairFolder, min_side: int) -> PairSet:
+    """Read the training pairs of a folder; each side has at least ``min_side`` pixels.
 
-
-@dataclass(frozen=True)
-class Batch:
-    """Crops, float32 [B, 1, size, size] in 0..1.
-
-    The network is shown ``thermal`` and ``luma``; losses compare with ``thermal_reference`` and ``luma_reference``, which are
-    without noise, and draw to ``positive``, the positive sample of these. ``kinds`` names each crop's task. The last ``follow``
-    crops are the frames after the first ``follow`` ones.
-    """
-
-    thermal: Tensor
-    luma: Tensor
-    thermal_reference: Tensor
-    luma_reference: Tensor
-    positive: Tensor
-    kinds: tuple[str, ...]
-    follow: int
-
-
-def read_pairs(folder: PairFolder, least: int) -> PairSet:
-    """Reads a folder's training pairs; both sides at least ``least`` pixels long.
-
-    Raises SourceError for an empty or missing folder, names on one side only, a damaged file, or unequal sizes within a pair.
+    Raises SourceError for a missing or empty folder, a name in only one folder, an unreadable file, or unequal sizes of a pair.
     """
     if folder.kind not in KINDS:
-        raise ConfigError(f"{folder.name}: kind '{folder.kind}' is not known; give one of {', '.join(KINDS)}")
+        raise ConfigError(f"{folder.name}: unknown kind '{folder.kind}'; give one of {', '.join(KINDS)}")
     names = _names(folder.thermal)
-    others = _names(folder.rgb)
-    if names != others:
-        odd = sorted(set(names) ^ set(others))[0]
-        raise SourceError(f"{folder.name}: '{odd}' is in only one of {folder.thermal} and {folder.rgb}; both need the same names")
-    kept = [
+    unpaired = sorted(set(names) ^ set(_names(folder.rgb)))
+    if unpaired:
+        raise SourceError(f"{folder.name}: '{unpaired[0]}' is in only one of {folder.thermal} and {folder.rgb}; both need the same names")
+    chosen = [
         name
         for index, name in enumerate(names)
         if fnmatch(name, folder.only)
         and not (folder.skip_every and index % folder.skip_every == 0)
         and not any(fnmatch(name, pattern) for pattern in folder.skip)
     ]
-    if not kept:
+    if not chosen:
         raise SourceError(f"{folder.name}: no training pairs are left in {folder.thermal}; check only, skip and skip_every")
-    thermal, luma = [], []
-    for name in kept:
-        pair = _read_grey(folder.thermal / name), _read_grey(folder.rgb / name)
-        if pair[0].shape != pair[1].shape:
-            raise SourceError(f"{folder.name}/{name}: {pair[0].shape} and {pair[1].shape} differ; register the pair to one size first")
-        if min(pair[0].shape) < least:
-            raise SourceError(f"{folder.name}/{name}: {pair[0].shape} is smaller than a crop of {least}; give a smaller --crop")
-        thermal.append(pair[0])
-        luma.append(pair[1])
-    return PairSet(folder, tuple(thermal), tuple(luma))
+    pairs = [(_read_grey(folder.thermal / name), _read_grey(folder.rgb / name)) for name in chosen]
+    for name, (thermal, luma) in zip(chosen, pairs, strict=True):
+        if thermal.shape != luma.shape:
+            raise SourceError(f"{folder.name}/{name}: {thermal.shape} and {luma.shape} differ; register the pair to one size first")
+        if min(thermal.shape) < min_side:
+            raise SourceError(f"{folder.name}/{name}: {thermal.shape} is smaller than a crop of {min_side}; give a smaller --crop")
+    return PairSet(folder, tuple(thermal for thermal, _ in pairs), tuple(luma for _, luma in pairs))
 
 
 def _names(folder: Path) -> list[str]:
@@ -143,76 +103,34 @@ def _names(folder: Path) -> list[str]:
         raise SourceError(f"{folder}: no such folder")
     names = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
     if not names:
-        raise SourceError(f"{folder}: no images ({', '.join(IMAGE_SUFFIXES)}) in it")
+        raise SourceError(f"{folder}: contains no images ({', '.join(IMAGE_SUFFIXES)})")
     return names
 
 
 def _read_grey(path: Path) -> Array:
     image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)  # BT.601 luma of colour files
     if image is None:
-        raise SourceError(f"{path}: cannot be read as an image; replace or remove it (in both folders)")
+        raise SourceError(f"{path}: cannot be read as an image; replace it, or remove it from both folders")
     return np.asarray(image)
 
 
-Crop = tuple[Plane, Plane, Plane, Plane, Plane]
-"""Thermal and luma as shown, thermal and luma as references, positive sample."""
-
-
-def draw_batch(sets: Sequence[PairSet], size: int, count: int, follow: int, augmentation: Augmentation, seed: tuple[int, ...]) -> Batch:
-    """``count`` crops; for the first ``follow`` the frame after is appended: a clip's next one, else the same one disturbed."""
-    follow = min(follow, count)
-    rng = np.random.default_rng(seed)
-    shares = np.array([pairs.folder.share for pairs in sets], np.float64)
-    clips = np.array([pairs.folder.share * pairs.folder.clip for pairs in sets], np.float64)
-    shown: list[Crop] = []
-    later: list[Crop] = []
-    kinds: list[str] = []
-    for index in range(count):
-        weights = clips if index < follow and clips.any() and rng.random() < 0.7 else shares
-        pairs = sets[int(rng.choice(len(sets), p=weights / weights.sum()))]
-        now, after = _draw(pairs, size, augmentation, rng)
-        shown.append(now)
-        kinds.append(pairs.folder.kind)
-        if index < follow:
-            later.append(after)
-    planes = [torch.from_numpy(np.stack(stack))[:, None] for stack in zip(*(shown + later), strict=True)]
-    return Batch(planes[0], planes[1], planes[2], planes[3], planes[4], kinds=(*kinds, *kinds[:follow]), follow=follow)
-
-
-def _draw(pairs: PairSet, size: int, augmentation: Augmentation, rng: np.random.Generator) -> tuple[Crop, Crop]:
-    """One crop and the one after it."""
-    clip = pairs.folder.clip and len(pairs.luma) > 1
-    index = int(rng.integers(len(pairs.luma) - clip))
-    number = int(rng.integers(augmentation.versions)) if pairs.folder.kind == "infrared" or pairs.folder.made else 0
-    height, width = pairs.luma[index].shape
-    largest = min(height, width) / size
-    scale = min(largest, float(rng.uniform(1.0, augmentation.shrink)) if rng.random() < 0.5 else 1.0)
-    side = int(size * scale)
-    top, left = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
-    shift = rng.integers(-augmentation.misalign, augmentation.misalign + 1, 2) if rng.random() < augmentation.rare else np.zeros(2, int)
-    shifted = int(np.clip(top + shift[0], 0, height - side)), int(np.clip(left + shift[1], 0, width - side))
-    turn, flip = int(rng.integers(4)), bool(rng.integers(2))
-    swap = pairs.folder.kind not in BRIGHT_KINDS and bool(rng.integers(2))
-    spoil = degrade(pairs.folder.kind, augmentation, rng)
-    result: list[Crop] = []
-    for at in (index, index + clip):
-        frames = pairs.version(at, number, augmentation)
-        thermal, luma, positive = (
-            _cut(plane, *corner, side, size, turn, flip) for plane, corner in zip(frames, (shifted, (top, left), (top, left)), strict=True)
+def shipped_sets(root: Path) -> list[PairFolder]:
+    """Return the sets that the packaged weights were trained on, below ``root`` as in docs/training.md. Development pairs are excluded."""
+    stills, clip = root / "m3svd_stills", root / "m3svd_video/0117_1605"
+    sets = [
+        PairFolder("roadscene", root / "roadscene/thermal", root / "roadscene/rgb", share=4.0, skip_every=9, terms=_ROADSCENE),
+        PairFolder("m3svd_video/0117_1605", clip / "thermal", clip / "rgb", clip=True, share=0.7, terms=_M3SVD),
+    ]
+    # Every second frame of a camera at rest: with a single clip the network learns to avoid flicker on that clip only.
+    for name in _M3SVD_TRAINED:
+        sets.append(
+            PairFolder(f"m3svd_stills/{name}", stills / "thermal", stills / "rgb", clip=True, share=1.25, only=f"{name}*", terms=_M3SVD)
         )
-        if swap:
-            thermal, luma = luma, thermal
-        result.append((*spoil(thermal, luma), thermal, luma, positive))
-    if not clip:
-        result[1] = (*disturb(*result[0][:2], rng), *result[1][2:])
-    return result[0], result[1]
-
-
-def _cut(plane: Array, top: int, left: int, side: int, size: int, turn: int, flip: bool) -> Plane:
-    crop = plane[top : top + side, left : left + side]
-    if side != size:
-        crop = cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA)
-    crop = np.rot90(crop, turn)
-    if flip:
-        crop = crop[:, ::-1]
-    return np.ascontiguousarray(crop, np.float32) / np.float32(255)
+    for name in ("ct", "pet", "spect"):
+        folder = root / f"medical/{name}-mri"
+        sets.append(PairFolder(f"medical/{name}-mri", folder / "mri", folder / name, "medical", share=0.4, skip_every=4, terms=_HARVARD))
+    for name, kind in (("multi_exposure", "exposure"), ("multi_focus", "focus")):
+        sets.append(PairFolder(name, root / name / "a", root / name / "b", kind, share=1.5, skip_every=3, terms=_FUSIONDN))
+    sharp = stills / "rgb"
+    sets.append(PairFolder("m3svd_stills/rgb defocused", sharp, sharp, "focus", share=1.5, skip=_M3SVD_DEVELOPMENT, terms=_M3SVD))
+    return sets

@@ -1,8 +1,8 @@
-"""Training losses, on float planes [B, 1, H, W] in 0..1; each term is one number, lower is better.
+"""Training losses on float planes [B, 1, H, W] in 0..1. Each term is a scalar; lower is better. Formulas without a source are ours.
 
-Similarity: the fused frame against its sources (intensity, gradient, structure, information, differences, artefacts).
-Positive sample: drawn to the best classical fusion of the pair and away from degraded ones (positives.py).
-Temporal: change from one frame to the next that neither source explains. Lattice: the grid of an unshuffled output.
+Similarity terms compare the fused frame with its sources: intensity, gradient, structure, information, differences, artefact, mutual.
+Positive: distance to the positive sample and from negative samples (positives.py). Temporal: change between frames that exceeds the
+change of both sources. Lattice: periodic pattern of the pixel shuffle. Range: values outside 0..1.
 """
 
 from dataclasses import dataclass, fields
@@ -11,17 +11,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from aenet_ros.workbench.training.data import BRIGHT_KINDS, Batch
+from aenet_ros.workbench.training.batches import Batch
+from aenet_ros.workbench.training.data import BRIGHT_KINDS
 from aenet_ros.workbench.training.positives import correlation, gradients, larger, negative_samples, wanted_gain
 
-_NOISE = 2.0 / 255**2  # variance of the viewer's noise in VIF (Sheikh and Bovik 2006)
-_BINS = 24  # of the histograms for mutual information
-_LUMINANCE, _CONTRAST = 1e-6, 9e-6  # SSIM's stabilisers, small enough that faint texture counts
+_NOISE = 2.0 / 255**2  # noise variance of VIF (Sheikh and Bovik 2006)
+_BINS = 24  # histogram bins for mutual information
+_LUMINANCE, _CONTRAST = 1e-6, 9e-6  # constants of SSIM, small enough for faint texture
 
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weight of each term in the sum; what the packaged weights were trained with is on their card."""
+    """Weight of each term in the sum. The weights used for the packaged network are on its card."""
 
     intensity: float = 0.2
     gradient: float = 7.5
@@ -37,18 +38,18 @@ class LossWeights:
 
 
 def _steepness(a: Tensor, b: Tensor) -> Tensor:
-    """Gradients to ask for, relative to the larger source's: more than wanted, for a fit by L1 falls short, most where details compete."""
+    """Return the target gradient relative to the larger source gradient; above ``wanted_gain``, because an L1 fit falls short of it."""
     return 1.01 + 2.0 * (wanted_gain(a, b) - 1.0)
 
 
 def loss_terms(raw: Tensor, batch: Batch) -> dict[str, Tensor]:
-    """All terms, unweighted, by the names of LossWeights. ``raw`` is the network's unclamped output for the batch.
+    """Return all terms, unweighted, by the names of LossWeights. ``raw`` is the network's unclamped output for the batch.
 
-    Frames that follow serve the temporal term only.
+    Next frames (``batch.follow``) are used by the temporal term only.
     """
-    shown = raw.clamp(0.0, 1.0)
+    clamped = raw.clamp(0.0, 1.0)
     first = slice(0, len(raw) - batch.follow)
-    fused, positive = shown[first], batch.positive[first]
+    fused, positive = clamped[first], batch.positive[first]
     a, b, kinds = batch.thermal_reference[first], batch.luma_reference[first], batch.kinds[first]
     structure, information = structure_and_information(fused, a, b)
     return {
@@ -59,28 +60,28 @@ def loss_terms(raw: Tensor, batch: Batch) -> dict[str, Tensor]:
         "differences": differences_loss(fused, a, b, kinds),
         "artefact": artefact_loss(fused, a, b),
         "positive": positive_loss(fused, positive, negative_samples(a, b, positive)),
-        "temporal": temporal_loss(shown, batch.thermal, batch.luma, batch.follow),
+        "temporal": temporal_loss(clamped, batch.thermal, batch.luma, batch.follow),
         "lattice": lattice_loss(fused, positive),
-        "range": (raw - shown).abs().mean(),
+        "range": (raw - clamped).abs().mean(),
         "mutual": mutual_loss(fused, a, b),
     }
 
 
 def weighted_sum(terms: dict[str, Tensor], weights: LossWeights) -> Tensor:
-    """The training loss."""
+    """Return the training loss."""
     return torch.stack([getattr(weights, item.name) * terms[item.name] for item in fields(weights)]).sum()
 
 
 def intensity_loss(fused: Tensor, a: Tensor, b: Tensor, kinds: tuple[str, ...]) -> Tensor:
-    """L1 to the brighter source where bright means important, else to the mean of both."""
+    """Return the L1 distance to the brighter source for BRIGHT_KINDS, else to the mean of both."""
     bright = torch.tensor([kind in BRIGHT_KINDS for kind in kinds], device=a.device)[:, None, None, None]
     return (fused - torch.where(bright, torch.maximum(a, b), (a + b) / 2)).abs().mean()
 
 
 def gradient_loss(fused: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """L1 between signed gradients and the larger source's, made steeper; and between their mean and root mean square sizes.
+    """Return the L1 distance of signed gradients to the target, and of their mean and root mean square magnitudes.
 
-    The sizes are compared because L1 alone, where details compete, settles for less of both.
+    The magnitudes are compared because L1 alone gives too weak gradients where the sources compete.
     """
     gain = _steepness(a, b)
     parts = []
@@ -97,36 +98,36 @@ def _rms(x: Tensor) -> Tensor:
 
 
 def artefact_loss(fused: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """Mean by which the gradient's length exceeds the longer source gradient, made steeper."""
+    """Return the mean excess of the gradient magnitude over the target, the larger source magnitude times ``_steepness``."""
     lengths = [torch.sqrt(right**2 + down**2 + 1e-6) for right, down in map(gradients, (fused, a, b))]
     return (lengths[0] - _steepness(a, b) * torch.maximum(lengths[1], lengths[2])).clamp_min(0.0).mean()
 
 
 def structure_and_information(fused: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """1 - mean SSIM (Wang et al. 2004) and 1 - mean VIF (Sheikh and Bovik 2006, pixel domain) to both sources.
+    """Return 1 - mean SSIM (Wang et al. 2004) and 1 - mean VIF (Sheikh and Bovik 2006, pixel domain) to both sources.
 
-    Both from 7x7 uniform windows; SSIM at full size, VIF over three scales.
+    Windows are 7x7 and uniform. SSIM is computed at full size, VIF over three scales.
     """
-    similar: list[Tensor] = []
-    kept: list[Tensor] = []
-    carried: list[Tensor] = []
+    ssim: list[Tensor] = []
+    preserved: list[Tensor] = []
+    available: list[Tensor] = []
     for scale in range(3):
         if scale:
             fused, a, b = (F.avg_pool2d(plane, 2) for plane in (fused, a, b))
-        stride = 4 >> scale  # windows overlap so much that every fourth pixel, or second at half size, will do
+        stride = 4 >> scale  # windows overlap, so every fourth pixel is enough, every second at half size
         mean_f, var_f = _moments(fused, stride)
         for source in (a, b):
             mean_s, var_s = _moments(source, stride)
             covariance = _mean(fused * source, stride) - mean_f * mean_s
             if scale == 0:
                 luminance = (2 * mean_f * mean_s + _LUMINANCE) / (mean_f**2 + mean_s**2 + _LUMINANCE)
-                similar.append((luminance * (2 * covariance + _CONTRAST) / (var_f + var_s + _CONTRAST)).mean())
+                ssim.append((luminance * (2 * covariance + _CONTRAST) / (var_f + var_s + _CONTRAST)).mean())
             slope = (covariance / (var_s + 1e-7)).clamp_min(0.0)
             rest = (var_f - slope * covariance).clamp_min(0.0)
-            kept.append(torch.log1p(slope**2 * var_s / (rest + _NOISE)).sum((1, 2, 3)))
-            carried.append(torch.log1p(var_s / _NOISE).sum((1, 2, 3)))
-    fidelity = [torch.stack(kept[i::2]).sum(0) / (torch.stack(carried[i::2]).sum(0) + 1.0) for i in range(2)]
-    return 1.0 - torch.stack(similar).mean(), 1.0 - torch.stack(fidelity).mean()
+            preserved.append(torch.log1p(slope**2 * var_s / (rest + _NOISE)).sum((1, 2, 3)))
+            available.append(torch.log1p(var_s / _NOISE).sum((1, 2, 3)))
+    fidelity = [torch.stack(preserved[i::2]).sum(0) / (torch.stack(available[i::2]).sum(0) + 1.0) for i in range(2)]
+    return 1.0 - torch.stack(ssim).mean(), 1.0 - torch.stack(fidelity).mean()
 
 
 def _mean(x: Tensor, stride: int) -> Tensor:
@@ -139,45 +140,46 @@ def _moments(x: Tensor, stride: int) -> tuple[Tensor, Tensor]:
 
 
 def differences_loss(fused: Tensor, a: Tensor, b: Tensor, kinds: tuple[str, ...]) -> Tensor:
-    """2 - mean SCD (Aslantas and Bendes 2015): what was added to one source should look like the other.
+    """Return 2 - mean SCD (Aslantas and Bendes 2015): the difference to one source should correlate with the other.
 
-    Focus stacks do not count: their sources show the same, and adding both only raises contrast.
+    Focus stacks are excluded: their sources show the same scene, so SCD only rewards contrast.
     """
     counted = torch.tensor([float(kind != "focus") for kind in kinds], device=a.device)
     return ((2.0 - correlation(fused - b, a) - correlation(fused - a, b)) * counted).mean()
 
 
 def mutual_loss(fused: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """1 - the share of both sources' entropy that the fused frame tells (mutual information, Qu et al. 2002), from coarse histograms.
+    """Return 1 - the mutual information with both sources (Qu et al. 2002) relative to their entropy, from coarse histograms.
 
-    A pixel's share of a bin falls off linearly (a first order Parzen window), so that the histograms have gradients. Every third
-    row and column will do.
+    Pixels are shared linearly between neighbouring bins (a first-order Parzen window), so the histograms are differentiable. Every
+    third row and column is used.
     """
     fused, a, b = (_bin_shares(plane[..., ::3, ::3]) for plane in (fused, a, b))
-    told = carried = torch.zeros(len(fused), device=fused.device)
+    shared = available = torch.zeros(len(fused), device=fused.device)
     for source in (a, b):
         joint = source.transpose(1, 2) @ fused / fused.shape[1]
         of_source, of_fused = joint.sum(2), joint.sum(1)
-        told = told + _entropy(of_source) + _entropy(of_fused) - _entropy(joint.flatten(1))
-        carried = carried + _entropy(of_source)
-    return (1.0 - told / (carried + 0.1)).mean()
+        shared = shared + _entropy(of_source) + _entropy(of_fused) - _entropy(joint.flatten(1))
+        available = available + _entropy(of_source)
+    return (1.0 - shared / (available + 0.1)).mean()
 
 
 def _bin_shares(x: Tensor) -> Tensor:
-    """[B, 1, H, W] in 0..1 to every pixel's share of each bin, [B, H * W, bins]."""
+    """Return each pixel's share of each bin, [B, H * W, bins], of [B, 1, H, W] in 0..1."""
     centres = torch.arange(_BINS, device=x.device, dtype=x.dtype)
     return (1.0 - (x.flatten(1)[..., None] * (_BINS - 1) - centres).abs()).clamp_min(0.0)
 
 
 def _entropy(shares: Tensor) -> Tensor:
-    """In nats, of each sample's distribution, [B]."""
+    """Return the entropy in nats of each sample's distribution, [B]."""
     return -(shares * torch.log(shares + 1e-9)).sum(1)
 
 
 def positive_loss(fused: Tensor, positive: Tensor, negatives: tuple[Tensor, ...]) -> Tensor:
-    """Nearness to the positive in pixels, deviation and features, with its share of all feature distances (contrastive).
+    """Return the distance to the positive in pixels, standard deviation and features, plus a contrastive term.
 
-    The deviation is compared by itself because L1 alone, where exposure is uncertain, settles for a flat compromise.
+    The contrastive term is the feature distance to the positive relative to that and the mean distance to the negatives. The
+    standard deviation is compared because L1 alone gives low contrast where the exposure is uncertain.
     """
     of_fused, of_positive = _features(fused), _features(positive)
     near = _distance(of_fused, of_positive)
@@ -191,7 +193,7 @@ def _deviation(x: Tensor) -> Tensor:
 
 
 def _features(x: Tensor) -> list[Tensor]:
-    """Detail of three scales, from the Haar pyramid: each [B, 1, H, W] / 2^scale."""
+    """Return detail at three scales of a Haar pyramid, [B, 1, H / 2^scale, W / 2^scale]."""
     details = []
     for _ in range(3):
         low = F.avg_pool2d(x, 2)
@@ -201,13 +203,13 @@ def _features(x: Tensor) -> list[Tensor]:
 
 
 def _distance(x: list[Tensor], y: list[Tensor]) -> Tensor:
-    """Of two planes' features, a number a sample [B]: L1, and L1 between their mean magnitudes."""
+    """Return the L1 distance of features plus the L1 distance of their mean magnitudes, [B]."""
     parts = [(p - q).abs().mean((1, 2, 3)) + (p.abs().mean((1, 2, 3)) - q.abs().mean((1, 2, 3))).abs() for p, q in zip(x, y, strict=True)]
     return torch.stack(parts).sum(0)
 
 
 def temporal_loss(fused: Tensor, a: Tensor, b: Tensor, follow: int) -> Tensor:
-    """Flicker between the first ``follow`` frames and the last ``follow``: mean change that exceeds both sources' changes."""
+    """Return the flicker: mean change from the first to the last ``follow`` frames that exceeds the change of both sources."""
     if not follow:
         return fused.new_zeros(())
     change, change_a, change_b = ((plane[-follow:] - plane[:follow]).abs() for plane in (fused, a, b))
@@ -215,14 +217,14 @@ def temporal_loss(fused: Tensor, a: Tensor, b: Tensor, follow: int) -> Tensor:
 
 
 def lattice_loss(fused: Tensor, positive: Tensor) -> Tensor:
-    """How much rows and columns differ by their place in a lattice of 4, which an unshuffled output can show and a picture does not.
+    """Return the strength of a pattern with a period of 4 rows or columns, which a pixel shuffle can leave.
 
-    Compared are mean second differences by place with the positive sample's, without the edges, where the roll wraps around;
-    height and width are multiples of 4.
+    Mean second differences by position in the period are compared with those of the positive sample, without the borders, where
+    ``roll`` wraps around. Height and width are multiples of 4.
     """
     differences = []
     for dim in (2, 3):
-        places = [(plane.roll(1, dim) - 2.0 * plane + plane.roll(-1, dim)).mean((1, 5 - dim)) for plane in (fused, positive)]
-        by_place = (places[0] - places[1])[:, 2:-2].reshape(len(fused), -1, 4).mean(1)
-        differences.append(by_place.abs().mean())
+        curvature = [(plane.roll(1, dim) - 2.0 * plane + plane.roll(-1, dim)).mean((1, 5 - dim)) for plane in (fused, positive)]
+        by_position = (curvature[0] - curvature[1])[:, 2:-2].reshape(len(fused), -1, 4).mean(1)
+        differences.append(by_position.abs().mean())
     return torch.stack(differences).sum()

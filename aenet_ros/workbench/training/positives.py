@@ -1,10 +1,9 @@
-"""Positive samples: for every pair the best of several classical fusions, by a fixed score; and degraded negatives.
+"""Positive samples: for each pair the best of several classical fusions by a fixed score. Negative samples: degraded fusions.
 
-The AE-Netv2 paper adds a positive sample loss to the similarity loss to bring its tasks to one distribution; its formula is not
-public. Ours: the positive is the highest scoring of per-pixel maximum, Laplacian pyramid (Burt and Adelson 1983), guided-filter
-two-scale (after Li, Kang and Hu 2013), a screened gradient-domain fusion (after Bhat et al. 2008) that stays near the maximum,
-and, where exposure is free, one that stays near an exposed mixture. All planes are float tensors [B, 1, H, W] in 0..1,
-whole frames, not crops: exposure depends on the frame's mean.
+The AE-Netv2 paper adds a positive sample loss to the similarity loss, to bring its tasks to one distribution. Its formula is not
+public; this one is our own design. The candidates are the per-pixel maximum, a Laplacian pyramid (Burt and Adelson 1983), a
+guided-filter two-scale fusion (after Li, Kang and Hu 2013), and screened gradient-domain fusions (after Bhat et al. 2008).
+All planes are float tensors [B, 1, H, W] in 0..1. They are whole frames, not crops, because exposure depends on the frame's mean.
 """
 
 from collections.abc import Callable
@@ -15,12 +14,12 @@ from torch import Tensor
 
 
 def maximum(a: Tensor, b: Tensor) -> Tensor:
-    """Per-pixel maximum."""
+    """Return the per-pixel maximum."""
     return torch.maximum(a, b)
 
 
 def laplacian_pyramid(a: Tensor, b: Tensor, levels: int = 4) -> Tensor:
-    """Detail of the larger magnitude at every level, mean of the bases."""
+    """Fuse by the detail of larger magnitude at each level, and the mean of the bases."""
     fused = []
     for _ in range(levels):
         low_a, low_b = F.avg_pool2d(a, 2, ceil_mode=True), F.avg_pool2d(b, 2, ceil_mode=True)
@@ -38,11 +37,11 @@ def _up(x: Tensor, like: Tensor) -> Tensor:
 
 
 def box(x: Tensor, radius: int) -> Tensor:
-    """Mean over a square window of 2 radius + 1, at the edges over what is inside; running sums, so any radius costs the same."""
+    """Return the mean over square windows of 2 * radius + 1 pixels, cut at the borders; the cost is independent of the radius."""
     for dim in (2, 3):
         size = x.shape[dim]
-        at = torch.arange(size, device=x.device)
-        low, high = (at - radius).clamp_min(0), (at + radius + 1).clamp_max(size)
+        position = torch.arange(size, device=x.device)
+        low, high = (position - radius).clamp_min(0), (position + radius + 1).clamp_max(size)
         pad = (0, 0, 1, 0) if dim == 2 else (1, 0)
         sums = F.pad(x, pad).cumsum(dim)
         counts = (high - low).to(x.dtype)
@@ -51,7 +50,7 @@ def box(x: Tensor, radius: int) -> Tensor:
 
 
 def guided_two_scale(a: Tensor, b: Tensor) -> Tensor:
-    """Base and detail weighed by saliency maps that a guided filter has aligned with the sources."""
+    """Fuse base and detail with saliency weights that a guided filter aligns with the sources."""
     base_a, base_b = box(a, 7), box(b, 7)
     saliency_a, saliency_b = (box((plane - box(plane, 1)).abs(), 3) for plane in (a, b))
     choice, guide = (saliency_a > saliency_b).to(a.dtype), (a + b) / 2
@@ -66,19 +65,19 @@ def _guided(x: Tensor, guide: Tensor, radius: int, epsilon: float) -> Tensor:
 
 
 def gradients(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Forward differences along rows and columns, zero at the far edge; same shape each."""
+    """Return forward differences along rows and along columns, each of the shape of ``x``, 0 at the far edge."""
     return F.pad(x[..., :, 1:] - x[..., :, :-1], (0, 1)), F.pad(x[..., 1:, :] - x[..., :-1, :], (0, 0, 0, 1))
 
 
 def larger(a: Tensor, b: Tensor) -> Tensor:
-    """Of two signed tensors the entries of the larger magnitude."""
+    """Return the entries of larger magnitude of two signed tensors."""
     return torch.where(a.abs() > b.abs(), a, b)
 
 
 def gradient_domain(a: Tensor, b: Tensor, anchor: Tensor | None = None, gain: float | Tensor = 1.0, screen: float = 0.03) -> Tensor:
-    """The plane nearest (by ``screen``) to ``anchor``, default the maximum, whose gradients are ``gain`` times the larger source's.
+    """Fuse in the gradient domain: minimise |grad x - gain * g|^2 + screen * |x - anchor|^2, with g the larger source gradient.
 
-    Minimises |grad x - g|^2 + screen |x - anchor|^2 exactly, by a cosine transform (mirrored Fourier transform).
+    ``anchor`` defaults to the per-pixel maximum. The exact solution is a cosine transform (a mirrored Fourier transform).
     """
     anchor = torch.maximum(a, b) if anchor is None else anchor
     right, down = (gain * larger(ga, gb) for ga, gb in zip(gradients(a), gradients(b), strict=True))
@@ -94,10 +93,10 @@ def gradient_domain(a: Tensor, b: Tensor, anchor: Tensor | None = None, gain: fl
 
 
 def exposed(a: Tensor, b: Tensor) -> Tensor:
-    """Gradient-domain fusion near a mixture of the maximum and the sum of both, with the contrast a viewer would dial in.
+    """Fuse in the gradient domain near a mixture of maximum and sum, with contrast and exposure adjusted.
 
-    Deviation is raised by a tenth and a mean above 0.55 is brought down to it, so that bright scenes do not wash out; gradients
-    of soft frames are raised by up to a tenth.
+    The standard deviation is raised by 10 %, and the mean is limited to 0.55 so that bright scenes do not wash out. Gradients of
+    soft frames are raised by up to 10 %.
     """
     total = a + b - _mean(a)
     mixture = 0.75 * torch.maximum(a, b) + 0.25 * total
@@ -107,7 +106,7 @@ def exposed(a: Tensor, b: Tensor) -> Tensor:
 
 
 def wanted_gain(a: Tensor, b: Tensor) -> Tensor:
-    """By how much gradients are to be raised, [B, 1, 1, 1]: up to a tenth for soft pairs, not at all for crisp ones."""
+    """Return the gain on gradients, [B, 1, 1, 1]: from 1.1 for soft pairs to 1.0 for sharp ones."""
     pairs = zip(gradients(a), gradients(b), strict=True)
     mean = torch.stack([_mean(larger(of_a, of_b).abs()) for of_a, of_b in pairs]).sum(0)
     return 1.0 + 0.1 * ((0.075 - mean) / 0.03).clamp(0.0, 1.0)
@@ -121,34 +120,33 @@ CLASSICAL = (maximum, laplacian_pyramid, guided_two_scale, gradient_domain)
 CANDIDATES: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], ...]] = {
     "infrared": (*CLASSICAL, exposed),
     "exposure": (*CLASSICAL, exposed),
-    "medical": CLASSICAL,  # blacks and brightness are right as they are
-    "focus": (laplacian_pyramid, guided_two_scale),  # the maximum of a sharp and a blurred edge is a brighter edge, not the sharp one
+    "medical": CLASSICAL,  # black and brightness must not change
+    "focus": (laplacian_pyramid, guided_two_scale),  # the maximum of a sharp and a blurred edge is too bright
 }
 
 
 def quality(fused: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """The fixed score, one number a sample [B]: edges, structure, contrast and differences that were kept.
+    """Return the score of a fusion, [B]; higher is better. It is the sum of four parts.
 
-    Edges: share of the larger source gradient that is there with its sign, less what exceeds it (weight 2: artefacts hurt most).
-    Structure: mean correlation with both sources in 15x15 windows. Contrast: half the standard deviation, relative to the greater
-    source's. Differences: half of SCD, the correlation of what was added to one source with the other.
+    Edges: preserved share of the larger source gradient, minus twice the excess (artefacts). Structure: mean correlation with both
+    sources in 15x15 windows. Contrast: half of the standard deviation relative to the larger source's. Differences: half of SCD.
     """
-    kept = extra = total = torch.zeros(len(a), dtype=a.dtype, device=a.device)
+    preserved = excess = total = torch.zeros(len(a), dtype=a.dtype, device=a.device)
     for of_fused, of_a, of_b in zip(gradients(fused), gradients(a), gradients(b), strict=True):
         wanted = larger(of_a, of_b)
         along = (of_fused * wanted.sign()).clamp_min(0.0)
-        kept = kept + torch.minimum(along, wanted.abs()).sum((1, 2, 3))
-        extra = extra + (of_fused.abs() - wanted.abs()).clamp_min(0.0).sum((1, 2, 3))
+        preserved = preserved + torch.minimum(along, wanted.abs()).sum((1, 2, 3))
+        excess = excess + (of_fused.abs() - wanted.abs()).clamp_min(0.0).sum((1, 2, 3))
         total = total + wanted.abs().sum((1, 2, 3))
     structure = (_local_correlation(fused, a) + _local_correlation(fused, b)) / 2
     deviations = torch.stack([plane.flatten(1).std(1) for plane in (a, b)]).amax(0)
     contrast = (fused.flatten(1).std(1) / (deviations + 1e-3)).clamp_max(1.5)
     differences = correlation(fused - b, a) + correlation(fused - a, b)
-    return (kept - 2.0 * extra) / (total + 1e-3) + structure + 0.5 * contrast + 0.5 * differences
+    return (preserved - 2.0 * excess) / (total + 1e-3) + structure + 0.5 * contrast + 0.5 * differences
 
 
 def correlation(x: Tensor, y: Tensor) -> Tensor:
-    """Pearson's correlation of each sample, [B]; 0 where one is flat."""
+    """Return the Pearson correlation of each sample, [B]; 0 if a plane is constant."""
     x, y = (plane.flatten(1) - plane.flatten(1).mean(1, keepdim=True) for plane in (x, y))
     return (x * y).mean(1) / torch.sqrt((x * x).mean(1) * (y * y).mean(1) + 1e-6)
 
@@ -162,19 +160,19 @@ def _local_correlation(x: Tensor, y: Tensor) -> Tensor:
 
 @torch.no_grad()
 def positive_sample(a: Tensor, b: Tensor, kind: str) -> Tensor:
-    """For every pair of the batch, all of one kind of task, the candidate of the highest quality, [B, 1, H, W]."""
+    """Return the candidate of highest quality for each pair of a batch of one task, [B, 1, H, W]."""
     candidates = CANDIDATES[kind]
-    # Judged at half size: a quarter of the work, and single-pixel noise is no merit.
+    # Scored at half size: a quarter of the work, and single-pixel noise does not count as detail.
     small_a, small_b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
     best = torch.stack([quality(fuse(small_a, small_b), small_a, small_b) for fuse in candidates]).argmax(0)
     chosen = torch.empty_like(a)
     for index in set(best.tolist()):
-        of_this = best == index
-        chosen[of_this] = candidates[index](a[of_this], b[of_this])
+        selected = best == index
+        chosen[selected] = candidates[index](a[selected], b[selected])
     return chosen
 
 
 @torch.no_grad()
 def negative_samples(a: Tensor, b: Tensor, positive: Tensor) -> tuple[Tensor, ...]:
-    """What a fused frame must not look like: the flat average, a blurred positive, a grey-veiled one."""
+    """Return negative samples: the average of both sources, the blurred positive, and the positive with half the contrast."""
     return (a + b) / 2, box(positive, 2), 0.25 + 0.5 * positive

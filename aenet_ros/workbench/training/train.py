@@ -1,4 +1,4 @@
-"""Training of AENet: data folders in, safetensors and card out; deterministic by seed, resumable, on one or more processes."""
+"""Training of AENet: deterministic for a seed, resumable, on one or more processes. Writes safetensors weights and their card."""
 
 import math
 import os
@@ -17,8 +17,8 @@ from aenet_ros.core.atomic_io import atomic_file
 from aenet_ros.core.errors import AenetError, CheckpointError, ConfigError, first_line
 from aenet_ros.fusion.checkpoint import save_checkpoint
 from aenet_ros.fusion.network import AENet, AENetConfig
-from aenet_ros.workbench.training.augment import Augmentation
-from aenet_ros.workbench.training.data import Batch, PairSet, draw_batch
+from aenet_ros.workbench.training.batches import Augmentation, Batch, draw_batch
+from aenet_ros.workbench.training.data import PairSet
 from aenet_ros.workbench.training.losses import LossWeights, loss_terms, weighted_sum
 
 RESUME_NAME = "training.pt"
@@ -26,20 +26,20 @@ WEIGHTS_NAME = "aenet.safetensors"
 
 
 class TrainingError(AenetError):
-    """Training cannot go on: the loss is not finite, or a resumed run is not the same training."""
+    """Training cannot continue because the loss is not finite."""
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One training; the defaults are those of ``aenet train --shipped``."""
+    """Settings of a training. The defaults are those of ``aenet train --shipped``."""
 
     steps: int = 30000
     batch: int = 3
-    follow: int = 2  # of these, crops that bring the next frame for the temporal term
+    follow: int = 2  # number of crops with a next frame, for the temporal term
     crop: int = 192
     rate: float = 2e-3
     warmup: int = 200
-    decay: float = 0.998  # of the running mean of the weights, which is what gets saved
+    decay: float = 0.998  # of the exponential moving average of the weights, which is saved
     seed: int = 0
     network: AENetConfig = field(default_factory=AENetConfig)
     weights: LossWeights = field(default_factory=LossWeights)
@@ -55,11 +55,11 @@ Report = Callable[[int, dict[str, float]], None]
 def train(
     sets: Sequence[PairSet], config: TrainConfig, out: Path, card: dict[str, Any], report: Report, start: AENet | None = None
 ) -> AENet:
-    """Trains for ``config.steps`` in all and returns the averaged network; writes weights, card and a resume file under ``out``.
+    """Train up to step ``config.steps`` and return the averaged network. Weights, card and a resume file are written to ``out``.
 
-    A resume file in ``out`` is gone on from. ``start`` gives the first weights of a new training. ``report`` gets the step and
-    the mean of every loss term since the last report. Under torchrun every process draws its own crops and gradients are averaged;
-    the first one writes. Raises TrainingError on a loss that is not finite: the files of the last good moment stay.
+    Training continues from a resume file in ``out``. ``start`` provides the initial weights of a new training. ``report`` receives
+    the step and the mean of each loss term since the last report. Under torchrun each process draws its own crops, gradients are
+    averaged, and rank 0 writes. Raises TrainingError if the loss is not finite; the files written before remain.
     """
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     torch.manual_seed(config.seed)
@@ -84,7 +84,7 @@ def train(
         terms = loss_terms(parallel(batch.thermal, batch.luma), batch)
         loss = weighted_sum(terms, config.weights)
         if not _finite_everywhere(loss, world):
-            raise TrainingError(f"the loss is {loss.item()} at step {step}; lower the rate ({config.rate:g}) and resume from {out}")
+            raise TrainingError(f"the loss is {loss.item()} at step {step}; lower --rate ({config.rate:g}) and resume from {out}")
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -106,7 +106,7 @@ def train(
 
 
 def start_processes(device: str) -> bool:
-    """Joins the other processes where torchrun started several; whether this one leads (prints and writes)."""
+    """Join the process group of torchrun if there is one. Return whether this is rank 0, which prints and writes."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return True
     if device == "cuda":
@@ -116,13 +116,13 @@ def start_processes(device: str) -> bool:
 
 
 def finish_processes() -> None:
-    """Leaves the other processes, where there are any."""
+    """Leave the process group if there is one."""
     if dist.is_initialized():
         dist.destroy_process_group()
 
 
 def _finite_everywhere(loss: Tensor, world: int) -> bool:
-    """Whether the loss is a number in every process, so that all stop together."""
+    """Return whether the loss is finite in all processes, so that all stop at the same step."""
     finite = torch.isfinite(loss.detach()).float()
     if world > 1:
         dist.all_reduce(finite, dist.ReduceOp.MIN)
@@ -130,7 +130,7 @@ def _finite_everywhere(loss: Tensor, world: int) -> bool:
 
 
 def schedule(step: int, config: TrainConfig) -> float:
-    """Factor on the rate: linear warm-up, then a half cosine down to 1 percent."""
+    """Return the factor on the learning rate: linear warm-up, then a half cosine down to 0.01."""
     if step < config.warmup:
         return (step + 1) / config.warmup
     progress = (step - config.warmup) / max(1, config.steps - config.warmup)
@@ -158,7 +158,7 @@ def _save(
     config: TrainConfig,
     card: dict[str, Any],
 ) -> None:
-    """The resume file and the weights so far; each is replaced in one step."""
+    """Write the resume file and the averaged weights, each atomically."""
     with atomic_file(out / RESUME_NAME) as part:
         torch.save(
             {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "average": average, "step": step, "seed": config.seed},
@@ -169,7 +169,7 @@ def _save(
 
 
 def _resume(path: Path, network: AENet, optimizer: torch.optim.Optimizer, average: dict[str, Tensor], config: TrainConfig) -> int:
-    """The step to go on from: 0 where there is no resume file."""
+    """Load the resume file and return its step; 0 if there is none."""
     if not path.exists():
         return 0
     try:
@@ -178,7 +178,7 @@ def _resume(path: Path, network: AENet, optimizer: torch.optim.Optimizer, averag
         optimizer.load_state_dict(state["optimizer"])
         average.update(state["average"])
     except (RuntimeError, KeyError, EOFError, ValueError, OSError, UnpicklingError) as error:
-        raise CheckpointError(f"{path}: cannot be resumed ({first_line(error)}); give another --out or remove the file") from error
+        raise CheckpointError(f"{path}: cannot be resumed ({first_line(error)}); give another --out, or remove the file") from error
     if state["seed"] != config.seed:
-        raise ConfigError(f"{path}: was trained with seed {state['seed']}, not {config.seed}; give another --out")
+        raise ConfigError(f"{path}: belongs to a training with seed {state['seed']}, not {config.seed}; give another --out")
     return int(state["step"])

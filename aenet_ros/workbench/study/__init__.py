@@ -1,1 +1,0 @@
-"""The study of building blocks and tasks."""

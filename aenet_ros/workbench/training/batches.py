@@ -1,0 +1,192 @@
+"""Batches of augmented crops. A batch depends on (seed, step, rank) only, so a resumed run draws the same batches.
+
+``regrade`` changes both the network's input and the references of the losses: gain, gamma, night, few grey levels.
+``degrade`` changes only the input (noise, blur), so the network learns to remove it. ``next_frame`` simulates a following frame.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from aenet_ros.core.frames import Array, Plane
+from aenet_ros.workbench.training.data import BRIGHT_KINDS, PairSet, Version
+from aenet_ros.workbench.training.positives import positive_sample
+
+Change = Callable[[Plane, Plane], tuple[Plane, Plane]]
+Crop = tuple[Plane, Plane, Plane, Plane, Plane]
+"""Thermal and luma as input, thermal and luma as references, positive sample; float32 [size, size] in 0..1."""
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Strength of the augmentation. ``rare`` is the probability of each unusual condition."""
+
+    versions: int = 2  # of every infrared pair: unchanged and regraded
+    shrink: float = 1.8  # a crop covers up to this many times its side
+    gain: float = 0.25  # standard deviation of the logarithm of gain and gamma
+    noise: float = 0.015  # largest standard deviation, relative to full scale
+    misalign: int = 3  # pixels
+    rare: float = 0.15
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Crops, float32 [B, 1, size, size] in 0..1.
+
+    ``thermal`` and ``luma`` are the network's input. ``thermal_reference`` and ``luma_reference`` are the same crops without noise
+    and blur; ``positive`` is their positive sample. Losses compare with these three. ``kinds`` names the task of each crop.
+    The last ``follow`` crops are the next frames of the first ``follow`` crops.
+    """
+
+    thermal: Tensor
+    luma: Tensor
+    thermal_reference: Tensor
+    luma_reference: Tensor
+    positive: Tensor
+    kinds: tuple[str, ...]
+    follow: int
+
+
+def draw_batch(sets: Sequence[PairSet], size: int, count: int, follow: int, augmentation: Augmentation, seed: tuple[int, ...]) -> Batch:
+    """Draw ``count`` crops and, for the first ``follow`` of them, the next frame: from a clip if possible, else simulated."""
+    follow = min(follow, count)
+    rng = np.random.default_rng(seed)
+    shares = np.array([pairs.folder.share for pairs in sets], np.float64)
+    clips = np.array([pairs.folder.share * pairs.folder.clip for pairs in sets], np.float64)
+    crops: list[Crop] = []
+    following: list[Crop] = []
+    kinds: list[str] = []
+    for index in range(count):
+        weights = clips if index < follow and clips.any() and rng.random() < 0.7 else shares
+        pairs = sets[int(rng.choice(len(sets), p=weights / weights.sum()))]
+        crop, next_crop = _draw(pairs, size, augmentation, rng)
+        crops.append(crop)
+        kinds.append(pairs.folder.kind)
+        if index < follow:
+            following.append(next_crop)
+    planes = [torch.from_numpy(np.stack(stack))[:, None] for stack in zip(*(crops + following), strict=True)]
+    return Batch(planes[0], planes[1], planes[2], planes[3], planes[4], kinds=(*kinds, *kinds[:follow]), follow=follow)
+
+
+def _draw(pairs: PairSet, size: int, augmentation: Augmentation, rng: np.random.Generator) -> tuple[Crop, Crop]:
+    """Draw a crop and its next frame."""
+    folder = pairs.folder
+    clip = folder.clip and len(pairs.luma) > 1
+    index = int(rng.integers(len(pairs.luma) - clip))
+    number = int(rng.integers(augmentation.versions)) if folder.kind == "infrared" or folder.synthetic else 0
+    height, width = pairs.luma[index].shape
+    scale = min(min(height, width) / size, float(rng.uniform(1.0, augmentation.shrink)) if rng.random() < 0.5 else 1.0)
+    side = int(size * scale)
+    top, left = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
+    shift = rng.integers(-augmentation.misalign, augmentation.misalign + 1, 2) if rng.random() < augmentation.rare else np.zeros(2, int)
+    misaligned = int(np.clip(top + shift[0], 0, height - side)), int(np.clip(left + shift[1], 0, width - side))
+    quarter_turns, flip = int(rng.integers(4)), bool(rng.integers(2))
+    swap = folder.kind not in BRIGHT_KINDS and bool(rng.integers(2))
+    change = degrade(folder.kind, augmentation, rng)
+    result: list[Crop] = []
+    for frame in (index, index + clip):
+        planes = zip(version(pairs, frame, number, augmentation), (misaligned, (top, left), (top, left)), strict=True)
+        thermal, luma, positive = (_cut(plane, *corner, side, size, quarter_turns, flip) for plane, corner in planes)
+        if swap:
+            thermal, luma = luma, thermal
+        result.append((*change(thermal, luma), thermal, luma, positive))
+    if not clip:
+        result[1] = (*next_frame(*result[0][:2], rng), *result[1][2:])
+    return result[0], result[1]
+
+
+def _cut(plane: Array, top: int, left: int, side: int, size: int, quarter_turns: int, flip: bool) -> Plane:
+    crop = plane[top : top + side, left : left + side]
+    if side != size:
+        crop = cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA)
+    crop = np.rot90(crop, quarter_turns)
+    if flip:
+        crop = crop[:, ::-1]
+    return np.ascontiguousarray(crop, np.float32) / np.float32(255)
+
+
+def version(pairs: PairSet, index: int, number: int, augmentation: Augmentation) -> Version:
+    """Return pair ``index`` unchanged (``number`` 0) or regraded, with its positive sample; cached in ``pairs``.
+
+    All frames of a clip are regraded alike. For a synthetic focus stack each number is another stack of the same sharp picture,
+    which is the positive sample.
+    """
+    if (index, number) in pairs.versions:
+        return pairs.versions[index, number]
+    thermal, luma = (plane[index].astype(np.float32) / np.float32(255) for plane in (pairs.thermal, pairs.luma))
+    if pairs.folder.synthetic:
+        positive = luma
+        thermal, luma = defocus(luma, np.random.default_rng((number, index)))
+    else:
+        if number:
+            rng = np.random.default_rng((number, 0 if pairs.folder.clip else index))
+            thermal, luma = regrade(pairs.folder.kind, augmentation, rng)(thermal, luma)
+        a, b = (torch.from_numpy(plane)[None, None] for plane in (thermal, luma))
+        positive = positive_sample(a, b, pairs.folder.kind)[0, 0].numpy()
+    thermal, luma, positive = (np.rint(plane * 255).astype(np.uint8) for plane in (thermal, luma, positive))
+    return pairs.versions.setdefault((index, number), (thermal, luma, positive))
+
+
+def regrade(kind: str, augmentation: Augmentation, rng: np.random.Generator) -> Change:
+    """Return a random change of brightness, the same for all pairs that it is applied to."""
+    if kind != "infrared":
+        return lambda thermal, luma: (thermal, luma)
+    gains = np.exp(rng.normal(0.0, augmentation.gain, 2)).astype(np.float32)
+    gammas = np.exp(rng.normal(0.0, augmentation.gain, 2)).astype(np.float32)
+    night = np.float32(rng.uniform(0.15, 0.6)) if rng.random() < augmentation.rare else np.float32(1.0)
+    levels = int(rng.integers(24, 96)) if rng.random() < augmentation.rare / 2 else 0
+
+    def change(thermal: Plane, luma: Plane) -> tuple[Plane, Plane]:
+        thermal = np.clip(thermal ** gammas[0] * gains[0], 0.0, 1.0).astype(np.float32)
+        luma = np.clip(luma ** gammas[1] * gains[1] * night, 0.0, 1.0).astype(np.float32)
+        if levels:  # a narrow range of counts, stretched by the AGC
+            thermal = (np.round(thermal * levels) / levels).astype(np.float32)
+        return thermal, luma
+
+    return change
+
+
+def degrade(kind: str, augmentation: Augmentation, rng: np.random.Generator) -> Change:
+    """Return a random degradation by noise and blur. Its strength is fixed; the noise differs for each frame."""
+    if rng.random() < 0.7:
+        return lambda thermal, luma: (thermal, luma)
+    sigma = rng.uniform(0.0, augmentation.noise, 2).astype(np.float32)
+    blur = float(rng.uniform(0.4, 1.2)) if kind == "infrared" and rng.random() < augmentation.rare else 0.0
+
+    def change(thermal: Plane, luma: Plane) -> tuple[Plane, Plane]:
+        if blur:
+            thermal = np.asarray(cv2.GaussianBlur(thermal, (0, 0), blur), np.float32)
+        noisy = thermal + sigma[0] * rng.standard_normal(thermal.shape, np.float32)
+        grainy = luma + sigma[1] * rng.standard_normal(luma.shape, np.float32)
+        return np.clip(noisy, 0.0, 1.0), np.clip(grainy, 0.0, 1.0)
+
+    return change
+
+
+def defocus(plane: Plane, rng: np.random.Generator) -> tuple[Plane, Plane]:
+    """Return a synthetic focus stack of a sharp plane: two planes, each blurred where the other one is sharp."""
+    height, width = plane.shape
+    sigma = float(rng.uniform(1.0, 4.0))
+    near = cv2.resize(rng.standard_normal((5, 6), np.float32), (width, height), interpolation=cv2.INTER_CUBIC) > 0
+    share = cv2.GaussianBlur(near.astype(np.float32), (0, 0), sigma)
+    blurred = np.asarray(cv2.GaussianBlur(plane, (0, 0), sigma), np.float32)
+    return share * plane + (1 - share) * blurred, share * blurred + (1 - share) * plane
+
+
+def next_frame(thermal: Plane, luma: Plane, rng: np.random.Generator) -> tuple[Plane, Plane]:
+    """Return the next frame of a camera at rest: noise in half of the 8x8 blocks, as after video coding, and sometimes a new object."""
+    height, width = luma.shape
+    changed = []
+    for plane in (thermal, luma):
+        blocks = (rng.random((height // 8, width // 8)) < 0.5).astype(np.float32)
+        where = cv2.resize(blocks, (width, height), interpolation=cv2.INTER_NEAREST)
+        plane = plane + rng.uniform(0.5, 4.0) / 255 * where * rng.standard_normal(plane.shape, np.float32)
+        if rng.random() < 0.5:
+            top, left = int(rng.integers(height)), int(rng.integers(width))
+            plane[top : top + height // 4, left : left + width // 4] += rng.uniform(-0.5, 0.5)
+        changed.append(np.clip(plane, 0.0, 1.0).astype(np.float32))
+    return changed[0], changed[1]
