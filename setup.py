@@ -15,7 +15,7 @@ def files(folder: str, pattern: str = "*") -> list[str]:
 
 setup(
     name=NAME,
-    version="0.1.0",
+    version="0.2.0",
     description=SUMMARY,
     long_description=SUMMARY + ".",
     maintainer="aenet_ros maintainers",
@@ -78,9 +78,9 @@ setup(
     entry_points={
         "console_scripts": [
             f"fusion_node = {NAME}.ros.node:main",
-            f"rig_node = {NAME}.ros.rig_node:main",
-            f"replay_node = {NAME}.ros.replay_node:main",
-            f"aenet = {NAME}.cli:main",
+            f"rig_node = {NAME}.ros.tools.rig_node:main",
+            f"replay_node = {NAME}.ros.tools.replay_node:main",
+            f"aenet = {NAME}.cli.main:main",
         ],
     },
 )

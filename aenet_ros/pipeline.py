@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 
 from aenet_ros.config import Config, OutputConfig
-from aenet_ros.core.allocator import keep_large_buffers
 from aenet_ros.core.errors import ConfigError, ImageError
 from aenet_ros.core.frames import Array, Frame, FramePair, FusedFrame, Plane, ThermalInput
+from aenet_ros.core.process import keep_large_buffers
 from aenet_ros.fusion import color
 from aenet_ros.fusion.downscaled import fuse_downscaled
 from aenet_ros.fusion.fuser import Fuser, set_threads

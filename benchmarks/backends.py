@@ -19,7 +19,7 @@ import torch
 
 from aenet_ros.cli.about import about
 from aenet_ros.cli.common import remark, write_json
-from aenet_ros.core.allocator import keep_large_buffers
+from aenet_ros.core.process import keep_large_buffers
 from aenet_ros.fusion.checkpoint import load_checkpoint
 from aenet_ros.fusion.export import export_network
 from aenet_ros.fusion.onnx_network import OnnxNetwork

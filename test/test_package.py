@@ -95,6 +95,18 @@ def test_one_version_everywhere(manifest, wheel):
     assert wheel.name.startswith(f"aenet_ros-{aenet_ros.__version__}-")
 
 
+def test_the_public_names_are_listed_and_load_torch_only_when_used():
+    """``from aenet_ros import *`` would load it; importing the package and its light names does not."""
+    assert sorted(aenet_ros.__all__) == ["Config", "Frame", "FramePair", "FusionPipeline", "__version__", "load_fuser"]
+    assert aenet_ros.FusionPipeline.__module__ == "aenet_ros.pipeline"
+    with pytest.raises(AttributeError, match="no attribute 'FusionPipelin'"):
+        _ = aenet_ros.FusionPipelin
+    code = "import sys; from aenet_ros import Config, Frame, FramePair, load_fuser; print('torch' in sys.modules, end=' '); "
+    code += "from aenet_ros import FusionPipeline; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.split() == ["False", "True"]
+
+
 def test_the_license_is_the_whole_apache_license():
     text = (ROOT / "LICENSE").read_text()
     assert "Version 2.0, January 2004" in text
@@ -104,7 +116,7 @@ def test_the_license_is_the_whole_apache_license():
 
 def test_the_wheel_has_all_that_a_robot_needs(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
-    data = "aenet_ros-0.1.0.data/data/share/".replace("0.1.0", aenet_ros.__version__)
+    data = f"aenet_ros-{aenet_ros.__version__}.data/data/share/"
     assert f"{data}ament_index/resource_index/packages/aenet_ros" in names
     for folder in ("launch", "config", "rviz", "foxglove"):
         shipped = {path.name for path in (ROOT / folder).iterdir() if path.is_file()}

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from aenet_ros.config import Config, build
-from aenet_ros.core.allocator import keep_large_buffers
 from aenet_ros.core.errors import ConfigError, ImageError
 from aenet_ros.core.frames import Frame, FramePair
+from aenet_ros.core.process import keep_large_buffers
 from aenet_ros.fusion.checkpoint import save_checkpoint
 from aenet_ros.fusion.network import AENet
 from aenet_ros.pipeline import FusionPipeline

@@ -10,7 +10,7 @@ from typing import Any
 
 import aenet_ros
 from aenet_ros.core.errors import first_line
-from aenet_ros.core.openmp import allowed_cores
+from aenet_ros.core.process import allowed_cores
 
 
 def about() -> dict[str, Any]:

@@ -16,7 +16,6 @@ from types import FrameType, ModuleType
 
 from aenet_ros import __version__
 from aenet_ros.core.errors import AenetError
-from aenet_ros.core.interrupts import as_themselves
 
 COMMANDS = ("demo", "fuse", "inspect", "view", "calibrate", "evaluate", "bench", "train", "study", "export", "doctor", "completion")
 
@@ -55,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     modules = load([words[0]] if words and words[0] in names else names)
     args = _parser(modules).parse_args(words)
     try:
-        with _terminate_like_interrupt(), as_themselves():
+        with _terminate_like_interrupt():
             return int(modules[args.command].run(args))
     except AenetError as error:
         if args.debug:

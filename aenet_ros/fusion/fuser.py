@@ -9,7 +9,7 @@ import torch
 from aenet_ros.config import ModelConfig
 from aenet_ros.core.errors import ConfigError, DeviceError, ImageError
 from aenet_ros.core.frames import Array, Plane, ThermalInput
-from aenet_ros.core.openmp import MOST_AUTOMATIC_THREADS, allowed_cores
+from aenet_ros.core.process import MAX_AUTO_THREADS, allowed_cores
 from aenet_ros.fusion.checkpoint import load_checkpoint, load_onnx
 from aenet_ros.fusion.device_engine import CAPTURE_AFTER, DeviceEngine, Request, Ticket
 from aenet_ros.fusion.device_errors import device_errors, keep_forever, out_of_memory
@@ -242,4 +242,4 @@ def thread_count(threads: int) -> int:
     """
     if threads:
         return threads
-    return max(1, min(allowed_cores() - 1, MOST_AUTOMATIC_THREADS))
+    return max(1, min(allowed_cores() - 1, MAX_AUTO_THREADS))

@@ -8,8 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import repeat
 from typing import Any, TypeVar
 
-from aenet_ros.core.interrupts import held
-from aenet_ros.core.openmp import allowed_cores
+from aenet_ros.core.process import allowed_cores, delay_signals
 
 T = TypeVar("T")
 _MOST_THREADS = 4
@@ -71,7 +70,7 @@ class Behind:
 
     def finish(self) -> Exception | None:
         """Wait for the calls, and end; the first error, or None. A stop waits too, for what was taken is to be written."""
-        with held():
+        with delay_signals():
             for _ in self._threads:
                 self._calls.put(None)
             for thread in self._threads:

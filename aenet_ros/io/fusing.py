@@ -8,8 +8,7 @@ from typing import Any
 
 from aenet_ros.config import Config, build, flatten
 from aenet_ros.core.errors import AenetError, ImageError, SourceError
-from aenet_ros.core.interrupts import as_themselves, held
-from aenet_ros.core.openmp import MOST_AUTOMATIC_THREADS, allowed_cores
+from aenet_ros.core.process import MAX_AUTO_THREADS, allowed_cores, delay_signals
 from aenet_ros.io.plan import Unit, open_unit
 from aenet_ros.io.sources import Done, Lost, is_bag
 from aenet_ros.io.staging import IN_FOLDER
@@ -19,7 +18,6 @@ Tell = Callable[[Any], None]
 """Takes news: ("opened", number of pairs, remarks), then ("pair",) for each."""
 
 
-@as_themselves()
 def fuse_unit(unit: Unit, config: Config, tell: Tell = lambda news: None, threads: int = 0) -> dict[str, Any]:
     """Fuse a source; the report has ``out``, ``fused``, ``kept``, ``lost``, ``remarks``, ``seconds``, ``pairs_per_s`` and ``device``.
 
@@ -63,7 +61,7 @@ def fuse_unit(unit: Unit, config: Config, tell: Tell = lambda news: None, thread
                 if not source.timed or stamp_ns < last_ns:  # an unrelated picture, or a bag that starts over
                     pipeline.reset_temporal()
                 last_ns = stamp_ns
-                with held():  # what is begun is written
+                with delay_signals():  # a pair that is begun is written
                     try:
                         if item.name in sink.done:
                             panels.follow(item.pair)
@@ -106,7 +104,7 @@ def failed(unit: Unit, error: str, trace: str = "") -> dict[str, Any]:
 
 def share_of_cores(jobs: int) -> int:
     """Threads of the network for each of so many processes; they have as many cores again for reading and writing files."""
-    return max(1, min(MOST_AUTOMATIC_THREADS, allowed_cores() // (2 * jobs)))
+    return max(1, min(MAX_AUTO_THREADS, allowed_cores() // (2 * jobs)))
 
 
 def _finished(unit: Unit) -> bool:

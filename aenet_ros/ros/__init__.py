@@ -1,8 +1,7 @@
 """The ROS 2 side: parameters, the worker thread, diagnostics, the fusing node and the nodes of the demo."""
 
-from aenet_ros.core.allocator import keep_large_buffers
-from aenet_ros.core.openmp import spin_briefly
+from aenet_ros.core.process import keep_large_buffers, limit_omp_spin
 
-# Here, because every node's module imports numpy and torch: they start threads, which take arenas, and torch reads how to spin.
+# Here, before any node's module imports numpy and torch: both start threads, and torch reads the spin count once.
 keep_large_buffers()
-spin_briefly()
+limit_omp_spin()

@@ -24,10 +24,9 @@ from std_srvs.srv import SetBool
 
 import aenet_ros
 from aenet_ros.config import Config, flatten
-from aenet_ros.core.allocator import HeapWatch, trim_memory
 from aenet_ros.core.errors import AenetError, ConfigError, format_error
 from aenet_ros.core.frames import Frame, FramePair, FusedFrame
-from aenet_ros.core.openmp import end_helpers
+from aenet_ros.core.process import trim_memory
 from aenet_ros.health.judge import OK, NodeFacts, Status, judge
 from aenet_ros.health.quality import QualityMonitor, budget_status
 from aenet_ros.health.stats import NodeStats
@@ -77,7 +76,6 @@ class FusionNode(LoggedLifecycleNode):
         self._info = self.create_publisher(String, "~/info", QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL))
         self._set_enabled = self.create_service(SetBool, "~/set_enabled", self._on_set_enabled)
         self._offset = OffsetService(self)
-        self._heap = HeapWatch()
         # Steady: diagnostics go on while simulated time stands still.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._timer = self.create_timer(self.parameters.config.diagnostics.period_s, self._on_diagnostics, clock=steady)
@@ -102,7 +100,6 @@ class FusionNode(LoggedLifecycleNode):
         make_matcher(config.sync)  # raises now where the policy needs what is not installed
         self.pipeline = FusionPipeline(config)
         self.pipeline.warm_up(WARM_UP_SIZE)
-        end_helpers()  # this thread's; the worker will have its own
         if self.pipeline.fuser.fallback:
             self.get_logger().warning(self.pipeline.fuser.fallback)
         self._outputs = Outputs(self, config.output)
@@ -224,7 +221,6 @@ class FusionNode(LoggedLifecycleNode):
         self._info.publish(String(data=json.dumps(info)))
 
     def _on_diagnostics(self) -> None:
-        self._heap.look(time.monotonic_ns())
         facts = self._facts()
         conditions = self._conditions() if self.reached == "active" else []
         facts.degraded = next((status.message for status in conditions if status.name == "degraded" and status.level != OK), "")
