@@ -56,8 +56,11 @@ def run(args: argparse.Namespace) -> int:
     from aenet_ros.workbench.evaluation.report import evaluation_page
 
     sets, clips = _data_sets(args)
-    sheets = {dataset.name: _sheet_path(args.sheet, dataset.name, len(sets)) for dataset in sets} if args.sheet else {}
-    _refuse_existing([*([Path(args.json)] if args.json not in (None, "-") else []), *sheets.values(), args.html], args.force)
+    sheets = {dataset.name: args.sheet for dataset in sets} if args.sheet else {}
+    if len(sheets) > 1:
+        sheets = {name: path.with_name(f"{path.stem}-{name.replace('/', '-')}{path.suffix}") for name, path in sheets.items()}
+    json_file = Path(args.json) if args.json not in (None, "-") else None
+    _refuse_existing([path for path in (json_file, args.html, *sheets.values()) if path is not None], args.force)
     peers = load_peers(args.peers) if args.peers else []
     methods = _methods(args)
     scores, missing, shown = _measure(sets, methods, args.sheet_rows if args.sheet or args.html else None)
@@ -79,9 +82,9 @@ def run(args: argparse.Namespace) -> int:
         print_json(report)
     else:
         _print_tables(report)
-    if args.json and args.json != "-":
-        write_json(report, Path(args.json))
-        remark(f"written: {args.json}")
+    if json_file:
+        write_json(report, json_file)
+        remark(f"written: {json_file}")
     for name, path in sheets.items():
         write_contact_sheet(path, shown.get(name, []), title=name)
     if args.html:
@@ -105,12 +108,8 @@ def _data_sets(args: argparse.Namespace) -> "tuple[list[DataSet], list[DataSet]]
     return [DataSet(name, args.thermal, args.rgb, common_names(args.thermal, args.rgb))], []
 
 
-def _sheet_path(sheet: Path, name: str, count: int) -> Path:
-    return sheet if count == 1 else sheet.with_name(f"{sheet.stem}-{name.replace('/', '-')}{sheet.suffix}")
-
-
-def _refuse_existing(paths: Sequence[Path | None], force: bool) -> None:
-    existing = [str(path) for path in paths if path is not None and path.exists()]
+def _refuse_existing(paths: Sequence[Path], force: bool) -> None:
+    existing = [str(path) for path in paths if path.exists()]
     if existing and not force:
         raise SourceError(f"{', '.join(existing)} already exists; give --force to overwrite it, or another name")
 
@@ -176,8 +175,7 @@ def _measure(
 def _evenly(names: Sequence[str], count: int | None) -> set[str]:
     if count is None:
         return set()
-    if count <= 0 or count >= len(names):
-        return set(names)
+    count = min(count, len(names)) if count > 0 else len(names)
     return {names[round(index * (len(names) - 1) / max(count - 1, 1))] for index in range(count)}
 
 

@@ -1,8 +1,7 @@
-"""Train the fusing network on your own registered pairs, or remake the shipped weights.
+"""Train the fusion network on your own registered pairs, or reproduce the packaged weights.
 
-THERMAL and RGB are folders of registered pairs (equal names, equal sizes). The result is OUT/aenet.safetensors with its card
-beside it, ready for --weights and model.weights. A run goes on where it stopped when it is started again with --resume.
-Several processes: torchrun --nproc-per-node 2 -m aenet_ros train ...; every one draws its own crops.
+THERMAL and RGB are folders of registered pairs (equal names and sizes). The result is OUT/aenet.safetensors with its card, for
+--weights and model.weights. --resume continues a stopped run. Several processes: torchrun --nproc-per-node 2 -m aenet_ros train ...
 
 examples:
   aenet train thermal/ rgb/ --out run/ --init packaged --steps 3000
@@ -14,51 +13,53 @@ examples:
 import argparse
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aenet_ros.cli.common import print_json, remark
+from aenet_ros.core.errors import ConfigError, MissingDependencyError
+
 if TYPE_CHECKING:
-    from aenet_ros.fusion.network import AENet
     from aenet_ros.workbench.training.data import PairFolder, PairSet
     from aenet_ros.workbench.training.train import TrainConfig
+
+MINIMUM = {"steps": 1, "epochs": 1, "batch": 1, "crop": 32, "skip_every": 0, "threads": 0}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("thermal", metavar="THERMAL", type=Path, nargs="?", help="folder of thermal pictures (mri, a)")
-    parser.add_argument("rgb", metavar="RGB", type=Path, nargs="?", help="folder of rgb pictures (ct, b)")
-    parser.add_argument("--shipped", metavar="DATA", type=Path, help="train on the sets below DATA that made the shipped weights")
-    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="weights, card and resume file go here")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
-    parser.add_argument("--init", metavar="FILE", default="", help="first weights: a .safetensors file, or 'packaged' (default: random)")
-    parser.add_argument(
-        "--kind",
-        default="infrared",
-        choices=("infrared", "medical", "exposure", "focus"),
-        help="task of THERMAL and RGB (default: %(default)s)",
-    )
-    parser.add_argument("--clip", action="store_true", help="sorted names are consecutive frames: trains against flicker")
-    parser.add_argument("--skip-every", metavar="N", type=int, default=0, help="leave out every N-th pair, for measuring afterwards")
+    add = parser.add_argument
+    add("thermal", metavar="THERMAL", type=Path, nargs="?", help="folder of thermal pictures (mri, a)")
+    add("rgb", metavar="RGB", type=Path, nargs="?", help="folder of rgb pictures (ct, b)")
+    add("--shipped", metavar="DATA", type=Path, help="train on the data sets of the packaged weights, below DATA")
+    add("--out", metavar="DIR", type=Path, required=True, help="folder for weights, card and resume file")
+    add("--resume", action="store_true", help="continue the run in --out")
+    add("--init", metavar="FILE", default="", help="initial weights: a .safetensors file, or 'packaged' (default: random)")
+    kinds = ("infrared", "medical", "exposure", "focus")
+    add("--kind", default="infrared", choices=kinds, help="task of THERMAL and RGB (default: %(default)s)")
+    add("--clip", action="store_true", help="sorted names are consecutive frames: also train against flicker")
+    add("--skip-every", metavar="N", type=int, default=0, help="leave out every N-th pair, to evaluate on later")
     length = parser.add_mutually_exclusive_group()
-    length.add_argument("--steps", metavar="N", type=int, help="steps in all (default: those of the shipped weights)")
-    length.add_argument("--epochs", metavar="N", type=int, help="as many steps as draw every pair N times, on average")
-    parser.add_argument("--batch", metavar="N", type=int, help="crops a step and process")
-    parser.add_argument("--crop", metavar="PX", type=int, help="side of the crops, a multiple of 16")
-    parser.add_argument("--rate", metavar="X", type=float, help="learning rate")
-    parser.add_argument("--seed", metavar="N", type=int, default=0, help="same seed, same result (default: %(default)s)")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
-    parser.add_argument("--threads", metavar="N", type=int, default=0, help="CPU threads; 0: torch's choice")
-    parser.add_argument("--tensorboard", action="store_true", help="write curves below --out, for tensorboard --logdir")
-    parser.add_argument("--json", action="store_true", help="at the end print the path of the weights and their card as JSON on stdout")
+    length.add_argument("--steps", metavar="N", type=int, help="total number of steps (default: as for the packaged weights)")
+    length.add_argument("--epochs", metavar="N", type=int, help="train until each pair has been drawn N times on average")
+    add("--batch", metavar="N", type=int, help="crops per step and process")
+    add("--crop", metavar="PX", type=int, help="side of the crops, a multiple of 16")
+    add("--rate", metavar="X", type=float, help="learning rate")
+    add("--seed", metavar="N", type=int, default=0, help="the same seed gives the same result (default: %(default)s)")
+    add("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+    add("--threads", metavar="N", type=int, default=0, help="CPU threads; 0: torch's choice")
+    add("--tensorboard", action="store_true", help="write loss curves to --out, for tensorboard --logdir")
+    add("--json", action="store_true", help="print the path of the weights and their card as JSON on stdout")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train; 0 when the last step was reached."""
+    """Train; return 0 when the last step is reached."""
     import torch
 
-    from aenet_ros.cli.common import print_json
-    from aenet_ros.fusion.checkpoint import card_path
+    from aenet_ros.fusion.checkpoint import card_path, load_checkpoint
     from aenet_ros.workbench.training.data import read_pairs
     from aenet_ros.workbench.training.train import RESUME_NAME, WEIGHTS_NAME, finish_processes, start_processes, train
 
@@ -67,14 +68,11 @@ def run(args: argparse.Namespace) -> int:
         torch.set_num_threads(args.threads)
     leads = start_processes(args.device)
     try:
-        folders = _folders(args)
-        sets = [read_pairs(folder, args.crop or 64) for folder in folders]
+        sets = [read_pairs(folder, args.crop or 64) for folder in _folders(args)]
         config = _config(args, sets)
-        report, close = _reporter(config.steps, args, leads)
-        try:
-            train(sets, config, args.out, _card(sets), report, _first_weights(args))
-        finally:
-            close()
+        start = load_checkpoint("" if args.init == "packaged" else args.init)[0] if args.init and not args.resume else None
+        with _progress(config.steps, args, leads) as report:
+            train(sets, config, args.out, {"data": [_describe(pairs) for pairs in sets]}, report, start)
     finally:
         finish_processes()
     weights = args.out / WEIGHTS_NAME
@@ -86,20 +84,18 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace, started: bool) -> None:
-    from aenet_ros.core.errors import ConfigError
-
     if (args.thermal is None or args.rgb is None) == (args.shipped is None):
         raise ConfigError("give two folders, THERMAL and RGB, or --shipped DATA")
-    for name, least in (("steps", 1), ("epochs", 1), ("batch", 1), ("crop", 32), ("skip_every", 0), ("threads", 0)):
+    for name, minimum in MINIMUM.items():
         value = getattr(args, name)
-        if value is not None and value < least:
-            raise ConfigError(f"--{name.replace('_', '-')} {value} is too small; give at least {least}")
+        if value is not None and value < minimum:
+            raise ConfigError(f"--{name.replace('_', '-')} {value} is too small; give at least {minimum}")
     if args.crop and args.crop % 16:
-        raise ConfigError(f"--crop {args.crop} is no multiple of 16; give {args.crop // 16 * 16 + 16}")
+        raise ConfigError(f"--crop {args.crop} is not a multiple of 16; give {args.crop // 16 * 16 + 16}")
     if started and not args.resume:
-        raise ConfigError(f"--out {args.out} holds a run already; give --resume to go on with it, or another folder")
+        raise ConfigError(f"--out {args.out} already contains a run; give --resume to continue it, or another folder")
     if args.resume and not started:
-        raise ConfigError(f"--resume: there is no run in {args.out}; leave --resume away to start one")
+        raise ConfigError(f"--resume: there is no run in {args.out}; omit --resume to start one")
 
 
 def _folders(args: argparse.Namespace) -> "list[PairFolder]":
@@ -112,69 +108,48 @@ def _folders(args: argparse.Namespace) -> "list[PairFolder]":
 
 
 def _config(args: argparse.Namespace, sets: "Sequence[PairSet]") -> "TrainConfig":
-    from dataclasses import replace
-
     from aenet_ros.workbench.training.train import TrainConfig
 
-    chosen = {name: getattr(args, name) for name in ("steps", "batch", "crop", "rate") if getattr(args, name) is not None}
+    given = {name: getattr(args, name) for name in ("steps", "batch", "crop", "rate") if getattr(args, name) is not None}
     device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if args.device == "cuda" else args.device
-    config = replace(TrainConfig(), seed=args.seed, device=device, **chosen)
+    config = TrainConfig(seed=args.seed, device=device, **given)
     if args.epochs:
-        pairs = sum(len(pair_set.luma) for pair_set in sets)
-        config = replace(config, steps=max(1, round(args.epochs * pairs / (config.batch * int(os.environ.get("WORLD_SIZE", 1))))))
+        crops_per_step = config.batch * int(os.environ.get("WORLD_SIZE", 1))
+        config = replace(config, steps=max(1, round(args.epochs * sum(len(pairs.luma) for pairs in sets) / crops_per_step)))
     return config
 
 
-def _first_weights(args: argparse.Namespace) -> "AENet | None":
-    from aenet_ros.fusion.checkpoint import load_checkpoint
-
-    if not args.init or args.resume:
-        return None
-    return load_checkpoint(None if args.init == "packaged" else args.init)[0]
+def _describe(pairs: "PairSet") -> dict[str, Any]:
+    """Return the entry of a set on the card."""
+    folder = pairs.folder
+    return {"name": folder.name, "kind": folder.kind, "pairs": len(pairs.luma), "terms": folder.terms or "the user's own"}
 
 
-def _card(sets: "Sequence[PairSet]") -> dict[str, Any]:
-    return {
-        "data": [
-            {"name": one.folder.name, "kind": one.folder.kind, "pairs": len(one.luma), "terms": one.folder.terms or "the user's own"}
-            for one in sets
-        ]
-    }
-
-
-def _reporter(steps: int, args: argparse.Namespace, leads: bool) -> "tuple[Callable[[int, dict[str, float]], None], Callable[[], None]]":
-    """Progress bar and curves of the leading process; the others say nothing."""
-    if not leads:
-        return (lambda step, terms: None), (lambda: None)
+@contextmanager
+def _progress(steps: int, args: argparse.Namespace, leads: bool) -> "Iterator[Callable[[int, dict[str, float]], None]]":
+    """Provide the report function: progress bar and TensorBoard curves in the leading process, nothing in the others."""
     from tqdm import tqdm
 
-    from aenet_ros.cli.common import remark
+    with tqdm(total=steps, unit="step", desc="training", disable=None if leads else True) as bar, _curves(args, leads) as writer:
 
-    bar = tqdm(total=steps, unit="step", desc="training", disable=None)
-    writer = _curves(args.out) if args.tensorboard else None
+        def report(step: int, terms: dict[str, float]) -> None:
+            bar.update(step - bar.n)
+            bar.set_postfix(loss=f"{terms['loss']:.4f}", refresh=False)
+            if leads and bar.disable:  # not a terminal: a line for the log
+                remark(f"step {step} of {steps}, loss {terms['loss']:.4f}")
+            if writer is not None:
+                for name, value in terms.items():
+                    writer.add_scalar(name, value, step)
 
-    def report(step: int, terms: dict[str, float]) -> None:
-        bar.update(step - bar.n)
-        bar.set_postfix(loss=f"{terms['loss']:.4f}", refresh=False)
-        if bar.disable:  # no terminal: a line for the log
-            remark(f"step {step} of {steps}, loss {terms['loss']:.4f}")
-        if writer:
-            for name, value in terms.items():
-                writer.add_scalar(name, value, step)
-
-    def close() -> None:
-        bar.close()
-        if writer:
-            writer.close()
-
-    return report, close
+        yield report
 
 
-def _curves(out: Path) -> Any:
-    from aenet_ros.core.errors import MissingDependencyError
-
+def _curves(args: argparse.Namespace, leads: bool) -> Any:
+    """Return a TensorBoard writer as a context manager; its value is None if no curves are wanted."""
+    if not (leads and args.tensorboard):
+        return nullcontext()
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        raise MissingDependencyError("--tensorboard needs the package tensorboard; pip install tensorboard") from error
-    return SummaryWriter(str(out))
+        raise MissingDependencyError("--tensorboard needs the package tensorboard: pip install tensorboard") from error
+    return SummaryWriter(str(args.out))

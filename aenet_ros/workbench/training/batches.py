@@ -5,7 +5,7 @@
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -49,6 +49,11 @@ class Batch:
     positive: Tensor
     kinds: tuple[str, ...]
     follow: int
+
+    def to(self, device: str) -> "Batch":
+        """Return the batch with its tensors on ``device``."""
+        names = ("thermal", "luma", "thermal_reference", "luma_reference", "positive")
+        return replace(self, **{name: getattr(self, name).to(device, non_blocking=True) for name in names})
 
 
 def draw_batch(sets: Sequence[PairSet], size: int, count: int, follow: int, augmentation: Augmentation, seed: tuple[int, ...]) -> Batch:

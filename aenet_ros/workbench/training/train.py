@@ -17,7 +17,7 @@ from aenet_ros.core.atomic_io import atomic_file
 from aenet_ros.core.errors import AenetError, CheckpointError, ConfigError, first_line
 from aenet_ros.fusion.checkpoint import save_checkpoint
 from aenet_ros.fusion.network import AENet, AENetConfig
-from aenet_ros.workbench.training.batches import Augmentation, Batch, draw_batch
+from aenet_ros.workbench.training.batches import Augmentation, draw_batch
 from aenet_ros.workbench.training.data import PairSet
 from aenet_ros.workbench.training.losses import LossWeights, loss_terms, weighted_sum
 
@@ -52,6 +52,16 @@ class TrainConfig:
 Report = Callable[[int, dict[str, float]], None]
 
 
+@dataclass
+class _State:
+    """What a resume file holds. ``average``: exponential moving average of the weights."""
+
+    network: AENet
+    optimizer: torch.optim.Optimizer
+    average: dict[str, Tensor]
+    step: int = 0
+
+
 def train(
     sets: Sequence[PairSet], config: TrainConfig, out: Path, card: dict[str, Any], report: Report, start: AENet | None = None
 ) -> AENet:
@@ -63,46 +73,43 @@ def train(
     """
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     torch.manual_seed(config.seed)
-    if start is not None:
-        config = replace(config, network=start.config)
-    network = AENet(config.network)
+    network = AENet(start.config if start else config.network)
     if start is not None:
         network.load_state_dict(start.state_dict())
+        config = replace(config, network=start.config)
     network = network.to(config.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(network.parameters(), lr=config.rate, betas=(0.9, 0.99))
-    average = {name: value.detach().clone() for name, value in network.state_dict().items()}
-    step = _resume(out / RESUME_NAME, network, optimizer, average, config)
+    state = _State(network, optimizer, {name: value.detach().clone() for name, value in network.state_dict().items()})
+    _resume(out / RESUME_NAME, state, config)
     parallel: nn.Module = nn.parallel.DistributedDataParallel(network) if world > 1 else network
-    sums: dict[str, float] = {}
-    counted, saved_at = 0, time.monotonic()
-    while step < config.steps:
+    history: list[dict[str, float]] = []
+    saved_at = time.monotonic()
+    while state.step < config.steps:
         for group in optimizer.param_groups:
-            group["lr"] = config.rate * schedule(step, config)
-        batch = _to(
-            draw_batch(sets, config.crop, config.batch, config.follow, config.augmentation, (config.seed, step, rank)), config.device
-        )
+            group["lr"] = config.rate * schedule(state.step, config)
+        seed = config.seed, state.step, rank
+        batch = draw_batch(sets, config.crop, config.batch, config.follow, config.augmentation, seed).to(config.device)
         terms = loss_terms(parallel(batch.thermal, batch.luma), batch)
         loss = weighted_sum(terms, config.weights)
         if not _finite_everywhere(loss, world):
-            raise TrainingError(f"the loss is {loss.item()} at step {step}; lower --rate ({config.rate:g}) and resume from {out}")
+            raise TrainingError(f"the loss is {loss.item()} at step {state.step}; lower --rate ({config.rate:g}) and resume from {out}")
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
-        step += 1
-        decay = min(config.decay, (1 + step) / (10 + step))
+        state.step += 1
+        decay = min(config.decay, (1 + state.step) / (10 + state.step))  # a short memory at the beginning
         for name, value in network.state_dict().items():
-            average[name].lerp_(value, 1 - decay)
-        counted += 1
-        for name, value in {**terms, "loss": loss}.items():
-            sums[name] = sums.get(name, 0.0) + float(value.detach())
-        if step % config.report_every == 0 or step == config.steps:
-            report(step, {name: value / counted for name, value in sums.items()})
-            sums, counted = {}, 0
-        if rank == 0 and (step == config.steps or time.monotonic() - saved_at > config.save_every_s):
-            _save(out, network, optimizer, average, step, config, card)
+            state.average[name].lerp_(value, 1 - decay)
+        history.append({name: float(value.detach()) for name, value in {**terms, "loss": loss}.items()})
+        last = state.step == config.steps
+        if state.step % config.report_every == 0 or last:
+            report(state.step, {name: sum(row[name] for row in history) / len(history) for name in history[0]})
+            history.clear()
+        if rank == 0 and (last or time.monotonic() - saved_at > config.save_every_s):
+            _save(out, state, config, card)
             saved_at = time.monotonic()
-    return _averaged(average, config)
+    return _averaged(state, config)
 
 
 def start_processes(device: str) -> bool:
@@ -137,48 +144,33 @@ def schedule(step: int, config: TrainConfig) -> float:
     return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def _to(batch: Batch, device: str) -> Batch:
-    planes = (batch.thermal, batch.luma, batch.thermal_reference, batch.luma_reference, batch.positive)
-    a, b, c, d, e = (plane.to(device, non_blocking=True) for plane in planes)
-    return Batch(a, b, c, d, e, kinds=batch.kinds, follow=batch.follow)
-
-
-def _averaged(average: dict[str, Tensor], config: TrainConfig) -> AENet:
+def _averaged(state: _State, config: TrainConfig) -> AENet:
     network = AENet(config.network)
-    network.load_state_dict(average)
+    network.load_state_dict(state.average)
     return network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
-def _save(
-    out: Path,
-    network: AENet,
-    optimizer: torch.optim.Optimizer,
-    average: dict[str, Tensor],
-    step: int,
-    config: TrainConfig,
-    card: dict[str, Any],
-) -> None:
+def _save(out: Path, state: _State, config: TrainConfig, card: dict[str, Any]) -> None:
     """Write the resume file and the averaged weights, each atomically."""
+    content = {"network": state.network.state_dict(), "optimizer": state.optimizer.state_dict(), "average": state.average}
     with atomic_file(out / RESUME_NAME) as part:
-        torch.save(
-            {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "average": average, "step": step, "seed": config.seed},
-            part,
-        )
+        torch.save({**content, "step": state.step, "seed": config.seed}, part)
     training = {key: value for key, value in asdict(config).items() if key not in ("network", "device", "save_every_s", "report_every")}
-    save_checkpoint(_averaged(average, config), out / WEIGHTS_NAME, {**card, "steps": step, "training": training})
+    save_checkpoint(_averaged(state, config), out / WEIGHTS_NAME, {**card, "steps": state.step, "training": training})
 
 
-def _resume(path: Path, network: AENet, optimizer: torch.optim.Optimizer, average: dict[str, Tensor], config: TrainConfig) -> int:
-    """Load the resume file and return its step; 0 if there is none."""
+def _resume(path: Path, state: _State, config: TrainConfig) -> None:
+    """Load the resume file into ``state`` if there is one."""
     if not path.exists():
-        return 0
+        return
     try:
-        state = torch.load(path, map_location=config.device, weights_only=True)
-        network.load_state_dict(state["network"])
-        optimizer.load_state_dict(state["optimizer"])
-        average.update(state["average"])
+        content = torch.load(path, map_location=config.device, weights_only=True)
+        state.network.load_state_dict(content["network"])
+        state.optimizer.load_state_dict(content["optimizer"])
+        state.average.update(content["average"])
+        state.step = int(content["step"])
+        seed = content["seed"]
     except (RuntimeError, KeyError, EOFError, ValueError, OSError, UnpicklingError) as error:
         raise CheckpointError(f"{path}: cannot be resumed ({first_line(error)}); give another --out, or remove the file") from error
-    if state["seed"] != config.seed:
-        raise ConfigError(f"{path}: belongs to a training with seed {state['seed']}, not {config.seed}; give another --out")
-    return int(state["step"])
+    if seed != config.seed:
+        raise ConfigError(f"{path}: belongs to a training with seed {seed}, not {config.seed}; give another --out")
