@@ -1,36 +1,39 @@
-# The only commands a newcomer needs. Each makes .venv by itself; the second time that is quick.
+# The commands for development. The first one sets up .venv; later ones start at once.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# The CPU build suffices here. On a robot torch is installed for its own GPU (README).
+# setuptools warns about editable installs, which are meant here.
+PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet
+# The CPU build is enough for development. On a robot install torch for its GPU (README).
 TORCH ?= torch==2.13.0
 
 .PHONY: help demo test check bench docs site clean
 
 help:
 	@echo "make demo    fuse the built-in thermal + RGB rig through real ROS 2 processes; pictures and a bag in demo_out/"
-	@echo "make test    all tests"
+	@echo "make test    the tests of a few minutes; make test ALL=1 runs all: also fuzz, documentation, packaging and soak"
 	@echo "make check   lint, types, import rules, generated files"
-	@echo "make bench   stage times, the network beside a yardstick, the node beside a passthrough node, as JSON in benchmarks/results/"
-	@echo "make docs    write the generated files again: config/fusion.yaml, docs/parameters.md"
-	@echo "make site    the documentation as web pages in site/; warnings are errors"
-	@echo "make clean   remove what these commands made"
+	@echo "make bench   measure the stages, the network and the node; JSON and a chart in benchmarks/results/"
+	@echo "make docs    generate config/fusion.yaml and docs/parameters.md from the configuration"
+	@echo "make site    build the documentation as web pages in site/; warnings are errors"
+	@echo "make clean   remove everything that these commands created, .venv included"
 
 $(READY): setup.py Makefile
-	$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or newer is needed; this is " + sys.version) if sys.version_info < (3, 10) else None'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet '$(TORCH)'
-	$(BIN)/python -m pip install --quiet --editable '.[torch,opencv,ros,bags,view,export,train,study,test,dev,docs]'
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or newer is needed; this is " + sys.version) if sys.version_info < (3, 10) else None'
+	@echo "Setting up $(VENV): downloads about 500 MB (more if pip chooses a CUDA build of torch), needs 2 GB of disk, takes 3 to 10 minutes."
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) --upgrade pip
+	@$(PIP) '$(TORCH)'
+	@$(PIP) --editable '.[torch,opencv,ros,bags,view,export,train,study,test,dev,docs]'
 	@touch $@
 
 demo: $(READY)
 	$(BIN)/aenet demo
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(if $(ALL),,-m 'not slow')
 
 check: $(READY)
 	$(BIN)/ruff check .

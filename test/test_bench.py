@@ -12,6 +12,7 @@ from aenet_ros.cli.main import main
 from aenet_ros.workbench.timing import TwoConvolutions, spread_ms, time_runs
 
 
+@pytest.mark.slow
 def test_the_report_has_every_stage_size_and_thread_count(tmp_path):
     out, plot = tmp_path / "results" / "bench.json", tmp_path / "bench.png"
     words = ["--sizes", "64x48,96x64", "--threads", "1", "--runs", "3", "--device", "cpu", "-o", str(out)]
@@ -60,6 +61,7 @@ def test_the_floor_is_the_passthrough_plus_the_pipeline():
     assert summarise([*slow, *passing])["floor"]["holds"] == {"latency": False, "rate": False}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_the_node_is_measured_beside_a_passthrough_node():
     pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]' or source a ROS 2")

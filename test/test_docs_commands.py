@@ -136,6 +136,7 @@ def runnable(path):
     return [block for block in blocks(path) if block.language in ("bash", "python") and not block.needs]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(PAGE_SECONDS + 100)
 @pytest.mark.parametrize("path", [path for path in PAGES if runnable(path)], ids=lambda path: str(path.relative_to(ROOT)))
 def test_the_commands_of_a_page_work(path, scratch):

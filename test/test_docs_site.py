@@ -14,6 +14,8 @@ pytest.importorskip("sphinx", reason="the site needs Sphinx (pip install '.[docs
 pytest.importorskip("myst_parser", reason="the site needs myst-parser (pip install '.[docs]')")
 pytest.importorskip("furo", reason="the site needs furo (pip install '.[docs]')")
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 LOADED = {"img": "src", "script": "src", "link": "href", "iframe": "src", "source": "src"}

@@ -108,6 +108,7 @@ def test_one_that_fails_loses_no_other(drives, tmp_path):
     assert content(tmp_path / "out") == {name: data for name, data in expected.items() if not name.startswith("day2")}
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_loses_only_its_own_source(tmp_path):
     make_bag(tmp_path / "long", count=600)
     make_bag(tmp_path / "short", count=5)
@@ -161,6 +162,7 @@ def test_ctrl_c_ends_all_and_leaves_no_half_bag(tmp_path, jobs):
     assert [path.name for path in out.iterdir()] == ["a"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_a_folder_goes_on_where_it_stopped(tmp_path, number):
     source, out = pictures(tmp_path / "in", 60), tmp_path / "out"
@@ -185,6 +187,7 @@ def test_a_folder_goes_on_where_it_stopped(tmp_path, number):
     assert content(out) == content(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_frames_of_a_sequence_come_out_the_same_after_an_interruption(tmp_path):
     """The gain control follows the frames, those too that are there already."""
     source = tmp_path / "in"
@@ -205,6 +208,7 @@ def test_frames_of_a_sequence_come_out_the_same_after_an_interruption(tmp_path):
     assert content(out) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["bag", "video.mp4"])
 def test_after_sigkill_a_bag_or_video_is_made_anew_and_debris_removed(tmp_path, target):
     bag, out = make_bag(tmp_path / "in", count=600), tmp_path / target
@@ -221,6 +225,7 @@ def test_after_sigkill_a_bag_or_video_is_made_anew_and_debris_removed(tmp_path, 
     assert "is there already" in again.stdout
 
 
+@pytest.mark.slow
 def test_two_runs_do_not_write_to_one_place(tmp_path):
     bag, out = make_bag(tmp_path / "in", count=600), tmp_path / "out"
     first = subprocess.Popen(command(bag, "-o", out), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)

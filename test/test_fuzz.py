@@ -26,6 +26,8 @@ from aenet_ros.sync.clock_offset import ClockOffsetEstimator, small_grey
 from aenet_ros.sync.matcher import PairMatcher
 from aenet_ros.thermal.ffc import FrozenDetector, sample
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = int(os.environ.get("AENET_FUZZ_EXAMPLES", "1200"))
 CHANNELS = {
     "mono8": 1, "8UC1": 1, "mono16": 2, "16UC1": 2, "32FC1": 4, "rgb8": 3, "bgr8": 3, "8UC3": 3, "rgba8": 4, "bgra8": 4,

@@ -55,6 +55,8 @@ from aenet_ros.ros.inputs import Inputs  # noqa: E402
 from aenet_ros.ros.outputs import Listeners, Outputs  # noqa: E402
 from aenet_ros.ros.params import NodeParameters  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 try:
     from tf2_msgs.msg import TFMessage
 except ImportError:  # it is not on PyPI; then transforms go straight into the tree of frames

@@ -15,6 +15,8 @@ import pytest
 
 import aenet_ros
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "build", "install", "log", "runs", "demo_out", "test", "*.egg-info")
 

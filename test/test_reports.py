@@ -168,6 +168,7 @@ def test_nothing_is_overwritten_without_force(pairs, evaluated, capsys):
     assert (pairs / "page.html").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_the_page_of_bench_is_its_json(tmp_path):
     out = tmp_path / "bench.json"
     words = ["--sizes", "64x48,96x64", "--threads", "1", "--runs", "3", "--device", "cpu"]

@@ -46,6 +46,7 @@ class Cameras:
         time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_the_node_tells_that_it_is_not_calibrated_and_finds_its_registration(tmp_path, rig_frames):
     truth, frames = rig_frames
     out = tmp_path / "found.yaml"

@@ -123,6 +123,7 @@ def test_the_rig_is_fused_recorded_and_reported(tmp_path):
     assert left_in_shm() == []
 
 
+@pytest.mark.slow
 def test_real_pairs_are_replayed(tmp_path, shared_data):
     code, out, err = demo("--seconds", 3, "-o", tmp_path, "--replay", shared_data / "m3svd_video" / "0117_1605", "--record", "nothing")
     assert err == ""
@@ -131,6 +132,7 @@ def test_real_pairs_are_replayed(tmp_path, shared_data):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["contact_sheet.png", "report.json"]
 
 
+@pytest.mark.slow
 def test_clocks_that_disagree_fail_it_with_the_remedy(tmp_path):
     code, out, _ = demo("--seconds", 2, "-o", tmp_path, *SMALL, "offset_ms=400")
     assert code == 1
@@ -142,6 +144,7 @@ def test_clocks_that_disagree_fail_it_with_the_remedy(tmp_path):
     check_report(tmp_path, out, code)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_stopping_it_leaves_nothing(tmp_path, number, code):
     process = start("--seconds", 60, "-o", tmp_path, *SMALL)
@@ -156,6 +159,7 @@ def test_stopping_it_leaves_nothing(tmp_path, number, code):
     assert left_in_shm() == []
 
 
+@pytest.mark.slow
 def test_a_crash_of_a_process_is_said_and_ends_the_others(tmp_path):
     process = start("--seconds", 60, "-o", tmp_path, *SMALL)
     children = wait_for_children(process.pid, "ros.node", "ros.rig_node", "ros.sink_node")
@@ -194,6 +198,7 @@ def test_without_rclpy_it_says_how_to_get_it():
     assert "pip install '.[ros]'" in done.stderr
 
 
+@pytest.mark.slow
 def test_processes_do_not_outlive_a_demo_that_is_killed(tmp_path):
     process = start("--seconds", 60, "-o", tmp_path, *SMALL)
     children = wait_for_children(process.pid, "ros.node", "ros.rig_node", "ros.sink_node")

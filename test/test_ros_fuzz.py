@@ -23,6 +23,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
 from soak_judge import account_errors
 
+pytestmark = pytest.mark.slow
+
 BURST = 40
 BURSTS = int(os.environ.get("AENET_FUZZ_BURSTS", "60"))  # of 40 messages each
 LEAK_KB = 32_768

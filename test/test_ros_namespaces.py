@@ -18,6 +18,8 @@ from std_srvs.srv import SetBool
 
 from aenet_ros.cli.processes import free_domain
 
+pytestmark = pytest.mark.slow
+
 SIZES = {"robot1": (96, 128), "robot2": (144, 192)}
 
 

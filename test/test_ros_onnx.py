@@ -13,6 +13,8 @@ from aenet_ros.cli.main import main
 from aenet_ros.core.frames import Frame, FramePair
 from aenet_ros.pipeline import FusionPipeline
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory):

@@ -47,6 +47,7 @@ def test_ends_cleanly_and_soon_while_fusing(make_robot, with_signal):
     assert "Traceback" not in robot.log()
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_does_not_cut_the_clean_up_short(make_robot):
     robot = make_robot()
     robot.publish_until_fused()
@@ -75,6 +76,7 @@ def test_a_restarted_publisher_is_heard_again(make_robot):
     robot.publish_until_fused()
 
 
+@pytest.mark.slow
 def test_without_autostart_it_waits_for_a_lifecycle_manager(make_robot):
     robot = make_robot({"autostart": "false"})
     assert robot.state() == "unconfigured"
@@ -85,6 +87,7 @@ def test_without_autostart_it_waits_for_a_lifecycle_manager(make_robot):
     robot.publish_until_fused()
 
 
+@pytest.mark.slow
 def test_missing_weights_are_told_and_another_try_succeeds(make_robot):
     robot = make_robot({"model.weights": "/nonexistent/weights.safetensors"})
     robot.wait_status("fusion", ERROR, "/nonexistent/weights")
@@ -95,6 +98,7 @@ def test_missing_weights_are_told_and_another_try_succeeds(make_robot):
     robot.publish_until_fused()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changed", ["weights", "card"])
 def test_a_tampered_model_is_refused_in_words_and_the_genuine_one_taken_after(make_robot, tmp_path, changed):
     packaged = Path(aenet_ros.__file__).parent / "fusion" / "weights" / "aenet.safetensors"
@@ -124,6 +128,7 @@ def test_a_tampered_model_is_refused_in_words_and_the_genuine_one_taken_after(ma
     robot.publish_until_fused()
 
 
+@pytest.mark.slow
 def test_a_parameter_out_of_range_at_start_is_told_and_can_be_mended(make_robot):
     robot = make_robot({"sync.slop_ms": -5.0, "sync.slopp_ms": 3.0})
     robot.wait_status("fusion", ERROR, "sync.slop_ms")
@@ -134,6 +139,7 @@ def test_a_parameter_out_of_range_at_start_is_told_and_can_be_mended(make_robot)
     robot.publish_until_fused()
 
 
+@pytest.mark.slow
 def test_refuses_to_fall_back_to_the_cpu_when_told_so(make_robot):
     torch = pytest.importorskip("torch")
     if torch.cuda.is_available():
@@ -142,6 +148,7 @@ def test_refuses_to_fall_back_to_the_cpu_when_told_so(make_robot):
     robot.wait_status("fusion", ERROR, "allow_cpu")
 
 
+@pytest.mark.slow
 def test_fallback_to_the_cpu_is_said_loudly(make_robot):
     torch = pytest.importorskip("torch")
     if torch.cuda.is_available():
@@ -151,6 +158,7 @@ def test_fallback_to_the_cpu_is_said_loudly(make_robot):
     robot.wait_status("model", WARN, "cpu")
 
 
+@pytest.mark.slow
 def test_no_publisher_is_told_with_look_alikes(make_robot):
     robot = make_robot(start=False)
     robot.node.destroy_publisher(robot.thermal_publisher)
@@ -162,6 +170,7 @@ def test_no_publisher_is_told_with_look_alikes(make_robot):
     robot.node.destroy_publisher(other)
 
 
+@pytest.mark.slow
 def test_incompatible_qos_is_told_with_the_remedy(make_robot):
     robot = make_robot({"input.rgb.qos": "reliable"}, start=False)
     robot.node.destroy_publisher(robot.rgb_publisher)
@@ -173,6 +182,7 @@ def test_incompatible_qos_is_told_with_the_remedy(make_robot):
     assert "best_effort" in status.message
 
 
+@pytest.mark.slow
 def test_the_other_message_type_is_told_with_the_remedy(make_robot):
     robot = make_robot({"input.thermal.transport": "compressed"}, ("-r", "thermal/image_raw:=/cam/image_raw"), start=False)
     publisher = robot.node.create_publisher(Image, "/cam/image_raw/compressed", BEST_EFFORT)
@@ -195,6 +205,7 @@ def test_namespace_and_remapping(tmp_path):
         robot.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["exact", "approximate"])
 def test_other_policies_pair_equal_stamps(make_robot, policy):
     if policy == "approximate":
@@ -203,6 +214,7 @@ def test_other_policies_pair_equal_stamps(make_robot, policy):
     robot.publish_until_fused()
 
 
+@pytest.mark.slow
 def test_exact_policy_does_not_pair_other_stamps(make_robot):
     robot = make_robot({"sync.policy": "exact"})
     robot.publish_until_fused()
@@ -221,6 +233,7 @@ def test_exact_policy_does_not_pair_other_stamps(make_robot):
     robot.publish_until_fused()
 
 
+@pytest.mark.slow
 def test_a_missing_policy_is_a_clear_error(make_robot):
     try:
         import message_filters  # noqa: F401
@@ -232,6 +245,7 @@ def test_a_missing_policy_is_a_clear_error(make_robot):
     robot.wait_status("fusion", ERROR, "message-filters")
 
 
+@pytest.mark.slow
 def test_compressed_inputs_16_bit_png_and_jpeg(make_robot):
     robot = make_robot({"input.thermal.transport": "compressed", "input.rgb.transport": "compressed"})
     publishers = [robot.node.create_publisher(CompressedImage, f"/{role}/image_raw/compressed", BEST_EFFORT) for role in ("thermal", "rgb")]

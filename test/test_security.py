@@ -11,6 +11,8 @@ from ros_harness import Robot
 
 from aenet_ros.core.resources import share_dir
 
+pytestmark = pytest.mark.slow
+
 POLICY = share_dir() / "config" / "security.policy.xml"
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "security.md"
 # What only some ways to run it need.

@@ -89,6 +89,7 @@ def test_a_plan_is_its_seed_s_and_keeps_the_bounds():
     assert refused < values / 4
 
 
+@pytest.mark.slow
 def test_a_short_soak_passes(tmp_path):
     pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]' or source a ROS 2")
     options = ["--seconds", "16", "--size", "160x128", "--seed", "2", "--sample", "1", "--log", tmp_path / "node.log"]

@@ -89,6 +89,7 @@ def test_finished_trainings_are_kept(four_tasks, tmp_path):
     assert all(set(score) == {"name", "loss", *METRICS} for score in scores)
 
 
+@pytest.mark.slow
 def test_other_processes_give_what_this_one_gives(four_tasks, tmp_path):
     trainings = [study.Training("first", TINY), study.Training("second", replace(TINY, seed=1))]
     done = []
@@ -143,6 +144,7 @@ def data(tmp_path):
     return root
 
 
+@pytest.mark.slow
 def test_the_command_writes_both_parts_and_refuses_other_settings(data, tmp_path, capsys):
     words = ["study", str(data), "--out", str(tmp_path / "out"), "--steps", "1", "--crop", "48", "--batch", "2", "--held-out", "1"]
     words += ["--repeats", "1", "--threads", "1", "--rounds", "1", "--blocks", "plain", "--downsamplings", "max"]

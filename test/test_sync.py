@@ -95,6 +95,7 @@ def regular_enough_stamps(draw, most=40):
     return stamps
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(regular_enough_stamps(), regular_enough_stamps(), st.integers(0, 100), st.integers(-50, 50), st.integers(0, 2**32))
 def test_pairs_are_brute_forces_whatever_order_the_streams_arrive_in(thermal, rgb, slop, offset, seed):

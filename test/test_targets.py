@@ -13,6 +13,7 @@ CHECKERBOARD = (boards.checkerboard(8, 5, 0.06), (7 * 0.06, 4 * 0.06))
 CIRCLES = (boards.circles(4, 9, 0.04), (7 * 0.04, 8 * 0.04))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("board", "text", "hot"),
     [(CHECKERBOARD, "checkerboard:8x5:0.06", False), (CHECKERBOARD, "checkerboard:8x5:0.06", True), (CIRCLES, "circles:4x9:0.04", True)],

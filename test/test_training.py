@@ -166,6 +166,7 @@ def test_held_out_pairs_are_not_read(tmp_path):
     assert len(read_pairs(replace(folder, only="[0-2]*", skip=("0*",)), 48).luma) == 2
 
 
+@pytest.mark.slow
 def test_shipped_recipe_leaves_the_development_pairs_out(shared_data):
     counts = {folder.name: len(read_pairs(folder, 64).luma) for folder in shipped_sets(shared_data)}
     assert counts["roadscene"] == 181 - 21
@@ -235,6 +236,7 @@ def test_command_refuses(folder, tmp_path, capsys, more, message):
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_two_processes_agree(folder, tmp_path):
     """DDP over gloo: both processes step alike, one writes; killed after two minutes at the latest."""
     root = Path(__file__).resolve().parents[1]

@@ -194,6 +194,7 @@ def test_another_site_s_page_gets_no_connection(viewer):
         assert refused.value.status == 403
 
 
+@pytest.mark.slow
 def test_other_addresses_ask_for_a_token(bag, tmp_path):
     viewer = Viewer(tmp_path / "view.log", bag, "--host", "0.0.0.0", *PLAIN)
     url = f"http://127.0.0.1:{viewer.port}/"
@@ -236,6 +237,7 @@ def test_what_is_local_and_which_tokens_will_do():
 # What is said when it cannot start.
 
 
+@pytest.mark.slow
 def test_a_taken_port_is_named(bag):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -245,6 +247,7 @@ def test_a_taken_port_is_named(bag):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
