@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from aenet_ros.config import Config, OutputConfig
+from aenet_ros.core.camera import Size
 from aenet_ros.core.errors import ConfigError, ImageError
 from aenet_ros.core.frames import Array, Frame, FramePair, FusedFrame, Plane, ThermalInput
 from aenet_ros.core.process import keep_large_buffers
@@ -16,7 +17,6 @@ from aenet_ros.fusion import color
 from aenet_ros.fusion.downscaled import fuse_downscaled
 from aenet_ros.fusion.fuser import Fuser, set_threads
 from aenet_ros.health.adaptive_resolution import AdaptiveResolution
-from aenet_ros.registration.calibration_file import Size
 from aenet_ros.registration.output_grid import GridWarps, OutputGrid
 from aenet_ros.registration.registration import Registration
 from aenet_ros.thermal.agc import Gain, ThermalAgc

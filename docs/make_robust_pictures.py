@@ -16,9 +16,10 @@ import yaml
 from make_pictures import Cell, fused, one_pair, write_pictures
 
 from aenet_ros.config import RegistrationConfig, build
+from aenet_ros.core.camera import Camera, Stereo
 from aenet_ros.core.frames import Array, Frame
 from aenet_ros.pipeline import FusionPipeline
-from aenet_ros.registration.calibration_file import Camera, Stereo, stereo_content
+from aenet_ros.registration.calibration_file import stereo_content
 from aenet_ros.registration.output_grid import OutputGrid
 from aenet_ros.registration.registration import Registration
 from aenet_ros.sync.clock_offset import ClockOffsetEstimator, global_shift, small_grey

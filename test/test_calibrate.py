@@ -13,7 +13,7 @@ from aenet_ros.core.errors import ImageError, SourceError
 from aenet_ros.core.frames import Frame, FramePair
 from aenet_ros.io.sources import Lost, Named
 from aenet_ros.registration.registration import Registration
-from aenet_ros.registration.targetless import LEAST_CONFIDENCE, corner_distance, estimate
+from aenet_ros.registration.estimate import MIN_CONFIDENCE, corner_distance, estimate
 from aenet_ros.workbench.calibration.collect import collect
 from aenet_ros.workbench.simulation.rig import Rig
 from aenet_ros.workbench.simulation.rig_config import RigConfig
@@ -59,7 +59,7 @@ def test_a_good_start_needs_no_search_and_bad_pairs_do_not_matter(rig, pairs):
     noise = Frame(0, rng.integers(0, 65_535, (256, 320)).astype(np.uint16), "mono16")
     late = [FramePair(pairs[index].thermal, pairs[index + 5].rgb) for index in range(4)]
     found = estimate([*pairs[:12], FramePair(blank, pairs[0].rgb), FramePair(noise, pairs[1].rgb), *late], start)
-    assert found.confidence > LEAST_CONFIDENCE
+    assert found.confidence > MIN_CONFIDENCE
     assert corner_distance(found.matrix, rig.homography, CONFIG.rgb_size) < 1.0
 
 
@@ -70,14 +70,14 @@ def mirrored(pairs):
 
 def test_pictures_that_have_nothing_in_common_are_not_trusted(pairs):
     found = estimate(mirrored(pairs[::2]))
-    assert found.confidence < LEAST_CONFIDENCE
+    assert found.confidence < MIN_CONFIDENCE
     assert found.reason
 
 
 def test_one_still_view_of_something_else_is_not_trusted(pairs):
     """All pairs agree with each other here, and are wrong together."""
     still = mirrored(pairs[:1])[0]
-    assert estimate([still] * 4).confidence < LEAST_CONFIDENCE
+    assert estimate([still] * 4).confidence < MIN_CONFIDENCE
 
 
 def test_blank_pictures_are_not_trusted(pairs):
@@ -160,7 +160,8 @@ def test_a_calibration_from_before_is_mended(rig, folders, tmp_path, capsys):
 
 def test_where_the_lenses_are_known_the_turn_is_found(folders, rig, pairs, tmp_path, capsys):
     """The rig's homography as two pinhole cameras that would see it: K_t (R + t n / D) K_r^-1, with a turn about all three axes."""
-    from aenet_ros.registration.calibration_file import Camera, Stereo, stereo_content
+    from aenet_ros.core.camera import Camera, Stereo
+    from aenet_ros.registration.calibration_file import stereo_content
     from aenet_ros.workbench.calibration.pose import estimate_pose
 
     turn, shift, distance = cv2.Rodrigues(np.deg2rad([1.0, -1.5, -3.0]))[0], np.array([0.06, 0.0, 0.0]), 12.0

@@ -6,8 +6,9 @@ import pytest
 import yaml
 
 from aenet_ros.config import RegistrationConfig
+from aenet_ros.core.camera import Camera, Stereo
 from aenet_ros.core.frames import Frame
-from aenet_ros.registration.calibration_file import Camera, Stereo, stereo_content
+from aenet_ros.registration.calibration_file import stereo_content
 from aenet_ros.registration.output_grid import OutputGrid
 from aenet_ros.registration.registration import Registration
 

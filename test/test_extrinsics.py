@@ -9,9 +9,10 @@ import pytest
 import yaml
 
 from aenet_ros.config import Config, RegistrationConfig, build
+from aenet_ros.core.camera import Camera, Stereo
 from aenet_ros.core.errors import ConfigError, ImageError
 from aenet_ros.core.frames import Frame, FramePair
-from aenet_ros.registration.calibration_file import Camera, Stereo, stereo_content
+from aenet_ros.registration.calibration_file import stereo_content
 from aenet_ros.registration.frame_tree import FrameTree
 from aenet_ros.registration.output_grid import OutputGrid
 from aenet_ros.registration.registration import Registration

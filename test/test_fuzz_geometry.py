@@ -40,13 +40,14 @@ from ros_harness import make_image, own_domain, ros_environment  # noqa: E402
 from sensor_msgs.msg import CameraInfo, Image  # noqa: E402
 
 from aenet_ros.config import build  # noqa: E402
+from aenet_ros.core.camera import Camera, Stereo  # noqa: E402
 from aenet_ros.core.errors import ImageError  # noqa: E402
 from aenet_ros.core.frames import FramePair  # noqa: E402
 from aenet_ros.health.judge import WARN  # noqa: E402
 from aenet_ros.health.stats import NodeStats  # noqa: E402
 from aenet_ros.messages.camera_info import scaled_camera_info  # noqa: E402
 from aenet_ros.pipeline import FusionPipeline  # noqa: E402
-from aenet_ros.registration.calibration_file import Camera, Stereo, stereo_content  # noqa: E402
+from aenet_ros.registration.calibration_file import stereo_content  # noqa: E402
 from aenet_ros.registration.drift import DriftMonitor  # noqa: E402
 from aenet_ros.registration.frame_tree import FrameTree  # noqa: E402
 from aenet_ros.ros.alignment import AlignmentMonitor  # noqa: E402

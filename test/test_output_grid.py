@@ -6,9 +6,10 @@ import pytest
 import yaml
 
 from aenet_ros.config import OutputConfig, RegistrationConfig, build
+from aenet_ros.core.camera import Camera, Stereo
 from aenet_ros.core.errors import ConfigError
 from aenet_ros.core.frames import Frame, FramePair
-from aenet_ros.registration.calibration_file import Camera, Homography, Stereo, homography_content, stereo_content
+from aenet_ros.registration.calibration_file import Homography, homography_content, stereo_content
 from aenet_ros.registration.output_grid import OutputGrid
 from aenet_ros.registration.registration import Registration
 from aenet_ros.workbench.simulation.rig import Rig

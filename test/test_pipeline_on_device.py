@@ -15,12 +15,13 @@ import yaml
 from device_engines import put_on_device
 
 from aenet_ros.config import build
+from aenet_ros.core.camera import Camera, Stereo
 from aenet_ros.core.errors import DeviceError, ImageError
 from aenet_ros.core.frames import Frame
 from aenet_ros.fusion.checkpoint import load_checkpoint
 from aenet_ros.fusion.device_engine import DeviceEngine
 from aenet_ros.pipeline import FusionPipeline
-from aenet_ros.registration.calibration_file import Camera, Stereo, stereo_content
+from aenet_ros.registration.calibration_file import stereo_content
 from aenet_ros.workbench.simulation.geometry import rgb_to_thermal
 from aenet_ros.workbench.simulation.rig_config import RigConfig
 from aenet_ros.workbench.speed import rig_pairs

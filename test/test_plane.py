@@ -12,8 +12,9 @@ import pytest
 import yaml
 
 from aenet_ros.config import Config, RegistrationConfig, build
+from aenet_ros.core.camera import Camera, Stereo, camera_from_info
 from aenet_ros.core.errors import ConfigError, ImageError
-from aenet_ros.registration.calibration_file import Camera, Stereo, camera_from_info, stereo_content
+from aenet_ros.registration.calibration_file import stereo_content
 from aenet_ros.registration.output_grid import OutputGrid
 from aenet_ros.registration.registration import Registration
 from aenet_ros.workbench.simulation.rig import Rig

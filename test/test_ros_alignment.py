@@ -10,8 +10,9 @@ from ros_harness import OK, RELIABLE, SIZE, WARN, Robot, make_image
 from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 
-from aenet_ros.registration.calibration_file import Camera, Stereo, stereo_content
-from aenet_ros.registration.targetless import corner_distance
+from aenet_ros.core.camera import Camera, Stereo
+from aenet_ros.registration.calibration_file import stereo_content
+from aenet_ros.registration.estimate import corner_distance
 from aenet_ros.workbench.simulation.rig import Rig
 from aenet_ros.workbench.simulation.rig_config import RigConfig
 

@@ -29,9 +29,10 @@ from aenet_ros.cli.common import add_config_arguments, config_from, print_json, 
 
 if TYPE_CHECKING:
     from aenet_ros.config import Config
+    from aenet_ros.core.camera import Stereo
     from aenet_ros.io.sources import Named, Source
-    from aenet_ros.registration.calibration_file import Homography, Stereo
-    from aenet_ros.registration.targetless import Estimate
+    from aenet_ros.registration.calibration_file import Homography
+    from aenet_ros.registration.estimate import Estimate
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -107,9 +108,9 @@ def _start(path: Path) -> "Homography | Stereo":
 
 
 def _scenes(named: "list[Named]", start: "Homography | Stereo | None", config: "Config") -> dict[str, Any]:
-    from aenet_ros.registration.calibration_file import Homography, Stereo, homography_content, stereo_content
-    from aenet_ros.registration.maps import scaling
-    from aenet_ros.registration.targetless import estimate
+    from aenet_ros.core.camera import Stereo, scaling
+    from aenet_ros.registration.calibration_file import Homography, homography_content, stereo_content
+    from aenet_ros.registration.estimate import estimate
     from aenet_ros.workbench.calibration.pose import estimate_pose
 
     pairs = [item.pair for item in named]
@@ -139,11 +140,11 @@ def _scenes(named: "list[Named]", start: "Homography | Stereo | None", config: "
 def _trusted(found: "Estimate", what: str) -> dict[str, Any]:
     """How sure an estimate is. Raises ImageError where it is not to be trusted."""
     from aenet_ros.core.errors import ImageError
-    from aenet_ros.registration.targetless import LEAST_CONFIDENCE
+    from aenet_ros.registration.estimate import MIN_CONFIDENCE
 
-    if found.confidence < LEAST_CONFIDENCE:
+    if found.confidence < MIN_CONFIDENCE:
         raise ImageError(
-            f"no registration can be trusted (confidence {found.confidence:.2f}, {LEAST_CONFIDENCE} needed): {found.reason}; "
+            f"no registration can be trusted (confidence {found.confidence:.2f}, {MIN_CONFIDENCE} needed): {found.reason}; "
             "nothing is written"
         )
     words = (

@@ -8,9 +8,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple, cast
 
+from aenet_ros.core.camera import Camera, camera_from_info
 from aenet_ros.core.errors import ConfigError, ImageError, MissingDependencyError, SourceError
 from aenet_ros.io.sources import storage_files
-from aenet_ros.registration.calibration_file import Camera, camera_from_info
 
 try:
     from mcap.exceptions import EndOfFile

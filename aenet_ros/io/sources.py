@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from aenet_ros.config import SyncConfig
+from aenet_ros.core.camera import Camera
 from aenet_ros.core.errors import SourceError
 from aenet_ros.core.frames import Frame, FramePair
 from aenet_ros.io.background import ahead
 from aenet_ros.io.picture_files import SUFFIXES, read_rgb, read_thermal
-from aenet_ros.registration.calibration_file import Camera
 from aenet_ros.sync.matcher import DROP_REASONS, PairMatcher
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".m4v", ".webm", ".mpg", ".mpeg", ".ts")

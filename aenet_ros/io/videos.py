@@ -8,12 +8,12 @@ import cv2
 import numpy as np
 
 from aenet_ros.config import SyncConfig
+from aenet_ros.core.camera import Camera
 from aenet_ros.core.errors import SourceError
 from aenet_ros.core.frames import Frame
 from aenet_ros.io.background import items_ahead
 from aenet_ros.io.picture_files import luma
 from aenet_ros.io.sources import Lost, Named, at_ns, dropped, matched
-from aenet_ros.registration.calibration_file import Camera
 from aenet_ros.sync.matcher import PairMatcher
 
 

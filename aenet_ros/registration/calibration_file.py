@@ -14,15 +14,9 @@ import yaml
 
 from aenet_ros.config import RegistrationConfig
 from aenet_ros.core.atomic_io import write_atomic
-from aenet_ros.core.errors import ConfigError, sanitize
+from aenet_ros.core.camera import Camera, Size, Stereo, check_matrix, make_camera, parse_numbers
+from aenet_ros.core.errors import ConfigError
 from aenet_ros.core.frames import Array
-
-Size = tuple[int, int]  # height, width
-
-SINGULAR = 1e12  # condition number over which a homography cannot be told from a singular one
-MODELS = {"plumb_bob": (0, 4, 5), "rational_polynomial": (8,), "equidistant": (4,)}  # how many coefficients each may have
-MOST_COEFFICIENTS = 14  # of OpenCV's longest model; more are not even looked at
-ALIASES = {"fisheye": "equidistant", "": "plumb_bob", "none": "plumb_bob"}
 
 
 class Homography(NamedTuple):
@@ -31,43 +25,6 @@ class Homography(NamedTuple):
     matrix: Array
     thermal_size: Size | None = None
     rgb_size: Size | None = None
-
-
-class Camera(NamedTuple):
-    """Intrinsics float64 [3, 3] at ``size``, and the lens: OpenCV's coefficients of plumb_bob, rational_polynomial or equidistant."""
-
-    matrix: Array
-    size: Size
-    model: str = "plumb_bob"
-    distortion: tuple[float, ...] = ()
-
-
-def same_camera(camera: Camera, other: Camera | None) -> bool:
-    """Whether two descriptions say the same."""
-    return other is not None and camera[1:] == other[1:] and np.array_equal(camera.matrix, other.matrix)
-
-
-class Stereo(NamedTuple):
-    """Both cameras, where known, and the pose: thermal point = ``rotation`` [3, 3] @ rgb point + ``translation`` [3] (metres).
-
-    ``has_pose`` False: the pose is not known yet, and the two have no meaning.
-    """
-
-    rgb: Camera | None
-    thermal: Camera | None
-    rotation: Array
-    translation: Array
-    has_pose: bool = True
-
-    def inverse(self) -> "Stereo":
-        """The same with the cameras' parts exchanged: from thermal to rgb."""
-        inverse = self.rotation.T
-        return Stereo(self.thermal, self.rgb, inverse, -inverse @ self.translation, self.has_pose)
-
-
-def size_of(data: Array) -> Size:
-    """Height and width."""
-    return int(data.shape[0]), int(data.shape[1])
 
 
 def read_homography(config: RegistrationConfig) -> Homography:
@@ -117,47 +74,6 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def camera_from_info(info: Any) -> Camera | None:
-    """The camera that a sensor_msgs/CameraInfo describes (any object with its fields); None where it is not calibrated.
-
-    Raises ConfigError for a lens model that is not known.
-    """
-    matrix = np.asarray(info.k, np.float64).reshape(3, 3)
-    if not (matrix[0, 0] > 0 and matrix[1, 1] > 0 and info.width and info.height):
-        return None
-    return make_camera(matrix, (info.height, info.width), info.distortion_model, info.d, "camera_info")
-
-
-def make_camera(matrix: Any, size: Size, model: str, distortion: Any, name: str) -> Camera:
-    """A checked camera; raises ConfigError."""
-    model = ALIASES.get(model, model)
-    if model not in MODELS:
-        raise ConfigError(f"{name}: the lens model {sanitize(model)} is not known; give one of {', '.join(MODELS)}")
-    known = " or ".join(str(count) for count in MODELS[model])
-    if hasattr(distortion, "__len__") and len(distortion) > MOST_COEFFICIENTS:
-        raise ConfigError(f"{name}: {len(distortion)} lens coefficients; {model} has {known}")
-    try:
-        coefficients = tuple(float(value) for value in distortion)
-        if not np.isfinite(coefficients).all():
-            raise ValueError
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{name}: the lens coefficients {sanitize(distortion)} are no finite numbers") from error
-    if len(coefficients) not in MODELS[model] and any(coefficients):
-        raise ConfigError(f"{name}: {len(coefficients)} lens coefficients; {model} has {known}")
-    matrix = check_matrix(matrix, f"{name}: camera_matrix")
-    if matrix[0, 0] <= 0 or matrix[1, 1] <= 0:
-        raise ConfigError(f"{name}: focal lengths {matrix[0, 0]:g}, {matrix[1, 1]:g} must be more than 0")
-    return Camera(matrix, size, model, coefficients if any(coefficients) else ())
-
-
-def check_matrix(values: Any, name: str) -> Array:
-    """Nine numbers, flat or in rows, as an invertible 3x3 float64 matrix, or ConfigError."""
-    matrix = _numbers(values, 9, "3x3", name).reshape(3, 3)
-    if not np.linalg.cond(matrix) < SINGULAR:
-        raise ConfigError(f"{name}: {matrix.tolist()} is singular, so it maps the picture onto a line; calibrate again")
-    return matrix
-
-
 def homography_content(homography: Homography) -> dict[str, Any]:
     """A homography as the YAML's keys."""
     content: dict[str, Any] = {"homography": [[float(value) for value in row] for row in homography.matrix]}
@@ -192,22 +108,12 @@ def write_calibration(path: Path, content: dict[str, Any], comments: Sequence[st
     write_atomic(path, head + yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=120))
 
 
-def _numbers(values: Any, count: int, shape: str, name: str) -> Array:
-    try:
-        numbers = np.asarray(values, dtype=np.float64)
-        if numbers.size != count or not np.isfinite(numbers).all():
-            raise ValueError(f"{numbers.size} numbers")
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{name}: {values!r} is not {shape} finite numbers") from error
-    return numbers.ravel()
-
-
 def _read_pose(value: Any, name: str) -> tuple[Array, Array]:
     if isinstance(value, dict):
-        rotation = _numbers(value.get("rotation"), 9, "3x3", f"{name}: rotation").reshape(3, 3)
-        translation = _numbers(value.get("translation"), 3, "3", f"{name}: translation")
+        rotation = parse_numbers(value.get("rotation"), 9, "3x3", f"{name}: rotation").reshape(3, 3)
+        translation = parse_numbers(value.get("translation"), 3, "3", f"{name}: translation")
     else:
-        matrix = _numbers(value, 16, "4x4", name).reshape(4, 4)
+        matrix = parse_numbers(value, 16, "4x4", name).reshape(4, 4)
         rotation, translation = matrix[:3, :3], matrix[:3, 3]
     if not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-3) or np.linalg.det(rotation) < 0:
         raise ConfigError(

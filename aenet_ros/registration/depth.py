@@ -6,10 +6,10 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
+from aenet_ros.core.camera import Size
 from aenet_ros.core.errors import ImageError
 from aenet_ros.core.frames import Array, Frame, FramePair, Plane
-from aenet_ros.registration.calibration_file import Size
-from aenet_ros.registration.maps import FloatMap, StereoRays
+from aenet_ros.registration.warp_maps import FloatMap, StereoRays
 
 OCCLUSION_RATIO = 1.05  # a point is occluded by one that is nearer by this factor; less is the depth image's own error
 NOTHING = 1e30  # metres; farther than anything

@@ -1,4 +1,4 @@
-"""Whether the registration in force still holds: how far thermal edges lie beside rgb edges, from a few pairs now and then."""
+"""Drift of the registration in force: how far thermal edges lie from rgb edges, over a few pairs now and then."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -6,24 +6,31 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from aenet_ros.core.camera import Size
 from aenet_ros.core.frames import Array, Frame, FramePair, Plane
-from aenet_ros.registration import block_matching as blocks
-from aenet_ros.registration.calibration_file import Size
-from aenet_ros.registration.edges import edges, grey
-from aenet_ros.registration.maps import FloatMap, typical_step
-from aenet_ros.registration.targetless import LEAST_BLOCKS, SCORES, pair_trust
+from aenet_ros.registration.estimate import MIN_BLOCKS, SCORE_RANGE
+from aenet_ros.registration.image_alignment import (
+    BlockScores,
+    best_shifts,
+    edge_planes,
+    fit_homography,
+    grey,
+    match_blocks,
+    pair_weights,
+)
+from aenet_ros.registration.warp_maps import FloatMap, typical_step
 
 WIDTH = 160  # of the pictures that are compared; 30 ms a pair
-REACH = 9  # pixels of those pictures: 6 % of the width is the most that can be told
-KEPT = 8  # pairs; older ones are forgotten
-LEAST_KEPT = 3
+REACH = 9  # pixels of those pictures: the largest drift that is measured is 6 % of the width
+HISTORY = 8  # pairs
+MIN_HISTORY = 3
 
 
 @dataclass(frozen=True)
 class Drift:
-    """``off_px``: by how many rgb pixels thermal edges lie beside rgb edges (mean over the picture); None where the pairs do not tell.
+    """``off_px``: mean distance between thermal and rgb edges in rgb pixels; None where the pairs have too few common edges.
 
-    ``coincide`` 0..1: share of the edges that coincide as it is; ``pairs``: how many were looked at.
+    ``coincide`` 0..1: share of the edges that coincide under the map in force; ``pairs``: pairs used.
     """
 
     off_px: float | None
@@ -32,19 +39,19 @@ class Drift:
 
 
 class DriftMonitor:
-    """Takes a pair every few seconds; ``drift`` tells of the last KEPT. Not thread-safe."""
+    """Measures the drift over the last HISTORY pairs. Not thread-safe."""
 
     def __init__(self) -> None:
-        self._kept: deque[blocks.Surfaces] = deque(maxlen=KEPT)
+        self._blocks: deque[BlockScores] = deque(maxlen=HISTORY)
         self._size: Size = (0, 0)
         self._rgb_width = 0
 
     def push(self, pair: FramePair, float_map: FloatMap) -> None:
-        """Compare a pair by the map in force (``Registration.map`` of its sizes)."""
+        """Add a pair; ``float_map``: ``Registration.map`` of its sizes."""
         rgb_size, thermal_size = pair.rgb.size, pair.thermal.size
         size = (max(32, round(rgb_size[0] * WIDTH / rgb_size[1])), WIDTH)
         if (size, rgb_size[1]) != (self._size, self._rgb_width):
-            self._kept.clear()
+            self._blocks.clear()
             self._size, self._rgb_width = size, rgb_size[1]
         rgb = _small(pair.rgb, WIDTH)
         thermal = _small(pair.thermal, 2 * WIDTH)
@@ -52,44 +59,44 @@ class DriftMonitor:
         across, down = thermal.shape[1] / thermal_size[1], thermal.shape[0] / thermal_size[0]
         x, y = (x + 0.5) * across - 0.5, (y + 0.5) * down - 0.5
         with np.errstate(invalid="ignore"):
-            seen = (x >= 0) & (x <= thermal.shape[1] - 1) & (y >= 0) & (y <= thermal.shape[0] - 1)
+            valid = (x >= 0) & (x <= thermal.shape[1] - 1) & (y >= 0) & (y <= thermal.shape[0] - 1)
         known = [np.nan_to_num(axis, nan=-16.0).astype(np.float32) for axis in (x, y)]
-        step = min(max(1.0, typical_step(x, 1)), WIDTH)  # of a map that is none the blur would never end
+        step = min(max(1.0, typical_step(x, 1)), WIDTH)  # a degenerate map must not ask for an endless blur
         blurred = cv2.GaussianBlur(thermal, (0, 0), 0.4 * step) if step > 1.3 else thermal
         warped = cv2.remap(blurred, known[0], known[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         rgb = np.asarray(cv2.resize(rgb, size[::-1], interpolation=cv2.INTER_AREA), np.float32)
-        self._kept.append(blocks.compare([edges(rgb)], [edges(warped, seen)], REACH))
+        self._blocks.append(match_blocks([edge_planes(rgb)], [edge_planes(warped, valid)], REACH))
 
     def drift(self) -> Drift | None:
-        """By how much the registration is off; None before LEAST_KEPT pairs."""
-        if len(self._kept) < LEAST_KEPT:
+        """The drift; None before MIN_HISTORY pairs."""
+        if len(self._blocks) < MIN_HISTORY:
             return None
-        surfaces = blocks.Surfaces(
-            np.concatenate([one.agreed for one in self._kept]),
-            np.concatenate([one.energy for one in self._kept]),
-            self._kept[0].centres,
+        blocks = BlockScores(
+            np.concatenate([one.scores for one in self._blocks]),
+            np.concatenate([one.energy for one in self._blocks]),
+            self._blocks[0].centres,
         )
-        trust = pair_trust(surfaces)
-        coincide = _coincide(surfaces, trust, np.eye(3))
-        found = blocks.best_shifts(surfaces, trust)
-        if len(found.centres) < LEAST_BLOCKS:
-            return Drift(None, coincide, len(self._kept))
-        change, _ = blocks.fit(found, self._size, 4)
-        # Shifts that chance found agree with no homography, so that by it hardly more of the edges coincide than by chance.
-        off_px = _mean_shift(change, self._size) * self._rgb_width / WIDTH if _coincide(surfaces, trust, change) > SCORES[0] else None
-        return Drift(off_px, coincide, len(self._kept))
+        weights = pair_weights(blocks)
+        coincide = _coincide(blocks, weights, np.eye(3))
+        found = best_shifts(blocks, weights)
+        if len(found.centres) < MIN_BLOCKS:
+            return Drift(None, coincide, len(self._blocks))
+        change, _ = fit_homography(found, self._size, 4)
+        # Shifts found by chance fit no homography: with it hardly more edges coincide than by chance.
+        off_px = _mean_shift(change, self._size) * self._rgb_width / WIDTH if _coincide(blocks, weights, change) > SCORE_RANGE[0] else None
+        return Drift(off_px, coincide, len(self._blocks))
 
 
-def _coincide(surfaces: blocks.Surfaces, trust: Array, change: Array) -> float:
-    """The share of the edges that would coincide after a change, to the nearest pixel of each block's shift."""
-    moved = cv2.perspectiveTransform(surfaces.centres[None], change)[0] - surfaces.centres
+def _coincide(blocks: BlockScores, weights: Array, change: Array) -> float:
+    """The share of the edges that coincide after ``change``, with each block's shift rounded to a pixel."""
+    moved = cv2.perspectiveTransform(blocks.centres[None], change)[0] - blocks.centres
     right, down = np.clip(np.round(moved).astype(int), -REACH, REACH).T + REACH
-    agreed = surfaces.agreed[:, np.arange(len(moved)), down, right]
-    return float((trust @ agreed).sum() / max(float((trust @ surfaces.energy).sum()), 1e-9))
+    scores = blocks.scores[:, np.arange(len(moved)), down, right]
+    return float((weights @ scores).sum() / max(float((weights @ blocks.energy).sum()), 1e-9))
 
 
 def _small(frame: Frame, width: int) -> Plane:
-    """The frame's brightness at about ``width``: shrunk first, since everything after costs by the pixel."""
+    """``grey`` of the frame at about ``width``; shrunk first, to save time."""
     height = max(1, round(frame.size[0] * width / frame.size[1]))
     if width >= frame.size[1]:
         return grey(frame)

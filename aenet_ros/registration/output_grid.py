@@ -8,11 +8,10 @@ import cv2
 import numpy as np
 
 from aenet_ros.config import OutputConfig
+from aenet_ros.core.camera import Size, size_of
 from aenet_ros.core.frames import Array, Frame, Plane
-from aenet_ros.registration.calibration_file import Size, size_of
-from aenet_ros.registration.maps import identity_map, typical_step
 from aenet_ros.registration.registration import Registration
-from aenet_ros.registration.warp import WarpMap, scaled
+from aenet_ros.registration.warp_maps import WarpMap, identity_map, scaled, typical_step
 
 
 @dataclass(frozen=True, eq=False)

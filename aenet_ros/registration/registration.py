@@ -12,12 +12,12 @@ from typing import TypeVar
 import numpy as np
 
 from aenet_ros.config import RegistrationConfig
+from aenet_ros.core.camera import Camera, Size, Stereo, same_camera, scaling
 from aenet_ros.core.errors import ImageError
 from aenet_ros.core.frames import Array, Frame
-from aenet_ros.registration.calibration_file import Camera, Homography, Size, Stereo, read_homography, read_stereo, same_camera
+from aenet_ros.registration.calibration_file import Homography, read_homography, read_stereo
 from aenet_ros.registration.depth import depth_from_thermal, depth_map, metres
-from aenet_ros.registration.maps import FloatMap, StereoRays, homography_map, identity_map, scaling
-from aenet_ros.registration.warp import WarpMap, make_warp_map
+from aenet_ros.registration.warp_maps import FloatMap, StereoRays, WarpMap, homography_map, identity_map, make_warp_map
 
 T = TypeVar("T")
 CACHED_MAPS = 4  # a 1920x1080 one takes 29 MB

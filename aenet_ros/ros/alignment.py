@@ -12,14 +12,14 @@ from sensor_msgs.msg import CameraInfo
 from std_srvs.srv import Trigger
 
 from aenet_ros.config import Config
+from aenet_ros.core.camera import camera_from_info, scaling
 from aenet_ros.core.errors import AenetError, ConfigError
 from aenet_ros.core.frames import Array, FramePair
 from aenet_ros.health.judge import OK, WARN, Status
-from aenet_ros.registration.calibration_file import Homography, camera_from_info, homography_content, read_homography, write_calibration
+from aenet_ros.registration.calibration_file import Homography, homography_content, read_homography, write_calibration
 from aenet_ros.registration.drift import Drift, DriftMonitor
-from aenet_ros.registration.maps import scaling
 from aenet_ros.registration.registration import Registration
-from aenet_ros.registration.targetless import LEAST_CONFIDENCE, Estimate, corner_distance, estimate
+from aenet_ros.registration.estimate import MIN_CONFIDENCE, Estimate, corner_distance, estimate
 from aenet_ros.ros.extrinsics import TfExtrinsics
 from aenet_ros.ros.params import NodeParameters
 from aenet_ros.ros.worker import LatestWorker
@@ -165,7 +165,7 @@ class AlignmentMonitor:
 
     def _answer(self, found: Estimate) -> tuple[bool, str]:
         said = f"confidence {found.confidence:.2f} from {found.pairs} pairs"
-        if found.confidence < LEAST_CONFIDENCE:
+        if found.confidence < MIN_CONFIDENCE:
             return False, f"{said}, which is too low to use: {found.reason}; drive past other scenes with edges and call again"
         config = self._parameters.config
         said += f", corners uncertain by {found.spread_px:.1f} rgb px"

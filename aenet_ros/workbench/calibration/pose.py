@@ -10,11 +10,10 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
+from aenet_ros.core.camera import Camera, Size, Stereo, scaling
 from aenet_ros.core.errors import ConfigError
 from aenet_ros.core.frames import Array, Frame, FramePair
-from aenet_ros.registration.calibration_file import Camera, Size, Stereo
-from aenet_ros.registration.maps import scaling
-from aenet_ros.registration.targetless import Estimate, estimate
+from aenet_ros.registration.estimate import Estimate, estimate
 
 STEPS = 20
 POINTS = (12, 16)  # rows and columns of a grid over the rgb picture

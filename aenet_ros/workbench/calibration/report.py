@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from aenet_ros.core.frames import Array, FramePair
-from aenet_ros.registration.edges import grey
+from aenet_ros.registration.image_alignment import grey
 from aenet_ros.registration.output_grid import OutputGrid
 from aenet_ros.registration.registration import Registration
 from aenet_ros.workbench.contact_sheet import contact_sheet

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
+from aenet_ros.core.camera import Camera, Size, Stereo
 from aenet_ros.core.errors import ConfigError, SourceError
 from aenet_ros.core.frames import Array, Frame, FramePair
-from aenet_ros.registration.calibration_file import Camera, Size, Stereo
-from aenet_ros.registration.edges import grey
+from aenet_ros.registration.image_alignment import grey
 
 LEAST_VIEWS = 5
 OUTLIER = 3.0  # views whose error exceeds so many times the median are left out
