@@ -12,8 +12,8 @@ from aenet_ros.config import RegistrationConfig
 from aenet_ros.core.errors import ImageError, SourceError
 from aenet_ros.core.frames import Frame, FramePair
 from aenet_ros.io.sources import Lost, Named
-from aenet_ros.registration.registration import Registration
 from aenet_ros.registration.estimate import MIN_CONFIDENCE, corner_distance, estimate
+from aenet_ros.registration.registration import Registration
 from aenet_ros.workbench.calibration.collect import collect
 from aenet_ros.workbench.simulation.rig import Rig
 from aenet_ros.workbench.simulation.rig_config import RigConfig

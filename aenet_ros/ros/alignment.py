@@ -18,8 +18,8 @@ from aenet_ros.core.frames import Array, FramePair
 from aenet_ros.health.judge import OK, WARN, Status
 from aenet_ros.registration.calibration_file import Homography, homography_content, read_homography, write_calibration
 from aenet_ros.registration.drift import Drift, DriftMonitor
-from aenet_ros.registration.registration import Registration
 from aenet_ros.registration.estimate import MIN_CONFIDENCE, Estimate, corner_distance, estimate
+from aenet_ros.registration.registration import Registration
 from aenet_ros.ros.extrinsics import TfExtrinsics
 from aenet_ros.ros.params import NodeParameters
 from aenet_ros.ros.worker import LatestWorker
