@@ -71,6 +71,13 @@ def test_tasks_are_trained_alone_and_together():
     assert all(training.name.endswith("-without") for training in without)
 
 
+def test_seeds_of_joint_training_are_not_mixed_with_those_without_positive_loss():
+    names = [training.name for training in study.task_trainings(TINY, 2) if training.name.startswith("joint")]
+    assert len(names) == 4
+    rows = [{"training": name, "rank": 10.0 * ("without" in name) + ("seed" in name), "loss": 0.0} for name in names]
+    assert study.seed_spread(rows, "joint") == {"rank": 1.0, "loss": 0.0}
+
+
 def test_balanced_shares(tmp_path):
     sets = [pair_set(tmp_path, share=3.0), pair_set(tmp_path, share=1.0), pair_set(tmp_path, "focus", share=7.0)]
     assert [pairs.folder.share for pairs in study.balanced(sets)] == [0.75, 0.25, 1.0]

@@ -25,6 +25,7 @@ NUMBERS = (  # name, default, minimum, help
     ("seed", 0, 0, "the first seed"),
     ("jobs", 1, 1, "trainings at the same time, each in a process with one thread"),
     ("threads", 0, 0, "CPU threads of a single job and of the timing; 0: torch's choice"),
+    ("budget", 0, 0, "parameters of each network; 0: those of the default network"),
     ("rounds", 10, 1, "each network is timed in this number of turns of five frames"),
 )
 
@@ -38,7 +39,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--downsamplings", metavar="NAME", nargs="+", help="only these downsampling layers (default: all)")
     for name, default, _, text in NUMBERS:
         parser.add_argument(f"--{name}", metavar="N", type=int, default=default, help=f"{text} (default: {default})")
-    parser.add_argument("--budget", metavar="N", type=int, help="parameters of each network (default: those of the default network)")
     parser.add_argument("--json", action="store_true", help="print the results as JSON on stdout too")
 
 
@@ -89,10 +89,10 @@ def run(args: argparse.Namespace) -> int:
         rows = study.result_rows(trainings[part], networks)
         if part == "architectures":
             study.add_cost(rows, networks, args.rounds)
-        spread = study.seed_spread(rows, study.default_name() if part == "architectures" else "joint")
-        noted["seed spread"] = spread
-        results[part] = {"about": {**noted}, "rows": rows}
-        write_study(args.out / part, PARTS[part], rows, noted)
+        repeated = study.default_name() if part == "architectures" else "joint"
+        about_part = {**noted, "seed spread": study.seed_spread(rows, repeated)}
+        results[part] = {"about": about_part, "rows": rows}
+        write_study(args.out / part, PARTS[part], rows, about_part)
         print(f"written: {args.out / part}.md", file=sys.stderr if args.json else sys.stdout)
     if args.json:
         print_json(results)

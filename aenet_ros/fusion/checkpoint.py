@@ -85,7 +85,16 @@ def load_onnx(path: str | Path) -> tuple[bytes, dict[str, Any]]:
 
 def _read_verified(path: Path, form: str) -> tuple[bytes, dict[str, Any]]:
     """Return a file's content, checked against its card, and the card."""
-    card = _read_card(card_path(path), form)
+    card_file = card_path(path)
+    try:
+        card = json.loads(card_file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError(f"{card_file}: {error.strerror or error}; the card must be in the same folder as the weights") from error
+    except ValueError as error:
+        raise CheckpointError(f"{card_file}: not a JSON card ({error}); copy it again from the training folder") from error
+    if not isinstance(card, dict) or card.get("format") != form:
+        writer = "train" if form == FORMAT else "export"
+        raise CheckpointError(f"{card_file}: not a card of format {form}; use files written by `aenet {writer}`")
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -96,19 +105,6 @@ def _read_verified(path: Path, form: str) -> tuple[bytes, dict[str, Any]]:
             f"{path}: SHA-256 {digest[:12]} differs from the card's {str(card.get('sha256'))[:12]}; copy both files again"
         )
     return content, card
-
-
-def _read_card(path: Path, form: str) -> dict[str, Any]:
-    try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CheckpointError(f"{path}: {error.strerror or error}; the card must be in the same folder as the weights") from error
-    except ValueError as error:
-        raise CheckpointError(f"{path}: not a JSON card ({error}); copy it again from the training folder") from error
-    if not isinstance(card, dict) or card.get("format") != form:
-        writer = "train" if form == FORMAT else "export"
-        raise CheckpointError(f"{path}: not a card of format {form}; use files written by `aenet {writer}`")
-    return card
 
 
 def _architecture(card: dict[str, Any], weights: Path) -> AENetConfig:

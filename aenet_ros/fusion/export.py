@@ -66,7 +66,6 @@ class Exported(NamedTuple):
     """A file that was written. ``differences``: largest difference from torch in grey levels, by size "WxH"."""
 
     path: Path
-    whole: bool
     sha256: str
     differences: dict[str, float]
     runtime: str
@@ -99,7 +98,7 @@ def export_network(network: AENet, card: dict[str, Any], path: Path, whole: bool
     write_atomic(path, content)
     full = {**card, **about, "format": ONNX_FORMAT, "sha256": digest, "whole": whole, "differences": differences}
     write_atomic(card_path(path), json.dumps(full, indent=2) + "\n")
-    return Exported(path, whole, digest, differences, f"onnxruntime {ort.__version__}")
+    return Exported(path, digest, differences, f"onnxruntime {ort.__version__}")
 
 
 def input_shapes(whole: bool, size: tuple[int, int]) -> dict[str, tuple[int, ...]]:

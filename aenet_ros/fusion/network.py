@@ -55,11 +55,7 @@ class AENet(nn.Module):
         self.decode = nn.ModuleList(make_block(self.config.block, width) for _ in range(levels + 1))
         self.leave = nn.Conv2d(width, fine, 1)
         self.head = nn.Conv2d(fine, TILE * TILE * _MAPS, 1)
-        self._initialise()
-
-    def _initialise(self) -> None:
-        """Initialise the network to the average of both sources."""
-        with torch.no_grad():
+        with torch.no_grad():  # the untrained network returns about the average of both sources
             self.head.weight.mul_(0.1)
             self.head.bias.copy_(torch.tensor([0.5, 0.5, 0.0]).repeat_interleave(TILE * TILE))  # type: ignore[union-attr]
 

@@ -112,7 +112,7 @@ def task_trainings(config: TrainConfig, repeats: int) -> list[Training]:
         chosen = replace(config, weights=weights)
         trainings += [Training(f"only-{kind}{suffix}", chosen, (kind,)) for kind in KINDS]
         for repeat in range(repeats):
-            name = f"joint{f'-seed{config.seed + repeat}' if repeat else ''}{suffix}"
+            name = f"joint{suffix}{f'-seed{config.seed + repeat}' if repeat else ''}"
             longer = replace(chosen, steps=config.steps * len(KINDS), seed=config.seed + repeat)
             trainings.append(Training(name, longer, balanced=True))
     return trainings
