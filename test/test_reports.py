@@ -1,4 +1,4 @@
-"""The HTML pages of ``aenet evaluate`` and ``aenet bench``: read back and compared with the JSON of the same run."""
+"""The HTML page of ``aenet evaluate``: read back and compared with the JSON of the same run."""
 
 import base64
 import json
@@ -11,10 +11,9 @@ import pytest
 import torch
 
 from aenet_ros.cli import main as cli
-from aenet_ros.workbench import html_page as page
+from aenet_ros.workbench.evaluation import report as page
 from aenet_ros.workbench.simulation.rig import Rig
 from aenet_ros.workbench.simulation.rig_config import RigConfig
-from aenet_ros.workbench.speed_report import speed_page
 
 VOID = {"meta", "img", "br"}
 
@@ -121,22 +120,19 @@ def test_the_chart_of_mean_ranks_shows_the_json(evaluated):
     texts = html.values["Mean rank, rig"]
     places = [texts.index(method) for method in sorted(ranks, key=ranks.get)]
     assert places == sorted(places), "best first"
-    assert {f"{rank:.3g}" for rank in ranks.values()} <= set(texts)
+    assert {f"{rank:.2f}" for rank in ranks.values()} <= set(texts)
 
 
 def test_without_matplotlib_the_page_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    assert "pip install matplotlib" in page.bar_chart("Mean rank", [page.Bar("a", 1.0)], "rank")
+    assert "pip install matplotlib" in page.bar_chart("Mean rank", {"a": 1.0}, ())
 
 
 def test_a_chart_has_its_values_and_the_same_bytes_each_time():
     pytest.importorskip("matplotlib", reason="matplotlib is not installed (extra study)")
-    rows = [page.Bar("a <b>", 12.34), page.Bar("a <b>", 0.5, 0.4, 0.7, highlight=True)]
-    first, second = (page.bar_chart("Times & more", rows, "ms") for _ in range(2))
+    first, second = (page.bar_chart("Ranks & more", {"a <b>": 12.34, "c": 1.5}, ["c"]) for _ in range(2))
     assert first == second
-    html = Page(first)
-    assert {"12.3", "0.5", "ms"} <= set(html.values["Times & more"])
-    assert html.values["Times & more"].count("a <b>") == 2
+    assert {"12.34", "1.50", "a <b>", "c"} <= set(Page(first).values["Ranks & more"])
 
 
 def test_every_pair_is_shown_with_every_method(evaluated, pairs):
@@ -169,45 +165,6 @@ def test_nothing_is_overwritten_without_force(pairs, evaluated, capsys):
 
 
 @pytest.mark.slow
-def test_the_page_of_bench_is_its_json(tmp_path):
-    out = tmp_path / "bench.json"
-    words = ["--sizes", "64x48,96x64", "--threads", "1", "--runs", "3", "--device", "cpu"]
-    assert cli.main(["bench", *words, "-o", str(out), "--html", str(tmp_path / "b.html")]) == 0
-    report, html = json.loads(out.read_text()), Page((tmp_path / "b.html").read_text())
-    header, *rows = html.tables["pipeline"]
-    assert [row[header.index("rgb")] for row in rows] == ["64x48", "96x64"]
-    for name in ("fusion", "total"):
-        shown = [float(row[header.index(f"stages {name}, ms")].split()[0]) for row in rows]
-        assert shown == pytest.approx([row["stages"][name]["median_ms"] for row in report["pipeline"]], rel=0.006)
-    assert {"network", "latency_budget", "around_the_pipeline", "limits"} <= set(html.tables)
-    assert html.addresses == []
-    assert report["date"] in " ".join(html.texts)
-
-
-def spread(median):
-    return {"median_ms": median, "q25_ms": median * 0.9, "q75_ms": median * 1.2}
-
-
-def test_any_part_of_a_bench_report_is_shown():
-    row = {"device": "cpu", "precision": "fp32", "threads": 2, "rgb": "640x512", "stages": {"fusion": spread(5.0), "total": spread(8.0)}}
-    report = {
-        "date": "now",
-        "machine": {"processor": "<none>", "cores": 2, "gpu": ""},
-        "runs": 9,
-        "pipeline": [row],
-        "network": [{"size": "640x480", "device": "cpu", "threads": 2, "aenet": spread(3.0), "yardstick": spread(4.0)}],
-        "node": {"fused": {"frames": 100, "latency_ms": {"p50": 11.0, "p95": 14.0}}, "floor": "none"},
-        "other_engines": [{"engine": "one", "time": spread(2.0)}, {"engine": "two", "note": "absent"}],
-    }
-    html = Page(speed_page(report))
-    assert html.tables["other_engines"] == [["engine", "time, ms", "note"], ["one", "2 (1.8 to 2.4)", "-"], ["two", "-", "absent"]]
-    assert html.tables["network"][1] == ["640x480", "cpu", "2", "3 (2.7 to 3.6)", "4 (3.6 to 4.8)"]
-    assert html.tables["pipeline"][1][4:] == ["5 (4.5 to 6)", "8 (7.2 to 9.6)"]
-    texts = [*html.texts]
-    assert texts[texts.index("fused latency ms p95") + 1] == "14"
-    assert any("<none>" in text for text in texts), "texts are escaped"
-
-
 def test_a_grey_picture_and_a_wide_one_fit_the_page():
     image = page.picture_row([('a "name" & more', np.zeros((100, 1200), np.uint8))])
     html = Page(image)

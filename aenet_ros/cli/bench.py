@@ -36,7 +36,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--node", action="store_true", help="measure the node beside a passthrough node too, over ROS 2 (2 minutes)")
     parser.add_argument("-o", "--out", metavar="FILE", type=Path, help="write the JSON here instead of to stdout")
     parser.add_argument("--plot", metavar="FILE", type=Path, help="a PNG of time against pixels, needs matplotlib")
-    parser.add_argument("--html", metavar="FILE", type=Path, help="one HTML page with plots and tables too, to send to somebody")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -78,11 +77,6 @@ def run(args: argparse.Namespace) -> int:
 
         write_plot(report, args.plot)
         remark(f"written: {args.plot}")
-    if args.html:
-        from aenet_ros.workbench.speed_report import speed_page
-
-        write_atomic(args.html, speed_page(report))
-        remark(f"written: {args.html}")
     return 0
 
 
