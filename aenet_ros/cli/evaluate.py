@@ -60,7 +60,9 @@ def run(args: argparse.Namespace) -> int:
     if len(sheets) > 1:
         sheets = {name: path.with_name(f"{path.stem}-{name.replace('/', '-')}{path.suffix}") for name, path in sheets.items()}
     json_file = Path(args.json) if args.json not in (None, "-") else None
-    _refuse_existing([path for path in (json_file, args.html, *sheets.values()) if path is not None], args.force)
+    existing = [str(path) for path in (json_file, args.html, *sheets.values()) if path is not None and path.exists()]
+    if existing and not args.force:
+        raise SourceError(f"{', '.join(existing)} already exists; give --force to overwrite it, or another name")
     peers = load_peers(args.peers) if args.peers else []
     methods = _methods(args)
     scores, missing, shown = _measure(sets, methods, args.sheet_rows if args.sheet or args.html else None)
@@ -85,8 +87,8 @@ def run(args: argparse.Namespace) -> int:
     if json_file:
         write_json(report, json_file)
         remark(f"written: {json_file}")
-    for name, path in sheets.items():
-        write_contact_sheet(path, shown.get(name, []), title=name)
+    for name in sheets.keys() & shown.keys():
+        write_contact_sheet(sheets[name], shown[name], title=name)
     if args.html:
         write_atomic(args.html, evaluation_page(report, [method.name for method in methods], shown))
         remark(f"written: {args.html}")
@@ -106,12 +108,6 @@ def _data_sets(args: argparse.Namespace) -> "tuple[list[DataSet], list[DataSet]]
         raise ConfigError("give two folders, THERMAL and RGB, or --dev-pairs DIR")
     name = args.dataset or args.thermal.resolve().parent.name
     return [DataSet(name, args.thermal, args.rgb, common_names(args.thermal, args.rgb))], []
-
-
-def _refuse_existing(paths: Sequence[Path], force: bool) -> None:
-    existing = [str(path) for path in paths if path.exists()]
-    if existing and not force:
-        raise SourceError(f"{', '.join(existing)} already exists; give --force to overwrite it, or another name")
 
 
 def _methods(args: argparse.Namespace) -> "list[Method]":

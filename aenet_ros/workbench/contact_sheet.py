@@ -1,4 +1,4 @@
-"""Contact sheets: rows of labelled pictures on one page, to look at results side by side."""
+"""Contact sheets: labelled pictures side by side in one picture file."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,15 +13,15 @@ Cell = tuple[str, Array]
 
 _GAP = 6
 _CAPTION = 24
-_PAPER = (32, 32, 32)
-_INK = (235, 235, 235)
+_BACKGROUND = (32, 32, 32)
+_FOREGROUND = (235, 235, 235)
 
 
 def contact_sheet(rows: Sequence[Sequence[Cell]], cell_width: int = 400, title: str = "") -> Array:
-    """The page as uint8 [H, W, 3], rgb order.
+    """Return the sheet as uint8 [H, W, 3] in rgb order.
 
-    Each row is a sequence of (label, picture), each picture uint8 [H, W, 3] in rgb order or grey [H, W]; it is scaled to
-    ``cell_width``, and the rows may differ in length and height. Raises ValueError where there is no picture at all.
+    Each row is a sequence of (label, picture), where a picture is uint8 [H, W, 3] in rgb order or grey [H, W]. Pictures are scaled
+    to ``cell_width``. Rows may differ in length and height. Raises ValueError if there is no picture.
     """
     strips = [_strip(row, cell_width) for row in rows if row]
     if not strips:
@@ -29,19 +29,21 @@ def contact_sheet(rows: Sequence[Sequence[Cell]], cell_width: int = 400, title: 
     width = max(strip.shape[1] for strip in strips)
     if title:
         strips.insert(0, _caption(title, width, 0.62))
-    padded = [cv2.copyMakeBorder(strip, 0, _GAP, 0, width - strip.shape[1], cv2.BORDER_CONSTANT, value=_PAPER) for strip in strips]
+    padded = [cv2.copyMakeBorder(strip, 0, _GAP, 0, width - strip.shape[1], cv2.BORDER_CONSTANT, value=_BACKGROUND) for strip in strips]
     return np.vstack(padded)
 
 
 def write_contact_sheet(path: Path, rows: Sequence[Sequence[Cell]], cell_width: int = 400, title: str = "") -> None:
-    """Write ``contact_sheet`` of the same arguments as a picture file, whole or not at all; raises SourceError."""
+    """Write the contact sheet as a picture file, atomically. Raises SourceError."""
     write_picture(path, contact_sheet(rows, cell_width, title), "rgb8")
 
 
 def _strip(row: Sequence[Cell], cell_width: int) -> Array:
     cells = [_cell(label, picture, cell_width) for label, picture in row]
     height = max(cell.shape[0] for cell in cells)
-    return np.hstack([cv2.copyMakeBorder(cell, 0, height - cell.shape[0], 0, _GAP, cv2.BORDER_CONSTANT, value=_PAPER) for cell in cells])
+    return np.hstack(
+        [cv2.copyMakeBorder(cell, 0, height - cell.shape[0], 0, _GAP, cv2.BORDER_CONSTANT, value=_BACKGROUND) for cell in cells]
+    )
 
 
 def _cell(label: str, picture: Array, width: int) -> Array:
@@ -53,11 +55,11 @@ def _cell(label: str, picture: Array, width: int) -> Array:
 
 
 def _caption(text: str, width: int, scale: float) -> Array:
-    """A strip with the text, which is shortened from its front where it does not fit (names differ at their ends)."""
-    strip = np.full((_CAPTION, width, 3), _PAPER, np.uint8)
+    """Return a strip with the text. A text that does not fit is shortened at its start, because names differ at their ends."""
+    strip = np.full((_CAPTION, width, 3), _BACKGROUND, np.uint8)
     font = cv2.FONT_HERSHEY_SIMPLEX
     shown = text
     while len(shown) > 4 and cv2.getTextSize(shown, font, scale, 1)[0][0] > width - 8:
         shown = ".." + shown[3:]
-    cv2.putText(strip, shown, (4, _CAPTION - 7), font, scale, _INK, 1, cv2.LINE_AA)
+    cv2.putText(strip, shown, (4, _CAPTION - 7), font, scale, _FOREGROUND, 1, cv2.LINE_AA)
     return strip
