@@ -11,7 +11,7 @@ from aenet_ros.cli.main import main
 from aenet_ros.config import RegistrationConfig
 from aenet_ros.core.errors import ImageError, SourceError
 from aenet_ros.core.frames import Frame, FramePair
-from aenet_ros.io.sources import Lost, Named
+from aenet_ros.io.interfaces import SourceItem
 from aenet_ros.registration.estimate import MIN_CONFIDENCE, corner_distance, estimate
 from aenet_ros.registration.registration import Registration
 from aenet_ros.workbench.calibration.collect import collect
@@ -97,20 +97,20 @@ def test_too_few_pairs_and_mixed_sizes_are_refused(pairs):
 
 def test_collect_spreads_over_the_whole_and_keeps_one_size():
     def pair(index, width):
-        return Named(str(index), FramePair(Frame(index, np.zeros((8, width)), "mono8"), Frame(index, np.zeros((8, 8, 3)), "rgb8")))
+        return SourceItem(str(index), FramePair(Frame(index, np.zeros((8, width)), "mono8"), Frame(index, np.zeros((8, 8, 3)), "rgb8")))
 
-    source = [pair(index, 16 if index % 10 else 12) for index in range(1000)] + [Lost("1000", "damaged")]
+    source = [pair(index, 16 if index % 10 else 12) for index in range(1000)] + [SourceItem("1000", error="damaged")]
     kept, remarks = collect(source, 30)
-    stamps = [item.pair.rgb.stamp_ns for item in kept]
+    stamps = [pair.rgb.stamp_ns for _, pair in kept]
     assert 20 <= len(kept) <= 30
     assert stamps[0] < 70
     assert stamps[-1] > 900
     assert np.diff(stamps).max() < 130
-    assert {item.pair.thermal.size[1] for item in kept} == {16}
+    assert {pair.thermal.size[1] for _, pair in kept} == {16}
     assert any("damaged" in text for text in remarks)
     assert any("sizes are not thermal 16x8" in text for text in remarks)
     with pytest.raises(SourceError, match="damaged"):
-        collect([Lost("1", "damaged")], 5)
+        collect([SourceItem("1", error="damaged")], 5)
 
 
 @pytest.fixture(scope="module")

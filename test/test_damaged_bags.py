@@ -14,7 +14,6 @@ from aenet_ros.cli import main as cli
 from aenet_ros.config import SyncConfig
 from aenet_ros.core.errors import SourceError
 from aenet_ros.io.bag_source import BagSource
-from aenet_ros.io.sources import Named
 
 COUNT = 120
 
@@ -24,7 +23,7 @@ def read(path):
     source = BagSource(path, SyncConfig())
     indices = []
     for item in source:
-        assert isinstance(item, Named), item
+        assert item.pair is not None, item
         index = (item.pair.rgb.stamp_ns - BEGIN_NS) // PERIOD_NS
         np.testing.assert_array_equal(item.pair.rgb.data, rgb_of(index))
         np.testing.assert_array_equal(item.pair.thermal.data, thermal_of(index))
@@ -47,7 +46,7 @@ def test_an_mcap_bag_cut_off(tmp_path, kind, share):
     indices, remarks = read(cut(whole, tmp_path / "cut" / "cut_0.mcap", share))
     assert indices == list(range(len(indices)))
     assert 4 * COUNT * (share - 0.25) < len(indices) <= 4 * COUNT
-    assert "cut_0.mcap ends in the middle" in remarks
+    assert "cut_0.mcap: ends in the middle" in remarks
     assert "the rest is lost" in remarks
 
 
@@ -67,7 +66,7 @@ def test_an_mcap_bag_with_a_second_file_cut_off(tmp_path):
     indices, remarks = read(tmp_path / "split")
     assert indices == list(range(len(indices)))
     assert COUNT < len(indices) < 2 * COUNT
-    assert "split_1.mcap ends in the middle" in remarks
+    assert "split_1.mcap: ends in the middle" in remarks
 
 
 @pytest.mark.parametrize("kind", ["sqlite3", "mcap", "mcap-storage"])

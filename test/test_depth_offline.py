@@ -68,12 +68,12 @@ def test_a_folder_of_depth_pictures(tmp_path, settings, capsys):
     assert cli.main(command) == 1
     assert "registration.mode=depth" in capsys.readouterr().err
     assert cli.main([*command, *words(settings)]) == 0
-    assert "laid by the plane" not in capsys.readouterr().err
+    assert "registered by the plane" not in capsys.readouterr().err
     expected = list(directly(settings, smoothing=False))
     for index in range(COUNT):
         np.testing.assert_array_equal(cv2.imread(str(tmp_path / f"out/{index}.png"))[..., ::-1], expected[index])
     assert cli.main(["fuse", *paths, "-o", str(tmp_path / "plane"), *words(settings)]) == 0
-    assert "4 pairs were laid by the plane: no depth image" in capsys.readouterr().err
+    assert "4 pairs were registered by the plane: no depth image" in capsys.readouterr().err
     assert (cv2.imread(str(tmp_path / "plane/3.png"))[..., ::-1] != expected[3]).any()
 
 

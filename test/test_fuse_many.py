@@ -20,8 +20,8 @@ from test_bags import make_bag, messages
 
 from aenet_ros.config import Config
 from aenet_ros.core.errors import SourceError
-from aenet_ros.io.fusing import fuse_unit
-from aenet_ros.io.plan import FuseOptions, plan
+from aenet_ros.io.fuse_job import FuseOptions, plan_jobs
+from aenet_ros.io.fusing import fuse_job
 
 HARD_LIMIT_S = 120
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -252,22 +252,22 @@ def test_what_is_one_source_and_what_are_many(tmp_path):
     (tmp_path / "clip/rgb").mkdir()
     for name in ("t.mp4", "v.mp4", "t.png"):
         (tmp_path / name).write_bytes(b"")
-    one = plan([tmp_path / "t.mp4", tmp_path / "v.mp4"], out, options)
-    assert [(unit.inputs, unit.out) for unit in one] == [((tmp_path / "t.mp4", tmp_path / "v.mp4"), out)]
-    beside = plan([tmp_path / "t.mp4", tmp_path / "v.mp4"], out, FuseOptions(thermal_side="right"))
-    assert [unit.out for unit in beside] == [out / "t.mp4", out / "v.mp4"]
-    both = plan([tmp_path / "other/run.mcap", tmp_path / "bags/x/run.mcap", tmp_path / "clip"], out, options)
-    assert [unit.out for unit in both] == [out / "other_run", out / "x_run", out / "clip"]
-    assert [unit.out for unit in plan([tmp_path / "bags"], out, options)] == [out / "x"]
-    assert [unit.out for unit in plan([tmp_path / "bags"], out, FuseOptions(to="video"))] == [out / "x.mp4"]
+    one = plan_jobs([tmp_path / "t.mp4", tmp_path / "v.mp4"], out, options)
+    assert [(job.inputs, job.out) for job in one] == [((tmp_path / "t.mp4", tmp_path / "v.mp4"), out)]
+    beside = plan_jobs([tmp_path / "t.mp4", tmp_path / "v.mp4"], out, FuseOptions(thermal_side="right"))
+    assert [job.out for job in beside] == [out / "t.mp4", out / "v.mp4"]
+    both = plan_jobs([tmp_path / "other/run.mcap", tmp_path / "bags/x/run.mcap", tmp_path / "clip"], out, options)
+    assert [job.out for job in both] == [out / "other_run", out / "x_run", out / "clip"]
+    assert [job.out for job in plan_jobs([tmp_path / "bags"], out, options)] == [out / "x"]
+    assert [job.out for job in plan_jobs([tmp_path / "bags"], out, FuseOptions(to="video"))] == [out / "x.mp4"]
     (tmp_path / "week").mkdir()
     for name in ("monday.mcap", "tuesday.mcap"):
         (tmp_path / "week" / name).write_bytes(b"")
-    assert [unit.out for unit in plan([tmp_path / "week"], out, options)] == [out / "monday", out / "tuesday"]
+    assert [job.out for job in plan_jobs([tmp_path / "week"], out, options)] == [out / "monday", out / "tuesday"]
     (tmp_path / "split").mkdir()
     for name in ("drive_0.mcap", "drive_1.mcap"):
         (tmp_path / "split" / name).write_bytes(b"")
-    assert [(unit.inputs, unit.out) for unit in plan([tmp_path / "split"], out, options)] == [((tmp_path / "split",), out)]
+    assert [(job.inputs, job.out) for job in plan_jobs([tmp_path / "split"], out, options)] == [((tmp_path / "split",), out)]
     for paths, target, match in [
         ([tmp_path / "other", tmp_path / "t.png"], out, "does not stand alone"),
         ([tmp_path / "bags"], tmp_path / "bags/out", "lies in"),
@@ -275,7 +275,7 @@ def test_what_is_one_source_and_what_are_many(tmp_path):
         ([tmp_path / "none"], out, "there is no"),
     ]:
         with pytest.raises(SourceError, match=match):
-            plan(paths, target, options)
+            plan_jobs(paths, target, options)
 
 
 def test_a_run_goes_on_with_another_number_of_threads(tmp_path):
@@ -295,8 +295,8 @@ def test_a_run_goes_on_with_another_number_of_threads(tmp_path):
     threads = torch.get_num_threads()
     try:
         with pytest.raises(KeyboardInterrupt):
-            fuse_unit(*plan(paths, out, FuseOptions()), Config(), stop_at_the_third, threads=2)
-        report = fuse_unit(*plan(paths, out, FuseOptions(resume=True)), Config(), threads=1)
+            fuse_job(*plan_jobs(paths, out, FuseOptions()), Config(), stop_at_the_third, threads=2)
+        report = fuse_job(*plan_jobs(paths, out, FuseOptions(resume=True)), Config(), threads=1)
     finally:
         torch.set_num_threads(threads)
     assert (report["fused"], report["kept"]) == (2, 2)

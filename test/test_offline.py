@@ -12,7 +12,7 @@ from aenet_ros.core.errors import SourceError
 from aenet_ros.core.frames import FusedFrame
 from aenet_ros.io.picture_files import read_rgb, read_thermal, write_picture
 from aenet_ros.io.sinks import VideoSink, open_sink
-from aenet_ros.io.sources import Lost, Named, open_source
+from aenet_ros.io.sources import open_source
 from aenet_ros.workbench.contact_sheet import contact_sheet, write_contact_sheet
 
 RAMP = np.arange(20 * 30).reshape(20, 30)
@@ -151,7 +151,7 @@ def folders(tmp_path, thermals, rgbs):
 
 def named(source):
     items = list(source)
-    assert all(isinstance(item, Named) for item in items)
+    assert all(item.pair is not None for item in items)
     return {item.name: (int(item.pair.thermal.data.flat[0]), int(item.pair.rgb.data.flat[0])) for item in items}
 
 
@@ -188,9 +188,9 @@ def test_a_damaged_file_loses_only_its_own_pair(tmp_path):
     thermal, rgb = folders(tmp_path, ["0.png", "1.png", "2.png"], ["0.png", "1.png", "2.png"])
     (rgb / "1.png").write_bytes(b"\0" * 10)
     items = list(open_source(thermal, rgb))
-    assert [type(item) for item in items] == [Named, Lost, Named]
+    assert [item.pair is not None for item in items] == [True, False, True]
     assert items[1].name == "1"
-    assert "damaged" in items[1].reason
+    assert "damaged" in items[1].error
 
 
 def test_sources_that_do_not_fit(tmp_path):

@@ -11,7 +11,7 @@ from rosbags.highlevel import AnyReader
 from sensor_msgs.msg import Image
 
 from aenet_ros.cli import main as cli
-from aenet_ros.io.bag_writer import BagWriter
+from aenet_ros.io.bag_sink import BagRecorder
 from aenet_ros.workbench.simulation.rig import Rig
 from aenet_ros.workbench.simulation.rig_config import RigConfig
 
@@ -44,7 +44,7 @@ def pictures(path, topic):
 
 def test_the_fused_bag_shows_what_the_robot_published(tmp_path):
     robot = Robot(tmp_path, {**OPTIONS, **PATIENT})
-    recorder = BagWriter(tmp_path / "drive" / "drive.mcap")
+    recorder = BagRecorder(tmp_path / "drive" / "drive.mcap")
     subscriptions = []
     try:
         robot.start_node()

@@ -30,7 +30,8 @@ from aenet_ros.cli.common import add_config_arguments, config_from, print_json, 
 if TYPE_CHECKING:
     from aenet_ros.config import Config
     from aenet_ros.core.camera import Stereo
-    from aenet_ros.io.sources import Named, Source
+    from aenet_ros.core.frames import FramePair
+    from aenet_ros.io.interfaces import Source
     from aenet_ros.registration.calibration_file import Homography
     from aenet_ros.registration.estimate import Estimate
 
@@ -89,7 +90,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _open(args: argparse.Namespace, config: "Config") -> "Source":
-    from aenet_ros.io.sources import is_bag, open_source
+    from aenet_ros.io.interfaces import is_bag
+    from aenet_ros.io.sources import open_source
 
     if args.rgb is None and is_bag(args.thermal):
         from aenet_ros.io.bag_source import BagSource
@@ -107,13 +109,13 @@ def _start(path: Path) -> "Homography | Stereo":
     return read_stereo(RegistrationConfig(mode="plane", file=str(path), extrinsics_source="tf"))  # the pose may be missing
 
 
-def _scenes(named: "list[Named]", start: "Homography | Stereo | None", config: "Config") -> dict[str, Any]:
+def _scenes(named: "list[tuple[str, FramePair]]", start: "Homography | Stereo | None", config: "Config") -> dict[str, Any]:
     from aenet_ros.core.camera import Stereo, scaling
     from aenet_ros.registration.calibration_file import Homography, homography_content, stereo_content
     from aenet_ros.registration.estimate import estimate
     from aenet_ros.workbench.calibration.pose import estimate_pose
 
-    pairs = [item.pair for item in named]
+    pairs = [pair for _, pair in named]
     if isinstance(start, Stereo):
         posed = estimate_pose(pairs, start, config.registration.plane_distance_m)
         turn = ", ".join(f"{value:.2f}" for value in posed.degrees)
@@ -161,11 +163,11 @@ def _trusted(found: "Estimate", what: str) -> dict[str, Any]:
     }
 
 
-def _targets(text: str, named: "list[Named]") -> dict[str, Any]:
+def _targets(text: str, named: "list[tuple[str, FramePair]]") -> dict[str, Any]:
     from aenet_ros.registration.calibration_file import stereo_content
     from aenet_ros.workbench.calibration.targets import calibrate, parse_target
 
-    found = calibrate([item.pair for item in named], parse_target(text))
+    found = calibrate([pair for _, pair in named], parse_target(text))
     metres = ", ".join(f"{value:.3f}" for value in found.stereo.translation)
     words = (
         f"lenses and pose from {text}: reprojection error rgb {found.rgb_rms_px:.2f} px ({found.views['rgb']} views), thermal "
@@ -184,7 +186,7 @@ def _targets(text: str, named: "list[Named]") -> dict[str, Any]:
     }
 
 
-def _write(out: Path, picture: Path, named: "list[Named]", config: "Config", report: dict[str, Any]) -> None:
+def _write(out: Path, picture: Path, named: "list[tuple[str, FramePair]]", config: "Config", report: dict[str, Any]) -> None:
     from dataclasses import replace
 
     from aenet_ros.io.picture_files import write_picture
@@ -202,4 +204,4 @@ def _write(out: Path, picture: Path, named: "list[Named]", config: "Config", rep
         ],
     )
     after = Registration(replace(config.registration, mode=report["mode"], file=str(out)))
-    write_picture(picture, before_and_after([(item.name, item.pair) for item in named], before, after), "rgb8")
+    write_picture(picture, before_and_after(named, before, after), "rgb8")

@@ -1,11 +1,11 @@
 """Fuse pictures, folders of pictures, videos, or bags: one source, or many at a time.
 
-SOURCE is a thermal and an rgb path (two pictures, two folders whose file names match, two videos), or one path that stands alone:
+SOURCE is a thermal and an rgb path (two pictures, two folders with matching file names, two videos), or one complete source:
 a rosbag (mcap, sqlite3, ROS 1), a video that shows both cameras side by side, a folder that holds thermal/ and rgb/.
-Any number of those that stand alone, or a folder in which bags lie, are fused one by one, or --jobs at a time, into the folder OUT.
-Pictures of a folder stand alone unless --sequence says that they are consecutive frames. A bag's fused topics go into a new bag
-beside all other topics, for `ros2 bag play` and Foxglove; with --to pictures or video, or an OUT that ends in .mp4, elsewhere.
-Nothing is overwritten without --force. An interrupted run leaves only whole files, and goes on with --resume.
+Several complete sources, or a folder with bags in it, are fused one by one, or --jobs at a time, into the folder OUT.
+Pictures of a folder are unrelated unless --sequence says that they are consecutive frames. A bag becomes a new bag with the fused
+topics beside all others, for `ros2 bag play` and Foxglove; or pictures or a video, with --to or an OUT that ends in .mp4.
+Nothing is overwritten without --force. An interrupted run leaves only complete files; --resume continues it.
 
 examples:
   aenet fuse thermal.png rgb.png -o fused.png
@@ -21,6 +21,7 @@ examples:
 import argparse
 import sys
 import time
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ from aenet_ros.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from aenet_ros.config import Config
-    from aenet_ros.io.plan import FuseOptions, Unit
+    from aenet_ros.io.fuse_job import FuseJob, FuseOptions
 
 MOST_LOST_SHOWN = 10
 MOST_JOBS = 256
@@ -37,19 +38,17 @@ MOST_JOBS = 256
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("sources", metavar="SOURCE", type=Path, nargs="+", help="thermal and rgb path; or bags, or others that stand alone")
+    parser.add_argument("sources", metavar="SOURCE", type=Path, nargs="+", help="thermal and rgb path; or bags and other complete sources")
     parser.add_argument("-o", "--out", metavar="OUT", type=Path, required=True, help="picture, folder, video or bag to write")
-    parser.add_argument(
-        "--to", choices=("bag", "pictures", "video"), default="", help="else by OUT's name: bags become bags, videos videos"
-    )
+    parser.add_argument("--to", choices=("bag", "pictures", "video"), default="", help="default: by OUT's name and the kind of source")
     parser.add_argument("--force", action="store_true", help="overwrite what exists (never an input)")
-    parser.add_argument("--resume", action="store_true", help="keep the results that are there, and make the missing ones")
-    parser.add_argument("--format", choices=("png", "jpg", "tiff"), default="png", help="of pictures in a folder (default: %(default)s)")
+    parser.add_argument("--resume", action="store_true", help="keep existing results, and make the missing ones")
+    parser.add_argument("--format", choices=("png", "jpg", "tiff"), default="png", help="of pictures (default: %(default)s)")
     parser.add_argument(
-        "--panels", choices=("thermal", "rgb", "fused"), nargs="+", default=["fused"], help="side by side in videos and pictures"
+        "--panels", choices=("thermal", "rgb", "fused"), nargs="+", default=["fused"], help="what videos and pictures show side by side"
     )
     parser.add_argument("--labels", action="store_true", help="write each panel's name above it")
-    parser.add_argument("--weights", metavar="FILE", default=None, help="short for --set model.weights=FILE")
+    parser.add_argument("--weights", metavar="FILE", default=None, help="same as --set model.weights=FILE")
     parser.add_argument("--json", action="store_true", help="the summary as JSON on stdout")
     files = parser.add_argument_group("pictures and videos")
     files.add_argument("--in-order", action="store_true", help="pair the folders' files in their order instead of by name")
@@ -58,56 +57,44 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--thermal-side",
         choices=("left", "right"),
         default="",
-        help="videos show both cameras, the thermal one there (one video alone: left)",
+        help="each video shows both cameras, thermal on this side (default for one video: left)",
     )
-    files.add_argument("--depth", metavar="PATH", type=Path, help="depth picture or folder, by the rgb names (for registration.mode depth)")
+    files.add_argument("--depth", metavar="PATH", type=Path, help="depth picture, or folder of them (registration.mode depth)")
     bags = parser.add_argument_group("bags")
-    bags.add_argument("--thermal-topic", metavar="TOPIC", default="", help="else guessed by the names")
-    bags.add_argument("--rgb-topic", metavar="TOPIC", default="", help="else guessed by the names")
-    bags.add_argument("--depth-topic", metavar="TOPIC", default="", help="for registration.mode depth; else guessed by the names")
+    bags.add_argument("--thermal-topic", metavar="TOPIC", default="", help="default: guessed by the names")
+    bags.add_argument("--rgb-topic", metavar="TOPIC", default="", help="default: guessed by the names")
+    bags.add_argument("--depth-topic", metavar="TOPIC", default="", help="for registration.mode depth; default: guessed by the names")
     bags.add_argument("--keep", metavar="TOPIC", nargs="+", default=["all"], help="topics to copy into the new bag: all, none, or names")
-    many = parser.add_argument_group("many sources")
-    many.add_argument("--jobs", metavar="N", type=_jobs, default=1, help="sources at a time, each in a process (default: %(default)s)")
+    many = parser.add_argument_group("several sources")
+    many.add_argument("--jobs", metavar="N", type=_jobs, default=1, help="number of processes, one source each (default: %(default)s)")
     add_config_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Fuse; 0 if every pair of every source was, 1 if not."""
     from aenet_ros.config import build
-    from aenet_ros.io.plan import plan
+    from aenet_ros.io.fuse_job import plan_jobs
 
     config = config_from(args)
     if args.weights is not None:
         config = build({"model.weights": args.weights}, config)
     options = _options(args, config)
-    units = plan(args.sources, args.out, options)
-    single = len(units) == 1 and units[0].out == args.out
-    report = _run_one(units[0], config, args) if single else _run_many(units, config, args)
+    jobs = plan_jobs(args.sources, args.out, options)
+    single = len(jobs) == 1 and jobs[0].out == args.out
+    report = _run_one(jobs[0], config, args) if single else _run_many(jobs, config, args)
     return 0 if report["ok"] else 1
 
 
 def _options(args: argparse.Namespace, config: "Config") -> "FuseOptions":
-    from aenet_ros.io.plan import FuseOptions
+    from aenet_ros.io.fuse_job import FuseOptions
 
     if args.force and args.resume:
         raise ConfigError("--force overwrites what is there and --resume keeps it; give one of them")
     if (args.depth or args.depth_topic) and config.registration.mode != "depth":
         raise ConfigError("depth is used with registration.mode depth: give --set registration.mode=depth registration.file=RIG.yaml too")
+    same = {field.name: getattr(args, field.name) for field in fields(FuseOptions) if hasattr(args, field.name)}
     return FuseOptions(
-        to=args.to,
-        suffix=f".{args.format}",
-        in_order=args.in_order,
-        sequence_hz=args.sequence,
-        thermal_side=args.thermal_side,
-        depth=args.depth,
-        thermal_topic=args.thermal_topic,
-        rgb_topic=args.rgb_topic,
-        depth_topic=args.depth_topic,
-        keep=tuple(args.keep),
-        panels=tuple(args.panels),
-        labels=args.labels,
-        force=args.force,
-        resume=args.resume,
+        **{**same, "suffix": f".{args.format}", "sequence_hz": args.sequence, "keep": tuple(args.keep), "panels": tuple(args.panels)}
     )
 
 
@@ -125,15 +112,15 @@ def _jobs(text: str) -> int:
     return value
 
 
-def _run_one(unit: "Unit", config: "Config", args: argparse.Namespace) -> dict[str, Any]:
+def _run_one(job: "FuseJob", config: "Config", args: argparse.Namespace) -> dict[str, Any]:
     from tqdm import tqdm
 
-    from aenet_ros.io.fusing import fuse_unit, share_of_cores
+    from aenet_ros.io.fusing import fuse_job, threads_per_job
 
     shown = 0
     with tqdm(unit="pair", desc="fusing", disable=None, leave=False) as bar:
 
-        def tell(news: Any) -> None:
+        def show_progress(news: Any) -> None:
             nonlocal shown
             if news[0] == "pair":
                 bar.update()
@@ -145,7 +132,7 @@ def _run_one(unit: "Unit", config: "Config", args: argparse.Namespace) -> dict[s
                     bar.write(text, file=sys.stderr)
 
         try:
-            report = fuse_unit(unit, config, tell, share_of_cores(1))
+            report = fuse_job(job, config, show_progress, threads_per_job(1))
         except KeyboardInterrupt:
             remark("what is complete stays; the same command with --resume goes on")
             raise
@@ -153,44 +140,44 @@ def _run_one(unit: "Unit", config: "Config", args: argparse.Namespace) -> dict[s
     if args.json:
         print_json(report)
     else:
-        _tell(report, report["remarks"][shown:])
+        _print_report(report, report["remarks"][shown:])
     return report
 
 
-def _run_many(units: "list[Unit]", config: "Config", args: argparse.Namespace) -> dict[str, Any]:
+def _run_many(jobs: "list[FuseJob]", config: "Config", args: argparse.Namespace) -> dict[str, Any]:
     from tqdm import tqdm
 
-    from aenet_ros.io.fusing import attempt_unit, failed, share_of_cores
-    from aenet_ros.io.jobs import Died, run_jobs
+    from aenet_ros.io.background import WorkerDied, run_jobs
+    from aenet_ros.io.fusing import failed_report, threads_per_job, try_fuse_job
 
-    reports: list[dict[str, Any]] = [failed(unit, "not begun") for unit in units]
+    reports: list[dict[str, Any]] = [failed_report(job, "not begun") for job in jobs]
     totals: dict[int, int] = {}
     begin = time.monotonic()
-    with tqdm(unit="pair", desc=f"fusing 0/{len(units)}", disable=None, leave=False) as bar:
+    with tqdm(unit="pair", desc=f"fusing 0/{len(jobs)}", disable=None, leave=False) as bar:
 
-        def on_news(index: int, news: Any) -> None:
+        def on_progress(index: int, news: Any) -> None:
             if news[0] == "pair":
                 bar.update()
                 return
             totals[index] = news[1]
             # Those not yet opened are taken to be as long as the others.
-            bar.total = round(sum(totals.values()) / len(totals) * len(units))
+            bar.total = round(sum(totals.values()) / len(totals) * len(jobs))
             bar.refresh()
 
-        def on_end(index: int, report: Any) -> None:
-            reports[index] = failed(units[index], str(report)) if isinstance(report, Died) else report
+        def on_result(index: int, report: Any) -> None:
+            reports[index] = failed_report(jobs[index], str(report)) if isinstance(report, WorkerDied) else report
             ended.add(index)
-            bar.set_description(f"fusing {len(ended)}/{len(units)}")
+            bar.set_description(f"fusing {len(ended)}/{len(jobs)}")
             if not args.json:
                 with bar.external_write_mode():
-                    _tell(reports[index], reports[index]["remarks"], units[index].name, trace=args.debug)
+                    _print_report(reports[index], reports[index]["remarks"], jobs[index].name, trace=args.debug)
 
         ended: set[int] = set()
         try:
-            threads = share_of_cores(min(args.jobs, len(units)))
-            run_jobs([(unit, config, threads) for unit in units], attempt_unit, args.jobs, on_news, on_end)
+            threads = threads_per_job(min(args.jobs, len(jobs)))
+            run_jobs([(job, config, threads) for job in jobs], try_fuse_job, args.jobs, on_progress, on_result)
         except KeyboardInterrupt:
-            remark(f"{len(ended)} of {len(units)} sources were complete and stay; the same command with --resume does the others")
+            remark(f"{len(ended)} of {len(jobs)} sources were complete and stay; the same command with --resume does the others")
             raise
     return _sum_up(reports, time.monotonic() - begin, args)
 
@@ -224,8 +211,8 @@ def succeeded(report: dict[str, Any]) -> bool:
     return "error" not in report and not report["lost"] and bool(report["fused"] or report["kept"])
 
 
-def _tell(report: dict[str, Any], remarks: list[str], name: str = "", trace: bool = False) -> None:
-    """The report in words; ``name`` stands before each line."""
+def _print_report(report: dict[str, Any], remarks: list[str], name: str = "", trace: bool = False) -> None:
+    """Print the report; ``name`` stands before each line."""
     before = f"{name}: " if name else ""
     for text in remarks:
         remark(before + text)

@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     """Report; 0 if there are pairs, 1 if there are none."""
     from tqdm import tqdm
 
-    from aenet_ros.io.bag_report import report_bag
+    from aenet_ros.io.bag_topics import report_bag
 
     config = config_from(args)
     with tqdm(unit="frame", desc="reading", disable=None, leave=False) as bar:

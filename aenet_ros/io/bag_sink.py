@@ -1,5 +1,7 @@
-"""Fused topics into a rosbag2, beside the original ones; the bag gets its name when it is complete."""
+"""Rosbags as outputs: fused topics beside the original ones for `aenet fuse`, and a recorder of serialized messages for the demo."""
 
+import shutil
+import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -12,71 +14,71 @@ from rosbags.highlevel import AnyReader
 from rosbags.interfaces import Connection, Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
-from rosbags.typesys.store import Typestore
 
 from aenet_ros.core.errors import SourceError
 from aenet_ros.core.frames import FusedFrame
-from aenet_ros.io.background import Behind
-from aenet_ros.io.bag_source import BagSource
-from aenet_ros.io.bags import info_topic, open_bag
-from aenet_ros.io.sources import is_bag
-from aenet_ros.io.staging import Workplace, beside
+from aenet_ros.core.process import delay_signals
+from aenet_ros.io.background import BackgroundWriter
+from aenet_ros.io.bag_topics import CAMERA_INFO, info_topic
+from aenet_ros.io.bags import METADATA, open_bag
+from aenet_ros.io.interfaces import is_bag
+from aenet_ros.io.staging import StagingDir, staging_path
 from aenet_ros.messages.camera_info import fused_camera_info
 
-IMAGE, CAMERA_INFO = "sensor_msgs/msg/Image", "sensor_msgs/msg/CameraInfo"
+IMAGE = "sensor_msgs/msg/Image"
 FUSED_IMAGE, FUSED_INFO = "/fused/image", "/fused/camera_info"
 REPLACED = "replaced"
-NOT_LIMITED = QosTime(0, 0)
-RELIABLE = Qos(
-    QosHistory.KEEP_LAST,
-    1,
-    QosReliability.RELIABLE,
-    QosDurability.VOLATILE,
-    NOT_LIMITED,
-    NOT_LIMITED,
-    QosLiveliness.AUTOMATIC,
-    NOT_LIMITED,
-    False,
-)
-"""As the node publishes."""
+_UNLIMITED = QosTime(0, 0)
+_RELIABLE = Qos(
+    *(QosHistory.KEEP_LAST, 1, QosReliability.RELIABLE, QosDurability.VOLATILE, _UNLIMITED, _UNLIMITED),
+    *(QosLiveliness.AUTOMATIC, _UNLIMITED, False),
+)  # as the node publishes
 
 
 class BagSink:
-    """Writes ``fused/image`` and, where the camera has one, ``fused/camera_info``, and copies other topics untouched.
+    """Writes ``/fused/image`` and, if the camera has one, ``/fused/camera_info``, and copies other topics unchanged. See ``Sink``.
 
-    ``keep``: "all", "none", or names of topics to copy. A fused frame's log time is that of the message that completed
-    its pair. Everything is written to an mcap in a folder beside ``out``, which takes its place at the end.
-    Raises SourceError where ``out`` is there already (unless ``force``, and then only a bag is replaced).
+    ``source``: the bag whose messages are passed to ``copy``, in its order. ``cameras``: picture topic by role (``thermal``, ``rgb``).
+    ``keep``: topics to copy, or ("all",) or ("none",). ``scaled``: the picture has another size than its camera's frames.
+    A fused frame's log time is that of the message that completed its pair. The bag is written in a hidden folder beside ``out`` and
+    renamed at the end. Raises SourceError if ``out`` exists (with ``force`` an existing bag is replaced).
     """
 
-    done: frozenset[str] = frozenset()
+    existing: frozenset[str] = frozenset()
 
     def __init__(
-        self, out: Path, source: BagSource, *, keep: tuple[str, ...] = ("all",), scaled: bool = False, force: bool = False
+        self,
+        out: Path,
+        source: Path,
+        cameras: Mapping[str, str],
+        *,
+        keep: tuple[str, ...] = ("all",),
+        scaled: bool = False,
+        force: bool = False,
     ) -> None:
-        self._out, self._source, self._keep = out, source, keep
-        self._scaled = scaled
-        self._store = get_typestore(Stores.ROS2_HUMBLE)
-        self._stack = ExitStack()
+        self._out, self._source, self._keep, self._scaled = out, source, keep, scaled
+        self._info_roles = {info_topic(topic): role for role, topic in cameras.items()}
         self._infos: dict[str, Any] = {}
+        self._types = get_typestore(Stores.ROS2_HUMBLE)
+        self._stack = ExitStack()
         self._log_ns = 0
         self._count = 0
-        self._workplace = Workplace(beside(out))
-        self._part = self._workplace.folder
-        self._check_place(force)
+        self._staging = StagingDir(staging_path(out))
+        self._check_target(force)
 
-    def remember(self, settings: Mapping[str, Any]) -> None:
-        """Nothing: a bag is made anew."""
+    def record_settings(self, settings: Mapping[str, Any]) -> None:
+        """Nothing to resume: a bag is always made from the start."""
 
-    def _check_place(self, force: bool) -> None:
-        out = self._out
-        if not out.exists() and (self._part / REPLACED).exists():  # an earlier run was killed in the very moment of replacing
-            (self._part / REPLACED).rename(out)
+    def _check_target(self, force: bool) -> None:
+        out, source = self._out, self._source.resolve()
+        replaced = self._staging.folder / REPLACED
+        if not out.exists() and replaced.exists():  # an earlier run was killed while it replaced the bag
+            replaced.rename(out)
         if out.suffix in (".db3", ".bag"):
             raise SourceError(f"bags are written as mcap, not as '{out.suffix}'; give a name that ends in .mcap, or a folder's")
-        if out.exists() and out.resolve() in (self._source.path.resolve(), *self._source.path.resolve().parents):
+        if out.exists() and out.resolve() in (source, *source.parents):
             raise SourceError(f"'{out}' is, or holds, the bag that is read; give another -o")
-        if self._source.path.is_dir() and self._source.path.resolve() in out.resolve().parents:
+        if source.is_dir() and source in out.resolve().parents:
             raise SourceError(f"'{out}' lies in the bag that is read, and would be taken for a part of it; give another -o")
         if out.exists() and not force:
             raise SourceError(f"'{out}' exists already; give --force to overwrite, --resume to keep it, or another -o")
@@ -85,133 +87,175 @@ class BagSink:
 
     def __enter__(self) -> "BagSink":
         try:
-            self._start()
+            self._open()
         except BaseException as error:
             self._stack.close()
             if isinstance(error, OSError):
-                raise SourceError(f"'{self._out}' cannot be written: {error.strerror or error}") from error
+                raise self._write_error(error) from error
             raise
         return self
 
-    def _start(self) -> None:
-        self._stack.enter_context(self._workplace)
-        self._stack.callback(self._workplace.remove)
-        self._bag = self._part / (self._out.stem if self._out.suffix == ".mcap" else self._out.name)
+    def _open(self) -> None:
+        self._stack.enter_context(self._staging)
+        self._stack.callback(self._staging.remove)
+        self._bag = self._staging.folder / (self._out.stem if self._out.suffix == ".mcap" else self._out.name)
         self._writer = Writer(self._bag, version=9, storage_plugin=StoragePlugin.MCAP)
         self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
         self._writer.open()
         self._image = self._add(FUSED_IMAGE, IMAGE)
-        self._reader = self._stack.enter_context(open_bag(self._source.path, []))
-        types = None if self._reader.is2 else self._types_of_ros1(self._reader)
-        copies, self._converters = create_connections_converters(self._kept(self._reader), types, self._reader, self._writer)
+        reader = self._stack.enter_context(open_bag(self._source, []))
+        types = None
+        if not reader.is2:  # ROS 2's definitions of the common messages, which differ here and there, and the bag's own of the others
+            types = get_typestore(Stores.ROS2_HUMBLE)
+            types.register({name: fields for name, fields in reader.typestore.fielddefs.items() if name not in types.fielddefs})
+        copies, self._converters = create_connections_converters(self._topics_to_copy(reader), types, reader, self._writer)
         self._copies = {(number, target.topic): target for (number, _), target in copies.items()}
-        roles = {"rgb": self._source.rgb_topic, "thermal": self._source.thermal_topic}
-        self._info_topics = {info_topic(topic): role for role, topic in roles.items()}
-        has_info = any(connection.topic in self._info_topics for connection in self._reader.connections)
-        self._fused_info = self._add(FUSED_INFO, CAMERA_INFO) if has_info else None
-        if has_info:
+        self._fused_info: Connection | None = None
+        if any(connection.topic in self._info_roles for connection in reader.connections):
+            self._fused_info = self._add(FUSED_INFO, CAMERA_INFO)
             self._convert_info = generate_message_converter(
-                self._reader.typestore, self._store, CAMERA_INFO, CAMERA_INFO, {}, src_is2=self._reader.is2, dst_is2=True
+                reader.typestore, self._types, CAMERA_INFO, CAMERA_INFO, {}, src_is2=reader.is2, dst_is2=True
             )
-        self._source.listeners.append(self._copy)
-        self._behind = Behind()
+        self._background = BackgroundWriter()
 
     def _add(self, topic: str, msgtype: str) -> Connection:
-        return self._writer.add_connection(topic, msgtype, typestore=self._store, offered_qos_profiles=[RELIABLE])
+        return self._writer.add_connection(topic, msgtype, typestore=self._types, offered_qos_profiles=[_RELIABLE])
 
-    def _types_of_ros1(self, reader: AnyReader) -> Typestore:
-        """ROS 2's definitions of the common messages, which differ here and there, and the bag's own of the others."""
-        own = {name: fields for name, fields in reader.typestore.fielddefs.items() if name not in self._store.fielddefs}
-        types = get_typestore(Stores.ROS2_HUMBLE)
-        types.register(own)
-        return types
-
-    def _kept(self, reader: AnyReader) -> list[Connection]:
+    def _topics_to_copy(self, reader: AnyReader) -> list[Connection]:
         if self._keep == ("none",):
             return []
         names = {connection.topic for connection in reader.connections}
         if missing := set(self._keep) - names - {"all"}:
             raise SourceError(f"--keep {' '.join(sorted(missing))}: the bag has no such topic; it has: {', '.join(sorted(names))}")
-        own = {FUSED_IMAGE, FUSED_INFO}
-        return [item for item in reader.connections if item.topic not in own and ("all" in self._keep or item.topic in self._keep)]
+        kept = (names if "all" in self._keep else set(self._keep)) - {FUSED_IMAGE, FUSED_INFO}
+        return [item for item in reader.connections if item.topic in kept]
 
-    def _copy(self, connection: Connection, log_ns: int, data: bytes) -> None:
-        """Called by the source for each message that it reads."""
+    def copy(self, connection: Connection, log_ns: int, data: bytes) -> None:
+        """Take a message of the source bag. Call it for every one, in order, before the fused frames that depend on it."""
         self._log_ns = log_ns
-        role = self._info_topics.get(connection.topic)
+        role = self._info_roles.get(connection.topic)
         if role and connection.msgtype == CAMERA_INFO:
-            self._infos[role] = self._store.deserialize_cdr(self._convert_info(data), CAMERA_INFO)
+            self._infos[role] = self._types.deserialize_cdr(self._convert_info(data), CAMERA_INFO)
         target = self._copies.get((connection.id, connection.topic))
         if target is not None:
             self._write(target, log_ns, self._converters[connection.msgtype](data))
 
     def write(self, name: str, fused: FusedFrame) -> None:
-        """Add one fused frame, and the camera_info of the camera whose pixels it has."""
-        height, width = fused.image.shape[:2]
-        header = self._header(fused)
-        image = self._store.types[IMAGE](
-            header=header,
-            height=height,
-            width=width,
+        """Queue one fused frame, and the camera_info of the camera whose pixels it has."""
+        seconds, nanoseconds = divmod(fused.stamp_ns, 1_000_000_000)
+        types = self._types.types
+        stamp = types["builtin_interfaces/msg/Time"](sec=seconds, nanosec=nanoseconds)
+        image = types[IMAGE](
+            header=types["std_msgs/msg/Header"](stamp=stamp, frame_id=fused.frame_id),
+            height=fused.image.shape[0],
+            width=fused.image.shape[1],
             encoding=fused.encoding,
             is_bigendian=0,
             step=fused.image.strides[0],
             data=np.ascontiguousarray(fused.image).reshape(-1),
         )
-        self._write(self._image, self._log_ns, self._store.serialize_cdr(image, IMAGE))
+        self._write(self._image, self._log_ns, self._types.serialize_cdr(image, IMAGE))
         info = fused_camera_info(self._infos, fused, scaled=self._scaled)
         if self._fused_info is not None and info is not None:
-            self._write(self._fused_info, self._log_ns, self._store.serialize_cdr(info, CAMERA_INFO))
+            self._write(self._fused_info, self._log_ns, self._types.serialize_cdr(info, CAMERA_INFO))
         self._count += 1
 
-    def _header(self, fused: FusedFrame) -> Any:
-        seconds, nanoseconds = divmod(fused.stamp_ns, 1_000_000_000)
-        types = self._store.types
-        stamp = types["builtin_interfaces/msg/Time"](sec=seconds, nanosec=nanoseconds)
-        return types["std_msgs/msg/Header"](stamp=stamp, frame_id=fused.frame_id)
-
     def _write(self, connection: Connection, log_ns: int, data: bytes | memoryview) -> None:
-        self._behind.call(self._write_now, connection, log_ns, data)
+        self._background.call(self._write_now, connection, log_ns, data)
 
     def _write_now(self, connection: Connection, log_ns: int, data: bytes | memoryview) -> None:
         try:
             self._writer.write(connection, log_ns, data)
         except OSError as error:
-            raise SourceError(f"'{self._out}' cannot be written: {error.strerror or error}") from error
+            raise self._write_error(error) from error
 
+    @delay_signals()  # messages that are queued are written
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._source.listeners.remove(self._copy)
         with self._stack:
-            late = self._behind.finish()
-            if kind is not None or late is not None:
-                self._abort()
-                if kind is None and late is not None:
-                    raise late
-                return
-            if not self._count:
-                self._abort()
-                raise SourceError("no pair was fused, so no bag was written; 'aenet inspect' says what would be paired, and why not")
-            try:
-                self._writer.close()
-                self._take_place()
-            except OSError as failure:
-                self._abort()
-                raise SourceError(f"'{self._out}' cannot be written: {failure.strerror or failure}") from failure
+            failure = self._background.finish()
+            if kind is None and failure is None and self._count:
+                try:
+                    self._writer.close()
+                    self._move_into_place()
+                    return
+                except OSError as os_error:
+                    failure = self._write_error(os_error)
+            with suppress(OSError):  # a full disk fails here too
+                self._writer.abort()
+            if kind is None:
+                nothing = "no pair was fused, so no bag was written; 'aenet inspect' says what would be paired, and why not"
+                raise failure or SourceError(nothing)
 
-    def _abort(self) -> None:
-        with suppress(OSError):  # a full disk takes no last words either
-            self._writer.abort()
+    def _write_error(self, error: OSError) -> SourceError:
+        return SourceError(f"'{self._out}' cannot be written: {error.strerror or error}")
 
-    def _take_place(self) -> None:
-        """Rename the finished bag, or for an ``out`` that ends in .mcap its only file, onto ``out``."""
+    def _move_into_place(self) -> None:
+        """Rename the finished bag, or for an ``out`` that ends in .mcap its only file, to ``out``."""
         finished = self._bag / f"{self._bag.name}.mcap" if self._out.suffix == ".mcap" else self._bag
         if not self._out.exists():
             finished.rename(self._out)
             return
-        replaced = self._part / REPLACED
+        replaced = self._staging.folder / REPLACED
         self._out.rename(replaced)
         try:
             finished.rename(self._out)
         except BaseException:
             replaced.rename(self._out)
             raise
+
+
+class BagRecorder:
+    """Records serialized messages into ``DIR/NAME.mcap`` with a ``DIR/metadata.yaml``, so that both file and folder can be played.
+
+    A thread writes, so that ``write`` never waits for the disk. The bag appears completely in ``close``, or not at all; it replaces
+    what has these names. Raises SourceError if the folder or disk refuses.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.written = self.lost = 0
+        self._types = get_typestore(Stores.LATEST)
+        self._connections: dict[str, Connection] = {}
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._scratch = Path(tempfile.mkdtemp(prefix=f".{path.stem}-", dir=path.parent))
+        except OSError as error:
+            raise SourceError(f"{path} cannot be written: {error.strerror or error}") from error
+        # rosbags names the file after its folder. Every rosbag2 from Humble on reads version 8; 9 needs Jazzy.
+        self._writer = Writer(self._scratch / path.stem, version=8, storage_plugin=StoragePlugin.MCAP)
+        self._writer.open()
+        self._background = BackgroundWriter(queue_length=256)
+
+    def write(self, topic: str, message_type: str, data: bytes, time_ns: int) -> None:
+        """Record one message: ``message_type`` as ``sensor_msgs/msg/Image``, ``data`` CDR bytes, ``time_ns`` when it was received.
+
+        If the disk is too slow the message is dropped and counted in ``lost``.
+        """
+        self.lost += not self._background.try_call(self._write, topic, message_type, data, time_ns)
+
+    def _write(self, topic: str, message_type: str, data: bytes, time_ns: int) -> None:
+        if topic not in self._connections:
+            self._connections[topic] = self._writer.add_connection(topic, message_type, typestore=self._types)
+        self._writer.write(self._connections[topic], time_ns, data)
+        self.written += 1
+
+    def close(self) -> None:
+        """Write what waits, finish the bag and rename it; raises SourceError if that failed."""
+        error = self._background.finish()  # the disk, or a type that rosbags does not know
+        try:
+            if error is not None:
+                raise SourceError(f"{self.path} cannot be written: {error}") from error
+            self._writer.close()
+            folder = self._scratch / self.path.stem
+            (folder / f"{self.path.stem}.mcap").replace(self.path)
+            (folder / METADATA).replace(self.path.parent / METADATA)
+        except OSError as os_error:
+            raise SourceError(f"{self.path} cannot be written: {os_error.strerror or os_error}") from os_error
+        finally:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def abort(self) -> None:
+        """Discard what was recorded."""
+        self._background.finish()
+        self._writer.abort()
+        shutil.rmtree(self._scratch, ignore_errors=True)

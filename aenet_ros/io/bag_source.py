@@ -1,33 +1,38 @@
-"""Pairs of a rosbag, through the same decoding and the same matcher as in the live node."""
+"""Frames of rosbags: pairs for `aenet fuse` through the live node's decoding and matcher, and a player for `aenet view`."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from rosbags.highlevel import AnyReader
 from rosbags.interfaces import Connection
 
 from aenet_ros.config import SyncConfig
 from aenet_ros.core.errors import ImageError, SourceError
-from aenet_ros.core.frames import FramePair
-from aenet_ros.io.bags import choose_depth, choose_topics, image_topics, message_of, open_bag, read_intrinsics, read_messages
-from aenet_ros.io.sources import Lost, Named, dropped
+from aenet_ros.core.frames import Frame, FramePair
+from aenet_ros.io.bag_topics import choose_depth, choose_topics, image_topics, read_intrinsics
+from aenet_ros.io.bags import deserialize, open_bag, read_messages
+from aenet_ros.io.interfaces import SourceItem, dropped_frames
 from aenet_ros.messages.codec import decode_rgb, decode_thermal
 from aenet_ros.registration.depth import DepthQueue
 from aenet_ros.sync.matcher import PairMatcher
 
+DIAGNOSTICS = "/diagnostics"
 Listener = Callable[[Connection, int, bytes], None]
-"""Is told of every message as it is read: connection, log time in ns, bytes."""
+"""Gets every message as it is read: connection, log time in ns, bytes."""
 
 
 class BagSource:
-    """The pairs of two picture topics of a bag, each topic given or guessed by its name.
+    """The pairs of two picture topics of a bag, each topic given or guessed by its name; ``remarks`` names them. See ``Source``.
 
-    ``remarks`` says which topics were taken. ``depth_topic`` "" is guessed too; None: there is no need of depth. ``intrinsics``
-    are the cameras (``thermal``, ``rgb``) as the first camera_info of each describes them, where there is one.
-    Raises SourceError where the bag cannot be read or the topics are not clear.
+    ``depth_topic`` "" is guessed too; None: no depth is needed. ``intrinsics`` come from the first camera_info beside each topic.
+    ``listeners`` get every message of the bag before its frame is paired.
+    Raises SourceError if the bag cannot be read or the topics are not clear.
     """
 
     timed = True
+    names: Sequence[str] = ()
 
     def __init__(
         self,
@@ -42,55 +47,111 @@ class BagSource:
         self.files = [path] if path.is_file() else [entry for entry in path.iterdir() if entry.is_file()]
         self.remarks: list[str] = []
         self.listeners: list[Listener] = []
-        self.done: frozenset[str] = frozenset()
+        self.skip: frozenset[str] = frozenset()
         self._sync, self._depth_slop_ns = sync, round(depth_slop_ms * 1e6)
         with open_bag(path, []) as reader:
             topics = image_topics(reader)
             self.thermal_topic, self.rgb_topic = choose_topics(topics, thermal_topic, rgb_topic)
             self.depth_topic = choose_depth(topics, depth_topic) if depth_topic is not None else ""
             self.intrinsics = read_intrinsics(reader, {"thermal": self.thermal_topic, "rgb": self.rgb_topic})
-            counts = {topic.name: topic.messages for topic in topics}
             seconds = reader.duration * 1e-9
         if self.thermal_topic == self.rgb_topic:
-            raise SourceError(f"'{self.thermal_topic}' cannot be both the thermal and the rgb topic")
-        depth = f", depth: {self.depth_topic} ({counts[self.depth_topic]})" if self.depth_topic else ""
-        self.remarks.append(
-            f"thermal: {self.thermal_topic} ({counts[self.thermal_topic]}), rgb: {self.rgb_topic} ({counts[self.rgb_topic]}){depth}"
-        )
-        self.total = min(counts[self.thermal_topic], counts[self.rgb_topic])
+            raise SourceError(f"'{self.thermal_topic}' cannot be both the thermal and the rgb topic; give another --rgb-topic")
+        roles = {"thermal": self.thermal_topic, "rgb": self.rgb_topic, "depth": self.depth_topic}
+        self.remarks.append(", ".join(f"{role}: {topic} ({topics[topic]})" for role, topic in roles.items() if topic))
+        self.total = min(topics[self.thermal_topic], topics[self.rgb_topic])
         self.rate_hz = min(max(self.total / seconds, 0.1), 1000.0) if seconds > 0 else 30.0
 
-    def __iter__(self) -> Iterator[Named | Lost]:
+    def __iter__(self) -> Iterator[SourceItem]:
         matcher = PairMatcher(round(self._sync.slop_ms * 1e6), round(self._sync.clock_offset_ms * 1e6), self._sync.queue_size)
         depths = DepthQueue(self._depth_slop_ns)
+        cameras = (self.thermal_topic, self.rgb_topic, self.depth_topic)
         with open_bag(self.path, self.remarks) as reader:
-            wanted = reader.connections if self.listeners else self.cameras(reader)
+            wanted = [item for item in reader.connections if self.listeners or item.topic in cameras]
             for connection, log_ns, data in read_messages(reader, wanted, self.remarks):
                 for listener in self.listeners:
                     listener(connection, log_ns, data)
+                if connection.topic not in cameras:
+                    continue
                 try:
-                    if connection.topic == self.depth_topic:
-                        depths.push(decode_thermal(message_of(reader, connection, data)))  # depths are encoded as counts are
-                    else:
-                        yield from (_named(depths.join(pair)) for pair in self._push(reader, matcher, connection, data))
+                    pairs = self._push(connection.topic, deserialize(reader, connection, data), matcher, depths)
                 except ImageError as error:
-                    yield Lost(f"{connection.topic} at {log_ns}", str(error))
-            yield from (_named(depths.join(pair)) for pair in matcher.flush())
-        self.remarks += dropped(matcher)
+                    yield SourceItem(f"{connection.topic} at {log_ns}", error=str(error))
+                else:
+                    yield from (_item(depths.join(pair)) for pair in pairs)
+            yield from (_item(depths.join(pair)) for pair in matcher.flush())
+        self.remarks += dropped_frames(matcher)
 
-    def cameras(self, reader: AnyReader) -> list[Connection]:
-        """The connections of the two topics, and of depth."""
-        return [
-            connection for connection in reader.connections if connection.topic in (self.thermal_topic, self.rgb_topic, self.depth_topic)
-        ]
-
-    def _push(self, reader: AnyReader, matcher: PairMatcher, connection: Connection, data: bytes) -> list[FramePair]:
-        if connection.topic == self.thermal_topic:
-            return matcher.push_thermal(decode_thermal(message_of(reader, connection, data)))
-        if connection.topic == self.rgb_topic:
-            return matcher.push_rgb(decode_rgb(message_of(reader, connection, data)))
+    def _push(self, topic: str, message: Any, matcher: PairMatcher, depths: DepthQueue) -> list[FramePair]:
+        if topic == self.thermal_topic:
+            return matcher.push_thermal(decode_thermal(message))
+        if topic == self.rgb_topic:
+            return matcher.push_rgb(decode_rgb(message))
+        depths.push(decode_thermal(message))  # depth images have the encodings of counts
         return []
 
 
-def _named(pair: FramePair) -> Named:
-    return Named(str(pair.rgb.stamp_ns), pair)
+def _item(pair: FramePair) -> SourceItem:
+    return SourceItem(str(pair.rgb.stamp_ns), pair)
+
+
+class Event(NamedTuple):
+    """A message of a stream: ``thermal`` or ``rgb`` of a camera, ``fused`` or ``registered`` as recorded, or ``diagnostics``.
+
+    ``at_ns``: log time since the bag's start. ``message`` deserializes it; ``message`` and ``frame`` raise ImageError for damaged bytes.
+    """
+
+    stream: str
+    at_ns: int
+    message: Callable[[], Any]
+
+    def frame(self) -> Frame:
+        """The picture of any stream but diagnostics."""
+        return (decode_thermal if self.stream in ("thermal", "registered") else decode_rgb)(self.message())
+
+
+class BagPlayer:
+    """Messages of a bag from any time on, in the order of recording.
+
+    ``recorded``: play the fused pictures in the bag, if it holds any, rather than the cameras' pairs.
+    Raises SourceError if the bag cannot be read or holds no such pictures.
+    """
+
+    def __init__(self, path: Path, thermal_topic: str = "", rgb_topic: str = "", *, recorded: bool = True) -> None:
+        self.path = path
+        self.remarks: list[str] = []
+        self.topics: dict[str, str] = {}
+        with open_bag(path, self.remarks) as reader:
+            topics = image_topics(reader)
+            self._begin_ns, self.duration_ns = reader.start_time, max(reader.duration, 0)
+        fused, registered = (_find_topic(topics, name) for name in ("fused/image", "fused/thermal_registered"))
+        self.recorded = recorded and bool(fused)
+        try:
+            self.topics["thermal"], self.topics["rgb"] = choose_topics(topics, thermal_topic, rgb_topic)
+        except SourceError as error:
+            if not self.recorded or thermal_topic or rgb_topic:
+                raise
+            self.remarks.append(f"only recorded fused pictures are shown: {error}")
+        if self.recorded:
+            self.topics["fused"] = fused
+            if registered:  # it is on the fused picture's grid
+                self.topics["registered"] = registered
+                self.topics.pop("thermal", None)
+
+    def events(self, reader: AnyReader, from_ns: int) -> Iterator[Event]:
+        """From ``from_ns`` after the bag's start to its end; ``reader`` is that of ``open``."""
+        streams = {topic: stream for stream, topic in self.topics.items()}
+        wanted = [connection for connection in reader.connections if connection.topic in (*streams, DIAGNOSTICS)]
+        for connection, log_ns, data in read_messages(reader, wanted, self.remarks, self._begin_ns + from_ns):
+            stream = streams.get(connection.topic, "diagnostics")
+            yield Event(stream, log_ns - self._begin_ns, partial(deserialize, reader, connection, data))
+
+    def open(self) -> Any:
+        """A context with the reader that ``events`` needs. For one thread only, because of sqlite."""
+        return open_bag(self.path, [])
+
+
+def _find_topic(topics: Iterable[str], name: str) -> str:
+    """The shortest topic of that name, in any namespace; the compressed one only if there is no other; else empty."""
+    found = [topic for topic in topics if f"/{topic}".endswith((f"/{name}", f"/{name}/compressed"))]
+    return min(found, key=lambda topic: (topic.endswith("/compressed"), len(topic), topic), default="")

@@ -1,45 +1,23 @@
-"""Rosbags of ROS 1 and ROS 2: opening them, and choosing the topics of the cameras."""
+"""Opens rosbags of ROS 1 and ROS 2 for reading, and damaged MCAP up to the damage."""
 
-import re
 import struct
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
-from aenet_ros.core.camera import Camera, camera_from_info
-from aenet_ros.core.errors import ConfigError, ImageError, MissingDependencyError, SourceError
-from aenet_ros.io.sources import storage_files
+from mcap.exceptions import EndOfFile
+from mcap.records import Channel, Message, Schema
+from mcap.stream_reader import StreamReader
+from rosbags.highlevel import AnyReader
+from rosbags.interfaces import Connection, ConnectionExtRosbag2, MessageDefinition, MessageDefinitionFormat, TopicInfo
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-try:
-    from mcap.exceptions import EndOfFile
-    from mcap.records import Channel, Message, Schema
-    from mcap.stream_reader import StreamReader
-    from rosbags.highlevel import AnyReader
-    from rosbags.interfaces import Connection, ConnectionExtRosbag2, MessageDefinition, MessageDefinitionFormat, TopicInfo
-    from rosbags.typesys import Stores, get_types_from_msg, get_typestore
-except ImportError as error:
-    raise MissingDependencyError(f"bags need the packages rosbags and mcap ({error}): pip install 'aenet_ros[bags]'") from error
-
-CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
-IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
-
-# Words in topic names. Fused and registered pictures of an earlier run are neither camera.
-_THERMAL = re.compile(r"therm|infra|lwir|mwir|flir|boson|lepton|seek|optris|(^|[/_])(ir|tau)\d?([/_]|$)")
-_RGB = re.compile(r"rgb|colou?r|visible|(^|[/_])(vis|eo|cam(era)?|left|usb_cam)\d?([/_]|$)")
-_NEITHER = re.compile(r"fused|registered|depth|disparity|mask|debug")
+from aenet_ros.core.errors import ImageError, SourceError
+from aenet_ros.io.interfaces import storage_files
 
 METADATA = "metadata.yaml"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"  # CDR never begins with these bytes
-
-
-class ImageTopic(NamedTuple):
-    """A topic that carries pictures."""
-
-    name: str
-    msgtype: str
-    messages: int
 
 
 @contextmanager
@@ -74,7 +52,7 @@ def _open_reader(path: Path, paths: list[Path], files: list[Path], remarks: list
         if not files or any(file.suffix != ".mcap" for file in files):
             raise SourceError(f"{path} cannot be read as a bag ({reason}); {_remedy(path)}") from error
     stream = McapStreamReader(files)
-    reason = "; ".join(stream.damage) or reason
+    reason = "; ".join(f"{name}: {text}" for name, text in stream.damage.items()) or reason
     if not stream.connections:
         raise SourceError(f"{path} is damaged, and no message can be read from it ({reason}); {_remedy(path)}")
     remarks.append(f"{path} is damaged ({reason}); its first {stream.message_count} messages are read, and the rest is lost")
@@ -101,9 +79,7 @@ def _files(path: Path) -> list[Path]:
     if not files and not (path / METADATA).exists():
         packed = sorted(entry.name for entry in path.iterdir() if entry.name.endswith((".mcap.zstd", ".db3.zstd")))
         if packed:
-            raise SourceError(
-                f"the bag {path} was compressed file by file and has no {METADATA}: run `zstd -d --rm {path / packed[0]}` for each file"
-            )
+            raise SourceError(f"the bag {path} has compressed files and no {METADATA}: run `zstd -d --rm {path / packed[0]}` for each")
         raise SourceError(f"the folder {path} holds no bag (no {METADATA}, no .mcap or .db3 file)")
     for file in files:
         log = file.with_name(f"{file.name}-wal")
@@ -124,43 +100,31 @@ def _check_uncompressed(reader: AnyReader, path: Path) -> None:
 class McapStreamReader:
     """Reads MCAP files from their start to the first damaged byte, without their index. Has the interface of rosbags' AnyReader.
 
-    ``damage``: one sentence for each file that is not read to its end. Messages come in the order of the files, by log time as recorded.
+    ``damage``: what ends the reading of each file that is not read to its end. Messages come in the order of the files.
     """
 
     is2 = True
 
     def __init__(self, files: list[Path]) -> None:
         self.paths = files
-        self.damage: list[str] = []
+        self.damage: dict[str, str] = {}
         self.typestore = get_typestore(Stores.EMPTY)
-        counts: dict[tuple[str, str], int] = {}
-        definitions: dict[str, str] = {}
-        self.start_time = self.duration = self.message_count = 0
-        for channel, schema, message in self._records(self.damage):
-            key = (channel.topic, schema.name)
-            counts[key] = counts.get(key, 0) + 1
-            definitions[schema.name] = schema.data.decode(errors="replace")
-            end_time = max(self.start_time + self.duration, message.log_time)
-            self.start_time = min(self.start_time, message.log_time) if self.message_count else message.log_time
-            self.duration = end_time - self.start_time
-            self.message_count += 1
-        for name, text in list(definitions.items()):
-            try:
-                self.typestore.register(get_types_from_msg(text, name))
-            except Exception as error:  # the parser raises anything for a damaged definition
-                self.damage.append(f"the definition of {name} cannot be read ({error})")
-                del definitions[name]
-        self.connections = [
-            Connection(
-                number, topic, name, MessageDefinition(MessageDefinitionFormat.MSG, definitions[name]), "", count,
-                ConnectionExtRosbag2("cdr", []), self,
-            )
-            for number, ((topic, name), count) in enumerate(counts.items())
-            if name in definitions
-        ]  # fmt: skip
+        self.connections: list[Connection] = []
+        found: dict[tuple[str, str, bytes], list[int]] = {}
+        for channel, schema, message in self._records():
+            found.setdefault((channel.topic, schema.name, schema.data), []).append(message.log_time)
+        times = [time for times in found.values() for time in times]
+        self.message_count, self.start_time = len(times), min(times, default=0)
+        self.duration = max(times, default=0) - self.start_time
+        for (topic, msgtype, text), log_times in found.items():
+            with suppress(Exception):  # the parser raises anything for a damaged definition; its topic is left out
+                definition = MessageDefinition(MessageDefinitionFormat.MSG, text.decode())
+                self.typestore.register(get_types_from_msg(definition.data, msgtype))
+                ext = ConnectionExtRosbag2("cdr", [])
+                self.connections.append(Connection(len(self.connections), topic, msgtype, definition, "", len(log_times), ext, self))
         self.topics = {item.topic: TopicInfo(item.msgtype, item.msgdef, item.msgcount, [item]) for item in self.connections}
 
-    def _records(self, damage: list[str]) -> Iterator[tuple[Channel, Schema, Message]]:
+    def _records(self) -> Iterator[tuple[Channel, Schema, Message]]:
         for file in self.paths:
             schemas: dict[int, Schema] = {}
             channels: dict[int, Channel] = {}
@@ -175,14 +139,14 @@ class McapStreamReader:
                             channel = channels[record.channel_id]
                             yield channel, schemas[channel.schema_id], record
             except (EndOfFile, struct.error):
-                damage.append(f"{file.name} ends in the middle")
+                self.damage[file.name] = "ends in the middle"
             except Exception as error:  # damaged bytes make mcap and the decompressors raise anything
-                damage.append(f"{file.name}: {str(error) or type(error).__name__}")
+                self.damage[file.name] = str(error) or type(error).__name__
 
-    def messages(self, connections: Iterable[Connection] = (), start: int | None = None) -> Iterator[tuple[Connection, int, bytes]]:
+    def messages(self, connections: Iterable[Connection], start: int | None = None) -> Iterator[tuple[Connection, int, bytes]]:
         """Messages of the connections as (connection, log time in ns, bytes), from the log time ``start`` on."""
-        wanted = {(item.topic, item.msgtype): item for item in connections or self.connections}
-        for channel, schema, message in self._records([]):
+        wanted = {(item.topic, item.msgtype): item for item in connections}
+        for channel, schema, message in self._records():
             connection = wanted.get((channel.topic, schema.name))
             if connection is not None and (start is None or message.log_time >= start):
                 yield connection, message.log_time, message.data
@@ -215,78 +179,9 @@ def read_messages(
         remarks.append(f"{path} is damaged after {count} messages ({error}), and the rest is lost; {_remedy(path)}")
 
 
-def message_of(reader: AnyReader, connection: Connection, data: bytes) -> Any:
-    """The message; raises ImageError where its bytes are damaged."""
+def deserialize(reader: AnyReader, connection: Connection, data: bytes) -> Any:
+    """The message; raises ImageError if its bytes are damaged."""
     try:
         return reader.deserialize(data, connection.msgtype)
-    except Exception as error:  # bytes that are damaged make rosbags, sqlite and the decompressors raise anything
-        raise ImageError(f"the message is damaged ({str(error) or type(error).__name__})") from error
-
-
-def image_topics(reader: AnyReader) -> list[ImageTopic]:
-    """The bag's picture topics that hold messages, by name."""
-    found = [ImageTopic(name, info.msgtype or "", info.msgcount) for name, info in reader.topics.items() if info.msgtype in IMAGE_TYPES]
-    return sorted(topic for topic in found if topic.messages)
-
-
-def choose_topics(topics: list[ImageTopic], thermal: str = "", rgb: str = "") -> tuple[str, str]:
-    """The names of the thermal and the rgb topic: as given, else guessed by words in the names.
-
-    Raises SourceError, which lists the picture topics, where the choice is not clear.
-    """
-    names = [topic.name for topic in topics]
-    listing = ", ".join(f"{topic.name} ({topic.messages})" for topic in topics) or "none"
-    for given in (thermal, rgb):
-        if given and given not in names:
-            raise SourceError(f"the bag has no picture topic '{given}'; it has: {listing}")
-    plain = [name for name in names if not _NEITHER.search(name)]
-    thermals = [thermal] if thermal else _prefer_raw([name for name in plain if _THERMAL.search(name.lower()) and name != rgb])
-    others = [name for name in plain if name not in thermals and not _THERMAL.search(name.lower())]
-    rgbs = [rgb] if rgb else _prefer_raw([name for name in others if _RGB.search(name.lower())] or others)
-    if len(thermals) != 1 or len(rgbs) != 1:
-        unclear = [f"thermal ({', '.join(thermals) or 'none found'})"] if len(thermals) != 1 else []
-        unclear += [f"rgb ({', '.join(rgbs) or 'none found'})"] if len(rgbs) != 1 else []
-        raise SourceError(f"which topic is {' and which is '.join(unclear)}? Give --thermal-topic and --rgb-topic; the bag has: {listing}")
-    return thermals[0], rgbs[0]
-
-
-def choose_depth(topics: list[ImageTopic], given: str = "") -> str:
-    """The depth topic: as given, else the only one with depth in its name, aligned ones first. Raises SourceError."""
-    names = [topic.name for topic in topics]
-    found = [name for name in names if name == given] if given else _prefer_raw([name for name in names if "depth" in name.lower()])
-    found = [name for name in found if "aligned" in name] or found
-    if len(found) != 1:
-        raise SourceError(
-            f"registration.mode depth needs the depth camera's topic, aligned to the rgb frame: give --depth-topic; "
-            f"the bag has: {', '.join(f'{topic.name} ({topic.messages})' for topic in topics) or 'none'}"
-        )
-    return found[0]
-
-
-def info_topic(image_topic: str) -> str:
-    """The camera_info topic beside a picture topic, as image_transport names it."""
-    return f"{image_topic.removesuffix('/compressed').rsplit('/', 1)[0]}/camera_info"
-
-
-def read_intrinsics(reader: AnyReader, topics: dict[str, str]) -> dict[str, Camera]:
-    """The cameras by role, by the first camera_info beside each one's picture topic that says something."""
-    found = {}
-    for role, topic in topics.items():
-        wanted = [item for item in reader.connections if item.topic == info_topic(topic) and item.msgtype == CAMERA_INFO]
-        for connection, _, data in read_messages(reader, wanted, []):
-            with suppress(ImageError, ConfigError):  # a camera that is not described is said where it is needed
-                info = message_of(reader, connection, data)
-                # ROS 1 writes these in capitals.
-                parts = {name: getattr(info, name if hasattr(info, name) else name.upper()) for name in ("k", "d")}
-                size = {"height": info.height, "width": info.width}
-                camera = camera_from_info(SimpleNamespace(**parts, **size, distortion_model=info.distortion_model))
-                if camera is not None:
-                    found[role] = camera
-            break
-    return found
-
-
-def _prefer_raw(names: list[str]) -> list[str]:
-    """Without the compressed topics whose raw ones are there too, and without processed ones of a raw one."""
-    kept = [name for name in names if not (name.endswith("/compressed") and name.removesuffix("/compressed") in names)]
-    return [name for name in kept if name.endswith(("/image_raw", "/image_raw/compressed"))] or kept
+    except Exception as error:  # rosbags raises anything for damaged bytes
+        raise ImageError(f"a message of {connection.topic} is damaged ({str(error) or type(error).__name__})") from error

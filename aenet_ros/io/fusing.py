@@ -1,140 +1,216 @@
-"""Fuses one source into its result, with a pipeline of its own: the piece of work that runs here, in another process, or on a cluster."""
+"""Does one job of `aenet fuse`: opens its source and sink, and fuses each pair with a pipeline of its own."""
 
 import time
 import traceback
-from collections.abc import Callable
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
 
 from aenet_ros.config import Config, build, flatten
 from aenet_ros.core.errors import AenetError, ImageError, SourceError
+from aenet_ros.core.frames import Array, FramePair, FusedFrame
 from aenet_ros.core.process import MAX_AUTO_THREADS, allowed_cores, delay_signals
-from aenet_ros.io.plan import Unit, open_unit
-from aenet_ros.io.sources import Done, Lost, is_bag
-from aenet_ros.io.staging import IN_FOLDER
+from aenet_ros.io.background import Progress
+from aenet_ros.io.fuse_job import FuseJob, open_job
+from aenet_ros.io.interfaces import Sink, SourceItem, is_bag
+from aenet_ros.io.staging import HIDDEN_FOLDER
+from aenet_ros.thermal.agc import Range, gain_of, scale_to_unit
+
+if TYPE_CHECKING:
+    from aenet_ros.pipeline import FusionPipeline
 
 MOST_REASONS = 3
-Tell = Callable[[Any], None]
-"""Takes news: ("opened", number of pairs, remarks), then ("pair",) for each."""
 
 
-def fuse_unit(unit: Unit, config: Config, tell: Tell = lambda news: None, threads: int = 0) -> dict[str, Any]:
+def fuse_job(job: FuseJob, config: Config, progress: Progress = lambda news: None, threads: int = 0) -> dict[str, Any]:
     """Fuse a source; the report has ``out``, ``fused``, ``kept``, ``lost``, ``remarks``, ``seconds``, ``pairs_per_s`` and ``device``.
 
-    The result depends on nothing but the unit and the configuration. ``threads``: of the CPU, where the configuration leaves their
-    number open; 0: as many as the node would take. Raises AenetError where it cannot be done at all.
+    The result depends only on the job and the configuration. ``progress`` gets ("opened", number of pairs, remarks), then ("pair",)
+    for each. ``threads``: CPU threads if the configuration leaves them open; 0: as many as the node takes.
+    Raises AenetError if the job cannot be done at all.
     """
-    if unit.options.resume and _finished(unit):
-        tell(("opened", 0, []))
-        return _report(unit, 0, 1, [], ["its result is there already and is kept (--resume)"], 0.0, "")
-    source, sink = open_unit(unit, config)
+    if job.options.resume and _is_finished(job):
+        progress(("opened", 0, []))
+        return _report(job, kept=1, remarks=["its result is there already and is kept (--resume)"])
+    source, sink = open_job(job, config)
     if not source.timed:
-        # Unrelated pictures: nothing is learnt from one for the next.
+        # Nothing is learnt from one picture for the next, unrelated one.
         config = build({"agc.smoothing_s": 0.0, "sensor.dead_pixels": "off", "sensor.column_noise": "off"}, config)
-    tell(("opened", source.total, list(source.remarks)))
+    progress(("opened", source.total, list(source.remarks)))
+    sink.record_settings({"inputs": [str(path.resolve()) for path in job.inputs], **_settings(job), **flatten(config)})
+    from aenet_ros.pipeline import FusionPipeline  # loads torch, which takes seconds: after everything else is checked
 
-    from aenet_ros.io.panels import Panels
-    from aenet_ros.pipeline import FusionPipeline  # takes seconds, so only when everything else is in order
-
-    lost: list[Lost] = []
-    fused = kept = without_depth = 0
-    no_depth, read_all, shown = "", False, len(source.remarks)
-    last_ns = 0
-    begin = time.monotonic()
+    begin, opening_remarks = time.monotonic(), len(source.remarks)
     pipeline = FusionPipeline(build({"model.threads": config.model.threads or threads}, config))
-    for role, camera in source.intrinsics.items():
-        pipeline.registration.set_intrinsics(role, camera)
-    panels = Panels(unit.options.panels, unit.options.labels, pipeline)
+    run = _Run(pipeline, Panels(job.options.panels, job.options.labels, pipeline), sink, source.timed)
+    read_all = False
     try:
-        sink.remember({"inputs": [str(path.resolve()) for path in unit.inputs], **_settings(unit), **flatten(config)})
+        for role, camera in source.intrinsics.items():
+            pipeline.registration.set_intrinsics(role, camera)
         with sink:
-            source.done = sink.done
+            source.skip = sink.existing
             for item in source:
-                tell(("pair",))
-                if isinstance(item, Lost):
-                    lost.append(item)
-                    continue
-                if isinstance(item, Done):
-                    kept += 1
-                    continue
-                stamp_ns = item.pair.rgb.stamp_ns
-                if not source.timed or stamp_ns < last_ns:  # an unrelated picture, or a bag that starts over
-                    pipeline.reset_temporal()
-                last_ns = stamp_ns
-                with delay_signals():  # a pair that is begun is written
-                    try:
-                        if item.name in sink.done:
-                            panels.follow(item.pair)
-                            kept += 1
-                        else:
-                            sink.write(item.name, panels.process(item.pair))
-                            fused += 1
-                            if pipeline.grid.fallback:
-                                without_depth, no_depth = without_depth + 1, pipeline.grid.fallback
-                    except ImageError as error:
-                        lost.append(Lost(item.name, str(error)))
+                progress(("pair",))
+                run.take(item)
             read_all = True
     except SourceError as error:
-        if read_all and not (fused or kept):  # the sink has nothing to keep; what was left out, and why, says more
-            reasons = dict.fromkeys([*source.remarks[shown:], *(entry.reason for entry in lost)])
+        if read_all and not (run.fused or run.kept):  # the sink has nothing to keep; the reasons for what was left out say more
+            reasons = dict.fromkeys([*source.remarks[opening_remarks:], *(entry["reason"] for entry in run.lost)])
             raise SourceError("; ".join([str(error), *list(reasons)[:MOST_REASONS]])) from error
         raise
     finally:
         pipeline.close()
-    if without_depth:
-        source.remarks.append(f"{without_depth} pairs were laid by the plane: {no_depth}")
-    return _report(unit, fused, kept, lost, source.remarks, time.monotonic() - begin, str(pipeline.fuser.device))
+    if run.without_depth:
+        source.remarks.append(f"{run.without_depth} pairs were registered by the plane: {run.no_depth}")
+    seconds = time.monotonic() - begin
+    return _report(job, run.fused, run.kept, run.lost, source.remarks, seconds, str(pipeline.fuser.device))
 
 
-def attempt_unit(task: tuple[Unit, Config, int], tell: Tell) -> dict[str, Any]:
-    """``fuse_unit`` for a worker process, with ``task``'s share of the cores: what went wrong comes back as ``error``, in words."""
-    unit, config, threads = task
+class _Run:
+    """Fuses a source's items into a sink, and counts what became of them."""
+
+    def __init__(self, pipeline: "FusionPipeline", panels: "Panels", sink: Sink, timed: bool) -> None:
+        self._pipeline, self._panels, self._sink, self._timed = pipeline, panels, sink, timed
+        self._last_ns = 0
+        self.fused = self.kept = self.without_depth = 0
+        self.no_depth = ""
+        self.lost: list[dict[str, str]] = []
+
+    def take(self, item: SourceItem) -> None:
+        """Fuse the pair and write the result. A stop signal waits for that."""
+        if item.pair is None:
+            self._skip(item)
+            return
+        stamp_ns = item.pair.rgb.stamp_ns
+        if not self._timed or stamp_ns < self._last_ns:  # unrelated pictures, or a bag that starts over
+            self._pipeline.reset_temporal()
+        self._last_ns = stamp_ns
+        with delay_signals():
+            try:
+                if item.name in self._sink.existing:  # the pipeline follows it, so that the next results do not depend on --resume
+                    self._pipeline.prepare_thermal(item.pair.thermal)
+                    self._pipeline.update_sensor_model()
+                    self.kept += 1
+                    return
+                self._sink.write(item.name, self._panels.fuse(item.pair))
+                self.fused += 1
+                if self._pipeline.grid.fallback:
+                    self.without_depth, self.no_depth = self.without_depth + 1, self._pipeline.grid.fallback
+            except ImageError as error:
+                self.lost.append({"name": item.name, "reason": str(error)})
+
+    def _skip(self, item: SourceItem) -> None:
+        if item.error:
+            self.lost.append({"name": item.name, "reason": item.error})
+        else:
+            self.kept += 1
+
+
+def try_fuse_job(task: tuple[FuseJob, Config, int], progress: Progress) -> dict[str, Any]:
+    """``fuse_job`` for a worker process; ``task`` is (job, configuration, threads). An error is returned in the report as ``error``."""
+    job, config, threads = task
     try:
-        return fuse_unit(unit, config, tell, threads)
+        return fuse_job(job, config, progress, threads)
     except AenetError as error:
-        return failed(unit, str(error), traceback.format_exc())
-    except Exception as error:  # a fault of ours or of a library's must not end the other sources' work
-        return failed(unit, f"{type(error).__name__}: {error}", traceback.format_exc())
+        return failed_report(job, str(error), traceback.format_exc())
+    except Exception as error:  # a bug here or in a library must not end the other sources' work
+        return failed_report(job, f"{type(error).__name__}: {error}", traceback.format_exc())
 
 
-def failed(unit: Unit, error: str, trace: str = "") -> dict[str, Any]:
-    """The report of a unit that came to nothing."""
-    return {**_report(unit, 0, 0, [], [], 0.0, ""), "error": error, "traceback": trace}
+def failed_report(job: FuseJob, error: str, trace: str = "") -> dict[str, Any]:
+    """The report of a job without a result."""
+    return {**_report(job), "error": error, "traceback": trace}
 
 
-def share_of_cores(jobs: int) -> int:
-    """Threads of the network for each of so many processes; they have as many cores again for reading and writing files."""
+def threads_per_job(jobs: int) -> int:
+    """Threads of the network for each of so many processes; each has as many cores again for reading and writing files."""
     return max(1, min(MAX_AUTO_THREADS, allowed_cores() // (2 * jobs)))
 
 
-def _finished(unit: Unit) -> bool:
-    """Whether the result is there: bags and videos appear only whole, and a folder of pictures loses its record at the end.
+def _is_finished(job: FuseJob) -> bool:
+    """Whether the result is complete: a bag or video exists only then, and a folder of pictures loses its hidden folder.
 
-    Two folders of pictures may have grown since, so the sink looks at each of their files instead.
+    Two folders of pictures may have grown since, so the sink checks each of their files instead.
     """
-    if not unit.out.is_dir():
-        return unit.out.exists()
-    if (unit.out / IN_FOLDER).exists() or len(unit.inputs) == 2:
+    if not job.out.is_dir():
+        return job.out.exists()
+    if (job.out / HIDDEN_FOLDER).exists() or len(job.inputs) == 2:
         return False
-    return is_bag(unit.out) or any(path.suffix == unit.options.suffix for path in unit.out.iterdir())
+    return is_bag(job.out) or any(path.suffix == job.options.suffix for path in job.out.iterdir())
 
 
-def _settings(unit: Unit) -> dict[str, Any]:
-    options = asdict(unit.options)
-    for name in ("force", "resume", "keep"):
-        del options[name]
-    return {f"options.{name}": str(value) for name, value in options.items()}
+def _settings(job: FuseJob) -> dict[str, Any]:
+    """The options that change the result."""
+    return {f"options.{name}": str(value) for name, value in asdict(job.options).items() if name not in ("force", "resume", "keep")}
 
 
-def _report(unit: Unit, fused: int, kept: int, lost: list[Lost], remarks: list[str], seconds: float, device: str) -> dict[str, Any]:
+def _report(
+    job: FuseJob,
+    fused: int = 0,
+    kept: int = 0,
+    lost: Sequence[dict[str, str]] = (),
+    remarks: Sequence[str] = (),
+    seconds: float = 0.0,
+    device: str = "",
+) -> dict[str, Any]:
     return {
-        "source": [str(path) for path in unit.inputs],
-        "out": str(unit.out),
+        "source": [str(path) for path in job.inputs],
+        "out": str(job.out),
         "fused": fused,
         "kept": kept,
-        "lost": [entry._asdict() for entry in lost],
+        "lost": list(lost),
         "seconds": round(seconds, 3),
         "pairs_per_s": round(fused / seconds, 2) if seconds else 0.0,
         "device": device,
-        "remarks": remarks,
+        "remarks": list(remarks),
     }
+
+
+class Panels:
+    """Fuses pairs and puts the wanted panels, of ``thermal``, ``rgb`` and ``fused``, side by side.
+
+    ``thermal`` is the thermal frame on the fused picture's grid, with the brightness that fusion uses; black outside its view.
+    """
+
+    CAPTION_ROWS = 24
+    PAPER, INK = (32, 32, 32), (235, 235, 235)
+
+    def __init__(self, names: Sequence[str], labels: bool, pipeline: "FusionPipeline") -> None:
+        self._names, self._labels, self._pipeline = tuple(names), labels, pipeline
+
+    def fuse(self, pair: FramePair) -> FusedFrame:
+        """The fused frame whose image holds the panels, rgb8; raises what the pipeline raises."""
+        if self._names == ("fused",) and not self._labels:
+            return self._pipeline.process(pair)
+        fused = self._pipeline.process(pair, want_registered="thermal" in self._names)
+        panels = [self._panel(name, pair, fused) for name in self._names]
+        if self._labels:
+            panels = [self._labelled(panel, name) for panel, name in zip(panels, self._names, strict=True)]
+        return replace(fused, image=np.ascontiguousarray(np.hstack(panels)), encoding="rgb8", thermal_registered=None)
+
+    def _panel(self, name: str, pair: FramePair, fused: FusedFrame) -> Array:
+        """uint8 [H, W, 3], red first."""
+        if name == "fused":
+            return _as_rgb(fused.image, fused.encoding)
+        if name == "rgb":
+            warps = self._pipeline.prepare_grid(pair.thermal.size, pair.rgb.size, pair.depth)
+            return warps.rgb(_as_rgb(pair.rgb.data, pair.rgb.encoding), np.zeros(pair.thermal.size, np.float32))
+        assert fused.thermal_registered is not None
+        agc = self._pipeline.agc
+        brightness = np.empty(fused.thermal_registered.shape, np.float32)
+        scale_to_unit(fused.thermal_registered, gain_of(Range(agc.low, agc.high), agc.config.invert), brightness)
+        return _as_rgb(np.round(brightness * 255.0).astype(np.uint8), "mono8")
+
+    def _labelled(self, image: Array, text: str) -> Array:
+        strip = np.full((self.CAPTION_ROWS, image.shape[1], 3), self.PAPER, np.uint8)
+        cv2.putText(strip, text, (6, self.CAPTION_ROWS - 7), cv2.FONT_HERSHEY_SIMPLEX, 0.55, self.INK, 1, cv2.LINE_AA)
+        return np.vstack([strip, image])
+
+
+def _as_rgb(image: Array, encoding: str) -> Array:
+    if encoding == "rgb8":
+        return image
+    return np.asarray(cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_GRAY2RGB if encoding == "mono8" else cv2.COLOR_BGR2RGB))

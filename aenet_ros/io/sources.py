@@ -1,64 +1,21 @@
-"""Where pairs come from without a running robot: picture files and folders of them here; videos and bags have files of their own."""
+"""Pairs from picture files, folders of pictures and videos. Bags: ``bag_source``."""
 
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
+
+import cv2
+import numpy as np
 
 from aenet_ros.config import SyncConfig
 from aenet_ros.core.camera import Camera
 from aenet_ros.core.errors import SourceError
 from aenet_ros.core.frames import Frame, FramePair
-from aenet_ros.io.background import ahead
-from aenet_ros.io.picture_files import SUFFIXES, read_rgb, read_thermal
-from aenet_ros.sync.matcher import DROP_REASONS, PairMatcher
-
-VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".m4v", ".webm", ".mpg", ".mpeg", ".ts")
-BAG_SUFFIXES = (".mcap", ".db3", ".bag", ".active")
-"""ROS 1's recorder calls a bag NAME.bag.active until it is complete."""
-
-
-class Lost(NamedTuple):
-    """A pair that could not be read: its name, and why in words."""
-
-    name: str
-    reason: str
-
-
-class Named(NamedTuple):
-    """A pair with the name that its result is to bear (a file's stem, or a frame's number)."""
-
-    name: str
-    pair: FramePair
-
-
-class Done(NamedTuple):
-    """A pair whose result is there already, so that it was not read."""
-
-    name: str
-
-
-class Source(Protocol):
-    """Pairs in order. Opening has checked what can be checked without reading everything."""
-
-    timed: bool
-    """True: frames of cameras in time, so the AGC follows them; False: each pair stands alone."""
-    total: int
-    """Number of pairs, or an upper estimate of it."""
-    rate_hz: float
-    """Rate of the results, where ``timed``."""
-    remarks: list[str]
-    """Sentences on what will be left out and why; complete when the source is exhausted."""
-    files: list[Path]
-    """Every file that is read, so that no result overwrites it."""
-    done: frozenset[str]
-    """Names of pairs that need no fusing; where pairs stand alone they are not read either."""
-
-    intrinsics: dict[str, Camera]
-    """The cameras (``thermal``, ``rgb``), where the source describes them."""
-
-    def __iter__(self) -> Iterator[Named | Lost | Done]: ...
+from aenet_ros.io.background import prefetch, prefetch_items
+from aenet_ros.io.interfaces import VIDEO_SUFFIXES, Source, SourceItem, dropped_frames
+from aenet_ros.io.picture_files import first_names, luma, pair_by_name, pair_in_order, pictures_in, read_rgb, read_thermal
+from aenet_ros.sync.matcher import PairMatcher
 
 
 def open_source(
@@ -74,55 +31,35 @@ def open_source(
 ) -> Source:
     """Two pictures, two folders of pictures, two videos, or one video that shows both cameras side by side.
 
-    ``in_order`` pairs the folders' files in their order instead of by name; ``sequence_hz`` over 0 says that a folder
-    holds consecutive frames at that rate; ``thermal_side``, ``left`` or ``right``, is of a side-by-side video. ``depth`` is a depth
-    picture, or a folder of those, by the rgb pictures' names, aligned to them. ``threads`` decode pictures ahead.
+    ``in_order`` pairs the folders' files in their order instead of by name. ``sequence_hz`` > 0: a folder holds consecutive frames at
+    that rate. ``thermal_side``: ``left`` or ``right`` half of a side-by-side video. ``depth``: a depth picture aligned to the rgb
+    picture, or a folder of them with the rgb pictures' names. ``threads`` decode pictures ahead.
     Raises SourceError with what is missing or does not fit.
     """
     for path in (thermal, rgb, depth):
         if path is not None and not path.exists():
             raise SourceError(f"there is no file or folder '{path}'")
-    from aenet_ros.io.videos import VideoSource  # which imports from here
-
     if rgb is None:
         if thermal.suffix.lower() in VIDEO_SUFFIXES:
             return VideoSource(thermal, None, sync or SyncConfig(), thermal_side)
         raise SourceError(
             f"'{thermal}' alone is not enough: give the rgb file or folder too "
-            "(alone may stand a bag, a side-by-side video, or a folder that holds thermal/ and rgb/)"
+            "(a bag, a side-by-side video, or a folder that holds thermal/ and rgb/ can be given alone)"
         )
     if thermal.is_dir() != rgb.is_dir():
         folder, file = (thermal, rgb) if thermal.is_dir() else (rgb, thermal)
         raise SourceError(f"'{folder}' is a folder and '{file}' a file; give two folders or two files")
     if thermal.suffix.lower() in VIDEO_SUFFIXES and rgb.suffix.lower() in VIDEO_SUFFIXES:
         if depth is not None:
-            raise SourceError(f"--depth {depth}: depth goes with pictures and bags, not with videos, which have no 16 bits for it")
+            raise SourceError(f"--depth {depth}: depth goes with pictures and bags, not with videos, which have only 8 bits")
         return VideoSource(thermal, rgb, sync or SyncConfig())
     if depth is not None and depth.is_dir() != rgb.is_dir():
         raise SourceError(f"--depth {depth}: give a folder with folders of pictures, and a picture with single pictures")
     return PictureSource(thermal, rgb, in_order=in_order, sequence_hz=sequence_hz, depth=depth, threads=threads)
 
 
-def is_bag(path: Path) -> bool:
-    """Whether the path looks like a bag: a file of a bag's suffix, a folder with a rosbag2's metadata, or with the files of one.
-
-    The files of one bag are called NAME_0, NAME_1 and so on; a folder of others, or of bags in folders, holds several.
-    """
-    if path.is_dir():
-        if (path / "metadata.yaml").exists():
-            return True
-        names = {re.sub(r"_\d+$", "", file.stem) for file in storage_files(path)}
-        return len(names) == 1 and not any(is_bag(entry) for entry in path.iterdir() if entry.is_dir())
-    return path.suffix in BAG_SUFFIXES
-
-
-def storage_files(folder: Path) -> list[Path]:
-    """The files of a rosbag2 folder that hold its messages."""
-    return sorted(path for path in folder.iterdir() if path.suffix in (".mcap", ".db3"))
-
-
 class PictureSource:
-    """Two pictures or two folders of them; see ``open_source``."""
+    """Two pictures or two folders of them; see ``open_source`` and ``Source``."""
 
     def __init__(
         self,
@@ -137,40 +74,37 @@ class PictureSource:
         self._threads = threads
         self.timed, self.rate_hz = sequence_hz > 0, sequence_hz
         self.remarks: list[str] = []
-        self.done: frozenset[str] = frozenset()
+        self.skip: frozenset[str] = frozenset()
         self.intrinsics: dict[str, Camera] = {}
         if not thermal.is_dir():
-            self._paths = [(thermal, rgb)]
+            self._pairs = [(thermal, rgb)]
         elif in_order:
-            self._paths = _pair_in_order(thermal, rgb)
+            self._pairs = pair_in_order(thermal, rgb)
         else:
-            self._paths, self.remarks = _pair_by_name(thermal, rgb)
-        self.total = len(self._paths)
-        self._depth = self._depths(depth)
-        self.files = [path for pair in self._paths for path in pair] + list(self._depth.values())
+            self._pairs, self.remarks = pair_by_name(thermal, rgb)
+        self.total = len(self._pairs)
+        self.names: Sequence[str] = [rgb.stem for _, rgb in self._pairs]
+        self._depths = self._find_depths(depth)
+        self.files = [path for pair in self._pairs for path in pair] + list(self._depths.values())
 
-    @property
-    def names(self) -> list[str]:
-        """The pairs' names: stems of the rgb files."""
-        return [rgb.stem for _, rgb in self._paths]
+    def __iter__(self) -> Iterator[SourceItem]:
+        return prefetch((partial(self._read, index) for index in range(self.total)), self._threads)
 
-    def __iter__(self) -> Iterator[Named | Lost | Done]:
-        return ahead((partial(self._item, index) for index in range(self.total)), self._threads)
-
-    def _item(self, index: int) -> Named | Lost | Done:
-        thermal, rgb = self._paths[index]
-        if rgb.stem in self.done and not self.timed:
-            return Done(rgb.stem)
-        stamp_ns = at_ns(index, self.rate_hz) if self.timed else 0
-        depth = self._depth.get(rgb.stem)
+    def _read(self, index: int) -> SourceItem:
+        thermal, rgb = self._pairs[index]
+        name = rgb.stem
+        if name in self.skip and not self.timed:
+            return SourceItem(name)
+        stamp_ns = frame_stamp_ns(index, self.rate_hz) if self.timed else 0
+        depth = self._depths.get(name)
         try:
-            # Depth pictures have the same depths as thermal ones: 16 bit (millimetres) and float (metres).
-            far = read_thermal(depth, stamp_ns) if depth else None
-            return Named(rgb.stem, FramePair(read_thermal(thermal, stamp_ns), read_rgb(rgb, stamp_ns), depth=far))
+            # Depth pictures have the types of thermal ones: 16 bit (millimetres) or float (metres).
+            depth_frame = read_thermal(depth, stamp_ns) if depth else None
+            return SourceItem(name, FramePair(read_thermal(thermal, stamp_ns), read_rgb(rgb, stamp_ns), depth=depth_frame))
         except SourceError as error:
-            return Lost(rgb.stem, str(error))
+            return SourceItem(name, error=str(error))
 
-    def _depths(self, depth: Path | None) -> dict[str, Path]:
+    def _find_depths(self, depth: Path | None) -> dict[str, Path]:
         """Depth pictures by the rgb picture's name."""
         if depth is None:
             return {}
@@ -179,76 +113,110 @@ class PictureSource:
         found = pictures_in(depth)
         missing = [name for name in self.names if name not in found]
         if len(missing) == len(self.names):
-            raise SourceError(f"--depth {depth}: no file there ({_some(found)}) has the name of an rgb picture ({_some(self.names)})")
+            raise SourceError(
+                f"--depth {depth}: no file there ({first_names(found)}) has the name of an rgb picture ({first_names(self.names)})"
+            )
         if missing:
-            self.remarks.append(f"{len(missing)} pairs have no depth picture of their name in {depth}: {_some(missing)}")
+            self.remarks.append(f"{len(missing)} pairs have no depth picture of their name in {depth}: {first_names(missing)}")
         return {name: found[name] for name in self.names if name in found}
 
 
-def pictures_in(folder: Path) -> dict[str, Path]:
-    """The folder's picture files by stem, numbers within names in numeric order. Raises SourceError for none or for two of one stem."""
-    try:
-        paths = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
-    except OSError as error:
-        raise SourceError(f"the folder {folder} cannot be read: {error.strerror or error}") from error
-    if not paths:
-        raise SourceError(f"the folder {folder} holds no pictures ({', '.join(SUFFIXES)})")
-    found: dict[str, Path] = {}
-    for path in sorted(paths, key=_natural):
-        if path.stem in found:
-            raise SourceError(
-                f"{folder} holds both {found[path.stem].name} and {path.name}; names without suffix must be unique: remove one"
-            )
-        found[path.stem] = path
-    return found
-
-
-def _natural(path: Path) -> list[tuple[int, str]]:
-    """Sorts frame2 before frame10."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]
-
-
-def _pair_by_name(thermal: Path, rgb: Path) -> tuple[list[tuple[Path, Path]], list[str]]:
-    thermals, rgbs = pictures_in(thermal), pictures_in(rgb)
-    pairs = [(path, rgbs[stem]) for stem, path in thermals.items() if stem in rgbs]
-    if not pairs:
-        raise SourceError(
-            f"no file of {thermal} ({_some(thermals)}) has the name of one in {rgb} ({_some(rgbs)}); "
-            "suffixes may differ, the rest must not: rename them, or pair them in their order with --in-order"
-        )
-    remarks = []
-    for folder, other, alone in ((thermal, rgb, thermals.keys() - rgbs.keys()), (rgb, thermal, rgbs.keys() - thermals.keys())):
-        if alone:
-            remarks.append(f"{len(alone)} of {folder} left out, no such name in {other}: {_some(sorted(alone))}")
-    return pairs, remarks
-
-
-def _pair_in_order(thermal: Path, rgb: Path) -> list[tuple[Path, Path]]:
-    thermals, rgbs = pictures_in(thermal), pictures_in(rgb)
-    if len(thermals) != len(rgbs):
-        raise SourceError(
-            f"{thermal} holds {len(thermals)} pictures and {rgb} {len(rgbs)}; to pair them in their order there must be as many"
-        )
-    return list(zip(thermals.values(), rgbs.values(), strict=True))
-
-
-def at_ns(index: int, rate_hz: float) -> int:
-    """Stamps of a file's frames; they start at 1 s, since a stamp of 0 means that there is none."""
+def frame_stamp_ns(index: int, rate_hz: float) -> int:
+    """Stamp of a file's frame ``index``. The first is 1 s, since a stamp of 0 means that there is none."""
     return 1_000_000_000 + round(index * 1e9 / rate_hz)
 
 
-def _some(names: Iterable[str], most: int = 3) -> str:
-    listed = list(names)
-    return ", ".join(listed[:most]) + (f" and {len(listed) - most} more" if len(listed) > most else "")
+class VideoSource:
+    """Two videos, or one that shows both cameras side by side; frames are paired by their times, through ``PairMatcher``.
+
+    ``remarks`` reports unequal durations, and frames that a file promises and does not hold. See ``Source``.
+    """
+
+    timed = True
+    names: Sequence[str] = ()
+
+    def __init__(self, thermal: Path, rgb: Path | None, sync: SyncConfig, thermal_side: str = "left") -> None:
+        self.files = [path for path in (thermal, rgb) if path is not None]
+        self.remarks: list[str] = []
+        self.skip: frozenset[str] = frozenset()
+        self.intrinsics: dict[str, Camera] = {}
+        self._sync, self._thermal_side = sync, thermal_side
+        videos = [_probe(path) for path in self.files]
+        self.rate_hz = videos[-1].rate_hz
+        self.total = min(video.frames for video in videos)
+        if len(videos) == 2 and abs(videos[0].seconds - videos[1].seconds) > 1.5 / min(video.rate_hz for video in videos):
+            both = " and ".join(f"{path.name} lasts {video}" for path, video in zip(self.files, videos, strict=True))
+            self.remarks.append(f"{both}: the rest of the longer one is left out")
+
+    def __iter__(self) -> Iterator[SourceItem]:
+        matcher = PairMatcher(round(self._sync.slop_ms * 1e6), round(self._sync.clock_offset_ms * 1e6), self._sync.queue_size)
+        count = 0
+        for stream, frame in prefetch_items(self._frames()):
+            for pair in matcher.push_thermal(frame) if stream == "thermal" else matcher.push_rgb(frame):
+                yield SourceItem(f"{count:06d}", pair)
+                count += 1
+        for pair in matcher.flush():
+            yield SourceItem(f"{count:06d}", pair)
+            count += 1
+        self.remarks += dropped_frames(matcher)
+
+    def _frames(self) -> Iterator[tuple[str, Frame]]:
+        """("thermal" or "rgb", frame) in order of time."""
+        if len(self.files) == 1:
+            for frame in _decode(self.files[0], self.remarks):
+                width = frame.size[1] // 2
+                left, right = frame.data[:, :width], frame.data[:, frame.size[1] - width :]
+                thermal, rgb = (left, right) if self._thermal_side == "left" else (right, left)
+                yield "thermal", Frame(frame.stamp_ns, luma(thermal), "mono8")
+                yield "rgb", Frame(frame.stamp_ns, rgb, "bgr8")
+            return
+        streams = {name: _decode(path, self.remarks) for name, path in zip(("thermal", "rgb"), self.files, strict=True)}
+        heads = {name: next(stream, None) for name, stream in streams.items()}
+        while waiting := {name: frame for name, frame in heads.items() if frame is not None}:
+            name, frame = min(waiting.items(), key=lambda item: item[1].stamp_ns)
+            yield name, frame if name == "rgb" else Frame(frame.stamp_ns, luma(frame.data), "mono8")
+            heads[name] = next(streams[name], None)
 
 
-def matched(frames: Iterable[tuple[str, Frame]], matcher: PairMatcher) -> Iterator[FramePair]:
-    """The pairs of ("thermal" | "rgb", frame) in order of time, by the matcher that the node uses, to the last one."""
-    for stream, frame in frames:
-        yield from matcher.push_thermal(frame) if stream == "thermal" else matcher.push_rgb(frame)
-    yield from matcher.flush()
+class _Video(NamedTuple):
+    rate_hz: float
+    frames: int
+
+    @property
+    def seconds(self) -> float:
+        return self.frames / self.rate_hz
+
+    def __str__(self) -> str:
+        return f"{self.seconds:.2f} s ({self.frames} frames at {self.rate_hz:.4g} Hz)"
 
 
-def dropped(matcher: PairMatcher) -> list[str]:
-    """Sentences on the frames that found no partner."""
-    return [f"{count} frames left out: {DROP_REASONS[reason]}" for reason, count in matcher.counts.dropped.items() if count]
+def _open_video(path: Path) -> cv2.VideoCapture:
+    capture = cv2.VideoCapture(str(path))
+    if not capture.isOpened():
+        raise SourceError(f"{path} cannot be opened as a video; it is damaged, or this OpenCV build lacks its codec: convert it to mp4")
+    return capture
+
+
+def _probe(path: Path) -> _Video:
+    capture = _open_video(path)
+    rate_hz, frames = capture.get(cv2.CAP_PROP_FPS), int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    capture.release()
+    if not 0.1 <= rate_hz <= 10_000:
+        raise SourceError(f"{path} does not say its frame rate ({rate_hz:g}); convert it to mp4, or to pictures and use --sequence")
+    return _Video(rate_hz, max(frames, 0))
+
+
+def _decode(path: Path, remarks: list[str]) -> Iterator[Frame]:
+    rate_hz, promised = _probe(path)
+    capture = _open_video(path)
+    index = 0
+    try:
+        while (read := capture.read())[0]:
+            yield Frame(frame_stamp_ns(index, rate_hz), np.asarray(read[1]), "bgr8")
+            index += 1
+    finally:
+        capture.release()
+    if index == 0:
+        raise SourceError(f"{path} holds no frame that can be decoded; convert it to mp4")
+    if index < promised - 1:  # some containers know their number of frames only roughly
+        remarks.append(f"{path} promises {promised} frames, and {index} can be decoded: it is damaged or cut off, and the rest is lost")

@@ -1,4 +1,4 @@
-"""Where a run keeps what is not finished: one hidden folder, locked, so that an end at any time leaves nothing half-written elsewhere."""
+"""Hidden, locked folder for results that are not complete, so that an interruption leaves no incomplete file elsewhere."""
 
 import fcntl
 import json
@@ -6,44 +6,48 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from aenet_ros.core.atomic_io import write_atomic
 from aenet_ros.core.errors import SourceError
 
-IN_FOLDER = ".aenet-fuse"
-_RECORD = "run.json"
+HIDDEN_FOLDER = ".aenet-fuse"
+"""In a folder of pictures that is not complete."""
+_SETTINGS = "run.json"
 
 
-def beside(out: Path) -> Path:
+def staging_path(out: Path) -> Path:
     """The hidden folder of a result that is one file or one bag."""
     return out.parent / f".{out.name}.aenet-part"
 
 
-class Workplace:
-    """A hidden folder that one run has for itself; leftovers of an earlier run, which was killed, are removed at entry.
+class StagingDir:
+    """A hidden folder that only one run uses at a time. At entry it removes what a killed run left there.
 
-    Raises SourceError where it cannot be made, or where another run has it.
+    Raises SourceError if the folder cannot be made, or if another run uses it.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._lock = -1
 
-    def __enter__(self) -> "Workplace":
+    def __enter__(self) -> "StagingDir":
         try:
-            self._take()
+            self._acquire()
             for entry in self.folder.iterdir():
-                if entry.name != _RECORD:
-                    _remove(entry)
+                if entry.is_dir() and not entry.is_symlink():
+                    shutil.rmtree(entry)
+                elif entry.name != _SETTINGS:
+                    entry.unlink()
         except OSError as error:
             self._release()
             raise SourceError(f"'{self.folder.parent}' cannot be written: {error.strerror or error}") from error
         return self
 
-    def _take(self) -> None:
-        """Make the folder and lock it; its former owner may remove it between the two."""
+    def __exit__(self, *_exception: object) -> None:
+        self._release()
+
+    def _acquire(self) -> None:
         while True:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(self.folder, os.O_RDONLY)
@@ -56,6 +60,7 @@ class Workplace:
                 ) from None
             except OSError:
                 return  # a file system without locks
+            # The run that held the lock may have removed the folder between mkdir and flock.
             if self.folder.exists() and os.fstat(self._lock).st_ino == self.folder.stat().st_ino:
                 return
             self._release()
@@ -65,39 +70,23 @@ class Workplace:
             os.close(self._lock)
             self._lock = -1
 
-    def remember(self, settings: Mapping[str, Any]) -> None:
-        """Write down what the run was asked for, for ``check`` of a later one."""
-        write_atomic(self.folder / _RECORD, json.dumps(settings, indent=1, sort_keys=True))
+    def save_settings(self, settings: Mapping[str, Any]) -> None:
+        """Store the run's settings, for ``changed_settings`` of a later run."""
+        write_atomic(self.folder / _SETTINGS, json.dumps(settings, indent=1, sort_keys=True))
 
     def remove(self) -> None:
-        """Take the folder away: the run is complete, or is not to be resumed."""
+        """Remove the folder: the run is complete, or is not to be resumed."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._release()
 
-
-def remembered(folder: Path) -> dict[str, Any] | None:
-    """What ``Workplace.remember`` wrote there; None where there was no run, or where it was not interrupted."""
+def changed_settings(folder: Path, settings: Mapping[str, Any]) -> list[str]:
+    """Sentences on how ``settings`` differ from those of the interrupted run in ``folder``; empty if there is none."""
     try:
-        found = json.loads((folder / _RECORD).read_text())
-    except FileNotFoundError:
-        return None
+        before = json.loads((folder / _SETTINGS).read_text())
     except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What two records differ in, as words; ``before`` was read from JSON, which knows no tuples."""
-    now = json.loads(json.dumps(now))
-    return [
-        f"{name}: {before.get(name)} then, {now.get(name)} now" for name in sorted({*before, *now}) if before.get(name) != now.get(name)
-    ]
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink()
+        return []
+    if not isinstance(before, dict) or not before:
+        return []
+    now = json.loads(json.dumps(settings))  # JSON knows no tuples
+    names = sorted({*before, *now})
+    return [f"{name}: {before.get(name)} then, {now.get(name)} now" for name in names if before.get(name) != now.get(name)]

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from aenet_ros.config import Config, build, flatten
 from aenet_ros.core.errors import AenetError, ConfigError, ImageError
 from aenet_ros.core.frames import Frame, FramePair, FusedFrame
-from aenet_ros.io.bag_player import BagPlayer, Event
+from aenet_ros.io.bag_source import BagPlayer, Event
 from aenet_ros.pipeline import FusionPipeline
 from aenet_ros.sync.matcher import PairMatcher
 from aenet_ros.view.snapshot import Moment, ThermalLook

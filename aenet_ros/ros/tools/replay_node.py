@@ -20,7 +20,7 @@ from rclpy.node import Node
 
 from aenet_ros.core.errors import AenetError, SourceError
 from aenet_ros.core.frames import FramePair
-from aenet_ros.io.sources import Lost, Named, open_source
+from aenet_ros.io.sources import open_source
 from aenet_ros.ros.node_main import running
 from aenet_ros.ros.tools.camera_publisher import CameraPublisher, wait_until
 
@@ -70,9 +70,8 @@ class Loader(threading.Thread):
         while True:
             good = 0
             for item in self.source if not kept else ():
-                if isinstance(item, Lost):
-                    self.error = item.reason
-                if not isinstance(item, Named):
+                if item.pair is None:
+                    self.error = item.error
                     continue
                 good += 1
                 size += item.pair.thermal.data.nbytes + item.pair.rgb.data.nbytes

@@ -22,7 +22,7 @@ from std_msgs.msg import String
 
 from aenet_ros.config import Config
 from aenet_ros.core.errors import AenetError
-from aenet_ros.io.bag_writer import BagWriter
+from aenet_ros.io.bag_sink import BagRecorder
 from aenet_ros.messages.cdr import header_stamp_ns
 from aenet_ros.ros.compat import no_event_callbacks
 from aenet_ros.ros.node_main import running, until_stopped
@@ -61,7 +61,7 @@ class SinkNode(Node):
         self._scenes: dict[int, str] = {}  # by the stamp of its first frame
         self._started_ns, self._told_ns = time.time_ns(), 0
         self._begin_ns = 0  # start of measuring; 0 until a fused frame came
-        self._bag = BagWriter(self._out / "demo.mcap") if record != "nothing" and self._out != Path() else None
+        self._bag = BagRecorder(self._out / "demo.mcap") if record != "nothing" and self._out != Path() else None
         self._sampler = Sampler(self, self._slop_ns, self._offset_ns, self._scene_at)
         self._sampled = 0
         self.done = False

@@ -5,32 +5,31 @@ from collections.abc import Iterable
 
 from aenet_ros.core.errors import SourceError
 from aenet_ros.core.frames import FramePair
-from aenet_ros.io.sources import Done, Lost, Named
+from aenet_ros.io.interfaces import SourceItem
 
 
-def collect(source: Iterable[Named | Lost | Done], most: int) -> tuple[list[Named], list[str]]:
-    """At most ``most`` pairs, evenly spread, and sentences on what was left out. Raises SourceError where there is none.
+def collect(source: Iterable[SourceItem], most: int) -> tuple[list[tuple[str, FramePair]], list[str]]:
+    """At most ``most`` pairs with their names, evenly spread, and sentences on what was left out. Raises SourceError where there is none.
 
     The source may be long: at no time more than ``2 * most`` pairs are kept.
     """
-    kept: list[Named] = []
+    kept: list[tuple[str, FramePair]] = []
     step, remarks = 1, []
     for index, item in enumerate(source):
-        if isinstance(item, Lost):
-            remarks.append(f"left out: {item.name}: {item.reason}")
-            continue
-        if index % step == 0 and isinstance(item, Named):
-            kept.append(item)
+        if item.error:
+            remarks.append(f"left out: {item.name}: {item.error}")
+        elif index % step == 0 and item.pair is not None:
+            kept.append((item.name, item.pair))
         if len(kept) >= 2 * most:
             kept, step = kept[::2], 2 * step
     if not kept:
         raise SourceError("; ".join(remarks[:3]) or "the source holds no pair: see what it holds with `aenet inspect`")
     kept = [kept[index * len(kept) // min(most, len(kept))] for index in range(min(most, len(kept)))]
-    sizes = Counter(_sizes(item.pair) for item in kept)
+    sizes = Counter(_sizes(pair) for _, pair in kept)
     usual, count = sizes.most_common(1)[0]
     if count < len(kept):
         remarks.append(f"{len(kept) - count} pairs left out: their sizes are not {_words(usual)}, which most have")
-    return [item for item in kept if _sizes(item.pair) == usual], remarks
+    return [(name, pair) for name, pair in kept if _sizes(pair) == usual], remarks
 
 
 def _sizes(pair: FramePair) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -1,4 +1,4 @@
-"""Reading ahead and writing behind: order, errors where they belong, and that both really go on while the caller works."""
+"""Prefetching and writing in the background: order, errors in their place, and that both go on while the caller works."""
 
 import threading
 import time
@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from aenet_ros.io.background import Behind, ahead, items_ahead
+from aenet_ros.io.background import BackgroundWriter, prefetch, prefetch_items
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -15,7 +15,7 @@ def test_results_come_in_the_order_of_their_tasks(threads):
         time.sleep(0.02 if number % 2 == 0 else 0.0)
         return number
 
-    assert list(ahead((partial(slow_if_even, number) for number in range(9)), threads)) == list(range(9))
+    assert list(prefetch((partial(slow_if_even, number) for number in range(9)), threads)) == list(range(9))
 
 
 def test_a_task_s_error_comes_in_its_place():
@@ -24,7 +24,7 @@ def test_a_task_s_error_comes_in_its_place():
             raise ValueError("the third")
         return number
 
-    results = ahead(partial(fail_at_three, number) for number in range(9))
+    results = prefetch(partial(fail_at_three, number) for number in range(9))
     assert [next(results) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(ValueError, match="the third"):
         next(results)
@@ -38,7 +38,7 @@ def test_the_next_item_is_made_while_the_caller_works():
         begun.set()
         yield "second"
 
-    made = items_ahead(items())
+    made = prefetch_items(items())
     assert next(made) == "first"
     assert begun.wait(5)  # without another next
     assert list(made) == ["second"]
@@ -46,7 +46,7 @@ def test_the_next_item_is_made_while_the_caller_works():
 
 def test_only_a_few_are_made_ahead():
     made = []
-    results = ahead((partial(made.append, number) for number in range(100)), 2)
+    results = prefetch((partial(made.append, number) for number in range(100)), 2)
     next(results)
     time.sleep(0.05)
     assert len(made) <= 3
@@ -54,15 +54,15 @@ def test_only_a_few_are_made_ahead():
     assert len(made) <= 3
 
 
-def test_calls_are_made_behind_in_their_order():
+def test_calls_are_made_in_the_background_in_their_order():
     done, go = [], threading.Event()
-    behind = Behind()
-    behind.call(go.wait, 5)
+    writer = BackgroundWriter()
+    writer.call(go.wait, 5)
     for number in range(5):
-        behind.call(done.append, number)
+        writer.call(done.append, number)
     assert done == []
     go.set()
-    assert behind.finish() is None
+    assert writer.finish() is None
     assert done == [0, 1, 2, 3, 4]
 
 
@@ -73,23 +73,23 @@ def test_the_first_error_is_told_and_ends_the_rest():
         raise OSError(text)
 
     go = threading.Event()
-    behind = Behind()
-    behind.call(go.wait, 5)
-    behind.call(fail, "full")
-    behind.call(done.append, "after it")
+    writer = BackgroundWriter()
+    writer.call(go.wait, 5)
+    writer.call(fail, "full")
+    writer.call(done.append, "after it")
     go.set()
-    assert str(behind.finish()) == "full"
+    assert str(writer.finish()) == "full"
     assert done == []
     with pytest.raises(OSError, match="full"):
-        behind.call(done.append, "much later")
+        writer.call(done.append, "much later")
 
 
 def test_a_queue_that_is_full_waits():
     go = threading.Event()
-    behind = Behind()
+    writer = BackgroundWriter()
     threading.Timer(0.2, go.set).start()
     begin = time.monotonic()
     for _ in range(20):
-        behind.call(go.wait, 5)
+        writer.call(go.wait, 5)
     assert time.monotonic() - begin > 0.1
-    assert behind.finish() is None
+    assert writer.finish() is None

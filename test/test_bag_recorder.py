@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from aenet_ros.core.errors import SourceError
-from aenet_ros.io.bag_writer import BagWriter
+from aenet_ros.io.bag_sink import BagRecorder
 
 rosbags = pytest.importorskip("rosbags.highlevel", reason="rosbags is not installed: pip install '.[bags]'")
 TEXT = "std_msgs/msg/String"
@@ -18,7 +18,7 @@ def cdr_string(text: str) -> bytes:
 
 
 def test_what_is_written_is_read_back_by_rosbags_and_mcap(tmp_path):
-    bag = BagWriter(tmp_path / "demo.mcap")
+    bag = BagRecorder(tmp_path / "demo.mcap")
     for index in range(50):
         bag.write("/a", TEXT, cdr_string(f"a{index}"), 1_000 + index)
         bag.write("/b", TEXT, cdr_string(f"b{index}"), 1_000 + index)
@@ -41,7 +41,7 @@ def test_what_is_written_is_read_back_by_rosbags_and_mcap(tmp_path):
 
 def test_a_second_bag_takes_the_place_of_the_first(tmp_path):
     for text in ("old", "new"):
-        bag = BagWriter(tmp_path / "demo.mcap")
+        bag = BagRecorder(tmp_path / "demo.mcap")
         bag.write("/a", TEXT, cdr_string(text), 5)
         bag.close()
     with rosbags.AnyReader([tmp_path]) as reader:
@@ -50,7 +50,7 @@ def test_a_second_bag_takes_the_place_of_the_first(tmp_path):
 
 def test_an_aborted_bag_leaves_what_was_there(tmp_path):
     (tmp_path / "demo.mcap").write_text("precious")
-    bag = BagWriter(tmp_path / "demo.mcap")
+    bag = BagRecorder(tmp_path / "demo.mcap")
     bag.write("/a", TEXT, cdr_string("x"), 5)
     bag.abort()
     assert [path.name for path in tmp_path.iterdir()] == ["demo.mcap"]
@@ -58,7 +58,7 @@ def test_an_aborted_bag_leaves_what_was_there(tmp_path):
 
 
 def test_what_cannot_be_recorded_is_said_when_it_is_closed(tmp_path):
-    bag = BagWriter(tmp_path / "demo.mcap")
+    bag = BagRecorder(tmp_path / "demo.mcap")
     bag.write("/a", "no_such_msgs/msg/Type", b"\x00\x01\x00\x00", 5)
     with pytest.raises(SourceError, match="no_such_msgs"):
         bag.close()
@@ -68,4 +68,4 @@ def test_what_cannot_be_recorded_is_said_when_it_is_closed(tmp_path):
 def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(SourceError, match=r"demo.mcap cannot be written"):
-        BagWriter(tmp_path / "file" / "demo.mcap")
+        BagRecorder(tmp_path / "file" / "demo.mcap")

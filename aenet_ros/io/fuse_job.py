@@ -1,0 +1,167 @@
+"""What one call of `aenet fuse` has to do: its sources, and where the result of each goes."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from aenet_ros.config import Config
+from aenet_ros.core.errors import SourceError
+from aenet_ros.io.background import file_threads
+from aenet_ros.io.interfaces import BAG_SUFFIXES, VIDEO_SUFFIXES, Sink, Source, is_bag
+from aenet_ros.io.sinks import open_sink
+from aenet_ros.io.sources import open_source
+
+
+@dataclass(frozen=True)
+class FuseOptions:
+    """How to read and to write; empty: decided by the source."""
+
+    to: str = ""
+    """``bag``, ``pictures`` or ``video``."""
+    suffix: str = ".png"
+    """Of pictures."""
+    in_order: bool = False
+    sequence_hz: float = 0.0
+    thermal_side: str = ""
+    """``left`` or ``right``: videos show both cameras side by side."""
+    depth: Path | None = None
+    """Depth picture or folder of depth pictures."""
+    thermal_topic: str = ""
+    rgb_topic: str = ""
+    depth_topic: str = ""
+    keep: tuple[str, ...] = ("all",)
+    """Topics to copy into a new bag: ``all``, ``none`` or names."""
+    panels: tuple[str, ...] = ("fused",)
+    """What a picture or video frame shows side by side: ``thermal``, ``rgb``, ``fused``."""
+    labels: bool = False
+    force: bool = False
+    resume: bool = False
+
+
+class FuseJob(NamedTuple):
+    """One source (a bag, a side-by-side video or a folder of pairs; or a thermal and an rgb path) and its result. Can be pickled."""
+
+    inputs: tuple[Path, ...]
+    out: Path
+    options: FuseOptions
+
+    @property
+    def name(self) -> str:
+        """The source, for messages."""
+        return " + ".join(path.name or str(path) for path in self.inputs)
+
+
+def plan_jobs(paths: list[Path], out: Path, options: FuseOptions) -> list[FuseJob]:
+    """One job for a thermal and an rgb path, or one for each bag, side-by-side video or folder of pairs.
+
+    A folder with bags in it, at any depth, stands for all of them. One job's result is ``out`` itself; the results of several go
+    into the folder ``out`` under their sources' names. Raises SourceError if the paths do not fit together.
+    """
+    for path in paths:
+        if not path.exists():
+            raise SourceError(f"there is no file or folder '{path}'")
+    if len(paths) == 2 and not any(_is_complete_source(path, options) for path in paths):
+        return [FuseJob((paths[0], paths[1]), out, options)]
+    bags = {path: _bags_below(path) for path in paths}
+    if len(paths) == 1 and not bags[paths[0]]:
+        return [FuseJob((paths[0],), out, options)]
+    for path in paths:
+        if not bags[path] and not _is_complete_source(path, options):
+            raise SourceError(
+                f"'{path}' does not stand alone, and {len(paths)} sources are given: give a thermal and an rgb path, or any number of "
+                "bags, of folders that hold thermal/ and rgb/, or (with --thermal-side) of side-by-side videos"
+            )
+    _check_folder(out, paths)
+    named: list[tuple[Path, Path]] = []
+    for path in paths:
+        named += [(bag, _stem(bag.relative_to(path))) for bag in bags[path]] or [(path, Path(_stem(path).name))]
+    jobs = []
+    for (path, _), name in zip(named, _unique_names(named), strict=True):
+        video = options.to == "video" or (not options.to and path.suffix.lower() in VIDEO_SUFFIXES)
+        jobs.append(FuseJob((path,), out / (name.with_name(f"{name.name}.mp4") if video else name), options))
+    return jobs
+
+
+def open_job(job: FuseJob, config: Config) -> tuple[Source, Sink]:
+    """The job's source and sink; nothing is written yet. Raises SourceError for what is missing or in the way."""
+    options, out = job.options, job.out
+    source: Source
+    if len(job.inputs) == 1 and is_bag(job.inputs[0]):
+        from aenet_ros.io.bag_sink import BagSink  # needs rosbags, which pictures do not
+        from aenet_ros.io.bag_source import BagSource
+
+        path = job.inputs[0]
+        depth = options.depth_topic if config.registration.mode == "depth" else None
+        source = bag = BagSource(path, config.sync, options.thermal_topic, options.rgb_topic, depth, config.registration.depth_slop_ms)
+        if options.to in ("", "bag") and out.suffix.lower() not in VIDEO_SUFFIXES:
+            if options.panels != ("fused",) or options.labels:
+                raise SourceError("--panels and --labels are for videos and pictures, and a bag is written: give --to video or pictures")
+            cameras = {"thermal": bag.thermal_topic, "rgb": bag.rgb_topic}
+            sink = BagSink(out, path, cameras, keep=options.keep, scaled=config.output.grid == "size", force=options.force)
+            bag.listeners.append(sink.copy)
+            return source, sink
+    else:
+        thermal, rgb = job.inputs if len(job.inputs) == 2 else (job.inputs[0], None)
+        if rgb is None and is_pair_folder(thermal):
+            thermal, rgb = thermal / "thermal", thermal / "rgb"
+        source = open_source(
+            thermal,
+            rgb,
+            config.sync,
+            in_order=options.in_order,
+            sequence_hz=options.sequence_hz,
+            thermal_side=options.thermal_side or "left",
+            depth=options.depth,
+            threads=file_threads(),
+        )
+    if options.to == "bag":
+        raise SourceError(f"--to bag: only a bag becomes a bag, and {job.name} is none; leave --to away")
+    if options.to == "video" and out.suffix.lower() not in VIDEO_SUFFIXES:
+        raise SourceError(f"--to video: '{out}' is no video's name; give one that ends in .mp4")
+    return source, open_sink(out, source, force=options.force, resume=options.resume, suffix=options.suffix)
+
+
+def is_pair_folder(path: Path) -> bool:
+    """Whether the folder holds the folders thermal and rgb."""
+    return (path / "thermal").is_dir() and (path / "rgb").is_dir()
+
+
+def _is_complete_source(path: Path, options: FuseOptions) -> bool:
+    return is_bag(path) or is_pair_folder(path) or (bool(options.thermal_side) and path.suffix.lower() in VIDEO_SUFFIXES)
+
+
+def _bags_below(path: Path) -> list[Path]:
+    """The bags in a folder that is not a source itself, and in its folders."""
+    if not path.is_dir() or is_bag(path) or is_pair_folder(path):
+        return []
+    found = []
+    for entry in sorted(path.iterdir()):
+        if not entry.name.startswith("."):
+            found += [entry] if is_bag(entry) else _bags_below(entry)
+    return found
+
+
+def _stem(path: Path) -> Path:
+    while path.suffix in (*BAG_SUFFIXES, *VIDEO_SUFFIXES):
+        path = path.with_suffix("")
+    return path
+
+
+def _unique_names(named: list[tuple[Path, Path]]) -> list[Path]:
+    """The names of (source, name); those that two sources share get their folder's name as a prefix."""
+    often = Counter(name for _, name in named)
+    names = [name if often[name] == 1 else name.with_name(f"{path.resolve().parent.name}_{name.name}") for path, name in named]
+    for name, count in Counter(names).items():
+        if count > 1:
+            both = [str(path) for (path, _), given in zip(named, names, strict=True) if given == name]
+            raise SourceError(f"{' and '.join(both[:2])} would both be written to '{name}'; fuse them one by one")
+    return names
+
+
+def _check_folder(out: Path, paths: list[Path]) -> None:
+    if out.suffix.lower() in (*VIDEO_SUFFIXES, *BAG_SUFFIXES) or out.is_file():
+        raise SourceError(f"'{out}' is a file's name; the results of several sources need a folder: give another -o")
+    for path in paths:
+        if path.is_dir() and (out.resolve() == path.resolve() or path.resolve() in out.resolve().parents):
+            raise SourceError(f"'{out}' lies in '{path}', which is read, and would be taken for a source the next time; give another -o")
