@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import ParameterDescriptor
@@ -22,13 +22,15 @@ from std_msgs.msg import String
 
 from aenet_ros.config import Config
 from aenet_ros.core.errors import AenetError
-from aenet_ros.io.bag_sink import BagRecorder
 from aenet_ros.messages.cdr import header_stamp_ns
 from aenet_ros.ros.compat import no_event_callbacks
 from aenet_ros.ros.node_main import running, until_stopped
 from aenet_ros.ros.tools.snapshot_sampler import Sampler, liveliest
 from aenet_ros.workbench.contact_sheet import Cell, write_contact_sheet
 from aenet_ros.workbench.pair_account import Arrivals, account
+
+if TYPE_CHECKING:
+    from aenet_ros.io.bag_sink import BagRecorder
 
 TICK_S = 0.05
 STATUS_NS = 500_000_000
@@ -61,7 +63,11 @@ class SinkNode(Node):
         self._scenes: dict[int, str] = {}  # by the stamp of its first frame
         self._started_ns, self._told_ns = time.time_ns(), 0
         self._begin_ns = 0  # start of measuring; 0 until a fused frame came
-        self._bag = BagRecorder(self._out / "demo.mcap") if record != "nothing" and self._out != Path() else None
+        self._bag: BagRecorder | None = None
+        if record != "nothing" and self._out != Path():
+            from aenet_ros.io import bag_sink  # needs rosbags
+
+            self._bag = bag_sink.BagRecorder(self._out / "demo.mcap")
         self._sampler = Sampler(self, self._slop_ns, self._offset_ns, self._scene_at)
         self._sampled = 0
         self.done = False
