@@ -1,10 +1,39 @@
-"""Fixtures that several test files share."""
+"""What all tests share: signals and shared memory at the start of a session, and fixtures of several files."""
 
+import contextlib
+import fcntl
+import signal
+import time
 from pathlib import Path
 
 import pytest
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+SHARED_MEMORY = Path("/dev/shm")
+SETTLED_S = 60.0  # a process takes the lock of its segment moments after it made the file
+
+
+def pytest_sessionstart() -> None:
+    """Set up the process for tests that start others."""
+    # A parent may ignore SIGINT (a shell's background job does), and ignored signals are inherited: no child would hear Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    remove_dead_segments(SHARED_MEMORY)
+
+
+def remove_dead_segments(folder: Path) -> None:
+    """Delete the shared memory that killed Fast DDS processes left: a full /dev/shm breaks later runs.
+
+    A living process holds the lock of the file ``fastdds_*_el`` beside its segment; the same test as of ``fastdds shm clean``.
+    """
+    for lock_file in folder.glob("fastdds_*_el"):
+        with contextlib.suppress(OSError), lock_file.open("rb") as lock:
+            if time.time() - lock_file.stat().st_mtime < SETTLED_S:
+                continue
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # OSError: its process lives
+            lock_file.with_name(lock_file.name.removesuffix("_el")).unlink(missing_ok=True)
+            lock_file.unlink(missing_ok=True)
 
 
 def shared_dir() -> Path:
