@@ -168,6 +168,8 @@ def test_unknown_names_are_refused_and_the_known_listed():
         ({"agc.low_percentile": 50.0, "agc.high_percentile": 50.0}, "agc.low_percentile"),
         ({"agc.fixed_low": 300.0}, "agc.fixed_high"),
         ({"agc.fixed_low": 5.0, "agc.fixed_high": 5.0}, "agc.invert"),
+        # One ulp apart: the same count on the scale of most cameras, and a division by zero.
+        ({"agc.unit": "celsius", "agc.fixed_low": 30.0, "agc.fixed_high": math.nextafter(30.0, 31.0)}, "by 0.001 at least"),
         ({"agc.unit": "celsius", "agc.celsius_per_count": 0.0}, "agc.celsius_per_count"),
     ],
 )

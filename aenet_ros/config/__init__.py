@@ -1,4 +1,4 @@
-"""The configuration: dataclasses that are the one home of each default and bound. See ``schema``."""
+"""The configuration: dataclasses with all defaults and bounds. See ``schema``."""
 
 from aenet_ros.config.schema import (
     AgcConfig,
@@ -20,20 +20,6 @@ from aenet_ros.config.schema import (
 )
 
 __all__ = [
-    "AgcConfig",
-    "Config",
-    "DegradedConfig",
-    "DiagnosticsConfig",
-    "InputConfig",
-    "LatencyConfig",
-    "ModelConfig",
-    "OutputConfig",
-    "RegistrationConfig",
-    "SensorConfig",
-    "ShutterConfig",
-    "StreamConfig",
-    "SyncConfig",
-    "build",
-    "flatten",
-    "specs",
-]
+    "AgcConfig", "Config", "DegradedConfig", "DiagnosticsConfig", "InputConfig", "LatencyConfig", "ModelConfig", "OutputConfig",
+    "RegistrationConfig", "SensorConfig", "ShutterConfig", "StreamConfig", "SyncConfig", "build", "flatten", "specs",
+]  # fmt: skip

@@ -1,6 +1,6 @@
-"""Writes what is generated from the configuration: ``config/fusion.yaml`` and ``docs/parameters.md``.
+"""Generates ``config/fusion.yaml`` and ``docs/parameters.md`` from the configuration.
 
-Run as ``python -m aenet_ros.config.docs`` in a checkout, after a change to ``aenet_ros/config/schema.py``; a test compares.
+Run ``python -m aenet_ros.config.docs`` in a checkout after a change of ``aenet_ros/config/schema.py``; a test compares.
 """
 
 import textwrap
@@ -10,9 +10,9 @@ from aenet_ros.config import specs
 from aenet_ros.config.options import OptionSpec, Value
 
 YAML_HEAD = """\
-# All parameters of the fusing node with their defaults. Generated from aenet_ros/config/schema.py by `python -m aenet_ros.config.docs`.
-# For your robot copy what differs into a file of your own and launch with params_file:=/path/to/it.yaml.
-# [allowed values; "any time" where a running node takes a new value, the others are read when the node is configured]
+# All parameters of the fusion node with their defaults. Generated from aenet_ros/config/schema.py by `python -m aenet_ros.config.docs`.
+# For your robot, copy the parameters that you change into your own file and launch with params_file:=/path/to/file.yaml.
+# [allowed values; "any time": a running node accepts a new value; the others take effect at the next configure]
 /**:
   ros__parameters:
 """
@@ -20,9 +20,9 @@ YAML_HEAD = """\
 MARKDOWN_HEAD = """\
 # Parameters
 
-Generated from `aenet_ros/config/schema.py` by `python -m aenet_ros.config.docs`. They are the ROS parameters of the node `fusion`, and the
-configuration of everything that runs without ROS. *Any time* means that a running node takes a new value (`ros2 param set`), all or
-nothing and checked before; the others are read at configure: set them in a parameter file, or deactivate and clean up the node first.
+Generated from `aenet_ros/config/schema.py` by `python -m aenet_ros.config.docs`. These are the ROS parameters of the node `fusion` and
+the options of the tools without ROS (`--set name=value`). *Any time*: a running node accepts a new value (`ros2 param set`); changes are
+checked and atomic. The others take effect at the next configure: set them in a parameter file, or clean up the node first.
 
 | parameter | default | allowed | any time | meaning |
 |---|---|---|---|---|
@@ -30,7 +30,7 @@ nothing and checked before; the others are read at configure: set them in a para
 
 
 def render_yaml() -> str:
-    """The text of ``config/fusion.yaml``: every option, nested by group, under a comment with its meaning and bounds."""
+    """The text of ``config/fusion.yaml``: all options, nested by group, each with a comment of its meaning and bounds."""
     lines: list[str] = []
     open_groups: list[str] = []
     for spec in specs().values():
@@ -43,13 +43,13 @@ def render_yaml() -> str:
         explained = isinstance(spec.default, bool) or (spec.choices and all(choice in spec.doc for choice in spec.choices))
         notes = "; ".join(note for note in ("" if explained else _allowed(spec), "any time" if spec.dynamic else "") if note)
         comment = f"{spec.doc} [{notes}]" if notes else spec.doc
-        lines += textwrap.wrap(comment, 118, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ", break_long_words=False)
+        lines += textwrap.wrap(comment, 138, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ", break_long_words=False)
         lines.append(f"{indent}{key}: {_literal(spec.default)}")
     return YAML_HEAD + "\n".join(lines) + "\n"
 
 
 def render_markdown() -> str:
-    """The text of ``docs/parameters.md``: one row per option."""
+    """The text of ``docs/parameters.md``: a row for each option."""
     rows = []
     for spec in specs().values():
         allowed = _allowed(spec).replace("|", "\\|")
@@ -58,7 +58,7 @@ def render_markdown() -> str:
 
 
 def write(root: Path) -> None:
-    """Writes both files into the checkout ``root``."""
+    """Write both files into the checkout ``root``."""
     for path, text in ((root / "config" / "fusion.yaml", render_yaml()), (root / "docs" / "parameters.md", render_markdown())):
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")
@@ -69,7 +69,7 @@ def _indent(depth: int) -> str:
 
 
 def _allowed(spec: OptionSpec) -> str:
-    """Bounds, choices and unit in words; empty where anything of the type goes."""
+    """Bounds, choices and unit as text; empty if every value of the type is allowed."""
     unit = f" {spec.unit}" if spec.unit else ""
     if spec.choices:
         return ", ".join(spec.choices)
@@ -85,7 +85,7 @@ def _number(value: float) -> str:
 
 
 def _literal(value: Value) -> str:
-    """``value`` as YAML that rcl reads in its type: a float keeps its point, for 1 would be an integer parameter."""
+    """``value`` as YAML that rcl reads with the right type: a float keeps its point, since 1 would be an integer parameter."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, tuple):

@@ -1,6 +1,6 @@
-"""Options: dataclass fields with a documentation and bounds, by which given values are checked.
+"""Options: dataclass fields with documentation and bounds, and the check of values against them.
 
-A nested dataclass is a group: its fields' dotted names begin with the group's name.
+A nested dataclass is a group: the dotted names of its fields begin with the name of the group.
 """
 
 import math
@@ -19,22 +19,22 @@ def option(
     default: Value,
     doc: str,
     *,
-    low: float | None = None,
-    high: float | None = None,
+    bounds: tuple[float | None, float | None] = (None, None),
     choices: tuple[str, ...] = (),
     dynamic: bool = False,
     unit: str = "",
 ) -> Any:
-    """A dataclass field with its documentation and bounds (inclusive).
+    """A dataclass field with its documentation and bounds (lowest and highest value, inclusive).
 
-    ``dynamic`` says that a running node takes a new value; the others need deactivate, cleanup, configure.
+    ``dynamic``: a running node accepts a new value; other options take effect at the next configure.
     """
+    low, high = bounds
     metadata = {"doc": doc, "low": low, "high": high, "choices": choices, "dynamic": dynamic, "unit": unit}
     return field(default=default, metadata=metadata)
 
 
 class OptionSpec(NamedTuple):
-    """One configurable value: its dotted name, default, and what its ``option`` said."""
+    """One configurable value: its dotted name, its default, and the arguments of its ``option``."""
 
     name: str
     default: Value
@@ -47,12 +47,12 @@ class OptionSpec(NamedTuple):
 
 
 def group_specs(group: Any) -> dict[str, OptionSpec]:
-    """The options of any dataclass made with ``option``, by dotted name; the group's values stand as defaults."""
+    """The options of a dataclass by dotted name; their defaults are the values of ``group``."""
     return {spec.name: spec for spec in _walk(group, "")}
 
 
 def check_group(group: Any) -> None:
-    """Raise ConfigError unless every value of such a dataclass (without groups in it) is of its default's type and within its bounds."""
+    """Raise ConfigError unless each value of a dataclass without groups has the type of its default and is within its bounds."""
     for item in fields(group):
         check(OptionSpec(name=item.name, default=cast(Value, item.default), **item.metadata), getattr(group, item.name))
 
@@ -67,7 +67,7 @@ def _walk(group: Any, prefix: str) -> Iterator[OptionSpec]:
 
 
 def replace_values(group: Any, values: Mapping[str, Value], prefix: str = "") -> Any:
-    """The group with the values whose dotted names, after ``prefix``, are given."""
+    """A copy of the group with ``values`` set; their names are ``prefix`` and the dotted name in the group."""
     changes: dict[str, Any] = {}
     for item in fields(group):
         current, name = getattr(group, item.name), prefix + item.name
@@ -79,7 +79,7 @@ def replace_values(group: Any, values: Mapping[str, Value], prefix: str = "") ->
 
 
 def check(spec: OptionSpec, value: Any) -> Value:
-    """The value in the type of the option's default; raises ConfigError for a wrong type or one that is out of bounds."""
+    """The value, converted to the type of the default. Raises ConfigError for a wrong type or a value out of bounds."""
     if isinstance(spec.default, tuple):
         return _check_list(spec, value)
     kind = type(spec.default)
@@ -95,7 +95,7 @@ def check(spec: OptionSpec, value: Any) -> Value:
 
 
 def _is_number(value: Any) -> bool:
-    """A float, or an integer that will do for one."""
+    """True for a float or an integer, which is accepted as a float."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 

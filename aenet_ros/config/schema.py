@@ -1,4 +1,4 @@
-"""Every default and its bounds: the one home of each number that a user may change.
+"""All options with their defaults and bounds: numbers that a user may change stand here and nowhere else.
 
 ROS parameters, the command line and ``config/fusion.yaml`` are generated from these dataclasses or checked
 against them by a test. A nested dataclass is a group: ``Config().sync.slop_ms`` is the ROS parameter ``sync.slop_ms``.
@@ -12,19 +12,23 @@ from aenet_ros.config.options import OptionSpec, Value, check, group_specs, opti
 from aenet_ros.core.errors import ConfigError
 
 IDENTITY_3X3 = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+MIN_SPAN = 0.001
+"""Smallest difference of agc.fixed_low and agc.fixed_high: closer values may become the same count."""
 
 
 @dataclass(frozen=True)
 class StreamConfig:
     """How one camera stream is subscribed to."""
 
-    transport: str = option("raw", "raw: sensor_msgs/Image; compressed: CompressedImage (png or jpeg).", choices=("raw", "compressed"))
+    transport: str = option(
+        "raw", "Message type. raw: sensor_msgs/Image; compressed: sensor_msgs/CompressedImage (png or jpeg).", choices=("raw", "compressed")
+    )
     qos: str = option(
         "best_effort",
-        "Reliability asked for: best_effort matches every publisher; reliable has lost frames sent again.",
+        "QoS reliability of the subscription. best_effort: matches every publisher; reliable: lost frames are sent again.",
         choices=("best_effort", "reliable"),
     )
-    depth: int = option(5, "Frames that the middleware keeps for us (keep-last).", low=1, high=100)
+    depth: int = option(5, "QoS history depth (keep-last): frames that the middleware stores for the node.", bounds=(1, 100))
 
 
 @dataclass(frozen=True)
@@ -41,38 +45,30 @@ class SyncConfig:
 
     policy: str = option(
         "nearest",
-        "nearest: our matcher; exact: equal stamps only; approximate: message_filters' ApproximateTimeSynchronizer, where installed.",
+        "How pairs are found. nearest: this package's matcher; exact: equal stamps only; approximate: ApproximateTimeSynchronizer of "
+        "message_filters, which must be installed.",
         choices=("nearest", "exact", "approximate"),
     )
     slop_ms: float = option(
-        25.0,
-        "Largest difference of two stamps that still makes a pair, after the clock offset.",
-        low=0.0,
-        high=10_000.0,
-        dynamic=True,
-        unit="ms",
+        25.0, "Largest stamp difference of a pair, after the clock offset is subtracted.", bounds=(0.0, 10_000.0), dynamic=True, unit="ms"
     )
     queue_size: int = option(
-        10, "Frames of each stream that wait for a partner at most; older ones are dropped and counted.", low=1, high=1000
+        10, "Largest number of frames per stream that wait for a partner; older ones are dropped and counted.", bounds=(1, 1000)
     )
     clock_offset_ms: float = option(
         0.0,
-        "Thermal stamp minus rgb stamp of the same instant; taken off the thermal stamp before matching.",
-        low=-3_600_000.0,
-        high=3_600_000.0,
+        "Thermal stamp minus rgb stamp of the same instant; subtracted from the thermal stamp before matching.",
+        bounds=(-3_600_000.0, 3_600_000.0),
         dynamic=True,
         unit="ms",
     )
     watch_offset: bool = option(
-        True,
-        "Estimate the clocks' disagreement from how both pictures move, for diagnostics and ~/estimate_clock_offset.",
-        dynamic=True,
+        True, "Estimate the clock offset from the motion in both streams, for diagnostics and ~/estimate_clock_offset.", dynamic=True
     )
     max_latency_ms: float = option(
         0.0,
-        "Age (now less rgb stamp) over which a pair is dropped unfused and counted, and a camera is called late; 0 drops none.",
-        low=0.0,
-        high=1e6,
+        "Largest age (now minus rgb stamp) of a pair. Older pairs are dropped and counted, and the camera counts as late. 0: no limit.",
+        bounds=(0.0, 1e6),
         dynamic=True,
         unit="ms",
     )
@@ -80,45 +76,42 @@ class SyncConfig:
 
 @dataclass(frozen=True)
 class DegradedConfig:
-    """What happens while one camera is silent, late, frozen, black or saturated."""
+    """What is published while one camera is silent, late, frozen, black or saturated."""
 
     policy: str = option(
         "passthrough",
-        "passthrough: the other camera's picture; hold: the last fused frame again, with its own stamp; silence: nothing.",
+        "What is published. passthrough: the other camera's image; hold: the last fused frame with its own stamp; silence: nothing.",
         choices=("passthrough", "hold", "silence"),
         dynamic=True,
     )
     after_s: float = option(
-        0.5, "Time that a fault lasts (or three periods of the camera) before the policy acts.", low=0.05, high=60.0, dynamic=True, unit="s"
+        0.5, "Duration of a fault (at least three frame periods) before the policy acts.", bounds=(0.05, 60.0), dynamic=True, unit="s"
     )
     recover_s: float = option(
-        0.3, "Time of good frames without a gap before a camera is trusted again.", low=0.0, high=60.0, dynamic=True, unit="s"
+        0.3, "Time of good frames without a gap before a camera is used again.", bounds=(0.0, 60.0), dynamic=True, unit="s"
     )
     frozen_s: float = option(
         1.5,
-        "Time without any change, in a picture whose noise was seen before, that makes it frozen; 0: never. More than a shutter event.",
-        low=0.0,
-        high=60.0,
+        "Time without any change after which a stream that had noise before counts as frozen. Choose more than the duration of a "
+        "shutter event. 0: never.",
+        bounds=(0.0, 60.0),
         dynamic=True,
         unit="s",
     )
     black_level: float = option(
-        4.0, "Grey level, of 255, that the pixels of a black rgb picture do not exceed.", low=0.0, high=255.0, dynamic=True
+        4.0, "Largest grey level (0..255) of a pixel that counts as black in an rgb frame.", bounds=(0.0, 255.0), dynamic=True
     )
-    share: float = option(
-        0.98, "Share of the pixels that must be black, or at full scale, in a black or saturated picture.", low=0.5, high=1.0, dynamic=True
-    )
+    share: float = option(0.98, "Share of black or full-scale pixels in a black or saturated frame.", bounds=(0.5, 1.0), dynamic=True)
 
 
 @dataclass(frozen=True)
 class ShutterConfig:
-    """What is done about the thermal camera's shutter events (FFC, NUC)."""
+    """How shutter events (FFC, NUC) of the thermal camera are handled."""
 
     bridge_s: float = option(
         1.0,
-        "Time for which the last good thermal frame stands in for pictures of the closed shutter; 0: events are only told.",
-        low=0.0,
-        high=60.0,
+        "Longest time for which the last good thermal frame replaces frames of the closed shutter; 0: events are only reported.",
+        bounds=(0.0, 60.0),
         dynamic=True,
         unit="s",
     )
@@ -126,17 +119,17 @@ class ShutterConfig:
 
 @dataclass(frozen=True)
 class SensorConfig:
-    """What is done about the thermal sensor's own marks on the picture; counts in fused/thermal_registered stay as they came."""
+    """How bad pixels and fixed-pattern noise of the thermal sensor are corrected; fused/thermal_registered keeps the raw counts."""
 
     dead_pixels: str = option(
         "auto",
-        "auto: pixels that stay unlike their neighbours while the scene changes are found and painted over; off: left as they are.",
+        "auto: pixels that differ from their neighbours while the scene changes are detected and interpolated; off: no correction.",
         choices=("auto", "off"),
         dynamic=True,
     )
     column_noise: str = option(
         "auto",
-        "auto: the pattern of columns that read too high or low is found while the camera turns, and taken off; off: it stays.",
+        "auto: the offset of each column is estimated while the camera moves, and subtracted; off: no correction.",
         choices=("auto", "off"),
         dynamic=True,
     )
@@ -144,81 +137,79 @@ class SensorConfig:
 
 @dataclass(frozen=True)
 class AgcConfig:
-    """Thermal counts to 0..1."""
+    """Automatic gain control: maps thermal counts to 0..1."""
 
     mode: str = option(
         "auto",
-        "auto: 8-bit frames as they are, deeper ones by percentile; percentile: always stretch; fixed: from fixed_low to fixed_high.",
+        "auto: 8-bit frames unchanged, deeper ones by percentiles; percentile: always by percentiles; fixed: fixed_low to fixed_high.",
         choices=("auto", "percentile", "fixed"),
         dynamic=True,
     )
-    low_percentile: float = option(1.0, "Percentile of the counts that becomes black.", low=0.0, high=50.0, dynamic=True, unit="%")
-    high_percentile: float = option(99.5, "Percentile of the counts that becomes white.", low=50.0, high=100.0, dynamic=True, unit="%")
+    low_percentile: float = option(1.0, "Percentile of the counts that is mapped to black.", bounds=(0.0, 50.0), dynamic=True, unit="%")
+    high_percentile: float = option(99.5, "Percentile of the counts that is mapped to white.", bounds=(50.0, 100.0), dynamic=True, unit="%")
     smoothing_s: float = option(
-        1.0, "Time constant of the range's exponential smoothing; 0 follows every frame.", low=0.0, high=60.0, dynamic=True, unit="s"
+        1.0, "Time constant of the exponential smoothing of the count range; 0: no smoothing.", bounds=(0.0, 60.0), dynamic=True, unit="s"
     )
     scene_cut: float = option(
-        0.35,
-        "Share of a frame's pixels inside the smoothed range under which the range starts anew; 0 never does.",
-        low=0.0,
-        high=1.0,
-        dynamic=True,
+        0.35, "Share of pixels inside the smoothed range below which the range restarts; 0: never.", bounds=(0.0, 1.0), dynamic=True
     )
     min_range: float = option(
         32.0,
-        "Least width of the range, so that an empty scene's noise is not blown up; 32 counts stand for 1.0 of a float frame (1 degree).",
-        low=0.0,
-        high=65535.0,
+        "Minimum count span that is mapped to black..white, so that noise of a uniform scene is not amplified. For float frames 32 counts "
+        "mean 1.0 (1 degree).",
+        bounds=(0.0, 65535.0),
         dynamic=True,
         unit="counts",
     )
-    fixed_low: float = option(0.0, "Black point of mode fixed, in agc.unit.", low=-1e6, high=1e6, dynamic=True)
-    fixed_high: float = option(255.0, "White point of mode fixed, in agc.unit.", low=-1e6, high=1e6, dynamic=True)
+    fixed_low: float = option(0.0, "Value that mode fixed maps to black, in agc.unit.", bounds=(-1e6, 1e6), dynamic=True)
+    fixed_high: float = option(255.0, "Value that mode fixed maps to white, in agc.unit.", bounds=(-1e6, 1e6), dynamic=True)
     unit: str = option("counts", "Unit of fixed_low and fixed_high.", choices=("counts", "celsius"), dynamic=True)
     profile: str = option(
         "generic",
-        "Camera whose scale turns counts to degrees: generic by the two parameters below; the others as docs/cameras.md lists them.",
+        "Camera model that defines the scale from counts to degrees. generic: the two parameters below; the others: see docs/cameras.md.",
         choices=("generic", "boson", "adk", "lepton", "tau2", "seek", "optris", "infiray"),
         dynamic=True,
     )
     celsius_per_count: float = option(
-        0.01, "Degrees Celsius that one count is worth (radiometric cameras).", low=-1e3, high=1e3, dynamic=True, unit="degC"
+        0.01, "Temperature difference of one count (radiometric cameras).", bounds=(-1e3, 1e3), dynamic=True, unit="degC"
     )
-    celsius_at_zero: float = option(-273.15, "Degrees Celsius at zero counts.", low=-1e6, high=1e6, dynamic=True, unit="degC")
-    invert: bool = option(False, "True for a black-hot camera: hot becomes bright again.", dynamic=True)
+    celsius_at_zero: float = option(-273.15, "Temperature at zero counts.", bounds=(-1e6, 1e6), dynamic=True, unit="degC")
+    invert: bool = option(False, "True: invert the counts, for a black-hot camera.", dynamic=True)
 
 
 @dataclass(frozen=True)
 class RegistrationConfig:
-    """How the thermal frame is laid onto the rgb grid."""
+    """How the thermal frame is registered onto the rgb frame."""
 
     mode: str = option(
         "identity",
-        "identity: the thermal frame is scaled to the rgb grid; homography: a 3x3 matrix; plane: both lenses and the cameras' pose, for "
-        "what is plane_distance_m away; depth: the same at each pixel's own distance, by depth/image_raw (aligned to the rgb frame).",
+        "identity: the thermal frame is scaled to the size of the rgb frame; homography: a 3x3 matrix; plane: both camera models and their "
+        "relative pose, exact at plane_distance_m; depth: like plane, with the distance of each pixel from depth/image_raw (aligned to the "
+        "rgb frame).",
         choices=("identity", "homography", "plane", "depth"),
     )
-    homography: tuple[float, ...] = option(IDENTITY_3X3, "Row-major 3x3 that maps rgb pixels to thermal pixels, both at full size.")
+    homography: tuple[float, ...] = option(
+        IDENTITY_3X3, "Row-major 3x3 matrix that maps rgb pixels to thermal pixels, both at full resolution."
+    )
     file: str = option(
         "",
-        "YAML file as `aenet calibrate` writes it: homography (3x3, rgb pixels to thermal pixels), which wins over "
-        "registration.homography; or, for modes plane and depth, thermal_from_rgb and the two cameras.",
+        "YAML file of `aenet calibrate`. It holds a homography (3x3, rgb pixels to thermal pixels), which overrides "
+        "registration.homography, or thermal_from_rgb and both cameras for modes plane and depth.",
     )
     extrinsics_source: str = option(
         "config",
-        "Modes plane and depth: where the cameras' pose comes from. config: registration.file; tf: /tf_static, between the frame_ids of "
-        "the two cameras' images, and registration.file until then.",
+        "Source of the relative pose for modes plane and depth. config: registration.file; tf: /tf_static, between the frame_ids of both "
+        "image streams; registration.file is used until the transform arrives.",
         choices=("config", "tf"),
     )
     depth_slop_ms: float = option(
-        100.0, "Mode depth: largest difference of a depth image's stamp from the rgb frame's.", low=0.0, high=10_000.0, unit="ms"
+        100.0, "Mode depth: largest stamp difference of the depth image and the rgb frame.", bounds=(0.0, 10_000.0), unit="ms"
     )
-    save_to: str = option("", "YAML file that ~/estimate_registration writes; empty: it only answers.", dynamic=True)
+    save_to: str = option("", "YAML file that ~/estimate_registration writes; empty: the service only answers.", dynamic=True)
     plane_distance_m: float = option(
         10.0,
-        "Mode plane (and depth, where it is missing): what lies so far ahead of the rgb camera is laid exactly.",
-        low=0.05,
-        high=1e6,
+        "Distance from the rgb camera at which mode plane is exact; mode depth uses it where depth is missing.",
+        bounds=(0.05, 1e6),
         dynamic=True,
         unit="m",
     )
@@ -229,27 +220,26 @@ class ModelConfig:
     """The network and where it runs."""
 
     backend: str = option(
-        "torch", "torch: runs the weights; onnx: ONNX Runtime runs the .onnx file of `aenet export`.", choices=("torch", "onnx")
+        "torch", "torch: PyTorch runs the weights; onnx: ONNX Runtime runs the .onnx file of `aenet export`.", choices=("torch", "onnx")
     )
     weights: str = option(
-        "", "Path of a .safetensors file (backend onnx: .onnx) with its .json card beside it; empty: the packaged weights."
+        "", "Path of a .safetensors file (backend onnx: .onnx) with its .json card in the same folder; empty: the packaged weights."
     )
-    device: str = option("auto", "auto: cuda where there is one, else cpu; or cpu, cuda, cuda:N; backend onnx: tensorrt too.")
+    device: str = option("auto", "auto (cuda if available, else cpu), cpu, cuda or cuda:N; backend onnx also takes tensorrt.")
     precision: str = option("auto", "auto: fp16 on cuda, fp32 on cpu.", choices=("auto", "fp32", "fp16"))
-    allow_cpu: bool = option(True, "False: refuse to run rather than fall back from cuda to cpu.")
-    threads: int = option(0, "CPU threads of the network; 0: all cores but one, at most four.", low=0, high=256)
+    allow_cpu: bool = option(True, "False: fail instead of falling back from cuda to cpu.")
+    threads: int = option(0, "CPU threads of the network; 0: all cores but one, at most 4.", bounds=(0, 256))
 
 
 @dataclass(frozen=True)
 class LatencyConfig:
-    """What is done where the machine is too slow."""
+    """How the pipeline adapts to a slow machine."""
 
     budget_ms: float = option(
         0.0,
-        "Time that a pair may take in the pipeline. While it takes longer, the network works at 3/4 or 1/2 of the size; the rgb frame's "
-        "detail stays. 0: always at full size.",
-        low=0.0,
-        high=10_000.0,
+        "Time budget of a pair in the pipeline. If pairs take longer, the network runs at 3/4 or 1/2 of the resolution; the detail of the "
+        "rgb frame is kept. 0: always at full resolution.",
+        bounds=(0.0, 10_000.0),
         dynamic=True,
         unit="ms",
     )
@@ -262,86 +252,64 @@ class OutputConfig:
     encoding: str = option("rgb8", "Encoding of fused/image.", choices=("rgb8", "bgr8", "mono8"), dynamic=True)
     grid: str = option(
         "rgb",
-        "Whose pixels the fused topics have. rgb: the rgb camera's; thermal: the thermal camera's, with its frame_id and camera_info; "
-        "size: the rgb camera's, scaled to width and height.",
+        "Pixel grid of the fused topics. rgb: that of the rgb camera; thermal: that of the thermal camera, with its frame_id and "
+        "camera_info; size: that of the rgb camera, scaled to output.width x output.height.",
         choices=("rgb", "thermal", "size"),
     )
-    width: int = option(0, "Of grid size; 0: by the height, as the rgb frame is.", low=0, high=16384, unit="px")
-    height: int = option(0, "Of grid size; 0: by the width, as the rgb frame is.", low=0, high=16384, unit="px")
+    width: int = option(0, "Width for grid size; 0: from the height, with the aspect ratio of the rgb frame.", bounds=(0, 16384), unit="px")
+    height: int = option(
+        0, "Height for grid size; 0: from the width, with the aspect ratio of the rgb frame.", bounds=(0, 16384), unit="px"
+    )
     thermal_weight: float = option(
-        1.0, "Share of the fusion in the picture: 1 is the network's own, 0 the plain rgb frame.", low=0.0, high=1.0, dynamic=True
+        1.0, "Weight of the thermal camera in the fused image: 1: output of the network; 0: the rgb frame.", bounds=(0.0, 1.0), dynamic=True
     )
-    isotherm: bool = option(False, "Tint what is as warm as isotherm_low to isotherm_high (scale: agc.profile).", dynamic=True)
-    isotherm_low: float = option(30.0, "Lower end of the isotherm's band.", low=-300.0, high=10_000.0, dynamic=True, unit="degC")
-    isotherm_high: float = option(45.0, "Upper end of the isotherm's band.", low=-300.0, high=10_000.0, dynamic=True, unit="degC")
+    isotherm: bool = option(False, "Tint pixels between isotherm_low and isotherm_high (temperature scale: agc.profile).", dynamic=True)
+    isotherm_low: float = option(30.0, "Lower limit of the isotherm band.", bounds=(-300.0, 10_000.0), dynamic=True, unit="degC")
+    isotherm_high: float = option(45.0, "Upper limit of the isotherm band.", bounds=(-300.0, 10_000.0), dynamic=True, unit="degC")
     isotherm_color: str = option(
-        "orange", "Colour of the isotherm.", choices=("red", "orange", "yellow", "green", "cyan", "magenta"), dynamic=True
+        "orange", "Colour of the isotherm band.", choices=("red", "orange", "yellow", "green", "cyan", "magenta"), dynamic=True
     )
-    jpeg_quality: int = option(90, "Quality of fused/image/compressed.", low=1, high=100, dynamic=True)
+    jpeg_quality: int = option(90, "JPEG quality of fused/image/compressed.", bounds=(1, 100), dynamic=True)
     reliability: str = option(
-        "reliable", "Reliability of the image publishers; reliable matches every subscriber.", choices=("reliable", "best_effort")
+        "reliable", "QoS reliability of the image publishers; reliable matches every subscriber.", choices=("reliable", "best_effort")
     )
 
 
 @dataclass(frozen=True)
 class DiagnosticsConfig:
-    """When diagnostics are sent and when they complain."""
+    """When diagnostics are published, and the limits of their warnings."""
 
-    period_s: float = option(1.0, "Time between two messages on /diagnostics.", low=0.1, high=60.0, unit="s")
+    period_s: float = option(1.0, "Period of /diagnostics.", bounds=(0.1, 60.0), unit="s")
     stale_s: float = option(
-        2.0,
-        "Time without a frame, or without a pair, after which diagnostics turn to an error.",
-        low=0.1,
-        high=3600.0,
-        dynamic=True,
-        unit="s",
+        2.0, "Time without a frame or pair after which diagnostics report an error.", bounds=(0.1, 3600.0), dynamic=True, unit="s"
     )
-    min_rate_hz: float = option(5.0, "Fused rate under which diagnostics warn.", low=0.0, high=1000.0, dynamic=True, unit="Hz")
+    min_rate_hz: float = option(5.0, "Fused rate below which diagnostics warn.", bounds=(0.0, 1000.0), dynamic=True, unit="Hz")
     max_latency_ms: float = option(
-        200.0,
-        "Time from the rgb stamp to publishing over which diagnostics warn; 0 never does.",
-        low=0.0,
-        high=1e6,
-        dynamic=True,
-        unit="ms",
+        200.0, "Latency (rgb stamp to publishing) above which diagnostics warn; 0: never.", bounds=(0.0, 1e6), dynamic=True, unit="ms"
     )
     max_sync_error_ms: float = option(
-        20.0, "p95 of the paired stamps' differences over which diagnostics warn; 0 never does.", low=0.0, high=1e6, dynamic=True, unit="ms"
+        20.0, "p95 of the stamp differences above which diagnostics warn; 0: never.", bounds=(0.0, 1e6), dynamic=True, unit="ms"
     )
     min_entropy: float = option(
-        2.0, "Entropy of the fused picture under which diagnostics warn; 0 never does.", low=0.0, high=8.0, dynamic=True, unit="bit"
+        2.0, "Entropy of the fused image below which diagnostics warn; 0: never.", bounds=(0.0, 8.0), dynamic=True, unit="bit"
     )
     max_saturated: float = option(
-        0.4,
-        "Share of the fused pixels at an end of their range over which diagnostics warn; 1 never does.",
-        low=0.0,
-        high=1.0,
-        dynamic=True,
+        0.4, "Share of fused pixels at 0 or 255 above which diagnostics warn; 1: never.", bounds=(0.0, 1.0), dynamic=True
     )
     max_offset_error_ms: float = option(
-        15.0,
-        "Difference of the estimated and the applied clock offset over which diagnostics warn; 0 never does.",
-        low=0.0,
-        high=1e6,
-        dynamic=True,
-        unit="ms",
+        15.0, "Error of the clock offset above which diagnostics warn; 0: never.", bounds=(0.0, 1e6), dynamic=True, unit="ms"
     )
     max_drift_px: float = option(
-        8.0,
-        "Distance, in rgb pixels, of thermal edges beside rgb edges over which diagnostics warn; 0 never does.",
-        low=0.0,
-        high=1e4,
-        dynamic=True,
-        unit="px",
+        8.0, "Distance of thermal from rgb edges above which diagnostics warn; 0: never.", bounds=(0.0, 1e4), dynamic=True, unit="px"
     )
 
 
 @dataclass(frozen=True)
 class Config:
-    """All of a fusing node's or an offline run's configuration; see the groups."""
+    """The configuration of the node and of the offline tools; see the groups."""
 
-    autostart: bool = option(True, "Configure and activate by itself; false waits for a lifecycle manager.")
-    enabled: bool = option(True, "False: frames are received and counted but not fused (also ~/set_enabled).", dynamic=True)
+    autostart: bool = option(True, "True: the node configures and activates itself; false: it waits for a lifecycle manager.")
+    enabled: bool = option(True, "False: frames are received and counted but not fused; also set by ~/set_enabled.", dynamic=True)
     input: InputConfig = InputConfig()
     sync: SyncConfig = SyncConfig()
     degraded: DegradedConfig = DegradedConfig()
@@ -366,7 +334,7 @@ def flatten(config: Config) -> dict[str, Value]:
 
 
 def build(values: Mapping[str, Any], base: Config | None = None) -> Config:
-    """``base`` (default: all defaults) with ``values``, given by dotted name, put in and everything validated.
+    """A copy of ``base`` (default: all defaults) with ``values``, by dotted name, set and validated.
 
     Raises ConfigError, which names the option, the value and what is allowed.
     """
@@ -382,13 +350,14 @@ def build(values: Mapping[str, Any], base: Config | None = None) -> Config:
 
 
 def _check_together(config: Config) -> None:
-    """Bounds that hold between options."""
+    """Check bounds between options."""
     agc = config.agc
     if agc.low_percentile >= agc.high_percentile:
         raise ConfigError(f"agc.low_percentile ({agc.low_percentile:g}) must be less than agc.high_percentile ({agc.high_percentile:g})")
-    if agc.fixed_low >= agc.fixed_high:
+    if agc.fixed_high - agc.fixed_low < MIN_SPAN:
         raise ConfigError(
-            f"agc.fixed_low ({agc.fixed_low:g}) must be less than agc.fixed_high ({agc.fixed_high:g}); black-hot is agc.invert"
+            f"agc.fixed_low ({agc.fixed_low:g}) must be less than agc.fixed_high ({agc.fixed_high:g}), by {MIN_SPAN:g} at least; "
+            "for a black-hot camera set agc.invert"
         )
     output = config.output
     if output.grid == "size" and not (output.width or output.height):

@@ -14,46 +14,46 @@ class RigConfig:
     Raises ConfigError for a value out of bounds. Lengths called view pixels are pixels of a picture 640 wide.
     """
 
-    thermal_width: int = option(640, "Width of the thermal frames.", low=16, high=4096, unit="px")
-    thermal_height: int = option(512, "Height of the thermal frames.", low=16, high=4096, unit="px")
-    rgb_width: int = option(640, "Width of the rgb frames.", low=16, high=4096, unit="px")
-    rgb_height: int = option(512, "Height of the rgb frames.", low=16, high=4096, unit="px")
-    thermal_hz: float = option(30.0, "Rate of the thermal camera.", low=0.1, high=1000.0, unit="Hz")
-    rgb_hz: float = option(30.0, "Rate of the rgb camera.", low=0.1, high=1000.0, unit="Hz")
+    thermal_width: int = option(640, "Width of the thermal frames.", bounds=(16, 4096), unit="px")
+    thermal_height: int = option(512, "Height of the thermal frames.", bounds=(16, 4096), unit="px")
+    rgb_width: int = option(640, "Width of the rgb frames.", bounds=(16, 4096), unit="px")
+    rgb_height: int = option(512, "Height of the rgb frames.", bounds=(16, 4096), unit="px")
+    thermal_hz: float = option(30.0, "Rate of the thermal camera.", bounds=(0.1, 1000.0), unit="Hz")
+    rgb_hz: float = option(30.0, "Rate of the rgb camera.", bounds=(0.1, 1000.0), unit="Hz")
     phase_ms: float = option(
-        0.0, "Time by which the thermal camera's capture comes after the rgb camera's.", low=0.0, high=1000.0, unit="ms"
+        0.0, "Time by which the thermal camera's capture comes after the rgb camera's.", bounds=(0.0, 1000.0), unit="ms"
     )
     offset_ms: float = option(
-        0.0, "Thermal stamp minus rgb stamp of the same instant: the clocks' disagreement.", low=-1e7, high=1e7, unit="ms"
+        0.0, "Thermal stamp minus rgb stamp of the same instant: the clocks' disagreement.", bounds=(-1e7, 1e7), unit="ms"
     )
-    jitter_ms: float = option(0.0, "Standard deviation of each stamp's error, cut at three of them.", low=0.0, high=1000.0, unit="ms")
-    thermal_drop: float = option(0.0, "Share of the thermal frames that are lost.", low=0.0, high=1.0)
-    rgb_drop: float = option(0.0, "Share of the rgb frames that are lost.", low=0.0, high=1.0)
-    shutter_period_s: float = option(0.0, "Time between two shutter events of the thermal camera; 0: none.", low=0.0, high=3600.0, unit="s")
-    shutter_s: float = option(0.3, "Length of a shutter event, in which the thermal picture is frozen.", low=0.0, high=60.0, unit="s")
+    jitter_ms: float = option(0.0, "Standard deviation of each stamp's error, cut at three of them.", bounds=(0.0, 1000.0), unit="ms")
+    thermal_drop: float = option(0.0, "Share of the thermal frames that are lost.", bounds=(0.0, 1.0))
+    rgb_drop: float = option(0.0, "Share of the rgb frames that are lost.", bounds=(0.0, 1.0))
+    shutter_period_s: float = option(0.0, "Time between two shutter events of the thermal camera; 0: none.", bounds=(0.0, 3600.0), unit="s")
+    shutter_s: float = option(0.3, "Length of a shutter event, in which the thermal picture is frozen.", bounds=(0.0, 60.0), unit="s")
     scenes: str = option("day,night,smoke", "Scenes to walk through, in turn: any of day, night, smoke, with commas between.")
-    scene_s: float = option(3.5, "Time that each scene lasts.", low=0.1, high=86400.0, unit="s")
-    motion: float = option(1.0, "Size of the cameras' own motion; 0 stands still.", low=0.0, high=1.5)
+    scene_s: float = option(3.5, "Time that each scene lasts.", bounds=(0.1, 86400.0), unit="s")
+    motion: float = option(1.0, "Size of the cameras' own motion; 0 stands still.", bounds=(0.0, 1.5))
     walking: bool = option(True, "False: the people stand still.")
-    zoom: float = option(0.95, "The thermal picture's scale against the rgb one's; over 1 it sees less.", low=0.5, high=3.0)
-    rotation_deg: float = option(0.8, "Turn of the thermal camera about its axis.", low=-180.0, high=180.0, unit="deg")
-    shift_x: float = option(6.0, "Shift of the thermal picture to the right.", low=-320.0, high=320.0, unit="view px")
-    shift_y: float = option(-3.0, "Shift of the thermal picture downwards.", low=-320.0, high=320.0, unit="view px")
-    keystone: float = option(0.0, "Perspective term of the homography along x, in 1 / view px.", low=-5e-4, high=5e-4)
+    zoom: float = option(0.95, "The thermal picture's scale against the rgb one's; over 1 it sees less.", bounds=(0.5, 3.0))
+    rotation_deg: float = option(0.8, "Turn of the thermal camera about its axis.", bounds=(-180.0, 180.0), unit="deg")
+    shift_x: float = option(6.0, "Shift of the thermal picture to the right.", bounds=(-320.0, 320.0), unit="view px")
+    shift_y: float = option(-3.0, "Shift of the thermal picture downwards.", bounds=(-320.0, 320.0), unit="view px")
+    keystone: float = option(0.0, "Perspective term of the homography along x, in 1 / view px.", bounds=(-5e-4, 5e-4))
     lens_k1: float = option(
-        0.0, "Radial distortion of the thermal lens (r = 1 at half the width); negative is a barrel.", low=-0.3, high=0.3
+        0.0, "Radial distortion of the thermal lens (r = 1 at half the width); negative is a barrel.", bounds=(-0.3, 0.3)
     )
     parallax_px: float = option(
-        1.5, "Shift of the nearest body in the thermal picture against the backdrop.", low=-64.0, high=64.0, unit="view px"
+        1.5, "Shift of the nearest body in the thermal picture against the backdrop.", bounds=(-64.0, 64.0), unit="view px"
     )
-    noise_celsius: float = option(0.06, "Standard deviation of the thermal camera's noise.", low=0.0, high=10.0, unit="degC")
+    noise_celsius: float = option(0.06, "Standard deviation of the thermal camera's noise.", bounds=(0.0, 10.0), unit="degC")
     column_celsius: float = option(
-        0.12, "Standard deviation of the fixed pattern from column to column; new after each shutter.", low=0.0, high=10.0, unit="degC"
+        0.12, "Standard deviation of the fixed pattern from column to column; new after each shutter.", bounds=(0.0, 10.0), unit="degC"
     )
-    dead_pixels: int = option(0, "Thermal pixels that stick at 0 or at 65535 counts.", low=0, high=100_000)
-    weak_pixels: int = option(0, "Thermal pixels that read 5 degrees too high or too low.", low=0, high=100_000)
-    rgb_noise: float = option(1.0, "Factor on the rgb camera's noise.", low=0.0, high=10.0)
-    seed: int = option(1, "Seed of everything random; the same seed gives the same frames.", low=0, high=2**31 - 1)
+    dead_pixels: int = option(0, "Thermal pixels that stick at 0 or at 65535 counts.", bounds=(0, 100_000))
+    weak_pixels: int = option(0, "Thermal pixels that read 5 degrees too high or too low.", bounds=(0, 100_000))
+    rgb_noise: float = option(1.0, "Factor on the rgb camera's noise.", bounds=(0.0, 10.0))
+    seed: int = option(1, "Seed of everything random; the same seed gives the same frames.", bounds=(0, 2**31 - 1))
 
     def __post_init__(self) -> None:
         check_group(self)
