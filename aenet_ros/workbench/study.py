@@ -127,15 +127,23 @@ def run_trainings(
             _run(training, sets, held_out, out, advance)
         return
     spawn = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
-    with ProcessPoolExecutor(jobs, spawn, torch.set_num_threads, (1,)) as pool:
-        tasks = [pool.submit(_run, training, sets, held_out, out, _ignore) for training in trainings]
-        for training, task in zip(trainings, tasks, strict=True):
-            task.result()
+    with ProcessPoolExecutor(jobs, spawn, _start_worker, (sets, held_out, out)) as pool:
+        for training, _ in zip(trainings, pool.map(_work, trainings), strict=True):
             advance(training.config.steps)
 
 
-def _ignore(_steps: int) -> None:
-    """Progress is reported by the parent process."""
+_shared: tuple[Sequence[PairSet], Sequence[PairSet], Path]
+"""Pairs and folder of a worker process, sent once, so that its trainings share the cached positive samples."""
+
+
+def _start_worker(*shared: Any) -> None:
+    global _shared
+    _shared = shared
+    torch.set_num_threads(1)
+
+
+def _work(training: Training) -> None:
+    _run(training, *_shared, lambda _steps: None)
 
 
 def _run(training: Training, sets: Sequence[PairSet], held_out: Sequence[PairSet], out: Path, advance: Advance) -> None:
