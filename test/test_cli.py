@@ -89,7 +89,8 @@ def test_a_missing_package_is_named():
 def test_stopped_by_a_signal(number, status):
     # Prints when the command runs; the command is the real entry with one that waits in place of doctor.
     code = """
-import sys, time, types
+import signal, sys, time, types
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent of the tests may ignore it
 from aenet_ros.cli import main as cli
 def run(args):
     print("running", flush=True)

@@ -34,7 +34,15 @@ def environment():
 
 def start(*arguments):
     command = [sys.executable, "-m", "aenet_ros", "demo", *map(str, arguments)]
-    return subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    return subprocess.Popen(
+        command,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a parent of the tests may ignore it
+    )
 
 
 def finish(process):
@@ -83,11 +91,13 @@ def left_in_shm():
 
 
 def check_report(folder, out, code):
-    """Everything but the speed, which is the machine's: at any rate the verdict must agree with the figures."""
+    """Everything but the speed, which is the machine's: a slow one gives a warning, not a failure."""
     report = json.loads((folder / "report.json").read_text())
     assert report["fused"]["frames"] > 0, out
-    assert report["ok"] == (report["fused"]["rate_hz"] >= report["needed_rate_hz"]) == (code == 0)
-    assert out.splitlines()[-1] == "ok" if report["ok"] else f"failed: {report['why']}"
+    assert (report["ok"], code, report["why"]) == (True, 0, "")
+    assert out.splitlines()[-1] == "ok"
+    slow = report["fused"]["rate_hz"] < 0.8 * report["camera_rate_hz"]
+    assert bool(report["warning"]) == slow == (f"warning: {report['warning']}" in out)
     assert report["stamp_error_ms"]["max"] == 0.0
     pairs = report["pairs"]
     assert pairs["pairs_fused"] + pairs["pairs_not_fused"] == pairs["pairs_published"]
@@ -128,7 +138,7 @@ def test_real_pairs_are_replayed(tmp_path, shared_data):
     code, out, err = demo("--seconds", 3, "-o", tmp_path, "--replay", shared_data / "m3svd_video" / "0117_1605", "--record", "nothing")
     assert err == ""
     report = check_report(tmp_path, out, code)
-    assert report["needed_rate_hz"] == 20.0
+    assert report["camera_rate_hz"] == 25.0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["contact_sheet.png", "report.json"]
 
 
@@ -137,18 +147,26 @@ def test_clocks_that_disagree_fail_it_with_the_remedy(tmp_path):
     code, out, _ = demo("--seconds", 2, "-o", tmp_path, *SMALL, "offset_ms=400")
     assert code == 1
     last = out.splitlines()[-1]
-    assert last.startswith("failed: no fused frame came out")
+    assert last.startswith("failed: no fused frame was received")
     assert "sync.clock_offset_ms" in last
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report.json"]
     code, out, _ = demo("--seconds", 2, "-o", tmp_path, *SMALL, "offset_ms=400", "--set", "sync.clock_offset_ms=400")
     check_report(tmp_path, out, code)
 
 
+def test_a_required_rate_that_is_not_reached_fails_it(tmp_path):
+    code, out, _ = demo("--seconds", 2, "-o", tmp_path, *SMALL, "rgb_hz=10", "thermal_hz=10", "--require-rate", 12)
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["fused"]["frames"] > 0, out
+    assert (code, report["ok"], report["warning"]) == (1, False, "")
+    assert out.splitlines()[-1].startswith("failed: --require-rate 12: ")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_stopping_it_leaves_nothing(tmp_path, number, code):
     process = start("--seconds", 60, "-o", tmp_path, *SMALL)
-    children = wait_for_children(process.pid, "ros.node", "ros.rig_node", "ros.sink_node")
+    children = wait_for_children(process.pid, "ros.node", "ros.tools.rig_node", "ros.tools.sink_node")
     time.sleep(3.0)
     process.send_signal(number)
     returned, out, err = finish(process)
@@ -162,7 +180,7 @@ def test_stopping_it_leaves_nothing(tmp_path, number, code):
 @pytest.mark.slow
 def test_a_crash_of_a_process_is_said_and_ends_the_others(tmp_path):
     process = start("--seconds", 60, "-o", tmp_path, *SMALL)
-    children = wait_for_children(process.pid, "ros.node", "ros.rig_node", "ros.sink_node")
+    children = wait_for_children(process.pid, "ros.node", "ros.tools.rig_node", "ros.tools.sink_node")
     time.sleep(2.0)
     os.kill(next(pid for pid, line in children.items() if "ros.node" in line), signal.SIGKILL)
     code, _, err = finish(process)
@@ -201,7 +219,7 @@ def test_without_rclpy_it_says_how_to_get_it():
 @pytest.mark.slow
 def test_processes_do_not_outlive_a_demo_that_is_killed(tmp_path):
     process = start("--seconds", 60, "-o", tmp_path, *SMALL)
-    children = wait_for_children(process.pid, "ros.node", "ros.rig_node", "ros.sink_node")
+    children = wait_for_children(process.pid, "ros.node", "ros.tools.rig_node", "ros.tools.sink_node")
     time.sleep(2.0)
     process.kill()
     finish(process)

@@ -1,4 +1,4 @@
-"""Our ROS programs as child processes: with the environment that images need, and nothing left behind when they end."""
+"""The package's ROS programs as child processes: they get the environment that images need, and leave nothing behind."""
 
 import ctypes
 import json
@@ -22,15 +22,15 @@ SHM = Path("/dev/shm")
 # Fast DDS listens on port 7400 + 250 * domain and the ones after it; domains over 101 reach into the ephemeral ports.
 _PORT_BASE, _PORTS, _DOMAINS = 7400, 250, 102
 _PR_SET_PDEATHSIG = 1
-_prctl = getattr(ctypes.CDLL(None), "prctl", None)  # looked up here, for little may be done between fork and exec
+_prctl = getattr(ctypes.CDLL(None), "prctl", None)  # looked up here: little is safe between fork and exec
 _STOPS = ((signal.SIGINT, 4.0), (signal.SIGTERM, 2.0), (signal.SIGKILL, 2.0))
 
 
 class Processes:
-    """Children by name; a context manager that ends them all, and takes away the shared memory that they leave.
+    """Children by name; a context manager that ends them all and removes the shared memory that they leave.
 
-    ``folder`` takes their logs and parameter files. A domain id in the environment is kept; else one is chosen that
-    nobody on this machine uses, and discovery stays on this machine.
+    ``folder`` receives their logs and parameter files. A domain id in the environment is kept; otherwise one is chosen that is not used on
+    this machine. Discovery stays on this machine.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -55,7 +55,7 @@ class Processes:
         try:
             self.stop(*self.children)
         finally:
-            for child in self.children.values():  # only after a second Ctrl-C is anything left to kill
+            for child in self.children.values():  # something is left to kill only after a second Ctrl-C
                 child.kill()
                 child.wait()
             for path in self._shared - mapped_by_anyone():
@@ -72,7 +72,7 @@ class Processes:
         for rule in remap:
             command += ["-r", rule]
         with (self.folder / f"{name}.log").open("wb") as log:
-            # A session of its own: Ctrl-C reaches us alone, and we stop the children in order.
+            # A session of its own: Ctrl-C does not reach the children, so that they are stopped in order.
             child = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -80,21 +80,21 @@ class Processes:
                 stderr=log,
                 env=self.environment,
                 start_new_session=True,
-                preexec_fn=_end_with_parent,
+                preexec_fn=_before_exec,
             )
         self.children[name] = child
         return child
 
     def watch(self) -> str:
-        """A sentence on a child that ended by itself with an error; empty while all is well. Call it now and then."""
+        """A sentence about a child that ended by itself with an error; empty while there is none. To be called regularly."""
         for name, child in self.children.items():
             self._shared |= _mapped(child.pid)
             if child.poll() not in (None, 0):
-                return f"the {name} process ended with status {child.returncode}: {self.last_words(name) or 'it said nothing'}"
+                return f"the {name} process ended with status {child.returncode}: {self.last_words(name) or 'no output'}"
         return ""
 
     def messages(self, name: str) -> Iterator[dict[str, Any] | None]:
-        """The lines of json on a child's stdout (started with PIPE) until it ends; None each time that 0.1 s passed without one."""
+        """The lines of json on a child's stdout (started with PIPE) until it ends; None after each 0.1 s without one."""
         stream = self.children[name].stdout
         assert stream is not None
         waiting = b""
@@ -117,12 +117,12 @@ class Processes:
         return {}
 
     def last_words(self, name: str) -> str:
-        """The last line that a child wrote to stderr, free of rclpy's own frame."""
+        """The last line that a child wrote to stderr."""
         lines = (self.folder / f"{name}.log").read_text(errors="replace").strip().splitlines()
         return lines[-1] if lines else ""
 
     def stop(self, *names: str) -> None:
-        """End children, the last named first: Ctrl-C, then harder."""
+        """End children, the last named first: SIGINT, then SIGTERM, then SIGKILL."""
         for name in reversed(names):
             child = self.children[name]
             self._shared |= _mapped(child.pid)
@@ -136,15 +136,16 @@ class Processes:
                     continue
 
 
-def _end_with_parent() -> None:
-    """In a child, before it becomes another program: SIGTERM when its parent dies, even of SIGKILL (Linux; prctl(2))."""
+def _before_exec() -> None:
+    """In the child: obey SIGINT even if our parent ignores it, and get SIGTERM when we die, even of SIGKILL (Linux; prctl(2))."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     if _prctl is not None:
         _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
 
 
 @contextmanager
 def removed_if_new(folder: Path, pattern: str) -> Iterator[None]:
-    """Take away folders that match and were not there before, however the block ends."""
+    """Remove folders that match and were made within the block, however it ends."""
     before = set(folder.glob(pattern))
     try:
         yield
@@ -154,7 +155,7 @@ def removed_if_new(folder: Path, pattern: str) -> Iterator[None]:
 
 
 def free_domain() -> int:
-    """A ROS domain id on whose ports nobody listens through shared memory here."""
+    """A ROS domain id whose ports no process on this machine uses through shared memory."""
     taken = set()
     for path in SHM.glob("fastdds_port*"):
         digits = path.name.removeprefix("fastdds_port").split("_")[0]
@@ -164,7 +165,7 @@ def free_domain() -> int:
 
 
 def _mapped(pid: int) -> set[Path]:
-    """Files of Fast DDS in shared memory that a process maps."""
+    """Fast DDS's shared memory files that a process maps."""
     try:
         lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
     except OSError:
@@ -174,12 +175,12 @@ def _mapped(pid: int) -> set[Path]:
 
 
 def mapped_by_anyone() -> set[Path]:
-    """The same of all processes that we may look into."""
+    """Fast DDS's shared memory files that any readable process maps."""
     return set().union(*(_mapped(int(entry.name)) for entry in Path("/proc").iterdir() if entry.name.isdigit()))
 
 
 def _nested(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """{"a.b": 1} as {"a": {"b": 1}}, which is how parameter files are written."""
+    """{"a.b": 1} as {"a": {"b": 1}}, the form of parameter files."""
     tree: dict[str, Any] = {}
     for name, value in parameters.items():
         *groups, leaf = name.split(".")

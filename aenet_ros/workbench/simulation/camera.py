@@ -1,37 +1,42 @@
-"""The rig's two cameras: they turn the painted street and its walkers into frames, quickly."""
+"""The rig's two cameras: they turn the painted street and its people into frames, quickly."""
 
+import itertools
 import math
 import random
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
 
 from aenet_ros.core.frames import Array, Plane
 from aenet_ros.workbench.simulation import geometry
-from aenet_ros.workbench.simulation.people import LEVELS, SPRITE_HEIGHT, WALKERS, Sprite, build_sprites
+from aenet_ros.workbench.simulation.backdrop import Backdrop
+from aenet_ros.workbench.simulation.people import PHASES, WALKERS, Sprite, Walker, sprite
 from aenet_ros.workbench.simulation.rig_config import RigConfig
 from aenet_ros.workbench.simulation.scenes import Look, build_looks
 from aenet_ros.workbench.simulation.smoke import Smoke
-from aenet_ros.workbench.simulation.world import CELSIUS_AT_ZERO, CELSIUS_PER_COUNT, counts_of
+from aenet_ros.workbench.simulation.street import CELSIUS_AT_ZERO, CELSIUS_PER_COUNT, counts_of
 
 _WEAK_CELSIUS = 5.0
 _MARGIN = 64  # noise tiles are larger than a frame by this much: each frame takes another corner of them
 
 
 class Renderer:
-    """Renders frames of an instant; everything that does not change is made once, here."""
+    """Renders the frames of an instant. Backdrops, sprites and noise are rendered once; a frame puts them together."""
 
     def __init__(self, config: RigConfig) -> None:
         self.config = config
-        self.scale = float(np.clip(max(config.rgb_width, config.thermal_width) / geometry.VIEW_WIDTH, 1.0, 2.0))
-        self.looks = build_looks(self.scale, config.seed)
-        self.counts = {
-            name: np.round(counts_of(cv2.GaussianBlur(look.celsius, (0, 0), 0.8 * self.scale))).astype(np.uint16)
-            for name, look in self.looks.items()
-        }
-        self.sprites = [build_sprites(walker) for walker in WALKERS]
-        self.smoke = Smoke(config.seed)
-        self._world_to_texel = np.array([[self.scale, 0, self.scale / 2 - 0.5], [0, self.scale, self.scale / 2 - 0.5], [0, 0, 1]])
+        self._scale = float(np.clip(max(config.rgb_width, config.thermal_width) / geometry.VIEW_WIDTH, 1.0, 2.0))
+        self._looks = build_looks(self._scale, config.seed)
+        self._border = 0
+        self._optics: tuple[Array, Array] | None = None
+        if config.lens_k1 or config.keystone:
+            self._border, self._optics = self._optics_map()
+        flat = geometry.shift(self._border, self._border) @ geometry.flat_thermal_at_rest(config)
+        self._at_rest = {"thermal": flat, "rgb": geometry.rgb_at_rest(config)}  # world to the pixels that are drawn
+        self._backdrops: dict[tuple[str, str], Backdrop] = {}
+        self._sprites: dict[tuple[str, Walker, int, int], Sprite] = {}
+        self._smoke = Smoke(config)
         rng = np.random.default_rng(config.seed + 1)
         height, width = config.thermal_size
         sigma = config.noise_celsius / CELSIUS_PER_COUNT
@@ -40,10 +45,16 @@ class Renderer:
         self._fixed = {0: self._columns(0)}
         self._dead = rng.choice(height * width, min(config.dead_pixels, height * width), replace=False)
         others = np.setdiff1d(np.arange(height * width), self._dead) if config.weak_pixels else np.empty(0, np.intp)
-        dice = np.random.default_rng((config.seed, 4))
-        self._weak = dice.choice(others, min(config.weak_pixels, len(others)), replace=False)
-        self._rgb_noise = {name: self._grain(rng, look) for name, look in self.looks.items()}
-        self._lens = self._lens_maps() if config.lens_k1 else None
+        self._weak = np.random.default_rng((config.seed, 4)).choice(others, min(config.weak_pixels, len(others)), replace=False)
+        self._rgb_noise = {name: self._grain(rng, look) for name, look in self._looks.items() if name in config.scene_names}
+
+    def prepare(self) -> None:
+        """Render all that frames are made of now, not when the first one needs it."""
+        for stream in self._at_rest:
+            for scene in self.config.scene_names:
+                self._backdrop(stream, scene).prepare()
+            for walker, heading, phase in itertools.product(WALKERS, (1, -1), range(PHASES)):
+                self._sprite(stream, walker, heading, phase)
 
     def thermal(self, seconds: float, index: int, scene: str, shutters: int, out: Array | None = None) -> Array:
         """The thermal camera's frame: uint16 [H, W] counts, with noise, fixed pattern and dead pixels."""
@@ -59,59 +70,75 @@ class Renderer:
         flat[self._dead[::2]], flat[self._dead[1::2]] = 0, 65535
         return frame
 
-    def marks(self, shutters: int) -> tuple[Array, Plane]:
-        """Which pixels are dead or weak, bool [H, W], and the fixed pattern after so many shutter events, float32 [H, W] counts."""
+    def sensor_defects(self, shutters: int) -> tuple[Array, Plane]:
+        """The dead and weak pixels, bool [H, W], and the fixed pattern after so many shutter events, float32 [H, W] counts."""
         dead = np.zeros(self.config.thermal_size, bool)
         dead.flat[[*self._dead, *self._weak]] = True
         return dead, self._columns(shutters).view(np.int16).astype(np.float32)
 
     def celsius(self, seconds: float, scene: str) -> Plane:
-        """What the thermal camera looks at, without noise: float32 [H, W] in degrees Celsius."""
+        """The temperatures in front of the thermal camera, without noise: float32 [H, W] in degrees Celsius."""
         counts = self._counts(seconds, scene, None)
         return (counts.astype(np.float64) * CELSIUS_PER_COUNT + CELSIUS_AT_ZERO).astype(np.float32)
 
     def rgb(self, seconds: float, index: int, scene: str, scene_seconds: float, out: Array | None = None) -> Array:
         """The rgb camera's frame: uint8 [H, W, 3]."""
-        look, size = self.looks[scene], self.config.rgb_size
-        world_to_image = geometry.world_to_rgb(self.config, seconds)
-        image_to_world = np.linalg.inv(world_to_image)
-        frame = _warp(look.rgb, self._world_to_texel @ image_to_world, size, out)
-        for walker, sprites in zip(WALKERS, self.sprites, strict=True):
-            x, heading, phase = walker.at(seconds if self.config.walking else 0.0)
-            light = look.light[_texel(look.light, x, walker.foot_y - 0.35 * walker.height, self.scale / 8)]
-            sprite, matrix = self._place(sprites, x, walker.foot_y, walker.height, heading, phase, world_to_image)
-            _draw_rgb(frame, sprite, matrix, light)
+        look = self._looks[scene]
+        frame = self._view("rgb", scene, seconds, out)
+        for walker, x, drawn, corner in self._people("rgb", seconds):
+            _draw_rgb(frame, drawn.picture, corner, look.light_at(x, walker.foot_y - 0.35 * walker.height, self._scale))
         if look.smoke:
-            self.smoke.veil(frame, seconds, scene_seconds, image_to_world)
-        more, less = self._rgb_noise[scene]
+            self._smoke.veil(frame, geometry.camera_motion(self.config, seconds), seconds, scene_seconds)
         dice = random.Random(f"{self.config.seed} rgb noise {index}")
-        cv2.add(frame, _corner(more, size, dice), dst=frame)
-        cv2.subtract(frame, _corner(less, size, dice), dst=frame)
+        for combine, tile in zip((cv2.add, cv2.subtract), self._rgb_noise[scene], strict=True):
+            combine(frame, _corner(tile, self.config.rgb_size, dice), dst=frame)
         return frame
 
     def _counts(self, seconds: float, scene: str, out: Array | None) -> Array:
-        size = self.config.thermal_size
-        world_to_image = geometry.world_to_thermal(self.config, seconds)
-        frame = _warp(self.counts[scene], self._world_to_texel @ np.linalg.inv(world_to_image), size, out)
+        frame = self._view("thermal", scene, seconds, out if self._optics is None else None)
         cooler = -3.0 if scene == "night" else 0.0  # cold air cools clothes
-        for walker, sprites in zip(WALKERS, self.sprites, strict=True):
-            x, heading, phase = walker.at(seconds if self.config.walking else 0.0)
-            x += geometry.parallax(self.config, walker.foot_y)
-            sprite, matrix = self._place(sprites, x, walker.foot_y, walker.height, heading, phase, world_to_image)
-            _draw_heat(frame, sprite, matrix, cooler)
-        if self._lens is not None:
-            ideal = frame.copy() if out is not None else frame
-            frame = cv2.remap(ideal, *self._lens, cv2.INTER_LINEAR, dst=out, borderMode=cv2.BORDER_REPLICATE)
+        for _, _, drawn, corner in self._people("thermal", seconds):
+            _draw_heat(frame, drawn.picture, corner, cooler)
+        if self._optics is not None:
+            frame = cv2.remap(frame, *self._optics, cv2.INTER_LINEAR, dst=out, borderMode=cv2.BORDER_REPLICATE)
         return frame
 
-    def _place(
-        self, sprites: dict[tuple[int, int, int], Sprite], x: float, foot_y: float, height: float, heading: int, phase: int, to_image: Array
-    ) -> tuple[Sprite, Array]:
-        """The picture of a body that suits its size in the image, and the map from its texels to pixels."""
-        pixels = height * math.hypot(to_image[0, 0], to_image[1, 0])
-        level = min(max(math.floor(math.log2(SPRITE_HEIGHT / max(pixels, 1.0)) + 0.3), 0), LEVELS - 1)
-        sprite = sprites[level, heading, phase]
-        return sprite, to_image @ geometry.sprite_to_world(x, foot_y, height, level, sprite.left)
+    def _people(self, stream: str, seconds: float) -> Iterator[tuple[Walker, float, Sprite, tuple[int, int]]]:
+        """Each person, from far to near: position along the street, sprite, and the sprite's first column and row in the frame."""
+        to_image = self._at_rest[stream] @ geometry.shift(*(-value for value in geometry.camera_motion(self.config, seconds)))
+        for walker in WALKERS:
+            x, heading, phase = walker.at(seconds if self.config.walking else 0.0)
+            if stream == "thermal":
+                x += geometry.parallax(self.config, walker.foot_y)
+            drawn = self._sprite(stream, walker, heading, phase)
+            column, row, _ = to_image @ (x, walker.foot_y, 1.0)
+            yield walker, x, drawn, (round(column) + drawn.left, round(row) + drawn.top)
+
+    def _sprite(self, stream: str, walker: Walker, heading: int, phase: int) -> Sprite:
+        key = (stream, walker, heading, phase)
+        if key not in self._sprites:
+            self._sprites[key] = sprite(*key, self._at_rest[stream][:2, :2])
+        return self._sprites[key]
+
+    def _view(self, stream: str, scene: str, seconds: float, out: Array | None) -> Array:
+        """The backdrop as a camera sees it at an instant, in ``out`` or in new memory."""
+        x, y = self._at_rest[stream][:2, :2] @ geometry.camera_motion(self.config, seconds)
+        return self._backdrop(stream, scene).view((float(x), float(y)), out)
+
+    def _backdrop(self, stream: str, scene: str) -> Backdrop:
+        if (stream, scene) not in self._backdrops:
+            at_rest, look = self._at_rest[stream], self._looks[scene]
+            height, width = self.config.thermal_size if stream == "thermal" else self.config.rgb_size
+            border = 2 * self._border if stream == "thermal" else 0
+            x, y = self.config.motion * np.abs(at_rest[:2, :2]) @ geometry.REACH
+            world_to_texel = np.array([[self._scale, 0, self._scale / 2 - 0.5], [0, self._scale, self._scale / 2 - 0.5], [0, 0, 1]])
+            if stream == "thermal":
+                picture = np.round(counts_of(cv2.GaussianBlur(look.celsius, (0, 0), 0.8 * self._scale))).astype(np.uint16)
+            else:
+                picture = look.rgb
+            to_texel = world_to_texel @ np.linalg.inv(at_rest)
+            self._backdrops[stream, scene] = Backdrop(picture, to_texel, (height + border, width + border), (float(x), float(y)))
+        return self._backdrops[stream, scene]
 
     def _columns(self, shutters: int) -> Array:
         """The fixed pattern after so many shutter events: uint16 [H, W], to be added modulo 2^16."""
@@ -121,19 +148,23 @@ class Renderer:
         return _signed(rng.standard_normal((1, width)) * sigma + rng.standard_normal((height, width)) * sigma / 4)
 
     def _grain(self, rng: np.random.Generator, look: Look) -> tuple[Array, Array]:
-        """Noise of a scene as two tiles, one to be added and one to be taken off (each clips at its end of 0..255)."""
+        """Noise of a scene as two tiles, one to be added and one to be subtracted (each clips at its end of 0..255)."""
         height, width = self.config.rgb_size
         sigma = look.noise * self.config.rgb_noise * np.float32(1.22)  # of half-normal differences: each tile is clipped at 0
         tiles = (np.clip(rng.standard_normal((height + _MARGIN, width + _MARGIN, 3), np.float32) * sigma, 0, 255) for _ in range(2))
         more, less = (np.round(tile).astype(np.uint8) for tile in tiles)
         return more, less
 
-    def _lens_maps(self) -> tuple[Array, Array]:
+    def _optics_map(self) -> tuple[int, tuple[Array, Array]]:
+        """Keystone and lens: the border in pixels that they need around a flat frame, and the maps for cv2.remap."""
         height, width = self.config.thermal_size
         x, y = np.meshgrid(np.arange(width, dtype=np.float64), np.arange(height, dtype=np.float64))
-        ideal = geometry.unbend(self.config, np.column_stack([x.ravel(), y.ravel()])).astype(np.float32)
-        first, second = cv2.convertMaps(ideal[:, 0].reshape(height, width), ideal[:, 1].reshape(height, width), cv2.CV_16SC2)
-        return first, second
+        flat = geometry.flatten(self.config, np.column_stack([x.ravel(), y.ravel()]))
+        outside = max(float(-flat.min()), float((flat - (width - 1, height - 1)).max()), 0.0)
+        border = min(math.ceil(outside) + 1, width // 2)
+        columns, rows = (flat + border).astype(np.float32).T.reshape(2, height, width)
+        first, second = cv2.convertMaps(columns, rows, cv2.CV_16SC2)
+        return border, (first, second)
 
 
 def _signed(values: Array) -> Array:
@@ -145,59 +176,32 @@ def _corner(tile: Array, size: tuple[int, int], dice: random.Random) -> Array:
     return tile[row : row + size[0], column : column + size[1]]
 
 
-def _texel(picture: Array, x: float, y: float, scale: float) -> tuple[int, int]:
-    height, width = picture.shape[:2]
-    return min(max(int(y * scale), 0), height - 1), min(max(int(x * scale), 0), width - 1)
+def _overlap(frame: Array, picture: Array, corner: tuple[int, int]) -> tuple[Array, Array]:
+    """The parts of a frame and of a sprite at ``corner`` (column, row) that lie on each other; empty where they do not meet."""
+    x, y = corner
+    left, top = max(x, 0), max(y, 0)
+    right, bottom = max(min(x + picture.shape[1], frame.shape[1]), left), max(min(y + picture.shape[0], frame.shape[0]), top)
+    return frame[top:bottom, left:right], picture[top - y : bottom - y, left - x : right - x]
 
 
-def _warp(picture: Array, image_to_texel: Array, size: tuple[int, int], out: Array | None) -> Array:
-    """The part of ``picture`` that an image of ``size`` (height, width) sees; an affine map costs half of a perspective one."""
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    if _is_affine(image_to_texel):
-        affine = image_to_texel[:2] / image_to_texel[2, 2]
-        return cv2.warpAffine(picture, affine, size[::-1], dst=out, flags=flags, borderMode=cv2.BORDER_REFLECT)
-    return cv2.warpPerspective(picture, image_to_texel, size[::-1], dst=out, flags=flags, borderMode=cv2.BORDER_REFLECT)
-
-
-def _is_affine(matrix: Array) -> bool:
-    return bool(abs(matrix[2, 0]) + abs(matrix[2, 1]) < 1e-12)
-
-
-def _window(frame: Array, sprite: Sprite, matrix: Array) -> tuple[Array, Array, tuple[int, int]] | None:
-    """The part of ``frame`` that a sprite covers, the map from texels into that part, and its size (width, height)."""
-    height, width = sprite.heat.shape[:2]
-    (a, b, c), (d, e, f), (g, h, i) = matrix.tolist()  # plain numbers: numpy costs more on four points
-    corners = [(x, y, g * x + h * y + i) for x, y in ((0, 0), (width, 0), (width, height), (0, height))]
-    xs = [(a * x + b * y + c) / w for x, y, w in corners]
-    ys = [(d * x + e * y + f) / w for x, y, w in corners]
-    x0, y0 = max(math.floor(min(xs)) - 1, 0), max(math.floor(min(ys)) - 1, 0)
-    x1, y1 = min(math.ceil(max(xs)) + 2, frame.shape[1]), min(math.ceil(max(ys)) + 2, frame.shape[0])
-    if x1 <= x0 or y1 <= y0:
-        return None
-    return frame[y0:y1, x0:x1], geometry.shift(-x0, -y0) @ matrix, (x1 - x0, y1 - y0)
-
-
-def _draw_rgb(frame: Array, sprite: Sprite, matrix: Array, light: Array) -> None:
-    found = _window(frame, sprite, matrix)
-    if found is None:
+def _draw_rgb(frame: Array, picture: Array, corner: tuple[int, int], light: Array) -> None:
+    part, rgba = _overlap(frame, picture, corner)
+    if not part.size:
         return
-    part, local, size = found
-    rgba = cv2.warpAffine(sprite.rgba, local[:2], size)
     uncovered = cv2.cvtColor(cv2.bitwise_not(cv2.extractChannel(rgba, 3)), cv2.COLOR_GRAY2RGB)
-    # 3x4: drops the coverage, and dims the colour where it is dark.
-    colour = cv2.transform(rgba, np.eye(3, 4) * np.minimum(light, 1.0)[:, None])
+    colour = cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB)
+    if light.min() < 1.0:
+        colour = cv2.LUT(colour, np.outer(np.arange(256), np.minimum(light, 1.0)).astype(np.uint8)[None])
     cv2.add(cv2.multiply(part, uncovered, scale=1 / 255), colour, dst=part)
 
 
-def _draw_heat(frame: Array, sprite: Sprite, matrix: Array, cooler: float) -> None:
-    found = _window(frame, sprite, matrix)
-    if found is None:
+def _draw_heat(frame: Array, picture: Array, corner: tuple[int, int], cooler: float) -> None:
+    part, warm = _overlap(frame, picture, corner)
+    if not part.size:
         return
-    part, local, size = found
-    warped = cv2.warpAffine(sprite.heat, local[:2], size) if _is_affine(local) else cv2.warpPerspective(sprite.heat, local, size)
-    heat, cover = cv2.split(warped)  # counts times coverage, and coverage
+    heat, cover = cv2.split(warm)  # counts times coverage, and coverage
     if cooler:
-        cv2.scaleAdd(cover, cooler / CELSIUS_PER_COUNT, heat, dst=heat)
+        heat = cv2.scaleAdd(cover, cooler / CELSIUS_PER_COUNT, heat)
     np.subtract(np.float32(1), cover, out=cover)
     cv2.multiply(part, cover, dst=cover, dtype=cv2.CV_32F)
     cv2.add(cover, heat, dst=part, dtype=cv2.CV_16U)

@@ -1,27 +1,25 @@
-"""The rig's warm bodies: people who walk along the street, as sprites of colour and of temperature."""
+"""The rig's people: they walk along the street, and are drawn in colour and in temperature."""
 
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from aenet_ros.core.frames import Array, Plane
-from aenet_ros.workbench.simulation.world import HORIZON, counts_of
+from aenet_ros.workbench.simulation.street import HORIZON, Colour, counts_of
 
-SPRITE_HEIGHT, SPRITE_WIDTH = 320, 200  # texels at full size; a body fills the height
+FIGURE_HEIGHT, FIGURE_WIDTH = 320, 200  # texels; a person fills the height
 PHASES = 12  # pictures of one stride
-LEVELS = 3  # each half the size of the one before, so that a far body is not aliased
-
-Colour = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
 class Walker:
     """One person: clothes, and a walk to and fro between two places at one depth.
 
-    Depth is the height of the feet on the backdrop: the lower, the nearer, the larger and the faster.
+    ``foot_y`` is the height of the feet on the backdrop: the lower, the nearer, the larger and the faster.
     """
 
     jacket: Colour
@@ -48,6 +46,11 @@ class Walker:
         stride = walked / (0.78 * self.height)
         return x, heading, int(stride * PHASES) % PHASES
 
+    def outline(self, x: float) -> Array:
+        """The four corners in the world of the person with the feet at ``x``: float64 [4, 2]."""
+        half, top = self.height * FIGURE_WIDTH / FIGURE_HEIGHT / 2, self.foot_y - self.height
+        return np.array([(x - half, top), (x + half, top), (x + half, self.foot_y), (x - half, self.foot_y)])
+
 
 WALKERS = (
     Walker((0.16, 0.30, 0.24), (0.20, 0.22, 0.28), (0.82, 0.62, 0.50), (0.15, 0.10, 0.07), 374, 330, 800, 620, 0.62),
@@ -58,43 +61,51 @@ WALKERS = (
 )
 
 
-@dataclass(frozen=True)
-class Sprite:
-    """One picture of a body, cut to the columns that it covers; ``left`` is the first of them.
-
-    ``rgba`` uint8 [H, W, 4]: colour times coverage, and coverage 0..255; ``heat`` float32 [H, W, 2]: thermal counts
-    times coverage, and coverage 0..1.
+class Figure(NamedTuple):
+    """A person in one phase of the stride, facing right: ``rgba`` uint8 [H, W, 4], colour times coverage, and coverage 0..255;
+    ``heat`` float32 [H, W, 2], thermal counts times coverage, and coverage 0..1.
     """
 
     rgba: Array
     heat: Plane
-    left: int = 0
+
+
+class Sprite(NamedTuple):
+    """A figure in the pixels of one camera; ``left`` and ``top`` are relative to the pixel of the feet."""
+
+    picture: Array
+    left: int
+    top: int
+
+
+def sprite(stream: str, walker: Walker, heading: int, phase: int, linear: Array) -> Sprite:
+    """The person as a camera sees them. ``linear`` [2, 2]: view units to pixels; ``stream``: thermal takes the heat, rgb the colour."""
+    figure = draw_figure(walker, phase)
+    picture = (figure.heat if stream == "thermal" else figure.rgba)[:, ::heading]
+    pixels = walker.height * math.hypot(*linear[:, 0])
+    height = max(2, round(pixels))
+    width = max(2, round(pixels * FIGURE_WIDTH / FIGURE_HEIGHT))
+    # Resized first: a warp alone would alias what it shrinks.
+    kind = cv2.INTER_AREA if height < FIGURE_HEIGHT else cv2.INTER_LINEAR
+    small = cv2.resize(np.ascontiguousarray(picture), (width, height), interpolation=kind)
+    unit = walker.height / height
+    matrix = linear @ np.array([[unit, 0, (0.5 - width / 2) * unit], [0, unit, (0.5 - height) * unit]])
+    corners = matrix @ np.array([[0, width, width, 0], [0, 0, height, height], [1, 1, 1, 1]])
+    left, top = (math.floor(value) - 1 for value in corners.min(1))
+    right, bottom = (math.ceil(value) + 2 for value in corners.max(1))
+    matrix[:, 2] -= left, top
+    turned = np.asarray(cv2.warpAffine(small, matrix, (right - left, bottom - top)))
+    covered = np.flatnonzero(turned[:, :, -1].any(axis=0))
+    first, last = int(covered[0]), int(covered[-1]) + 1
+    return Sprite(np.ascontiguousarray(turned[:, first:last]), left + first, top)
 
 
 @lru_cache
-def build_sprites(walker: Walker) -> dict[tuple[int, int, int], Sprite]:
-    """All pictures of one body by (level, heading, phase)."""
-    sprites: dict[tuple[int, int, int], Sprite] = {}
-    for phase in range(PHASES):
-        full = _draw(walker, 2 * math.pi * phase / PHASES)
-        for level in range(LEVELS):
-            size = (SPRITE_WIDTH >> level, SPRITE_HEIGHT >> level)
-            rgba, heat = (cv2.resize(layer, size, interpolation=cv2.INTER_AREA) for layer in (full.rgba, full.heat))
-            for heading in (1, -1):  # it is drawn facing right
-                sprites[level, heading, phase] = _cut(np.asarray(rgba)[:, ::heading], np.asarray(heat, np.float32)[:, ::heading])
-    return sprites
-
-
-def _cut(rgba: Array, heat: Plane) -> Sprite:
-    covered = np.flatnonzero(rgba[:, :, 3].any(axis=0))
-    columns = slice(max(int(covered[0]) - 1, 0), int(covered[-1]) + 2)  # with a clear column at each side, to blend with
-    return Sprite(np.ascontiguousarray(rgba[:, columns]), np.ascontiguousarray(heat[:, columns]), columns.start)
-
-
-def _draw(walker: Walker, angle: float) -> Sprite:
-    """One step of the stride at twice the sprite's size; lengths are shares of the body's height."""
-    size, middle = 2 * SPRITE_HEIGHT, SPRITE_WIDTH / SPRITE_HEIGHT
-    shape = (size, 2 * SPRITE_WIDTH)
+def draw_figure(walker: Walker, phase: int) -> Figure:
+    """One phase of the stride; lengths are shares of the person's height."""
+    angle = 2 * math.pi * phase / PHASES
+    size, middle = FIGURE_HEIGHT, FIGURE_WIDTH / FIGURE_HEIGHT
+    shape = (size, FIGURE_WIDTH)
     rgb = np.zeros((*shape, 3), np.float32)
     heat, cover = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     bob = 0.008 * abs(math.cos(angle))
@@ -152,4 +163,4 @@ def _draw(walker: Walker, angle: float) -> Sprite:
     limb([(face[0] - 0.014, face[1] - 0.022), (face[0] - 0.026, face[1] + 0.004)], [0.080], walker.hair, 28.0)
     # rgb was laid over black, so it is times coverage already.
     rgba = np.clip(np.dstack([rgb, cover]) * 255, 0, 255).astype(np.uint8)
-    return Sprite(rgba, np.dstack([counts_of(heat) * cover, cover]).astype(np.float32))
+    return Figure(rgba, np.dstack([counts_of(heat) * cover, cover]).astype(np.float32))

@@ -81,8 +81,8 @@ class Rig:
         return Renderer(self.config)
 
     def prepare(self) -> None:
-        """Paint the world now (about two seconds), not when the first frame is rendered."""
-        _ = self._renderer
+        """Render the world now (about two seconds), not when the first frames are taken."""
+        self._renderer.prepare()
 
     @property
     def homography(self) -> Array:
@@ -121,15 +121,15 @@ class Rig:
     def bodies(self, shows_ns: int) -> tuple[BodyTruth, ...]:
         """Where the bodies are at an instant of the rig's time."""
         seconds = self._seconds(shows_ns)
-        to_rgb, to_thermal = geometry.world_to_rgb(self.config, seconds), geometry.world_to_thermal(self.config, seconds)
+        to_rgb = geometry.world_to_rgb(self.config, seconds)
         found = []
         for index, walker in enumerate(WALKERS):
             x = walker.at(seconds if self.config.walking else 0.0)[0]
-            corners = geometry.outline(x, walker.foot_y, walker.height)
+            corners = walker.outline(x)
             middle = np.array([[x, walker.foot_y - walker.height / 2]])
             aside = np.array([geometry.parallax(self.config, walker.foot_y), 0.0])
             in_rgb = geometry.apply(to_rgb, np.vstack([middle, corners]))
-            in_thermal = geometry.bend(self.config, geometry.apply(to_thermal, np.vstack([middle, corners]) + aside))
+            in_thermal = self.rgb_to_thermal(geometry.apply(to_rgb, np.vstack([middle, corners]) + aside))
             found.append(BodyTruth(f"person {index}", _xy(in_rgb), _xy(in_thermal), _box(in_rgb[1:]), _box(in_thermal[1:])))
         return tuple(found)
 
@@ -141,7 +141,7 @@ class Rig:
         """The thermal sensor's own marks: its dead and weak pixels, bool [H, W]; its fixed pattern after so many shutter events,
         float32 [H, W] counts, which is added to what it looks at.
         """
-        return self._renderer.marks(shutters)
+        return self._renderer.sensor_defects(shutters)
 
     def _stream(self, stream: str, start_ns: int, seconds: float) -> Iterator[Shot]:
         config = self.config

@@ -7,8 +7,7 @@ import cv2
 import numpy as np
 
 from aenet_ros.core.frames import Array, Plane
-from aenet_ros.workbench.simulation.street import paint_street
-from aenet_ros.workbench.simulation.world import BIN, HORIZON, LAMPS, Street
+from aenet_ros.workbench.simulation.street import BIN, HORIZON, LAMPS, Street, paint_street
 
 SCENES = ("day", "night", "smoke")
 
@@ -26,6 +25,12 @@ class Look:
     light: Plane
     noise: float
     smoke: bool
+
+    def light_at(self, x: float, y: float, scale: float) -> Plane:
+        """Light at a place in view units: float32 [3]."""
+        height, width = self.light.shape[:2]
+        row, column = min(max(int(y * scale / 8), 0), height - 1), min(max(int(x * scale / 8), 0), width - 1)
+        return np.asarray(self.light[row, column])
 
 
 @lru_cache(maxsize=1)

@@ -4,44 +4,57 @@ import cv2
 import numpy as np
 
 from aenet_ros.core.frames import Array
-from aenet_ros.workbench.simulation.world import BIN, fractal
+from aenet_ros.workbench.simulation import geometry
+from aenet_ros.workbench.simulation.backdrop import Backdrop
+from aenet_ros.workbench.simulation.rig_config import RigConfig
+from aenet_ros.workbench.simulation.street import BIN, HEIGHT, WIDTH, fractal
 
-_TILE = 256  # side of the noise tiles, in quarter view units
+_TILE = 256  # side of the noise tiles in texels
+_LAYERS = ((0.42, -34.0, 16.0), (0.75, -58.0, 30.0))  # texels a view unit, and the drift (x, y) in view units a second
+_COARSE = 8  # the smoke is rendered at an eighth of the frame's size
 
 
 class Smoke:
-    """Two layers of tiling noise that drift at different speeds, under an envelope that spreads from the bin."""
+    """Two layers of noise that drift at different speeds, inside an envelope that spreads from the burning bin."""
 
-    def __init__(self, seed: int) -> None:
-        rng = np.random.default_rng(seed + 2)
-        self._layers = [fractal(rng, _TILE, _TILE, 96, 6) for _ in range(2)]
-
-    def veil(self, frame: Array, seconds: float, scene_seconds: float, image_to_world: Array) -> None:
-        """Lay the smoke of an instant over an rgb frame, in place; it gathers in the first second of its scene."""
-        height, width = frame.shape[:2]
-        small = (max(2, width // 4), max(2, height // 4))
-        step = np.array([[width / small[0], 0, 0], [0, height / small[1], 0], [0, 0, 1]])
-        to_world = image_to_world @ step
-        columns, rows = np.arange(small[0], dtype=np.float32)[None], np.arange(small[1], dtype=np.float32)[:, None]
-        x = np.float32(to_world[0, 0]) * columns + np.float32(to_world[0, 1]) * rows + np.float32(to_world[0, 2] - BIN[0])
-        y = np.float32(to_world[1, 0]) * columns + np.float32(to_world[1, 1]) * rows + np.float32(to_world[1, 2] - BIN[1])
+    def __init__(self, config: RigConfig) -> None:
+        rng = np.random.default_rng(config.seed + 2)
+        height, width = config.rgb_size
+        size = max(2, height // _COARSE), max(2, width // _COARSE)
+        pixel_to_world = np.linalg.inv(geometry.rgb_at_rest(config)) @ np.diag([width / size[1], height / size[0], 1.0])
+        self._unit = 1 / pixel_to_world[0, 0], 1 / pixel_to_world[1, 1]  # pixels a view unit
+        reach = tuple(config.motion * motion * unit for motion, unit in zip(geometry.REACH, self._unit, strict=True))
+        rows, columns = np.mgrid[2:HEIGHT:4, 2:WIDTH:4].astype(np.float32)
+        x, y = columns - BIN[0], rows - BIN[1]
         envelope = np.exp(-(((x + 110 + 0.3 * np.minimum(y, 0)) / 400) ** 2) - ((y + 70) / 180) ** 2)  # leans as it rises
-        first = self._sample(0, to_world, 0.42, -34 * seconds, 16 * seconds, small)
-        second = self._sample(1, to_world, 0.75, -58 * seconds, 30 * seconds, small)
-        gathering = 0.45 + 0.55 * min(1.0, scene_seconds)
-        cover = np.clip(gathering * envelope * (1.25 + 0.42 * first + 0.22 * second), 0, 0.95)
-        bright = cover * np.clip(0.70 + 0.035 * first + 0.045 * second - 0.0006 * (y + 70), 0.5, 0.88)
-        layers = cv2.merge([1 - cover, bright])
-        clear, shine = cv2.split(cv2.resize((layers * 255).astype(np.uint8), (width, height), interpolation=cv2.INTER_LINEAR))
-        cv2.multiply(frame, cv2.cvtColor(clear, cv2.COLOR_GRAY2RGB), dst=frame, scale=1 / 255)
-        cv2.add(frame, cv2.cvtColor(shine, cv2.COLOR_GRAY2RGB), dst=frame)
+        texel = np.array([[0.25, 0, -0.5], [0, 0.25, -0.5], [0, 0, 1]])
+        self._still = Backdrop(np.dstack([envelope, 0.70 - 0.0006 * (y + 70)]), texel @ pixel_to_world, size, (reach[0], reach[1]))
+        self._layers = []
+        for scale, *_ in _LAYERS:
+            texel = np.diag([scale, scale, 1.0])
+            period = _TILE / scale * self._unit[0], _TILE / scale * self._unit[1]
+            noise = fractal(rng, _TILE, _TILE, 96, 6)
+            layer = Backdrop(noise, texel @ pixel_to_world, size, (period[0] / 2, period[1] / 2), border=cv2.BORDER_WRAP)
+            self._layers.append((layer, period))
 
-    def _sample(self, layer: int, to_world: Array, scale: float, drift_x: float, drift_y: float, size: tuple[int, int]) -> Array:
-        matrix = (
-            np.diag([scale, scale, 1.0])
-            @ np.array([[1, 0, drift_x % (_TILE / scale)], [0, 1, drift_y % (_TILE / scale)], [0, 0, 1.0]])
-            @ to_world
+    def veil(self, frame: Array, camera: tuple[float, float], seconds: float, scene_seconds: float) -> None:
+        """Add the smoke of an instant to an rgb frame, in place; it gathers in the first second of its scene.
+
+        ``camera``: the camera's motion away from rest, in view units.
+        """
+        still = self._still.view((camera[0] * self._unit[0], camera[1] * self._unit[1]))
+        first, second = (self._drifted(index, camera, seconds) for index in range(len(_LAYERS)))
+        gathering = np.float32(0.45 + 0.55 * min(1.0, scene_seconds))
+        cover = np.clip(gathering * still[..., 0] * (1.25 + 0.42 * first + 0.22 * second), 0, 0.95)
+        bright = cover * np.clip(still[..., 1] + 0.035 * first + 0.045 * second, 0.5, 0.88)
+        size = frame.shape[1], frame.shape[0]
+        clear, shine = (cv2.cvtColor(cv2.resize((part * 255).astype(np.uint8), size), cv2.COLOR_GRAY2RGB) for part in (1 - cover, bright))
+        cv2.add(cv2.multiply(frame, clear, dst=frame, scale=1 / 255), shine, dst=frame)
+
+    def _drifted(self, index: int, camera: tuple[float, float], seconds: float) -> Array:
+        layer, period = self._layers[index]
+        x, y = (
+            ((moved + drift * seconds) * unit + length / 2) % length - length / 2
+            for moved, drift, unit, length in zip(camera, _LAYERS[index][1:], self._unit, period, strict=True)
         )
-        return cv2.warpAffine(
-            self._layers[layer], matrix[:2], size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_WRAP
-        )
+        return layer.view((x, y))
