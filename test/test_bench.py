@@ -28,10 +28,6 @@ def test_the_report_has_every_stage_size_and_thread_count(tmp_path):
         assert all(row[name]["median_ms"] > 0 for name in row["parameters"])
     around = {"receive", "decode", "match", "encode", "publish"} if find_spec("rclpy") else {"match"}
     assert [set(row) - {"rgb"} for row in report["around_the_pipeline"]] == [around, around]
-    for row in report["latency_budget"]:
-        assert all((value == 1.0) == (row["scale"] == 1.0) for value in row["ssim_to_full"].values())
-    assert report["limits"][1]["upload_megabytes"] == pytest.approx(96 * 64 * 5 / 1e6, abs=0.005)
-    assert all(row["multiply_adds_millions"] > 0 and row["network_megabytes"] > 0 for row in report["limits"])
     assert report["versions"]["torch"] == str(torch.__version__)
     if find_spec("matplotlib"):
         assert cv2.imread(str(plot)).shape[1] > 500

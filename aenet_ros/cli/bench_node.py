@@ -1,4 +1,4 @@
-"""The fusing node beside a passthrough node, over real ROS 2 topics: latency, highest rate, start, memory, processor time."""
+"""`aenet bench --node`: the fusing node beside a passthrough node, over real ROS 2 topics."""
 
 import os
 import subprocess
@@ -20,9 +20,10 @@ MODULES = {"fused": "aenet_ros.ros.node", "passthrough": "aenet_ros.ros.tools.pa
 def measure_node(
     size: tuple[int, int] = (512, 640), seconds: float = 3.0, rounds: int = 3, homography: tuple[float, ...] = ()
 ) -> dict[str, Any]:
-    """Both nodes measured in turns by ``probe_node``; ``size``: height and width of the rgb frames; ``homography``: identity where empty.
+    """Measure latency, highest rate, start time, memory and CPU time of both nodes in turns, by ``probe_node``.
 
-    Raises AenetError where a process ends before its time.
+    ``size``: height and width of the rgb frames; ``homography``: 9 values, identity where empty. Raises AenetError where a process ends
+    too early.
     """
     parameters: dict[str, Any] = {"registration.mode": "homography", "registration.homography": homography} if homography else {}
     with tempfile.TemporaryDirectory(prefix="aenet_bench_") as scratch, Processes(Path(scratch)) as processes:
@@ -37,7 +38,7 @@ def measure_node(
                 if problem := processes.watch():
                     raise AenetError(problem)
                 if time.monotonic() - begun_at > GIVE_UP_S + rounds * 8 * seconds:
-                    raise AenetError(f"the node was not measured in time: {processes.last_words('fused') or 'it said nothing'}")
+                    raise AenetError(f"the measurement of the node timed out: {processes.last_words('fused') or 'no output'}")
                 continue
             if message["type"] == "ready":
                 for name, module in MODULES.items():
@@ -63,7 +64,7 @@ def measure_node(
 
 
 def summarise(blocks: list[dict[str, Any]]) -> dict[str, Any]:
-    """Medians over the rounds of each target, and how far the fusing node is from passing frames on plus its pipeline."""
+    """Medians over the rounds of each target, and the fusing node against the passthrough node plus its own pipeline."""
     report: dict[str, Any] = {}
     for name in MODULES:
         own = [block for block in blocks if block["target"] == name]
@@ -74,7 +75,7 @@ def summarise(blocks: list[dict[str, Any]]) -> dict[str, Any]:
             "rate_hz": round(median(block["rate_hz"] for block in paced), 2),
             "latency_ms": {key: round(median(block["latency_ms"][key] for block in paced), 3) for key in ("p50", "p95", "max")},
             "lost": sum(block["sent"] - block["came"] for block in own),
-            # By the median time between two pictures: other real-time programs stop ours now and then for 50 ms.
+            # From the median time between two pictures: other real-time programs interrupt for up to 50 ms.
             "closed_loop_hz": {
                 str(window): round(1e3 / median(block["cycle_ms"]["p50"] for block in own if block["window"] == window), 2)
                 for window in windows
@@ -93,7 +94,7 @@ def summarise(blocks: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def floor(fused: dict[str, Any], passed: dict[str, Any]) -> dict[str, Any]:
-    """The fusing node against what passing frames on and its own pipeline, as it ran in the node, make together."""
+    """The fusing node against the sum of the passthrough node and its own pipeline, as it ran in the node."""
     latency, pipeline = passed["latency_ms"], fused["stages_ms"]["total"]
     shares = {
         window: round(rate * (1.0 / passed["closed_loop_hz"][window] + fused["closed_loop_pipeline_ms"][window] / 1e3), 3)
@@ -120,6 +121,6 @@ def processor_s(pid: int) -> float:
 
 
 def resident_mb(pid: int) -> float:
-    """Most memory that a process has had resident, in 10^6 bytes."""
+    """Peak resident memory of a process, in 10^6 bytes."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return round(next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) * 1024 / 1e6, 1)

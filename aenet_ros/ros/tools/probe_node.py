@@ -1,10 +1,9 @@
-"""Measures nodes from outside: sends pairs to one at a time and takes the time until their pictures come back.
+"""Measures nodes from outside: sends pairs to one node at a time and measures the time until its pictures come back.
 
-Sends the rig's pairs, rendered beforehand, to ``NAME/thermal/image_raw`` and ``NAME/rgb/image_raw`` of each of its targets in turn, and
-listens to the target's output. Two ways: paced, as from cameras, for latencies; and closed loop, where the next pair leaves when a
-picture has come back, for the highest rate. Only one target works at a time, so that none takes the cores from another.
-Its stdout is lines of json for ``aenet bench``: ``ready``, ``active`` (a target has subscribed), ``begin`` and ``end`` of a block, and
-``report``.
+The pairs are the rig's, rendered beforehand. They are sent to ``NAME/thermal/image_raw`` and ``NAME/rgb/image_raw`` of each target in turn.
+A paced block sends at a fixed rate, to measure latency. A closed-loop block sends the next pair when a picture has come back, to measure
+the highest rate. Only one target works at a time, so that the targets do not share cores.
+stdout has lines of JSON for ``aenet bench``: ``ready``, ``active`` (a target has subscribed), ``begin`` and ``end`` of a block, ``report``.
 """
 
 import json
@@ -23,21 +22,23 @@ from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import Image
 
 from aenet_ros.messages.cdr import header_stamp_ns
-from aenet_ros.messages.codec import fill_image, set_stamp
+from aenet_ros.messages.codec import decode_rgb, decode_thermal, fill_image, set_stamp
 from aenet_ros.ros.compat import no_event_callbacks
 from aenet_ros.ros.node_main import running
 from aenet_ros.ros.tools.camera_publisher import wait_until
 from aenet_ros.workbench.pair_account import Arrivals, percentiles_ms
 from aenet_ros.workbench.simulation.rig import Rig
 from aenet_ros.workbench.simulation.rig_config import RigConfig
+from aenet_ros.workbench.timing import spread_ms, time_runs
 
 OUTPUTS = {"fused": "fused/image", "passthrough": "passthrough/image"}
-"""Targets, which are the namespaces that the nodes run in, and what each publishes."""
+"""Targets (the namespaces that the nodes run in) and the topic that each publishes."""
 
-WINDOWS = (1, 2)  # pairs on their way in a closed loop; with more the fusing node rightly passes over all but the newest
+WINDOWS = (1, 2)  # pairs in flight in a closed loop; with more the fusing node replaces all but the newest
 PAIRS = 12  # more than the caches hold
 LOST_NS = 500_000_000
 WARM_UP_FRAMES = 15
@@ -45,14 +46,14 @@ ENCODINGS = {"thermal": "mono16", "rgb": "rgb8"}
 
 
 class ProbeNode(Node):
-    """Source and receiver in one, so that one clock takes all times."""
+    """Source and receiver in one node, so that one clock gives all times."""
 
     def __init__(self) -> None:
         super().__init__("probe")
-        self.seconds = float(self._declare("seconds", 3.0, "Length of a block."))
-        self.rounds = int(self._declare("rounds", 3, "Rounds; in each, every target has its blocks."))
-        self._period_ns = round(1e9 / float(self._declare("rate", 30.0, "Pairs a second of the paced blocks.")))
-        width, height = (int(self._declare(name, size, "Of the rgb frames.")) for name, size in (("width", 640), ("height", 512)))
+        self.seconds = float(self._declare("seconds", 3.0, "Duration of a block."))
+        self.rounds = int(self._declare("rounds", 3, "Rounds; each has all blocks of every target."))
+        self._period_ns = round(1e9 / float(self._declare("rate", 30.0, "Pairs a second in paced blocks.")))
+        width, height = (int(self._declare(name, size, "Size of the rgb frames.")) for name, size in (("width", 640), ("height", 512)))
         self._pairs = cycle(rendered(RigConfig(rgb_width=width, rgb_height=height, scenes="night")))
         self._senders: dict[str, Any] = {}
         self._arrived: dict[str, Arrivals] = {}
@@ -80,7 +81,7 @@ class ProbeNode(Node):
                 self._values = {item.key: item.value for item in status.values}
 
     def play(self, executor: SingleThreadedExecutor) -> None:
-        """Wait for all targets, measure each in turn, tell the report."""
+        """Wait for all targets, measure each in turn, print the report."""
         tell({"type": "ready"})
         waiting = list(OUTPUTS)
         while waiting:
@@ -97,7 +98,7 @@ class ProbeNode(Node):
     def _block(self, executor: SingleThreadedExecutor, name: str, kind: str, window: int) -> dict[str, Any]:
         block: dict[str, Any] = {"target": name, "kind": kind, "window": window}
         self._arrived[name] = arrived = Arrivals()
-        while len(arrived.times_ns) < WARM_UP_FRAMES:  # after a pause the node waits for steady streams before it fuses again
+        while len(arrived.times_ns) < WARM_UP_FRAMES:  # after a pause the node waits for stable streams
             self._run(executor, name, WARM_UP_FRAMES, 0)
         self._arrived[name] = arrived = Arrivals()
         tell({"type": "begin", **block})
@@ -121,25 +122,25 @@ class ProbeNode(Node):
         return block
 
     def _run(self, executor: SingleThreadedExecutor, name: str, frames: int, window: int) -> int:
-        """Send ``frames`` pairs (0: for ``seconds``): paced where ``window`` is 0, else so many on their way; returns how many."""
+        """Send ``frames`` pairs (0: for ``seconds``), paced where ``window`` is 0, else so many in flight; returns the count."""
         arrived, sent = self._arrived[name], 0
-        on_their_way: deque[int] = deque()  # stamps
+        in_flight: deque[int] = deque()  # stamps
         start_ns = last_ns = time.monotonic_ns()
         end_ns = start_ns + (60_000_000_000 if frames else round(self.seconds * 1e9))
         while time.monotonic_ns() < end_ns and not 0 < frames <= sent:
             if window:
-                while len(on_their_way) >= window:
+                while len(in_flight) >= window:
                     executor.spin_once(timeout_sec=0.1)
-                    # Frames come in order, so that one older than the latest to come will not.
-                    while on_their_way and arrived.stamps_ns and on_their_way[0] <= arrived.stamps_ns[-1]:
-                        on_their_way.popleft()
+                    # Frames arrive in order: one older than the latest was dropped.
+                    while in_flight and arrived.stamps_ns and in_flight[0] <= arrived.stamps_ns[-1]:
+                        in_flight.popleft()
                     if time.monotonic_ns() - last_ns > LOST_NS:
-                        on_their_way.clear()
+                        in_flight.clear()
             else:
                 wait_until(executor, start_ns + sent * self._period_ns)
-            on_their_way.append(self._send(name))
+            in_flight.append(self._send(name))
             sent, last_ns = sent + 1, time.monotonic_ns()
-        wait_until(executor, time.monotonic_ns() + LOST_NS // 4)  # the last ones are still on their way
+        wait_until(executor, time.monotonic_ns() + LOST_NS // 4)  # the last pairs are still in flight
         return sent
 
     def _send(self, name: str) -> int:
@@ -150,10 +151,10 @@ class ProbeNode(Node):
         return stamp_ns
 
 
-def rendered(config: RigConfig) -> list[tuple[Image, ...]]:
+def rendered(config: RigConfig, count: int = PAIRS) -> list[tuple[Image, ...]]:
     """Thermal and rgb messages of the rig's first pairs."""
     pairs: list[dict[str, Image]] = []
-    for event in islice(Rig(config).events(), 2 * PAIRS):
+    for event in islice(Rig(config).events(), 2 * count):
         if not pairs or event.stream in pairs[-1]:
             pairs.append({})
         message = pairs[-1][event.stream] = Image()
@@ -162,14 +163,31 @@ def rendered(config: RigConfig) -> list[tuple[Image, ...]]:
     return [tuple(pair[role] for role in ENCODINGS) for pair in pairs]
 
 
+def message_times(size: tuple[int, int], runs: int) -> dict[str, dict[str, float]]:
+    """Medians and quartiles in ms of a node's work on messages, for thermal frames of 640x512 and rgb frames of ``size`` (height, width).
+
+    ``receive``: bytes to messages; ``decode``: messages to frames; ``encode``: picture to message; ``publish``: message to bytes. The
+    transport between processes is not included.
+    """
+    (thermal, rgb), *_ = rendered(RigConfig(rgb_height=size[0], rgb_width=size[1]), 1)
+    raw, picture, out = [serialize_message(message) for message in (thermal, rgb)], decode_rgb(rgb).data, Image()
+    work = {
+        "receive": lambda: [deserialize_message(data, Image) for data in raw],
+        "decode": lambda: (decode_thermal(thermal), decode_rgb(rgb)),
+        "encode": lambda: fill_image(out, picture, "rgb8"),
+        "publish": lambda: serialize_message(out),
+    }
+    return {name: spread_ms(time_runs(run, runs)) for name, run in work.items()}
+
+
 def tell(message: dict[str, Any]) -> None:
-    """One line of json on stdout."""
+    """Print one line of JSON."""
     sys.stdout.write(json.dumps(message) + "\n")
     sys.stdout.flush()
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Measure once, then end."""
+    """Measure once and end."""
     cv2.setNumThreads(1)
     with running("probe_node", ProbeNode, args) as (node, executor):
         node.play(executor)

@@ -36,7 +36,7 @@ def camera_motion(config: RigConfig, seconds: float) -> tuple[float, float]:
 
     The pan repeats only after 19 minutes, so that no two stretches of a recording are mistaken for each other.
     """
-    pan = 150 * math.sin(2 * math.pi * seconds / 13.7 - 0.5) + 25 * math.sin(2 * math.pi * seconds / 8.3 + 2.0)
+    pan = 150 * math.sin(2 * math.pi * seconds / 13.7 - 0.5) + 25 * math.sin(2 * math.pi * seconds / 8.3 - 0.5)
     bob = 1.3 * math.sin(2 * math.pi * 1.7 * seconds) + 5 * math.sin(2 * math.pi * seconds / 5.3)
     return config.motion * pan, config.motion * bob
 

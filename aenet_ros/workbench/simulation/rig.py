@@ -27,7 +27,7 @@ Box = tuple[float, float, float, float]
 class BodyTruth:
     """Where one body is: pixels (x, y) of its middle, and boxes (left, top, right, bottom), in both pictures.
 
-    They may lie outside the pictures. Nothing is said of what hides it: nearer bodies, or smoke.
+    True to half a pixel. They may lie outside the pictures, or be hidden by nearer people or smoke.
     """
 
     name: str

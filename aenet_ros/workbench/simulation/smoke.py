@@ -11,7 +11,7 @@ from aenet_ros.workbench.simulation.street import BIN, HEIGHT, WIDTH, fractal
 
 _TILE = 256  # side of the noise tiles in texels
 _LAYERS = ((0.42, -34.0, 16.0), (0.75, -58.0, 30.0))  # texels a view unit, and the drift (x, y) in view units a second
-_COARSE = 8  # the smoke is rendered at an eighth of the frame's size
+_WIDTH = 80  # the smoke is rendered at about this width and enlarged
 
 
 class Smoke:
@@ -20,7 +20,8 @@ class Smoke:
     def __init__(self, config: RigConfig) -> None:
         rng = np.random.default_rng(config.seed + 2)
         height, width = config.rgb_size
-        size = max(2, height // _COARSE), max(2, width // _COARSE)
+        shrink = max(1, width // _WIDTH)
+        size = max(2, height // shrink), max(2, width // shrink)
         pixel_to_world = np.linalg.inv(geometry.rgb_at_rest(config)) @ np.diag([width / size[1], height / size[0], 1.0])
         self._unit = 1 / pixel_to_world[0, 0], 1 / pixel_to_world[1, 1]  # pixels a view unit
         reach = tuple(config.motion * motion * unit for motion, unit in zip(geometry.REACH, self._unit, strict=True))
