@@ -144,8 +144,8 @@ def _leads_to(link, path):
         return False
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_ctrl_c_ends_all_and_leaves_no_half_bag(tmp_path, jobs):
+@pytest.mark.parametrize(("jobs", "number", "expected"), [(1, signal.SIGINT, 130), (2, signal.SIGINT, 130), (2, signal.SIGTERM, 143)])
+def test_a_stop_ends_all_and_leaves_no_half_bag(tmp_path, jobs, number, expected):
     for name in ("a", "b", "c"):
         (tmp_path / "in").mkdir(exist_ok=True)
         make_bag(tmp_path / "in" / name, count=600 if name != "a" else 3)
@@ -153,22 +153,22 @@ def test_ctrl_c_ends_all_and_leaves_no_half_bag(tmp_path, jobs):
     status, stderr = interrupt(
         [tmp_path / "in", "-o", out, "--jobs", str(jobs)],
         lambda: (out / ".b.aenet-part/b/b.mcap").exists() and (out / "a").exists(),
-        signal.SIGINT,
-        group=True,
+        number,
+        group=number == signal.SIGINT,  # as a terminal sends Ctrl-C, and kill sends SIGTERM
     )
-    assert status == 130, stderr
+    assert status == expected, stderr
     assert " of 3 sources were complete and stay; the same command with --resume" in stderr
     assert "Traceback" not in stderr
     assert [path.name for path in out.iterdir()] == ["a"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_a_folder_goes_on_where_it_stopped(tmp_path, number):
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)])
+def test_a_folder_goes_on_where_it_stopped(tmp_path, number, expected):
     source, out = pictures(tmp_path / "in", 60), tmp_path / "out"
     arguments = [source / "thermal", source / "rgb", "-o", out]
     status, stderr = interrupt(arguments, lambda: len(list(out.glob("0*.png"))) >= 5, number)
-    assert status == (130 if number == signal.SIGINT else -number), stderr
+    assert status == expected, stderr
     first = {name: (out / name).stat().st_mtime_ns for name in content(out) if name.endswith(".png") and not name.startswith(".")}
     assert 5 <= len(first) < 60
     done = fuse(*arguments)

@@ -1,12 +1,12 @@
-"""Image messages to frames and back, duck-typed: no ROS import, no copy where the bytes are already right.
+"""Image messages to frames and back, duck-typed: no ROS import, no copy if the bytes are already right.
 
-The encodings read are those of ``image_encodings``; jpeg and png in ``compressed_images``. What is outside these goes through
-cv_bridge where that is installed.
+Raw encodings: ``encodings``; jpeg and png: ``compressed``; others are decoded by cv_bridge if it is installed.
 """
 
 import array
 import importlib.util
 import re
+import struct
 import subprocess
 import sys
 from functools import cache
@@ -31,8 +31,8 @@ _CV_BRIDGE = re.compile(r"(rgb|bgr|rgba|bgra|bayer_(rggb|bggr|gbrg|grbg))(8|16)|
 def decode_thermal(message: Any) -> Frame:
     """A thermal Frame (mono8, mono16 or 32FC1) of a sensor_msgs Image, or a CompressedImage (which has ``format``).
 
-    Pseudo-colour, in any encoding that ``decode_rgb`` reads, is taken as its BT.601 luma, mono8. ``data`` is a read-only view of
-    ``message.data`` where layout, byte order and alignment allow.
+    Pseudo-colour, in any encoding that ``decode_rgb`` reads, becomes its BT.601 luma, mono8. ``data`` is a read-only view of
+    ``message.data`` if layout, byte order and alignment allow it.
 
     Raises ImageError for wrong sizes and damaged data, UnsupportedEncodingError for an encoding that is not read.
     """
@@ -46,8 +46,8 @@ def decode_thermal(message: Any) -> Frame:
 def decode_rgb(message: Any) -> Frame:
     """An rgb Frame (rgb8, bgr8 or mono8) of a sensor_msgs Image, or a CompressedImage (which has ``format``).
 
-    8UC3 and 8UC4 say nothing of colour order and are taken as bgr8 and bgra8, as OpenCV means them. ``data`` is a read-only view of
-    ``message.data`` for rgb8, bgr8, 8UC3, mono8 and 8UC1, else an array of its own.
+    8UC3 and 8UC4 do not say their colour order and are read as bgr8 and bgra8, OpenCV's order. ``data`` is a read-only view of
+    ``message.data`` for rgb8, bgr8, 8UC3, mono8 and 8UC1, else a new array.
 
     Raises ImageError for wrong sizes and damaged data, UnsupportedEncodingError for an encoding that is not read.
     """
@@ -69,7 +69,7 @@ def _decode(message: Any, layouts: dict[str, Layout]) -> tuple[Array, str, str]:
 
 
 def _decode_by_cv_bridge(message: Any, layouts: dict[str, Layout]) -> tuple[Array, str, str]:
-    """As _decode: rgb8 for an rgb camera; for a thermal one mono8, mono16 or, from any other number type, 32FC1."""
+    """As _decode: rgb8 for an rgb camera; mono8, mono16 or, from any other number type, 32FC1 for a thermal camera."""
     encoding = message.encoding
     if not isinstance(encoding, str) or not _CV_BRIDGE.fullmatch(encoding):
         raise image_encodings.unsupported(encoding, layouts)
@@ -81,11 +81,11 @@ def _decode_by_cv_bridge(message: Any, layouts: dict[str, Layout]) -> tuple[Arra
     wanted = "rgb8" if layouts is image_encodings.RGB else "mono16" if colour else "passthrough"
     try:
         pixels = CvBridge().imgmsg_to_cv2(message, wanted)
-    except Exception as error:  # its C++ half raises what it likes
+    except Exception as error:  # its C++ part may raise anything
         raise image_encodings.unsupported(encoding, layouts, f"cv_bridge said {sanitize(str(error))}") from error
     if pixels.shape[:2] != (message.height, message.width) or pixels.size == 0:
         raise ImageError(
-            f"{encoding} image of {message.width}x{message.height} came out as {list(pixels.shape)}; check width, height and step"
+            f"{encoding} image of {message.width}x{message.height} was decoded as {list(pixels.shape)}; check width, height and step"
         )
     if wanted == "rgb8":
         return pixels, "rgb8", encoding
@@ -98,7 +98,7 @@ def _decode_by_cv_bridge(message: Any, layouts: dict[str, Layout]) -> tuple[Arra
 
 @cache
 def _why_no_cv_bridge() -> str:
-    """Why cv_bridge cannot be used, or ''. A child process tries it: one built for another NumPy loads, and then crashes on use."""
+    """Why cv_bridge cannot be used, or ''. A child process tries it: a build for another NumPy loads, and then crashes on use."""
     if importlib.util.find_spec("cv_bridge") is None:
         return "cv_bridge, which may know it, is not installed"
     trial = "import numpy, cv_bridge.boost.cv_bridge_boost as b; b.cvtColor2(numpy.zeros((2, 2, 3), numpy.uint16), 'rgb16', 'rgb8')"
@@ -110,18 +110,18 @@ def _why_no_cv_bridge() -> str:
 
 
 def fill_image(message: Any, data: Array, encoding: str) -> None:
-    """Writes an image into a sensor_msgs Image: height, width, encoding, step, is_bigendian and data; the header is left alone.
+    """Write an image into a sensor_msgs Image: height, width, encoding, step, is_bigendian and data; the header is not changed.
 
     ``data`` is [H, W] or [H, W, 3] of the dtype of ``encoding``, one of OUTPUTS, with any strides and byte order. It is copied once,
-    into the message's own array.array where that has the right size. Raises ImageError where data and encoding do not belong together.
+    into the message's own array.array if that has the right size. Raises ImageError if data and encoding do not match.
     """
     layout = _checked(data, encoding, OUTPUTS)
     target = message.data
     size = data.size * np.dtype(layout.dtype).itemsize
     if not isinstance(target, array.array) or target.typecode != "B" or len(target) != size:
-        # Only an array.array is taken over without a check of each value (0.05 ms against 55 ms for a 640x512 rgb8 image).
+        # rclpy checks each value of any other type (55 ms against 0.05 ms for a 640x512 rgb8 image).
         message.data = array.array("B", bytes(size))
-        target = message.data  # rclpy keeps a copy where its field checks are off
+        target = message.data  # rclpy keeps a copy if its field checks are off
     np.copyto(np.frombuffer(target, layout.dtype).reshape(data.shape), data)
     message.height, message.width = int(data.shape[0]), int(data.shape[1])
     message.encoding = encoding
@@ -136,13 +136,13 @@ def encode_jpeg(image: Array, encoding: str, quality: int = 90) -> bytes:
 
 
 def encode_png(image: Array, encoding: str) -> bytes:
-    """PNG, without loss, of an image in any encoding of OUTPUTS but 32FC1. Raises ImageError for anything else."""
+    """Lossless PNG of an image in any encoding of OUTPUTS but 32FC1. Raises ImageError for anything else."""
     _checked(image, encoding, {name: layout for name, layout in OUTPUTS.items() if name != "32FC1"})
     return compressed_images.compress(image, encoding, ".png", [])
 
 
 def _checked(data: Array, encoding: str, outputs: dict[str, Layout]) -> Layout:
-    """The layout of ``encoding``, whose dtype and shape ``data`` has; ImageError otherwise."""
+    """The layout of ``encoding``; raises ImageError if ``data`` has another dtype or shape."""
     layout = outputs.get(encoding)
     if layout is None:
         raise image_encodings.unsupported(encoding, outputs)
@@ -159,8 +159,18 @@ def stamp_ns(message: Any) -> int:
     return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
 
 
+def serialized_stamp_ns(data: bytes) -> int:
+    """``header.stamp`` in ns of a CDR-serialized message that begins with a std_msgs/Header, without deserializing the rest.
+
+    Four bytes of encapsulation (the second tells the byte order), then seconds and nanoseconds. Raises struct.error for less than
+    12 bytes.
+    """
+    seconds, nanoseconds = struct.unpack_from("<iI" if data[1] & 1 else ">iI", data, 4)
+    return int(seconds) * 1_000_000_000 + int(nanoseconds)
+
+
 def set_stamp(header: Any, ns: int) -> None:
-    """Writes ``ns`` into ``header.stamp``; ImageError where it is outside a stamp's 32-bit seconds."""
+    """Write ``ns`` into ``header.stamp``; raises ImageError outside a stamp's 32-bit seconds."""
     seconds, nanoseconds = divmod(int(ns), 1_000_000_000)
     if not -(2**31) <= seconds < 2**31:
         raise ImageError(f"stamp of {ns} ns does not fit a ROS time; give nanoseconds since 1970 before 2038")

@@ -1,4 +1,4 @@
-"""JPEG and PNG, in and out: sizes checked in the header before anything is decoded."""
+"""Decodes and encodes JPEG and PNG; sizes are checked in the header before anything is decoded."""
 
 from typing import NamedTuple, cast
 
@@ -10,7 +10,7 @@ from aenet_ros.core.frames import Array
 from aenet_ros.messages.encodings import COLOURS, THERMAL, convert
 
 MAX_COMPRESSED_PIXELS = 32 * 1024 * 1024
-"""Pixels of the largest image that is decompressed: a few kilobytes can claim gigabytes."""
+"""Largest image that is decompressed; a few kilobytes can claim gigabytes."""
 
 MAX_JPEG_SEGMENTS = 4096
 
@@ -19,16 +19,16 @@ JPEG_SIGNATURE = b"\xff\xd8\xff"
 
 
 class CompressedFormat(NamedTuple):
-    """What CompressedImage.format says: ``source`` encoding ('' where it does not), and whether colours were stored as if rgb were bgr."""
+    """CompressedImage.format: the ``source`` encoding ('' if unknown), and whether red and blue are ``swapped`` in the file."""
 
     source: str
     swapped: bool
 
 
 def parse_format(text: object) -> CompressedFormat:
-    """Reads ``format``: "rgb8; jpeg compressed bgr8" or "16UC1; png compressed " (image_transport's plugin), or plain "jpeg", "png".
+    """Parse ``format``: "rgb8; jpeg compressed bgr8" or "16UC1; png compressed " (image_transport's plugin), or plain "jpeg", "png".
 
-    The bytes themselves say whether they are JPEG or PNG, so an unknown text is no error. compressedDepth is: UnsupportedEncodingError.
+    An unknown text is no error, because the data itself shows JPEG or PNG. Raises UnsupportedEncodingError for compressedDepth.
     """
     words = text if isinstance(text, str) else ""
     if "compressedDepth" in words:
@@ -42,10 +42,9 @@ def parse_format(text: object) -> CompressedFormat:
 def decompress(data: Array, text: object) -> tuple[Array, str, str]:
     """Pixels, canonical encoding and source encoding of a JPEG or PNG of 1, 3 or 4 channels, 8 or 16 bit.
 
-    ``data`` is uint8 [N]; ``text`` the message's format. One channel becomes mono8 or mono16, or is demosaiced where the format
-    names a Bayer pattern; colour becomes bgr8, or rgb8 where it was stored swapped; 16-bit colour is brought to 8 bit; alpha is dropped.
-
-    Raises ImageError where the data is not a whole JPEG or PNG, or is larger than MAX_COMPRESSED_PIXELS.
+    ``data`` is uint8 [N]; ``text`` the message's format. One channel becomes mono8 or mono16, or is demosaiced if the format names a
+    Bayer pattern; colour becomes bgr8, or rgb8 if it was stored swapped; 16-bit colour is scaled to 8 bit; alpha is dropped.
+    Raises ImageError if the data is no complete JPEG or PNG, or has more than MAX_COMPRESSED_PIXELS.
     """
     compressed = parse_format(text)
     width, height = _header_size(data, text)
@@ -82,10 +81,10 @@ def _one_channel(pixels: Array, compressed: CompressedFormat) -> tuple[Array, st
 
 
 def _header_size(data: Array, text: object) -> tuple[int, int]:
-    """Width and height that the header claims; ImageError where the data is neither a whole PNG nor a whole JPEG."""
+    """Width and height by the header; raises ImageError if the data is neither a complete PNG nor a complete JPEG."""
     head = data[:32].tobytes()
     if head.startswith(PNG_SIGNATURE) and len(head) >= 24 and head[12:16] == b"IHDR":
-        # Decoders fill what is missing with black or grey, which would pass for a picture.
+        # Decoders fill missing data with black or grey.
         if b"IEND" not in data[-64:].tobytes():
             raise ImageError(f"png of {data.size} bytes has no end; the message is truncated")
         return int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
@@ -106,7 +105,7 @@ def _jpeg_size(data: Array) -> tuple[int, int]:
         if marker == 0xFF:
             place += 1  # fill byte
         elif marker == 0x01 or 0xD0 <= marker <= 0xD7:
-            place += 2  # stands alone, without a length
+            place += 2  # has no length
         elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             if data[place:].tobytes().rfind(b"\xff\xd9") < 0:
                 raise ImageError(f"jpeg of {data.size} bytes has no end; the message is truncated")
@@ -118,7 +117,7 @@ def _jpeg_size(data: Array) -> tuple[int, int]:
 
 
 def compress(image: Array, encoding: str, suffix: str, options: list[int]) -> bytes:
-    """The image (canonical, but for 32FC1) in the file format that ``suffix`` names to OpenCV, ".jpg" or ".png"."""
+    """The image, in any canonical encoding but 32FC1, as a ".jpg" or ".png" file."""
     pixels = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if encoding == "rgb8" else np.ascontiguousarray(image, image.dtype.newbyteorder("="))
     done, data = cv2.imencode(suffix, pixels, options)
     if not done:

@@ -1,4 +1,4 @@
-"""Raw pixel layouts by their ROS names: a view of a message's bytes, and its conversion to a canonical encoding."""
+"""Raw pixel layouts by ROS encoding: a view of a message's bytes, and its conversion to a canonical encoding."""
 
 import math
 from typing import Any, NamedTuple, cast
@@ -11,10 +11,10 @@ from aenet_ros.core.frames import Array
 
 
 class Layout(NamedTuple):
-    """How an encoding lies in memory, and how OpenCV brings it to a canonical encoding of Frame.
+    """Memory layout of an encoding, and OpenCV's conversion to a canonical encoding of Frame.
 
-    ``conversion`` None: the view is canonical already. ``rows`` over the image's height is what the message holds
-    (3/2 for a luma plane with interleaved chroma under it). Height and width must be multiples of ``even``, and no less than ``least``.
+    ``conversion`` None: the layout is canonical. ``rows``: stored rows per image row (3/2 for a luma plane above interleaved chroma).
+    Height and width must be multiples of ``even``, and at least ``least``.
     """
 
     output: str
@@ -64,10 +64,7 @@ def unsupported(encoding: object, layouts: dict[str, Layout], reason: str = "") 
 
 
 def flat_bytes(data: Any) -> Array:
-    """A read-only uint8 [N] view of anything with a contiguous buffer (array.array, bytes, memoryview, ndarray); no copy.
-
-    Raises ImageError for anything else.
-    """
+    """A read-only uint8 [N] view of a contiguous buffer (array.array, bytes, memoryview, ndarray). Raises ImageError for anything else."""
     if hasattr(data, "__len__") and len(data) == 0:
         return np.empty(0, np.uint8)  # numpy refuses to view an empty buffer
     try:
@@ -81,12 +78,10 @@ def flat_bytes(data: Any) -> Array:
 
 
 def view(message: Any, layout: Layout, encoding: str) -> Array:
-    """The message's pixels as an array of ``layout``, without the row padding and without a copy.
+    """The message's pixels as an array of ``layout``, without the row padding. Raises ImageError, which names the wrong size.
 
-    Only 16- and 32-bit rows that are misaligned in memory, or of the other byte order, are copied. Nothing is allocated
-    before all sizes were checked against the bytes that are there.
-
-    Raises ImageError, which names the offending size.
+    Only 16- and 32-bit rows that are misaligned in memory, or of the other byte order, are copied. All sizes are checked against the
+    data before anything is allocated.
     """
     height, width, step = (_whole(message, name) for name in ("height", "width", "step"))
     if height < layout.least or width < layout.least:
@@ -99,7 +94,7 @@ def view(message: Any, layout: Layout, encoding: str) -> Array:
     dtype = np.dtype(layout.dtype).newbyteorder(">" if message.is_bigendian else "<")
     rows, row_bytes = math.floor(height * layout.rows), width * layout.channels * dtype.itemsize
     if layout.rows > 1 and data.size == rows * row_bytes:
-        step = row_bytes  # some drivers give the step of an average pixel; a packed image leaves no doubt
+        step = row_bytes  # some drivers give the step of an average pixel, but this size allows no padding
     if step < row_bytes:
         raise ImageError(
             f"{encoding} image of {width}x{height} has step {step}; a row needs {row_bytes} bytes, so the driver must set step"
@@ -119,8 +114,8 @@ def view(message: Any, layout: Layout, encoding: str) -> Array:
 
 
 def convert(pixels: Array, layout: Layout) -> Array:
-    """Pixels of ``layout`` in its canonical encoding; the same array where it is canonical already."""
-    # For rgba8 this copy (0.04 ms at 640x512) beats a view pixels[..., :3], which every later step would copy at 1.1 ms.
+    """Pixels of ``layout`` in its canonical encoding; the same array if it is canonical already."""
+    # For rgba8 this copy takes 0.04 ms at 640x512; a view pixels[..., :3] would be copied by every later step at 1.1 ms.
     return pixels if layout.conversion is None else cast(Array, cv2.cvtColor(pixels, layout.conversion))
 
 

@@ -25,8 +25,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import Image
 
-from aenet_ros.messages.cdr import header_stamp_ns
-from aenet_ros.messages.codec import decode_rgb, decode_thermal, fill_image, set_stamp
+from aenet_ros.messages.codec import decode_rgb, decode_thermal, fill_image, serialized_stamp_ns, set_stamp
 from aenet_ros.ros.compat import no_event_callbacks
 from aenet_ros.ros.node_main import running
 from aenet_ros.ros.tools.camera_publisher import wait_until
@@ -73,7 +72,7 @@ class ProbeNode(Node):
         return self.declare_parameter(name, default, ParameterDescriptor(description=doc, read_only=True, dynamic_typing=True)).value
 
     def _on_image(self, name: str, data: bytes) -> None:
-        self._arrived[name].add(header_stamp_ns(data), time.time_ns())
+        self._arrived[name].add(serialized_stamp_ns(data), time.time_ns())
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:

@@ -22,7 +22,7 @@ from std_msgs.msg import String
 
 from aenet_ros.config import Config
 from aenet_ros.core.errors import AenetError
-from aenet_ros.messages.cdr import header_stamp_ns
+from aenet_ros.messages.codec import serialized_stamp_ns
 from aenet_ros.ros.compat import no_event_callbacks
 from aenet_ros.ros.node_main import running, until_stopped
 from aenet_ros.ros.tools.snapshot_sampler import Sampler, liveliest
@@ -98,7 +98,7 @@ class SinkNode(Node):
 
     def _on_fused(self, record_as: str, data: bytes) -> None:
         now_ns = time.time_ns()
-        self.fused.add(header_stamp_ns(data), now_ns)
+        self.fused.add(serialized_stamp_ns(data), now_ns)
         if not self._begin_ns:
             self._begin_ns = now_ns + round(self._settle_s * 1e9)
         if record_as:
@@ -106,10 +106,10 @@ class SinkNode(Node):
         self._sampler.add("fused", data)
 
     def _on_passed(self, data: bytes) -> None:
-        self.passed.add(header_stamp_ns(data), time.time_ns())
+        self.passed.add(serialized_stamp_ns(data), time.time_ns())
 
     def _on_camera_info(self, role: str, data: bytes) -> None:
-        self._stamps[role].append(header_stamp_ns(data))
+        self._stamps[role].append(serialized_stamp_ns(data))
 
     def _on_diagnostics(self, data: bytes) -> None:
         self._record("/diagnostics", DIAGNOSTICS, data)

@@ -14,8 +14,7 @@ from sensor_msgs.msg import Image
 from aenet_ros.config import AgcConfig
 from aenet_ros.core.errors import ImageError
 from aenet_ros.core.frames import Array
-from aenet_ros.messages.cdr import header_stamp_ns
-from aenet_ros.messages.codec import decode_rgb, decode_thermal
+from aenet_ros.messages.codec import decode_rgb, decode_thermal, serialized_stamp_ns
 from aenet_ros.ros.compat import no_event_callbacks
 from aenet_ros.thermal.agc import ThermalAgc
 
@@ -71,7 +70,7 @@ class Sampler:
         if not self.running:
             return
         kept = self._kept[role]
-        kept[header_stamp_ns(data)] = data
+        kept[serialized_stamp_ns(data)] = data
         if len(kept) > KEEP:
             kept.popitem(last=False)
         self._meet()

@@ -26,8 +26,7 @@ from std_msgs.msg import String
 from aenet_ros.config import AgcConfig, build, specs
 from aenet_ros.core.errors import ConfigError
 from aenet_ros.core.frames import Array, Frame
-from aenet_ros.messages.cdr import header_stamp_ns
-from aenet_ros.messages.codec import decode_rgb, decode_thermal
+from aenet_ros.messages.codec import decode_rgb, decode_thermal, serialized_stamp_ns
 from aenet_ros.ros.compat import ClockType, no_event_callbacks
 from aenet_ros.ros.graph import IMAGE_TYPES
 from aenet_ros.view.settings import ViewSettings
@@ -212,7 +211,7 @@ class RobotView(Node):
     def _on_data(self, stream: str, data: bytes) -> None:
         """Serialized: a message is only decoded if a page is going to be shown it."""
         now_ns = time.monotonic_ns()
-        stamp_ns = header_stamp_ns(data)
+        stamp_ns = serialized_stamp_ns(data)
         self._arrivals_ns.setdefault(stream, deque(maxlen=120)).append(now_ns)
         if stream == "fused":
             self._latency_ns.append(time.time_ns() - stamp_ns)
