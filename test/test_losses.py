@@ -29,7 +29,7 @@ def test_gradients_and_larger_by_hand():
     right, down = positives.gradients(plane([[1, 4, 2], [1, 1, 5]]))
     assert right[0, 0].tolist() == [[3, -2, 0], [0, 4, 0]]
     assert down[0, 0].tolist() == [[0, -3, 3], [0, 0, 0]]
-    assert positives.larger(plane([[-3, 1]]), plane([[2, -2]]))[0, 0].tolist() == [[-3, -2]]
+    assert positives.larger_magnitude(plane([[-3, 1]]), plane([[2, -2]]))[0, 0].tolist() == [[-3, -2]]
 
 
 def test_box_by_hand():
@@ -66,7 +66,7 @@ def test_gradient_domain_solves_its_equation():
     assert abs(residual).max() < 1e-4
 
 
-@pytest.mark.parametrize("fuse", [*positives.CLASSICAL, positives.exposed])
+@pytest.mark.parametrize("fuse", [*positives.CLASSICAL, positives.exposure_adjusted])
 @pytest.mark.parametrize("size", [(40, 56), (45, 33)])
 def test_classical_fusions_keep_shape_and_range(fuse, size):
     generator = torch.Generator().manual_seed(0)
@@ -127,8 +127,8 @@ def test_artefacts_by_hand():
 
 def test_soft_pairs_are_raised_by_a_tenth_and_crisp_ones_not():
     steps = torch.arange(8.0).expand(1, 1, 8, 8)
-    assert float(positives.wanted_gain(0.01 * steps, 0.0 * steps)) == pytest.approx(1.1)
-    assert float(positives.wanted_gain(0.12 * steps, 0.0 * steps)) == pytest.approx(1.0)
+    assert float(positives.gradient_gain(0.01 * steps, 0.0 * steps)) == pytest.approx(1.1)
+    assert float(positives.gradient_gain(0.12 * steps, 0.0 * steps)) == pytest.approx(1.0)
 
 
 def batch_of(a, b, kind="infrared"):

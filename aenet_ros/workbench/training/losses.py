@@ -13,7 +13,7 @@ from torch import Tensor
 
 from aenet_ros.workbench.training.batches import Batch
 from aenet_ros.workbench.training.data import BRIGHT_KINDS
-from aenet_ros.workbench.training.positives import correlation, gradients, larger, negative_samples, wanted_gain
+from aenet_ros.workbench.training.positives import correlation, gradient_gain, gradients, larger_magnitude, negative_samples
 
 _NOISE = 2.0 / 255**2  # noise variance of VIF (Sheikh and Bovik 2006)
 _BINS = 24  # histogram bins for mutual information
@@ -37,9 +37,9 @@ class LossWeights:
     mutual: float = 2.0
 
 
-def _steepness(a: Tensor, b: Tensor) -> Tensor:
-    """Return the target gradient relative to the larger source gradient; above ``wanted_gain``, because an L1 fit falls short of it."""
-    return 1.01 + 2.0 * (wanted_gain(a, b) - 1.0)
+def _target_gain(a: Tensor, b: Tensor) -> Tensor:
+    """Return the target gradient relative to the larger source gradient; above ``gradient_gain``, because an L1 fit falls short of it."""
+    return 1.01 + 2.0 * (gradient_gain(a, b) - 1.0)
 
 
 def loss_terms(raw: Tensor, batch: Batch) -> dict[str, Tensor]:
@@ -83,13 +83,13 @@ def gradient_loss(fused: Tensor, a: Tensor, b: Tensor) -> Tensor:
 
     The magnitudes are compared because L1 alone gives too weak gradients where the sources compete.
     """
-    gain = _steepness(a, b)
+    gain = _target_gain(a, b)
     parts = []
     for of_fused, of_a, of_b in zip(gradients(fused), gradients(a), gradients(b), strict=True):
-        wanted = gain * larger(of_a, of_b)
-        parts.append((of_fused - wanted).abs().mean())
-        parts.append((of_fused.abs().mean((1, 2, 3)) - wanted.abs().mean((1, 2, 3))).abs().mean())
-        parts.append(0.5 * (_rms(of_fused) - _rms(wanted)).abs().mean())
+        target = gain * larger_magnitude(of_a, of_b)
+        parts.append((of_fused - target).abs().mean())
+        parts.append((of_fused.abs().mean((1, 2, 3)) - target.abs().mean((1, 2, 3))).abs().mean())
+        parts.append(0.5 * (_rms(of_fused) - _rms(target)).abs().mean())
     return torch.stack(parts).sum()
 
 
@@ -98,9 +98,9 @@ def _rms(x: Tensor) -> Tensor:
 
 
 def artefact_loss(fused: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """Return the mean excess of the gradient magnitude over the target, the larger source magnitude times ``_steepness``."""
-    lengths = [torch.sqrt(right**2 + down**2 + 1e-6) for right, down in map(gradients, (fused, a, b))]
-    return (lengths[0] - _steepness(a, b) * torch.maximum(lengths[1], lengths[2])).clamp_min(0.0).mean()
+    """Return the mean excess of the gradient magnitude over the target, the larger source magnitude times ``_target_gain``."""
+    magnitudes = [torch.sqrt(right**2 + down**2 + 1e-6) for right, down in map(gradients, (fused, a, b))]
+    return (magnitudes[0] - _target_gain(a, b) * torch.maximum(magnitudes[1], magnitudes[2])).clamp_min(0.0).mean()
 
 
 def structure_and_information(fused: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
@@ -184,11 +184,11 @@ def positive_loss(fused: Tensor, positive: Tensor, negatives: tuple[Tensor, ...]
     of_fused, of_positive = _features(fused), _features(positive)
     near = _distance(of_fused, of_positive)
     far = torch.stack([_distance(of_fused, _features(negative)) for negative in negatives]).mean(0)
-    pixels = (fused - positive).abs().mean((1, 2, 3)) + (_deviation(fused) - _deviation(positive)).abs()
+    pixels = (fused - positive).abs().mean((1, 2, 3)) + (_std(fused) - _std(positive)).abs()
     return (pixels + near + 0.1 * near / (near + far + 1e-3)).mean()
 
 
-def _deviation(x: Tensor) -> Tensor:
+def _std(x: Tensor) -> Tensor:
     return torch.sqrt(x.flatten(1).var(1) + 1e-6)
 
 

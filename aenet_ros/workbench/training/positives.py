@@ -13,11 +13,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def maximum(a: Tensor, b: Tensor) -> Tensor:
-    """Return the per-pixel maximum."""
-    return torch.maximum(a, b)
-
-
 def laplacian_pyramid(a: Tensor, b: Tensor, levels: int = 4) -> Tensor:
     """Fuse by the detail of larger magnitude at each level, and the mean of the bases."""
     fused = []
@@ -69,7 +64,7 @@ def gradients(x: Tensor) -> tuple[Tensor, Tensor]:
     return F.pad(x[..., :, 1:] - x[..., :, :-1], (0, 1)), F.pad(x[..., 1:, :] - x[..., :-1, :], (0, 0, 0, 1))
 
 
-def larger(a: Tensor, b: Tensor) -> Tensor:
+def larger_magnitude(a: Tensor, b: Tensor) -> Tensor:
     """Return the entries of larger magnitude of two signed tensors."""
     return torch.where(a.abs() > b.abs(), a, b)
 
@@ -80,7 +75,7 @@ def gradient_domain(a: Tensor, b: Tensor, anchor: Tensor | None = None, gain: fl
     ``anchor`` defaults to the per-pixel maximum. The exact solution is a cosine transform (a mirrored Fourier transform).
     """
     anchor = torch.maximum(a, b) if anchor is None else anchor
-    right, down = (gain * larger(ga, gb) for ga, gb in zip(gradients(a), gradients(b), strict=True))
+    right, down = (gain * larger_magnitude(ga, gb) for ga, gb in zip(gradients(a), gradients(b), strict=True))
     divergence = right - F.pad(right[..., :, :-1], (1, 0)) + down - F.pad(down[..., :-1, :], (0, 0, 1, 0))
     height, width = a.shape[2:]
     target = screen * anchor - divergence
@@ -92,7 +87,7 @@ def gradient_domain(a: Tensor, b: Tensor, anchor: Tensor | None = None, gain: fl
     return solved[..., :height, :width].clamp(0.0, 1.0)
 
 
-def exposed(a: Tensor, b: Tensor) -> Tensor:
+def exposure_adjusted(a: Tensor, b: Tensor) -> Tensor:
     """Fuse in the gradient domain near a mixture of maximum and sum, with contrast and exposure adjusted.
 
     The standard deviation is raised by 10 %, and the mean is limited to 0.55 so that bright scenes do not wash out. Gradients of
@@ -102,13 +97,13 @@ def exposed(a: Tensor, b: Tensor) -> Tensor:
     mixture = 0.75 * torch.maximum(a, b) + 0.25 * total
     mean = _mean(mixture)
     anchor = 1.1 * (mixture - mean) + mean.clamp_max(0.55)
-    return gradient_domain(a, b, anchor, wanted_gain(a, b))
+    return gradient_domain(a, b, anchor, gradient_gain(a, b))
 
 
-def wanted_gain(a: Tensor, b: Tensor) -> Tensor:
+def gradient_gain(a: Tensor, b: Tensor) -> Tensor:
     """Return the gain on gradients, [B, 1, 1, 1]: from 1.1 for soft pairs to 1.0 for sharp ones."""
     pairs = zip(gradients(a), gradients(b), strict=True)
-    mean = torch.stack([_mean(larger(of_a, of_b).abs()) for of_a, of_b in pairs]).sum(0)
+    mean = torch.stack([_mean(larger_magnitude(of_a, of_b).abs()) for of_a, of_b in pairs]).sum(0)
     return 1.0 + 0.1 * ((0.075 - mean) / 0.03).clamp(0.0, 1.0)
 
 
@@ -116,10 +111,10 @@ def _mean(x: Tensor) -> Tensor:
     return x.mean((1, 2, 3), keepdim=True)
 
 
-CLASSICAL = (maximum, laplacian_pyramid, guided_two_scale, gradient_domain)
+CLASSICAL = (torch.maximum, laplacian_pyramid, guided_two_scale, gradient_domain)
 CANDIDATES: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], ...]] = {
-    "infrared": (*CLASSICAL, exposed),
-    "exposure": (*CLASSICAL, exposed),
+    "infrared": (*CLASSICAL, exposure_adjusted),
+    "exposure": (*CLASSICAL, exposure_adjusted),
     "medical": CLASSICAL,  # black and brightness must not change
     "focus": (laplacian_pyramid, guided_two_scale),  # the maximum of a sharp and a blurred edge is too bright
 }
@@ -133,11 +128,11 @@ def quality(fused: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """
     preserved = excess = total = torch.zeros(len(a), dtype=a.dtype, device=a.device)
     for of_fused, of_a, of_b in zip(gradients(fused), gradients(a), gradients(b), strict=True):
-        wanted = larger(of_a, of_b)
-        along = (of_fused * wanted.sign()).clamp_min(0.0)
-        preserved = preserved + torch.minimum(along, wanted.abs()).sum((1, 2, 3))
-        excess = excess + (of_fused.abs() - wanted.abs()).clamp_min(0.0).sum((1, 2, 3))
-        total = total + wanted.abs().sum((1, 2, 3))
+        target = larger_magnitude(of_a, of_b)
+        along = (of_fused * target.sign()).clamp_min(0.0)
+        preserved = preserved + torch.minimum(along, target.abs()).sum((1, 2, 3))
+        excess = excess + (of_fused.abs() - target.abs()).clamp_min(0.0).sum((1, 2, 3))
+        total = total + target.abs().sum((1, 2, 3))
     structure = (_local_correlation(fused, a) + _local_correlation(fused, b)) / 2
     deviations = torch.stack([plane.flatten(1).std(1) for plane in (a, b)]).amax(0)
     contrast = (fused.flatten(1).std(1) / (deviations + 1e-3)).clamp_max(1.5)
