@@ -1,4 +1,4 @@
-"""Whether what a page tells people to type exists: options, launch arguments, parameters, topics, services, targets, extras, files."""
+"""Checks that what a page tells people to type exists: options, launch arguments, parameters, topics, services, make targets, extras."""
 
 import argparse
 import ast
@@ -6,6 +6,7 @@ import contextlib
 import io
 import re
 import shlex
+import xml.etree.ElementTree as ElementTree
 from functools import cache
 from pathlib import Path
 
@@ -22,7 +23,7 @@ STANDARD_TOPICS = {"/diagnostics", "/clock", "/tf", "/tf_static", "/rosout"}
 
 
 def complaint(line: str, whole: bool = True) -> str:
-    """What is wrong with a command line, '' where nothing is known to be. ``whole``: false for one quoted in part."""
+    """What is wrong with a command line; '' if nothing is found. ``whole``: false if only a part of the line is quoted."""
     try:
         words = shlex.split(line, comments=True)
     except ValueError as error:
@@ -97,14 +98,11 @@ def ros2_complaint(words: list[str], whole: bool) -> str:
     if verb[:1] == ["param"] and len(words) > 3 and words[2].endswith(NODE):
         return parameter_complaint(words[3], words[4] if verb[1] == "set" and len(words) > 4 else None, dynamic=verb[1] == "set")
     if verb == ["service", "call"]:
-        name, kind = words[2], (words[3] if len(words) > 3 else "")
-        wanted = services().get(name.removeprefix(NODE + "/") if name.startswith(NODE + "/") else name)
-        if wanted is None:
-            return f"the node has no service {name}"
-        return "" if not kind or kind.endswith(f"/{wanted}") else f"{name} is a {wanted}, not {kind}"
+        return "" if words[2] in policy()["reply"] else f"the node has no service {words[2]}"
     if verb in (["topic", "echo"], ["topic", "hz"], ["topic", "bw"], ["topic", "info"], ["topic", "delay"]):
         name = next((word for word in words[2:] if not word.startswith("-")), "")
-        return "" if name in topics() or name.removeprefix("/") in topics() else f"the node has no topic {name}"
+        known = policy()["publish"] | policy()["subscribe"] | STANDARD_TOPICS
+        return "" if name in known or name.removeprefix("/") in known else f"the node has no topic {name}"
     if verb == ["lifecycle", "set"] and len(words) > 3:
         return "" if words[3] in TRANSITIONS else f"there is no transition {words[3]}"
     return ""
@@ -142,35 +140,12 @@ def launch_arguments(path: Path) -> set[str]:
 
 
 @cache
-def ros_texts() -> set[str]:
-    """The texts in the node's sources, what is put in for a camera's name being each of the cameras."""
-    found = set()
-    for path in (ROOT / "aenet_ros" / "ros").glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                found.add(node.value)
-            elif isinstance(node, ast.JoinedStr):
-                for camera in ("thermal", "rgb"):
-                    found.add("".join(part.value if isinstance(part, ast.Constant) else camera for part in node.values))
-    return found
-
-
-@cache
-def topics() -> set[str]:
-    """Names of topics that the node reads or writes, its own as under /fusion/."""
-    names = {text for text in ros_texts() if re.fullmatch(r"[a-z]+(/[a-z_]+)+", text)}
-    own = {f"{NODE}/{text[2:]}" for text in ros_texts() if re.fullmatch(r"~/[a-z_]+", text)}
-    return names | {f"{name}/compressed" for name in names} | own | STANDARD_TOPICS
-
-
-@cache
-def services() -> dict[str, str]:
-    """The node's own services: name without ~/, and type."""
-    found = {"get_state": "GetState", "change_state": "ChangeState"}
-    for path in (ROOT / "aenet_ros" / "ros").glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "create_service" and isinstance(node.args[1], ast.Constant):
-                found[node.args[1].value.removeprefix("~/")] = ast.unparse(node.args[0])
+def policy() -> dict[str, set[str]]:
+    """Names that the shipped SROS 2 policy allows, for "publish", "subscribe" and "reply"; test_security compares it with the node."""
+    found: dict[str, set[str]] = {"publish": set(), "subscribe": set(), "reply": set()}
+    for group in ElementTree.parse(ROOT / "config" / "security.policy.xml").iterfind(".//profile/*"):
+        for kind in group.attrib:
+            found[kind] |= {(item.text or "").strip().replace("~", NODE, 1) for item in group}
     return found
 
 

@@ -190,7 +190,7 @@ def test_commands_stand_in_blocks_of_their_language(path):
         ("ros2 param set /robot1/fusion sync.slop_ms 30", ""),
         ("ros2 topic hz fused/picture", "no topic"),
         ("ros2 topic echo --once /fused/image/compressed", ""),
-        ("ros2 service call /fusion/set_enabled std_srvs/srv/Trigger", "is a SetBool"),
+        ("ros2 service call /fusion/set_enabled std_srvs/srv/SetBool", ""),
         ("ros2 service call /fusion/set_disabled std_srvs/srv/SetBool", "no service"),
         ("ros2 lifecycle set /fusion start", "no transition"),
         ("ros2 run aenet_ros fusion", "no program"),

@@ -1,7 +1,8 @@
-"""docs/troubleshooting.md quotes what the programs say and leaves out no warning; docs/cameras.md has the profiles of the code."""
+"""docs/troubleshooting.md quotes messages that the programs have, and every warning of the node; docs/cameras.md has all profiles."""
 
 import ast
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -13,35 +14,27 @@ PAGE = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
 GAP = "…"
 
 
-def template(node):
-    """The text of an expression, with GAP for what is put in at run time; '' where it has none of its own."""
-    if isinstance(node, ast.Constant):
-        return node.value if isinstance(node.value, str) else ""
+def text_of(node):
+    """A literal's text, with GAP for each value of an f-string; '' for other expressions."""
     if isinstance(node, ast.JoinedStr):
         return "".join(part.value if isinstance(part, ast.Constant) else GAP for part in node.values)
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
-        return template(node.left) + template(node.right)
-    if isinstance(node, ast.IfExp):
-        return template(node.body) or template(node.orelse)
-    return GAP
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
 
 
-def templates(folder):
-    """Every text of the code below a folder: (template, place)."""
-    for path in sorted(folder.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Constant | ast.JoinedStr | ast.BinOp) and (text := template(node)).strip(GAP + " "):
-                yield text, f"{path.relative_to(ROOT)}:{node.lineno}"
+def nodes(*folders):
+    """All syntax nodes of the files below these folders."""
+    for folder in folders:
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            yield from ast.walk(ast.parse(path.read_text(encoding="utf-8")))
 
 
 def warnings():
-    """What the node says with level WARN or ERROR: (template, place)."""
-    for path in sorted((ROOT / "aenet_ros" / "ros").glob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            items = node.elts if isinstance(node, ast.Tuple) else node.args if isinstance(node, ast.Call) else []
-            levels = [index for index, item in enumerate(items) if isinstance(item, ast.Name) and item.id in ("WARN", "ERROR")]
-            if levels and levels[0] + 1 < len(items) and (text := template(items[levels[0] + 1])).strip(GAP + "() "):
-                yield text, f"{path.name}:{node.lineno}"
+    """Texts that follow WARN or ERROR in a tuple or a call."""
+    for node in nodes("aenet_ros/health", "aenet_ros/ros"):
+        items = node.elts if isinstance(node, ast.Tuple) else node.args if isinstance(node, ast.Call) else []
+        for level, item in pairwise(items):
+            if getattr(level, "id", "") in ("WARN", "ERROR") and (text := text_of(item)).strip(GAP + "() "):
+                yield text
 
 
 def quotes():
@@ -54,31 +47,25 @@ def quotes():
 
 
 def stands_in(quote, text):
-    """Whether the quote is a part of the text, either's gaps standing for anything."""
+    """Whether the quote is a part of the text; a gap of the quote stands for anything."""
     parts = quote.split(GAP)
-    if not all(part in text for part in parts):  # quick, and nearly always the end of it
-        return False
-    return re.search(".*?".join(map(re.escape, parts)), text, re.DOTALL) is not None
+    return all(part in text for part in parts) and re.search(".*?".join(map(re.escape, parts)), text, re.DOTALL) is not None
 
 
 QUOTES = sorted(set(quotes()))
-TEXTS = sorted(set(templates(ROOT / "aenet_ros")))
-
-
-def test_there_are_quotes_and_texts():
-    assert len(QUOTES) > 60
-    assert len(TEXTS) > 1000
+TEXTS = sorted({text for node in nodes("aenet_ros") if (text := text_of(node))})
 
 
 @pytest.mark.parametrize("quote", QUOTES)
-def test_what_is_quoted_is_said(quote):
-    assert any(stands_in(quote, text) for text, _ in TEXTS), "no program says that"
+def test_a_quoted_message_is_in_the_code(quote):
+    assert any(stands_in(quote, text) for text in TEXTS)
 
 
 def test_every_warning_of_the_node_is_explained():
-    found = list(warnings())
+    found = set(warnings())
     assert len(found) > 15
-    assert [f"{place}: {text}" for text, place in found if not any(stands_in(quote, text) for quote in QUOTES)] == []
+    assert len(QUOTES) > 60
+    assert [text for text in found if not any(stands_in(quote, text) for quote in QUOTES)] == []
 
 
 def test_the_cameras_page_has_every_profile_with_its_source():
