@@ -7,8 +7,9 @@ import yaml
 
 from aenet_ros.config import RegistrationConfig
 from aenet_ros.core.camera import Camera, Stereo
-from aenet_ros.core.frames import Frame
+from aenet_ros.core.frames import Frame, FramePair
 from aenet_ros.registration.calibration_file import stereo_content
+from aenet_ros.registration.depth import DepthQueue
 from aenet_ros.registration.output_grid import OutputGrid
 from aenet_ros.registration.registration import Registration
 
@@ -106,3 +107,24 @@ def test_a_smaller_depth_image_and_one_that_is_none(grid):
     assert np.abs(warps.thermal(look(-BASE)[0]) - truth)[inner].mean() < 0.01
     warps = grid.prepare(SIZE, SIZE, depth=Frame(0, np.zeros((*SIZE, 3), np.uint8), "rgb8"))
     assert "16UC1" in warps.fallback
+
+
+def test_a_frame_without_a_pair_does_not_use_the_depth_image_of_the_last_pair(grid):
+    """As a thermal frame that is passed through when the rgb and the depth camera have stopped."""
+    thermal, depth = look(-BASE)[0], look(0.0)[1]
+    by_plane = OutputGrid(grid._registration).prepare(SIZE, SIZE).thermal(thermal)
+    with_depth = grid.prepare(SIZE, SIZE, depth=Frame(0, depth, "32FC1"))
+    after = grid.prepare(SIZE, SIZE)
+    np.testing.assert_array_equal(after.thermal(thermal), by_plane)
+    assert grid.fallback == after.fallback == "no depth image for this pair: all is taken to be 8 m away"
+    assert np.abs(with_depth.thermal(thermal) - by_plane).max() > 0.1
+    assert with_depth.fallback == ""
+
+
+def test_a_depth_image_counts_within_the_slop_only():
+    queue = DepthQueue(slop_ns=100_000_000)
+    queue.push(Frame(1_000_000_000, np.ones(SIZE, np.float32), "32FC1"))
+    for rgb_ns, joined in ((1_100_000_000, True), (1_100_000_001, False), (60_000_000_000, False)):
+        rgb = Frame(rgb_ns, np.zeros((*SIZE, 3), np.uint8), "rgb8")
+        pair = queue.join(FramePair(Frame(rgb_ns, np.zeros(SIZE, np.uint16), "mono16"), rgb))
+        assert (pair.depth is not None) is joined

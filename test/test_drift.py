@@ -1,11 +1,15 @@
 """The drift score against a rig whose registration is known to be off by so much."""
 
+import time
+
 import cv2
 import numpy as np
 import pytest
 
-from aenet_ros.config import RegistrationConfig
+from aenet_ros.config import RegistrationConfig, build
 from aenet_ros.core.frames import Frame, FramePair
+from aenet_ros.health.drift_analysis import DriftAnalysis
+from aenet_ros.health.judge import WARN
 from aenet_ros.registration.drift import DriftMonitor
 from aenet_ros.registration.registration import Registration
 from aenet_ros.workbench.simulation.rig import Rig
@@ -62,3 +66,33 @@ def test_nothing_is_told_of_blank_pictures_or_too_few(seen):
     noise = np.random.default_rng(0).integers(29_000, 31_000, (8, 512, 640)).astype(np.uint16)
     drift = told(truth, [FramePair(Frame(0, cv2.blur(heat, (9, 9)), "mono16"), pair.rgb) for heat, pair in zip(noise, pairs, strict=True)])
     assert drift.off_px is None
+
+
+def wait_for(condition):
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_an_error_of_the_background_analysis_is_counted_and_reported_there_and_the_next_pair_is_analyzed(seen):
+    truth, pairs = seen
+    config = build({"registration.mode": "homography", "registration.homography": tuple(truth.ravel())})
+    registration, lenses_unknown = Registration(config.registration), Registration(RegistrationConfig("plane", extrinsics_source="tf"))
+    analysis = DriftAnalysis(period_s=0.0)
+    try:
+        analysis.put(pairs[0], lenses_unknown, 10.0)
+        wait_for(lambda: analysis.errors == 1)
+        status = analysis.status(config)
+        assert (status.level, status.values["errors of the analysis"]) == (WARN, "1")
+        assert "the drift cannot be measured: the cameras' pose is not known" in status.message
+        for pair in pairs:
+            analysis.put(pair, registration, 10.0)
+            wait_for(lambda: analysis._pair is None)
+        wait_for(lambda: "holds" in analysis.status(config).message)
+        assert analysis.errors == 1
+    finally:
+        analysis.stop()
+    analysis.put(pairs[0], lenses_unknown, 10.0)  # after stop nothing starts again
+    analysis._thread.join(60)
+    assert (analysis._thread.is_alive(), analysis._pair, analysis.errors) == (False, None, 1)

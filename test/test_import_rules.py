@@ -25,7 +25,7 @@ ROBOT = set.union(*LEVELS[:6]) | {"ros"}
 # Outside packages that only some rooms may import, wherever in a file the import stands.
 ROS_PACKAGES = {
     "rclpy", "ament_index_python", "builtin_interfaces", "diagnostic_msgs", "geometry_msgs", "launch", "launch_ros", "lifecycle_msgs",
-    "message_filters", "rcl_interfaces", "rosgraph_msgs", "sensor_msgs", "std_msgs", "std_srvs", "tf2_msgs", "tf2_ros",
+    "message_filters", "rcl_interfaces", "rosgraph_msgs", "sensor_msgs", "std_msgs", "std_srvs", "tf2_ros",
 }  # fmt: skip
 CONFINED = [
     ({"ros", "ros/tools"}, ROS_PACKAGES),

@@ -25,8 +25,8 @@ WAYS = {
         "use_sim_time": "true",
     },
 }
-# Only where tf2_msgs is installed, with registration.extrinsics_source tf.
-BY_TF = {"/tf_static"}
+# Only where tf2_ros is installed, with registration.extrinsics_source tf.
+BY_TF = {"/tf", "/tf_static"}
 # Of rclpy itself, and not of every distribution.
 OPTIONAL = {"/fusion/get_type_description"}
 

@@ -1,5 +1,7 @@
 """Degrees from counts, against what the cameras' makers and drivers say and against the rig's own temperatures; the isotherm."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -40,6 +42,12 @@ def test_each_profile_gives_the_temperature_of_known_counts(profile, counts, deg
     scale = scale_of(AgcConfig(profile=profile, celsius_per_count=0.1, celsius_at_zero=-10.0))
     assert counts * scale.per_count + scale.at_zero == pytest.approx(degrees, abs=1e-9)
     assert scale.counts(degrees) == pytest.approx(counts, abs=1e-6)
+
+
+def test_bounds_that_are_one_number_in_counts_divide_by_nothing():
+    """20 degC and the next float64 are both 29315 counts."""
+    agc = ThermalAgc(AgcConfig(mode="fixed", unit="celsius", profile="lepton", fixed_low=20.0, fixed_high=math.nextafter(20.0, 30.0)))
+    assert not agc.apply(Frame(1, np.full((4, 6), 29_315, np.uint16), "mono16")).any()
 
 
 def test_a_fixed_range_in_degrees_follows_the_profile():

@@ -18,7 +18,7 @@ NODE_PACKAGES = ("sensor_msgs", "std_msgs", "std_srvs", "diagnostic_msgs", "life
 OPTIONAL_PACKAGES = {
     "message_filters": "needed for sync.policy approximate only",
     "cv_bridge": "needed for encodings outside the table of docs/cameras.md only",
-    "tf2_msgs": "needed for registration.extrinsics_source tf only",
+    "tf2_ros": "needed for registration.extrinsics_source tf only",
     "launch": "needed for ros2 launch only",
     "launch_ros": "needed for ros2 launch only",
 }

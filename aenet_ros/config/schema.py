@@ -198,8 +198,8 @@ class RegistrationConfig:
     )
     extrinsics_source: str = option(
         "config",
-        "Source of the relative pose for modes plane and depth. config: registration.file; tf: /tf_static, between the frame_ids of both "
-        "image streams; registration.file is used until the transform arrives.",
+        "Source of the relative pose for modes plane and depth. config: registration.file; tf: /tf and /tf_static, between the frame_ids "
+        "of both image streams; registration.file is used until the transform arrives.",
         choices=("config", "tf"),
     )
     depth_slop_ms: float = option(

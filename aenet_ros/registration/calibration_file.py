@@ -14,7 +14,7 @@ import yaml
 
 from aenet_ros.config import RegistrationConfig
 from aenet_ros.core.atomic_io import write_atomic
-from aenet_ros.core.camera import Camera, Size, Stereo, check_matrix, make_camera, parse_numbers
+from aenet_ros.core.camera import Camera, Size, Stereo, check_matrix, make_camera, parse_numbers, scaling
 from aenet_ros.core.errors import ConfigError
 from aenet_ros.core.frames import Array
 
@@ -25,6 +25,11 @@ class Homography(NamedTuple):
     matrix: Array
     thermal_size: Size | None = None
     rgb_size: Size | None = None
+
+    def scaled_to(self, thermal_size: Size, rgb_size: Size) -> Array:
+        """The matrix between frames of these sizes."""
+        matrix = self.matrix @ scaling(rgb_size, self.rgb_size) if self.rgb_size else self.matrix
+        return scaling(self.thermal_size, thermal_size) @ matrix if self.thermal_size else matrix
 
 
 def read_homography(config: RegistrationConfig) -> Homography:

@@ -68,10 +68,14 @@ class Registration:
                 self._known = (count + 1, stereo._replace(rgb=camera) if role == "rgb" else stereo._replace(thermal=camera))
 
     def set_extrinsics(self, rotation: Array, translation: Array) -> None:
-        """Set the pose (see ``Stereo``) in place of that of ``registration.file``; ignored but in modes plane and depth."""
+        """Set the pose (see ``Stereo``) in place of that of ``registration.file``; ignored but in modes plane and depth.
+
+        A change below 1e-6 rad and 1e-6 m is ignored: rounding of a pose that is composed anew must not cost new maps for each frame.
+        """
         with self._lock:
             count, stereo = self._known
-            same = stereo.has_pose and np.array_equal(stereo.rotation, rotation) and np.array_equal(stereo.translation, translation)
+            close = np.allclose(stereo.rotation, rotation, 0.0, 1e-6) and np.allclose(stereo.translation, translation, 0.0, 1e-6)
+            same = stereo.has_pose and close
             if self.uses_stereo and not same:
                 self._known = (count + 1, stereo._replace(rotation=rotation, translation=translation, has_pose=True))
 

@@ -98,6 +98,7 @@ class FusionNode(LoggedLifecycleNode):
             raise ConfigError("; ".join(self.parameters.problems.values()))
         config = self.parameters.config
         make_matcher(config.sync)  # raises now where the policy needs what is not installed
+        self._alignment.configure(config)
         self.pipeline = FusionPipeline(config)
         self.pipeline.warm_up(WARM_UP_SIZE)
         if self.pipeline.fuser.fallback:

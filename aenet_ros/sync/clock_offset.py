@@ -22,23 +22,36 @@ SMALL_SIZE = (80, 64)
 """Width and height of the pictures in which motion is measured."""
 
 STEP_S = 0.005  # grid on which motions are compared; the peak is then interpolated to a fraction of it
-SLOW_S = 1.0  # motion slower than this is taken out for the sharp look: it has no sharp peak
+SLOW_S = 1.0  # high-pass for the sharp comparison: slower motion has no sharp peak
 LOBE_S = 0.15  # half the width of a peak: lags nearer than this to the best are no rivals to it
-INDEPENDENT_HZ = 4.0  # motion of a robot's camera changes its mind about so often; scales the confidence
+MIN_MARGIN = 0.3  # log-likelihood per sample by which the best lag must exceed any other peak for a confidence of 0.5
+COMPARABLE = 0.99  # correlations above this differ by when frames were sampled, not by motion; they decide between no two lags
+TRUSTED = 0.5  # confidence from which an estimate may be used
+MAX_DRIFT_PPM = 200.0  # two crystal oscillators differ by less; a larger drift means wrong peaks
+TOLERANCE_NS = 15_000_000  # by which offsets of separate windows may differ, besides a drift of MAX_DRIFT_PPM
+HALF_TOLERANCE_NS = 40_000_000  # the same for halves of one window, which are less precise
+DRIFT_SPAN_S = 20.0  # windows must span so much time for a drift to be judged
 GAP_S = 1.0  # frames further apart than this show no motion
 
 
 @dataclass(frozen=True)
 class ClockOffset:
-    """``offset_ns``: thermal stamp minus rgb stamp of the same instant, as of the middle of the last window.
+    """``offset_ns``: thermal stamp minus rgb stamp of the same instant, at the middle of the latest window.
 
-    ``drift_ppm``: by how much it grows, in millionths; NaN where the history is shorter than two windows. ``confidence`` 0..1: the share of
-    the motion that both cameras agree on, times the certainty that no other lag explains it; under 0.5 do not use the offset.
+    ``drift_ppm``: growth of the offset, in millionths; NaN where the history is shorter than two windows. ``confidence`` 0..1: the share of
+    the motion that both cameras agree on, times the certainty that no other lag explains it as well; 0 where separate windows disagree or
+    the drift is implausible. Below TRUSTED do not use the offset; ``problem`` says why, else it is empty.
     """
 
     offset_ns: int
     drift_ppm: float
     confidence: float
+    problem: str = ""
+
+    @property
+    def trusted(self) -> bool:
+        """Whether the offset may be used."""
+        return self.confidence >= TRUSTED
 
 
 class _Motion(NamedTuple):
@@ -104,47 +117,70 @@ class ClockOffsetEstimator:
         """Takes an rgb frame's stamp and ``small_grey``. A stamp that went back starts the stream's history anew."""
         self._rgb.push(stamp_ns, grey)
 
-    def estimate(self) -> ClockOffset | None:
-        """The offset by now; None before both streams have given ``window_s`` of frames."""
+    def estimate(self, since_ns: int = 0) -> ClockOffset | None:
+        """The offset by now; None before both streams have given ``window_s`` of frames.
+
+        ``since_ns``: only windows that begin at or after this rgb stamp are used; None where there is none yet.
+        """
         thermal, rgb = self._thermal.motions, self._rgb.motions
         if len(thermal) < 3 or len(rgb) < 3:
             return None
-        seconds = min(stream[-1].stamp_ns - stream[0].stamp_ns for stream in (thermal, rgb)) / 1e9
+        begin_ns, end_ns = max(rgb[0].stamp_ns, since_ns), rgb[-1].stamp_ns
+        seconds = min(thermal[-1].stamp_ns - thermal[0].stamp_ns, end_ns - begin_ns) / 1e9
         if seconds < self.window_s * 0.95:
             return None
         about_ns = thermal[-1].stamp_ns - rgb[-1].stamp_ns
         hops = max(0, int((seconds - self.window_s) / (self.window_s / 2)))
-        ends = [rgb[-1].stamp_ns - round(hop * self.window_s / 2 * 1e9) for hop in range(hops + 1)]
-        found = [self._look(end_ns, about_ns) for end_ns in ends]
-        offset, confidence = found[0]
-        sure = [(end_ns - ends[0], offset_ns) for end_ns, (offset_ns, trust) in zip(ends, found, strict=True) if trust >= 0.5]
-        drift = math.nan
-        if len(sure) >= 3:
-            times, offsets = np.array(sure, np.float64).T
-            drift = float(np.polyfit(times, offsets, 1)[0]) * 1e6
-        return ClockOffset(offset, drift, confidence)
+        ends = [end_ns - round(hop * self.window_s / 2 * 1e9) for hop in range(hops + 1)]
+        windows = [(end, *self._checked_window(end, about_ns)) for end in ends]
+        _, offset_ns, confidence, problem = windows[0]
+        trusted = [(end - end_ns, found_ns) for end, found_ns, trust, _ in windows if trust >= TRUSTED]
+        drift_ppm = math.nan
+        if len(trusted) >= 3:
+            times, offsets = np.array(trusted, np.float64).T
+            drift_ppm = float(np.polyfit(times, offsets, 1)[0]) * 1e6
+        if confidence >= TRUSTED:
+            differences = [abs(found_ns - offset_ns) - MAX_DRIFT_PPM * 1e-6 * -age_ns for age_ns, found_ns in trusted]
+            if max(differences) > TOLERANCE_NS:
+                problem = f"windows of the last {seconds:.0f} s give offsets that differ by up to {max(differences) / 1e6:.0f} ms"
+            elif trusted[0][0] - trusted[-1][0] >= DRIFT_SPAN_S * 1e9 and abs(drift_ppm) > MAX_DRIFT_PPM:
+                problem = f"a drift of {drift_ppm:.0f} ppm is more than clocks have ({MAX_DRIFT_PPM:g} ppm)"
+        return ClockOffset(offset_ns, drift_ppm, 0.0 if problem and confidence >= TRUSTED else confidence, problem)
 
-    def _look(self, end_ns: int, about_ns: int) -> tuple[int, float]:
-        """Offset in ns and confidence from the window that ends at ``end_ns`` of the rgb clock."""
-        count = round(self.window_s / STEP_S)
-        start_ns = end_ns - round(self.window_s * 1e9)
+    def _checked_window(self, end_ns: int, about_ns: int) -> tuple[int, float, str]:
+        """Offset in ns, confidence and problem of the window that ends at ``end_ns``; its halves must agree with it."""
+        offset_ns, confidence = self._window(end_ns, about_ns, self.window_s)
+        if confidence < TRUSTED:
+            return offset_ns, confidence, "the motion does not show one offset: the cameras stand still, or move in a rhythm that repeats"
+        half_s = self.window_s / 2
+        halves = [self._window(end, about_ns, half_s)[0] for end in (end_ns, end_ns - round(half_s * 1e9))]
+        if max(abs(half - offset_ns) for half in halves) > HALF_TOLERANCE_NS:
+            return offset_ns, 0.0, "two halves of the window give different offsets: the motion repeats itself"
+        return offset_ns, confidence, ""
+
+    def _window(self, end_ns: int, about_ns: int, window_s: float) -> tuple[int, float]:
+        """Offset in ns and confidence from the ``window_s`` that end at ``end_ns`` of the rgb clock."""
+        count = round(window_s / STEP_S)
+        start_ns = end_ns - round(window_s * 1e9)
         thermal, thermal_valid = self._thermal.on_grid(start_ns + about_ns, count)
         rgb, rgb_valid = self._rgb.on_grid(start_ns, count)
         most = round(self.search_s / STEP_S)
         plain = agreement(thermal, thermal_valid, rgb, rgb_valid, most)
-        sharp = agreement(_quick(thermal), thermal_valid, _quick(rgb), rgb_valid, most)
+        sharp = agreement(_high_pass(thermal), thermal_valid, _high_pass(rgb), rgb_valid, most)
         # The log-likelihood of a lag is -n/2 log(1 - r^2) for each kind of motion: one that agrees fully outweighs the vague ones.
         # Slow motion tells apart the periods of a quick, regular one; quick motion places the peak.
         sharp_score = _likelihood(sharp)
         score = _likelihood(plain) + sharp_score
         best = int(np.argmax(score))
         lobe = round(LOBE_S / STEP_S)
-        rivals = np.concatenate([score[: max(0, best - lobe)], score[best + lobe + 1 :]])
-        certainty = 1 - math.exp(-self.window_s * INDEPENDENT_HZ * float(score[best] - rivals.max()))
+        limited = _likelihood(plain, COMPARABLE) + _likelihood(sharp, COMPARABLE)
+        rivals = np.concatenate([limited[: max(0, best - lobe)], limited[best + lobe + 1 :]])
+        margin = max(float(limited[best] - rivals.max()), 0.0)
+        certainty = 1 - 0.5 ** ((margin / MIN_MARGIN) ** 2)
         near = slice(max(0, best - lobe // 2), best + lobe // 2 + 1)
         peak = near.start + _peak(sharp_score[near])
         agreed = max(float(sharp[:, best].max()), 0.0) ** 2
-        return about_ns + round((peak - most) * STEP_S * 1e9), agreed * max(certainty, 0.0)
+        return about_ns + round((peak - most) * STEP_S * 1e9), agreed * certainty
 
 
 class _MotionSeries:
@@ -179,7 +215,7 @@ class _MotionSeries:
         calm[[0, -1]] = True
         grid = np.arange(count) * STEP_S
         valid = (np.interp(grid, times, calm.astype(np.float64)) > 0.99) & (grid >= times[0]) & (grid <= times[-1])
-        return np.stack([np.interp(grid, times[calm], _tamed(kind[calm])) for kind in values.T]), valid.astype(np.float64)
+        return np.stack([np.interp(grid, times[calm], _clipped(kind[calm])) for kind in values.T]), valid.astype(np.float64)
 
 
 def agreement(first: Series, first_valid: Series, second: Series, second_valid: Series, most: int) -> Series:
@@ -207,11 +243,11 @@ def agreement(first: Series, first_valid: Series, second: Series, second_valid: 
     return np.where(enough, together / np.sqrt(np.maximum(spread_a * spread_b, 1e-12)), 0.0)
 
 
-def _likelihood(correlations: Series) -> Series:
-    return cast(Series, -0.5 * np.log(1 - np.clip(correlations, 0.0, 0.999) ** 2).sum(0))
+def _likelihood(correlations: Series, limit: float = 0.999) -> Series:
+    return cast(Series, -0.5 * np.log(1 - np.clip(correlations, 0.0, limit) ** 2).sum(0))
 
 
-def _quick(series: Series) -> Series:
+def _high_pass(series: Series) -> Series:
     """The series less its running mean over SLOW_S."""
     length = round(SLOW_S / STEP_S) | 1
     padded = np.pad(series, ((0, 0), (length // 2, length // 2)), mode="edge")
@@ -220,7 +256,7 @@ def _quick(series: Series) -> Series:
     return series - means
 
 
-def _tamed(values: Series) -> Series:
+def _clipped(values: Series) -> Series:
     """Values cut at four standard deviations, the deviation taken from the median so that outliers do not widen it."""
     middle = np.median(values)
     width = 4 * 1.4826 * np.median(np.abs(values - middle))

@@ -165,7 +165,8 @@ def smooth(current: Range, target: Range, elapsed_ns: int, time_constant_s: floa
 def gain_of(ends: Range, invert: bool) -> Gain:
     """The gain that makes the low end black and the high end white, or the other way round."""
     black, white = (ends.high, ends.low) if invert else (ends.low, ends.high)
-    return Gain(float(np.float32(black)), float(np.float32(1.0 / (white - black))))
+    width = white - black
+    return Gain(float(np.float32(black)), float(np.float32(1.0 / width)) if width else 0.0)
 
 
 def scale_to_unit(counts: Array, gain: Gain, out: Plane, columns: Plane | None = None) -> None:
