@@ -41,15 +41,14 @@ setup(
     ],
     zip_safe=False,
     python_requires=">=3.10",
-    # Only what every robot has as a Python distribution, from apt as well. torch and OpenCV are extras, for pip would
-    # put its own build over the one that is there: over a Jetson's CUDA build of torch; over apt's python3-opencv; or
-    # opencv-python-headless into the very folder of an opencv-python that somebody's windows need.
+    # Only packages that apt installs with Python metadata too. torch and OpenCV are extras: otherwise pip would replace a
+    # Jetson's CUDA build of torch or apt's python3-opencv, or mix opencv-python-headless with an installed opencv-python.
     install_requires=["setuptools", "numpy", "PyYAML", "tqdm"],
     extras_require={
         "torch": ["torch>=2.1", "safetensors>=0.4"],
-        # 5.x breaks cv_bridge; headless because nothing here opens a window.
+        # OpenCV 5 breaks cv_bridge; headless, since this package opens no window.
         "opencv": ["opencv-python-headless>=4.5,<5"],
-        # ROS 2 Kilted without apt. Message packages of another distribution do not load into this rclpy, hence the pins.
+        # ROS 2 Kilted without apt. The message packages must be of the same distribution as rclpy.
         "ros": [
             "ros-kilted-rclpy[fastrtps]",
             "ros-sensor-msgs~=5.5.1",

@@ -1,6 +1,6 @@
-"""Starts the fusing node: `ros2 launch aenet_ros fusion.launch.py thermal_topic:=/boson/image_raw rgb_topic:=/camera/image_raw`.
+"""Starts the fusion node: `ros2 launch aenet_ros fusion.launch.py thermal_topic:=/boson/image_raw rgb_topic:=/camera/image_raw`.
 
-An argument left empty changes nothing: the value stays the parameter file's, or the node's own default.
+An empty argument changes nothing: the value of the parameter file or the default of the node applies.
 """
 
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
@@ -17,37 +17,36 @@ ARGUMENTS = [
     DeclareLaunchArgument(
         "params_file",
         default_value="fusion.yaml",
-        description="Parameter file: a path, or a shipped one (fusion.yaml, jetson_orin.yaml, desktop_gpu.yaml, cpu.yaml).",
+        description="Parameter file: a path, or an installed file (fusion.yaml, jetson_orin.yaml, desktop_gpu.yaml, cpu.yaml).",
     ),
     DeclareLaunchArgument("thermal_topic", default_value="", description="The thermal camera's image topic, without /compressed."),
     DeclareLaunchArgument("rgb_topic", default_value="", description="The rgb camera's image topic, without /compressed."),
     DeclareLaunchArgument("thermal_info_topic", default_value="", description="The thermal camera's CameraInfo topic."),
     DeclareLaunchArgument("rgb_info_topic", default_value="", description="The rgb camera's CameraInfo topic."),
     DeclareLaunchArgument(
-        "use_sim_time", default_value="", choices=["", *BOOLEANS], description="Take the time from /clock (bags, simulators)."
+        "use_sim_time", default_value="", choices=["", *BOOLEANS], description="Use the time of /clock (bags, simulators)."
     ),
     DeclareLaunchArgument(
         "autostart", default_value="", choices=["", *BOOLEANS], description="false: wait for a lifecycle manager to configure and activate."
     ),
-    DeclareLaunchArgument("respawn", default_value="true", choices=BOOLEANS, description="Start the node anew should it die."),
-    DeclareLaunchArgument("respawn_delay", default_value="2.0", description="Seconds until then."),
-    DeclareLaunchArgument("log_level", default_value="", description="debug, info, warn, error or fatal; also LOGGER:=LEVEL."),
-    DeclareLaunchArgument("rviz", default_value="false", choices=BOOLEANS, description="Open RViz with the package's layout."),
+    DeclareLaunchArgument("respawn", default_value="true", choices=BOOLEANS, description="Restart the node if it exits."),
+    DeclareLaunchArgument("respawn_delay", default_value="2.0", description="Delay of a restart in seconds."),
+    DeclareLaunchArgument("log_level", default_value="", description="Log level: debug, info, warn, error or fatal; or LOGGER:=LEVEL."),
+    DeclareLaunchArgument("rviz", default_value="false", choices=BOOLEANS, description="Open RViz with the layout of this package."),
     DeclareLaunchArgument(
         "dds_profile",
         default_value="auto",
-        description="Fast DDS profile: a path; auto: the environment's, else the shipped fastdds_shm.xml; none: left alone.",
+        description="Fast DDS profile: a path; auto: that of the environment, else fastdds_shm.xml of this package; none: no profile.",
     ),
 ]
 
 
 def start(context: LaunchContext) -> list[Node]:
-    """The node, and RViz where it is wanted, from the arguments' values."""
+    """The node and, if requested, RViz."""
     given = {argument.name: LaunchConfiguration(argument.name).perform(context) for argument in ARGUMENTS}
     common = {"namespace": given["namespace"], "additional_env": process_environment(given["dds_profile"]), "output": "screen"}
     switches = {name: given[name] == "true" for name in ("use_sim_time", "autostart") if given[name]}
-    # A plain Node, for the node brings itself to active (autostart): so a respawned one is active again too, whereas a
-    # LifecycleNode's transitions would be sent once, to the first.
+    # Not LifecycleNode: the node activates itself (autostart), also after a respawn. LifecycleNode sends the transitions only once.
     fusion = Node(
         **program("fusion_node", ["--ros-args", "--log-level", given["log_level"]] if given["log_level"] else []),
         name="fusion",
@@ -61,18 +60,18 @@ def start(context: LaunchContext) -> list[Node]:
 
 
 def remappings(given: dict[str, str]) -> list[tuple[str, str]]:
-    """From the node's topics to those that were given."""
+    """Remappings from the topics of the node to the given topics."""
     pairs = []
     for camera in ("thermal", "rgb"):
         if topic := given[f"{camera}_topic"]:
-            pairs += [(f"{camera}/image_raw", topic)]  # the node itself adds /compressed to what this becomes
+            pairs += [(f"{camera}/image_raw", topic)]  # the node appends /compressed itself
         if topic := given[f"{camera}_info_topic"]:
             pairs += [(f"{camera}/camera_info", topic)]
     return pairs
 
 
 def rviz(given: dict[str, str], common: dict[str, object]) -> Node:
-    """RViz with the layout, whose absolute topics are brought into the namespace."""
+    """RViz with the layout; its absolute topics are remapped into the namespace."""
     inputs = [(f"/{camera}/image_raw", given[f"{camera}_topic"] or f"{camera}/image_raw") for camera in ("thermal", "rgb")]
     outputs = [(f"/{topic}", topic) for topic in ("fused/image", "fused/thermal_registered")]
     return Node(
@@ -87,5 +86,5 @@ def rviz(given: dict[str, str], common: dict[str, object]) -> Node:
 
 
 def generate_launch_description() -> LaunchDescription:
-    """What `ros2 launch` reads."""
+    """Entry point of `ros2 launch`."""
     return LaunchDescription([*ARGUMENTS, OpaqueFunction(function=start)])

@@ -13,32 +13,39 @@ from launch import LaunchContext, LaunchDescription
 
 BOOLEANS = ["true", "false"]
 ARGUMENTS = [
-    DeclareLaunchArgument("output", default_value="", description="Folder to create for the bag; empty: rosbag2_ and the time."),
-    DeclareLaunchArgument("namespace", default_value="", description="Namespace of the fusing node."),
+    DeclareLaunchArgument("output", default_value="", description="Folder of the new bag; empty: rosbag2_ and the time."),
+    DeclareLaunchArgument("namespace", default_value="", description="Namespace of the fusion node."),
     DeclareLaunchArgument(
-        "compressed", default_value="false", choices=BOOLEANS, description="fused/image/compressed (jpeg) rather than fused/image."
+        "compressed", default_value="false", choices=BOOLEANS, description="Record fused/image/compressed (jpeg) instead of fused/image."
     ),
-    DeclareLaunchArgument("inputs", default_value="false", choices=BOOLEANS, description="The cameras' topics too, to fuse anew later."),
+    DeclareLaunchArgument(
+        "inputs", default_value="false", choices=BOOLEANS, description="Record the camera topics too, so that the bag can be fused again."
+    ),
     DeclareLaunchArgument("thermal_topic", default_value="thermal/image_raw", description="The thermal images, for inputs:=true."),
     DeclareLaunchArgument("rgb_topic", default_value="rgb/image_raw", description="The rgb images, for inputs:=true."),
-    DeclareLaunchArgument("thermal_info_topic", default_value="thermal/camera_info", description="Their CameraInfo, for inputs:=true."),
-    DeclareLaunchArgument("rgb_info_topic", default_value="rgb/camera_info", description="Their CameraInfo, for inputs:=true."),
-    DeclareLaunchArgument("extra_topics", default_value="", description="More topics, with spaces between: '/tf /tf_static'."),
-    DeclareLaunchArgument("qos_file", default_value="", description="QoS overrides by topic; empty: the shipped record_qos.yaml."),
+    DeclareLaunchArgument("thermal_info_topic", default_value="thermal/camera_info", description="CameraInfo topic, for inputs:=true."),
+    DeclareLaunchArgument("rgb_info_topic", default_value="rgb/camera_info", description="CameraInfo topic, for inputs:=true."),
+    DeclareLaunchArgument("extra_topics", default_value="", description="Additional topics, separated by spaces: '/tf /tf_static'."),
+    DeclareLaunchArgument("qos_file", default_value="", description="QoS overrides by topic; empty: record_qos.yaml of this package."),
     DeclareLaunchArgument(
-        "preset", default_value="zstd_fast", choices=["none", "fastwrite", "zstd_fast", "zstd_small"], description="How mcap writes."
+        "preset",
+        default_value="zstd_fast",
+        choices=["none", "fastwrite", "zstd_fast", "zstd_small"],
+        description="Preset profile of the mcap storage.",
     ),
     DeclareLaunchArgument(
-        "max_bag_size", default_value="4294967296", description="Bytes after which a new file of the bag begins; 0: never."
+        "max_bag_size", default_value="4294967296", description="Size in bytes at which the bag continues in a new file; 0: never."
     ),
-    DeclareLaunchArgument("max_bag_duration", default_value="0", description="Seconds after which a new file begins; 0: never."),
-    DeclareLaunchArgument("use_sim_time", default_value="false", choices=BOOLEANS, description="Take the time from /clock."),
+    DeclareLaunchArgument(
+        "max_bag_duration", default_value="0", description="Duration in seconds after which the bag continues in a new file; 0: never."
+    ),
+    DeclareLaunchArgument("use_sim_time", default_value="false", choices=BOOLEANS, description="Use the time of /clock."),
     DeclareLaunchArgument("dds_profile", default_value="auto", description="Fast DDS profile, as in fusion.launch.py."),
 ]
 
 
 def start(context: LaunchContext) -> list[ExecuteProcess]:
-    """The recorder, from the arguments' values."""
+    """The `ros2 bag record` process."""
     given = {argument.name: LaunchConfiguration(argument.name).perform(context) for argument in ARGUMENTS}
     command = ["ros2", "bag", "record", "--storage", "mcap", "--storage-preset-profile", given["preset"]]
     command += ["--max-bag-size", given["max_bag_size"], "--max-bag-duration", given["max_bag_duration"]]
@@ -48,7 +55,7 @@ def start(context: LaunchContext) -> list[ExecuteProcess]:
         command += ["--use-sim-time"]
     names = topics(given)
     command += ["--qos-profile-overrides-path", given["qos_file"] or qos_overrides(names)]
-    # Humble and Iron know the names only without the option, Lyrical only with it.
+    # Humble and Iron take the topics without the option --topics, Lyrical only with it.
     command += [
         *([] if os.environ.get("ROS_DISTRO") in ("humble", "iron") else ["--topics"]),
         *names.values(),
@@ -59,13 +66,13 @@ def start(context: LaunchContext) -> list[ExecuteProcess]:
             cmd=command,
             output="screen",
             additional_env=process_environment(given["dds_profile"]),
-            sigterm_timeout="30",  # to write the end of the bag to a slow disk before launch gets rough
+            sigterm_timeout="30",  # time to finish the bag on a slow disk before launch kills the recorder
         )
     ]
 
 
 def topics(given: dict[str, str]) -> dict[str, str]:
-    """What to record: from the name in record_qos.yaml to the name on the graph."""
+    """The topics to record: from the name in record_qos.yaml to the name on the graph."""
     image = "fused/image/compressed" if given["compressed"] == "true" else "fused/image"
     names = {f"/{name}": name for name in (image, "fused/camera_info", "fused/thermal_registered", "fusion/info")}
     if given["inputs"] == "true":
@@ -77,7 +84,7 @@ def topics(given: dict[str, str]) -> dict[str, str]:
 
 
 def qos_overrides(names: dict[str, str]) -> str:
-    """Path of a copy of record_qos.yaml that has the names on the graph."""
+    """Write a copy of record_qos.yaml with the names on the graph; return its path."""
     shipped = yaml.safe_load(config_file("record_qos.yaml").read_text())
     path = Path(tempfile.mkdtemp(prefix="aenet_record_")) / "qos.yaml"
     path.write_text(yaml.safe_dump({name: shipped[key] for key, name in names.items() if key in shipped}))
@@ -85,5 +92,5 @@ def qos_overrides(names: dict[str, str]) -> str:
 
 
 def generate_launch_description() -> LaunchDescription:
-    """What `ros2 launch` reads."""
+    """Entry point of `ros2 launch`."""
     return LaunchDescription([*ARGUMENTS, OpaqueFunction(function=start)])

@@ -259,16 +259,29 @@ class Robot:
 
 
 def assert_counts(robot: Robot) -> int:
-    """Pairs in = fused + counted drops, exactly, once nothing is in work; returns how many were replaced by newer ones."""
-    time.sleep(0.2)
-    statuses = robot.wait(lambda: robot.diagnostics and len(robot.diagnostics), "diagnostics")
-    robot.wait(lambda: len(robot.diagnostics) > statuses + 1, "newer diagnostics")
-    values = {item.key: item.value for item in robot.status("fusion").values}
-    drops = sum(int(value) for key, value in values.items() if key.startswith("not fused"))
-    total = int(values["fused"]) + int(values["replaced by a newer pair"]) + int(values["failed"]) + drops
-    assert int(robot.value("pairing", "pairs")) == total
-    pairing = {item.key: item.value for item in robot.status("pairing").values}
+    """Pairs in = fused + counted drops, exactly, once no count changes any more; returns how many were replaced by newer ones."""
+    before: dict[str, str] = {}
+    heard = len(robot.diagnostics)
+
+    def is_quiet() -> bool:
+        nonlocal before, heard
+        if len(robot.diagnostics) < heard + 2:  # a whole period lies between two that are compared
+            return False
+        last, before, heard = before, {**counts(robot, "fusion"), **counts(robot, "pairing")}, len(robot.diagnostics)
+        return bool(last) and last == before
+
+    robot.wait(is_quiet, "counts that stand still", 60)
+    fusion, pairing = counts(robot, "fusion"), counts(robot, "pairing")
+    replaced = int(fusion["replaced by a newer pair"])
+    drops = sum(int(value) for key, value in fusion.items() if key.startswith("not fused"))
+    assert int(pairing["pairs"]) == int(fusion["fused"]) + replaced + int(fusion["failed"]) + drops
     unpaired = sum(int(value) for key, value in pairing.items() if key.startswith("unpaired"))
     frames = int(pairing["thermal frames in"]) + int(pairing["rgb frames in"])
     assert 2 * int(pairing["pairs"]) + unpaired + int(pairing["waiting"]) == frames
-    return int(values["replaced by a newer pair"])
+    return replaced
+
+
+def counts(robot: Robot, name: str) -> dict[str, str]:
+    """The values of a status that are whole numbers."""
+    status = robot.status(name)
+    return {item.key: item.value for item in status.values if item.value.isdigit()} if status else {}

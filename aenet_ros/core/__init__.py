@@ -1,1 +1,1 @@
-"""Frames, errors, the camera model, atomic files, package resources and process settings."""
+"""Frames, errors, camera model, atomic file writes, package resources and process settings."""

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, whatever comes between: Ctrl-C, a full disk, a lost process."""
+"""Atomic file writes: a file is complete or absent, also after Ctrl-C, a full disk or a killed process."""
 
 import os
 import tempfile
@@ -11,9 +11,9 @@ from aenet_ros.core.errors import SourceError
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """A path beside ``path`` to write to; renamed onto ``path`` at the end, removed where anything, Ctrl-C too, comes between.
+    """Yield a temporary path in the folder of ``path``. It is renamed to ``path`` at the end, or removed after any exception.
 
-    It keeps the suffix, since writers choose the format by it. Raises SourceError in place of OSError.
+    The temporary path has the same suffix, since writers choose the format by it. Raises SourceError instead of OSError.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -24,7 +24,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     part = Path(name)
     try:
         yield part
-        part.chmod(0o666 & ~_umask())  # mkstemp made it private
+        part.chmod(0o666 & ~_umask())  # mkstemp creates it with mode 600
         part.replace(path)
     except OSError as error:
         raise SourceError(f"{path} cannot be written: {error.strerror or error}") from error
@@ -39,6 +39,6 @@ def _umask() -> int:
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
-    """Write a text (UTF-8) or bytes, in place of what ``path`` held. Raises SourceError."""
+    """Write text (UTF-8) or bytes to ``path``, replacing an existing file. Raises SourceError."""
     with atomic_file(path) as part:
         part.write_bytes(content if isinstance(content, bytes) else content.encode())

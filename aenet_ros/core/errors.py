@@ -1,8 +1,8 @@
-"""The errors of aenet_ros: each names the offending value and says what to do about it."""
+"""Typed errors. Each message names the offending value and the remedy."""
 
 
 class AenetError(Exception):
-    """Base of every error that a user's input, files or hardware can cause."""
+    """Base class of errors that the user's input, files or hardware cause."""
 
 
 class ConfigError(AenetError, ValueError):
@@ -10,40 +10,40 @@ class ConfigError(AenetError, ValueError):
 
 
 class ImageError(AenetError, ValueError):
-    """An image message or array cannot be decoded, encoded or fused as it is."""
+    """An image message or array cannot be decoded, encoded or fused."""
 
 
 class UnsupportedEncodingError(ImageError):
-    """The encoding is none that the codec reads; the message lists those it does."""
+    """The codec does not support the encoding; the message lists the supported ones."""
 
 
 class CheckpointError(AenetError):
-    """Weights are missing, damaged, tampered with, or of another architecture."""
+    """Weights are missing, damaged, modified, or of another architecture."""
 
 
 class DeviceError(AenetError, RuntimeError):
-    """The wanted compute device is absent or failed."""
+    """The compute device is missing or failed."""
 
 
 class SourceError(AenetError):
-    """A file, folder, video or bag to read from or write to is missing or damaged."""
+    """A file, folder, video or bag is missing, damaged or not writable."""
 
 
 class MissingDependencyError(AenetError, ImportError):
-    """An optional package is needed for what was asked and is not installed."""
+    """An optional package that is needed is not installed."""
 
 
 def format_error(error: Exception) -> str:
-    """An AenetError's sentence; of any other error its type too, for its text alone may say little."""
+    """The message of an AenetError; other errors are prefixed with their type."""
     return str(error) if isinstance(error, AenetError) else f"{type(error).__name__}: {error}"
 
 
 def first_line(error: Exception) -> str:
-    """The first line of a library's error, whose others are of no use to who reads it."""
+    """The first line of an error message of a library."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def sanitize(value: object) -> str:
-    """A message's text for an error: in quotes, without control characters, and short whatever was sent."""
+    """A received value, quoted for an error message: control characters escaped, at most 60 characters."""
     text = value if isinstance(value, str) else repr(value)
     return repr(text if len(text) <= 60 else text[:57] + "...")

@@ -1,4 +1,4 @@
-"""The files that ship beside the code (configurations, layouts, DDS profile), wherever the package is installed."""
+"""Finds the files that are installed with the package: configurations, launch files, layouts, DDS profile."""
 
 import os
 from collections.abc import Mapping
@@ -15,9 +15,9 @@ NAME = "aenet_ros"
 def share_dir() -> Path:
     """The folder that holds ``config/``, ``launch/``, ``rviz/`` and ``foxglove/``.
 
-    Found upwards from this file, so that it always belongs to the code that runs: the checkout itself, or
+    The search goes up from this file, so the folder always belongs to the running code: the checkout, or
     ``PREFIX/share/aenet_ros`` of a colcon workspace, a virtual environment, ``pip --user`` or ``pip --target``.
-    Raises SourceError where neither is there.
+    Raises SourceError if there is none.
     """
     here = Path(__file__).resolve()
     for parent in here.parents[1:]:
@@ -28,9 +28,9 @@ def share_dir() -> Path:
 
 
 def config_file(name: str) -> Path:
-    """``name`` as a path where such a file exists, else the shipped configuration of that name (``cpu.yaml``).
+    """The path of a configuration file: ``name`` if that file exists, else the installed file of that name (``cpu.yaml``).
 
-    Raises SourceError, which lists the shipped ones, where neither exists.
+    Raises SourceError with the list of installed files if neither exists.
     """
     path = Path(name).expanduser()
     if path.is_file():
@@ -39,32 +39,31 @@ def config_file(name: str) -> Path:
     if (folder / name).is_file():
         return folder / name
     shipped = ", ".join(sorted(item.name for item in folder.iterdir()))
-    raise SourceError(f"no file '{name}' here ({Path.cwd()}), and none of that name is shipped; shipped are: {shipped}")
+    raise SourceError(f"there is no file '{name}' in {Path.cwd()} and no installed one of that name; installed are: {shipped}")
 
 
 def process_environment(profile: str = "auto", present: Mapping[str, str] | None = None) -> dict[str, str]:
-    """What to add to the environment of every process that sends or receives images: a Fast DDS profile for large messages.
+    """Environment variables for each process that sends or receives images: a Fast DDS profile for large messages.
 
-    ``profile`` is the launch argument dds_profile. ``auto``: the profile that ``present`` (default: ``os.environ``) names
-    already, else ``config/fastdds_shm.xml``; ``none``: nothing; else a path. Under the variable that the installed Fast DDS reads,
-    or both where that is not known; other middlewares ignore it.
-    Raises SourceError where the profile is no file.
+    ``profile`` is the launch argument dds_profile. ``auto``: the profile that ``present`` (default: ``os.environ``) already names,
+    else ``config/fastdds_shm.xml``; ``none``: no variables; else a path. Sets the variable that the installed Fast DDS reads, or
+    both if its version is unknown; other middlewares ignore them. Raises SourceError if the profile is not a file.
     """
     if profile == "none":
         return {}
     new, old = "FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"
     given = os.environ if present is None else present
-    # Fast DDS 2 (Jazzy and older) reads the old name only; 3 warns about it in every process.
+    # Fast DDS 2 (Jazzy and older) reads only the old name; version 3 warns about the old name in each process.
     names = {2: [old], 3: [new]}.get(_fastdds_version(given.get("ROS_DISTRO", "")), [new, old])
     path = given.get(names[0]) or given.get(new) or given.get(old) or "fastdds_shm.xml"
     return dict.fromkeys(names, str(config_file(path if profile == "auto" else profile)))
 
 
 def _fastdds_version(distribution: str) -> int:
-    """2 or 3 by the ROS distribution, or by what pip installed where none is sourced; 0 where neither tells."""
+    """2 or 3: from the ROS distribution, else from the installed Python package; 0 if unknown."""
     if distribution:
         return 2 if distribution in ("humble", "iron", "jazzy") else 3
-    for package in ("ros-fastdds", "ros-fastrtps"):  # as PyPI names version 3, and 2
+    for package in ("ros-fastdds", "ros-fastrtps"):  # names of versions 3 and 2 on PyPI
         with suppress(PackageNotFoundError):
             return int(metadata_version(package).partition(".")[0])
     return 0

@@ -1,4 +1,4 @@
-"""Where the ROS distributions from Humble to Lyrical differ."""
+"""Differences of the rclpy versions from Humble to Lyrical."""
 
 from typing import Any
 
@@ -16,5 +16,5 @@ __all__ = ["ClockType", "no_event_callbacks"]
 
 
 def no_event_callbacks() -> Any:
-    """A subscription without event handlers: destroying one that has them crashes newer executors (ros2/rclpy#1644)."""
+    """Event callbacks of a subscription without any: destroying handlers crashes newer executors (ros2/rclpy#1644)."""
     return SubscriptionEventCallbacks(use_default_callbacks=False)

@@ -1,4 +1,4 @@
-"""How launch files start our nodes, wherever the package lives."""
+"""Starts nodes of this package from launch files, for each way of installation."""
 
 import sys
 from pathlib import Path
@@ -12,16 +12,16 @@ MODULES = {
 
 
 def program(name: str, arguments: list[str] | None = None) -> dict[str, Any]:
-    """Keywords for ``launch_ros.actions.Node`` that start ``name``, one of ``MODULES``, with ``arguments``.
+    """Keyword arguments of ``launch_ros.actions.Node`` that start ``name``, a key of ``MODULES``, with ``arguments``.
 
-    That is the workspace's program, as `ros2 run` would find it. Where pip installed the package there is none in
-    ``lib/aenet_ros``, and this Python runs the module.
+    Uses the executable of the workspace, as `ros2 run` does. If pip installed the package there is none in ``lib/aenet_ros``, and this
+    Python interpreter runs the module.
     """
     from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 
     try:
         installed = (Path(get_package_prefix("aenet_ros")) / "lib" / "aenet_ros" / name).is_file()
-    except (PackageNotFoundError, OSError):  # the latter: no AMENT_PREFIX_PATH at all
+    except (PackageNotFoundError, OSError):  # OSError: AMENT_PREFIX_PATH is not set
         installed = False
     if installed:
         return {"package": "aenet_ros", "executable": name, "arguments": arguments or []}
