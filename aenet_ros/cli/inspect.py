@@ -1,7 +1,7 @@
-"""Look into a bag: topics, rates, encodings, stamps, gaps, and what would be paired.
+"""Report what a bag holds: topics, rates, encodings, stamps, gaps, and what would be paired.
 
-Reads rosbag2 (mcap, sqlite3) and ROS 1 bags, damaged ones as far as they go. The thermal and rgb topics are guessed by their
-names and shown; the same options as for `aenet fuse` change the choice and the matching. Exit status 0 if there are pairs.
+Reads rosbag2 (mcap, sqlite3) and ROS 1 bags; damaged mcap is read up to the damage. The thermal and rgb topics are guessed by their
+names and shown; the options of `aenet fuse` change the choice and the matching. Exit status 0 if there are pairs.
 
 examples:
   aenet inspect drive.mcap
@@ -18,8 +18,8 @@ from aenet_ros.cli.common import add_config_arguments, config_from, print_json, 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("bag", metavar="BAG", type=Path, help="folder or file")
-    parser.add_argument("--thermal-topic", metavar="TOPIC", default="", help="else guessed by the names")
-    parser.add_argument("--rgb-topic", metavar="TOPIC", default="", help="else guessed by the names")
+    parser.add_argument("--thermal-topic", metavar="TOPIC", default="", help="default: guessed by the names")
+    parser.add_argument("--rgb-topic", metavar="TOPIC", default="", help="default: guessed by the names")
     parser.add_argument("--json", action="store_true", help="the report as JSON on stdout")
     add_config_arguments(parser)
 
@@ -36,25 +36,19 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json(report)
     else:
-        _tell(report)
+        _print_report(report)
     return 0 if report["pairing"] and report["pairing"]["pairs"] else 1
 
 
-def _tell(report: dict[str, Any]) -> None:
+def _print_report(report: dict[str, Any]) -> None:
     for text in report["remarks"]:
         remark(text)
     topics = report["topics"]
     print(f"{report['bag']}: {report['seconds']:.1f} s, {len(topics)} topics, {sum(topic['messages'] for topic in topics)} messages")
-    rows = [
-        [
-            topic["name"],
-            topic["msgtype"].rsplit("/", 1)[-1],
-            str(topic["messages"]),
-            f"{topic['rate_hz']:.2f}",
-            ", ".join(topic["encodings"]),
-        ]
-        for topic in topics
-    ]
+    rows = []
+    for topic in topics:
+        msgtype = topic["msgtype"].rsplit("/", 1)[-1]
+        rows.append([topic["name"], msgtype, str(topic["messages"]), f"{topic['rate_hz']:.2f}", ", ".join(topic["encodings"])])
     print(text_table(["topic", "type", "messages", "Hz", "pictures"], rows))
     for topic in topics:
         if topic["stamps"]:

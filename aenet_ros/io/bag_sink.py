@@ -21,7 +21,7 @@ from aenet_ros.core.process import delay_signals
 from aenet_ros.io.background import BackgroundWriter
 from aenet_ros.io.bag_topics import CAMERA_INFO, info_topic
 from aenet_ros.io.bags import METADATA, open_bag
-from aenet_ros.io.interfaces import is_bag
+from aenet_ros.io.interfaces import Sink, is_bag
 from aenet_ros.io.staging import StagingDir, staging_path
 from aenet_ros.messages.camera_info import fused_camera_info
 
@@ -35,7 +35,7 @@ _RELIABLE = Qos(
 )  # as the node publishes
 
 
-class BagSink:
+class BagSink(Sink):
     """Writes ``/fused/image`` and, if the camera has one, ``/fused/camera_info``, and copies other topics unchanged. See ``Sink``.
 
     ``source``: the bag whose messages are passed to ``copy``, in its order. ``cameras``: picture topic by role (``thermal``, ``rgb``).
@@ -43,8 +43,6 @@ class BagSink:
     A fused frame's log time is that of the message that completed its pair. The bag is written in a hidden folder beside ``out`` and
     renamed at the end. Raises SourceError if ``out`` exists (with ``force`` an existing bag is replaced).
     """
-
-    existing: frozenset[str] = frozenset()
 
     def __init__(
         self,
@@ -65,9 +63,6 @@ class BagSink:
         self._count = 0
         self._staging = StagingDir(staging_path(out))
         self._check_target(force)
-
-    def record_settings(self, settings: Mapping[str, Any]) -> None:
-        """Nothing to resume: a bag is always made from the start."""
 
     def _check_target(self, force: bool) -> None:
         out, source = self._out, self._source.resolve()

@@ -1,6 +1,7 @@
 """What all inputs and outputs share: the record that sources yield, the ``Source`` and ``Sink`` protocols, and file kinds."""
 
 import re
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -50,20 +51,27 @@ class Source(Protocol):
 
 
 class Sink(Protocol):
-    """Takes fused frames in order. Use it with ``with``: an interruption then leaves no incomplete file."""
+    """Takes fused frames in order. Use it with ``with``: an interruption then leaves no incomplete file.
 
-    existing: frozenset[str]
+    The defaults are those of a sink that writes everything anew, at once.
+    """
+
+    existing: frozenset[str] = frozenset()
     """Names of results that exist already and are kept."""
 
     def record_settings(self, settings: Mapping[str, Any]) -> None:
         """Call before ``with``: store the run's settings for --resume. Raises SourceError if existing results have others."""
+        return
 
+    @abstractmethod
     def write(self, name: str, fused: FusedFrame) -> None:
         """Take one result. Raises SourceError if it cannot be written."""
 
-    def __enter__(self) -> "Sink": ...
+    def __enter__(self) -> "Sink":
+        return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        return
 
 
 def is_bag(path: Path) -> bool:

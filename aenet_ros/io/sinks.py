@@ -64,29 +64,18 @@ def _remedies(folder: Path) -> str:
     return "--force to overwrite, --resume to make only what is missing, or another -o"
 
 
-class SinglePictureSink:
+class SinglePictureSink(Sink):
     """One picture in one file."""
-
-    existing: frozenset[str] = frozenset()
 
     def __init__(self, path: Path) -> None:
         self._path = path
-
-    def record_settings(self, settings: Mapping[str, Any]) -> None:
-        """Nothing to resume."""
 
     def write(self, name: str, fused: FusedFrame) -> None:
         """Write the picture."""
         write_picture(self._path, fused.image, fused.encoding)
 
-    def __enter__(self) -> "SinglePictureSink":
-        return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        pass
-
-
-class PictureSink:
+class PictureSink(Sink):
     """A picture file for each result, ``folder/name + suffix``. See ``Sink``.
 
     Until it is complete, a hidden folder in there holds the run's settings.
@@ -141,10 +130,8 @@ class PictureSink:
             raise write_error
 
 
-class VideoSink:
+class VideoSink(Sink):
     """A video at a constant rate, renamed to its name when it is complete. mp4 is encoded as MPEG-4 part 2, which every OpenCV has."""
-
-    existing: frozenset[str] = frozenset()
 
     def __init__(self, path: Path, rate_hz: float) -> None:
         self._path, self._rate_hz = path, rate_hz
@@ -153,9 +140,6 @@ class VideoSink:
         self._video: cv2.VideoWriter | None = None
         self._size = (0, 0)
         self._frames = 0
-
-    def record_settings(self, settings: Mapping[str, Any]) -> None:
-        """Nothing to resume: a video is always made from the start."""
 
     def write(self, name: str, fused: FusedFrame) -> None:
         """Queue one frame. All must have the first one's size."""
@@ -179,8 +163,8 @@ class VideoSink:
         self._frames += 1
 
     def __enter__(self) -> "VideoSink":
-        self._staging.__enter__()
         self._writer = BackgroundWriter()
+        self._staging.__enter__()
         return self
 
     @delay_signals()  # results that are queued are written

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,14 @@ class StagingDir:
                     shutil.rmtree(entry)
                 elif entry.name != _SETTINGS:
                     entry.unlink()
-        except OSError as error:
+        except BaseException as error:
+            if self._lock >= 0:
+                with suppress(OSError):
+                    self.folder.rmdir()  # succeeds only if it is empty: an interrupted run keeps its settings there
             self._release()
-            raise SourceError(f"'{self.folder.parent}' cannot be written: {error.strerror or error}") from error
+            if isinstance(error, OSError):
+                raise SourceError(f"'{self.folder.parent}' cannot be written: {error.strerror or error}") from error
+            raise
         return self
 
     def __exit__(self, *_exception: object) -> None:
