@@ -85,7 +85,8 @@ def main() -> int:
     torch.set_num_threads(args.threads)
     with tempfile.TemporaryDirectory(prefix="aenet_backends_") as scratch:
         network, card = load_checkpoint()
-        file = export_network(network, card, Path(scratch) / "aenet.onnx", whole=False).path
+        file = Path(scratch) / "aenet.onnx"
+        export_network(network, card, file, whole=False)
         report = {
             **about(),
             "weights_sha256": card["sha256"],

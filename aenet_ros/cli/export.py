@@ -47,26 +47,23 @@ def run(args: argparse.Namespace) -> int:
     from aenet_ros.fusion.export import export_network
 
     network, card = load_checkpoint(args.weights)
-    done = export_network(network, card, path, args.whole)
+    exported = export_network(network, card, path, args.whole)
     report: dict[str, Any] = {
         "file": str(path),
         "format": "onnx",
-        "holds": "whole" if args.whole else "network",
+        "holds": exported["holds"],
         "bytes": path.stat().st_size,
-        "sha256": done.sha256,
-        "weights_sha256": str(card["sha256"]),
-        "checked_with": done.runtime,
-        "largest_difference": max(done.differences.values()),
-        "differences_by_size": done.differences,
+        **{name: exported[name] for name in ("sha256", "weights_sha256", "checked_with")},
+        "largest_difference": max(exported["differences"].values()),
+        "differences_by_size": exported["differences"],
         "trtexec": trtexec_command(path, args.whole, sizes),
     }
     if args.json:
         print_json(report)
         return 0
-    print(f"written: {path} ({report['bytes'] / 1000:.0f} kB, SHA-256 {done.sha256[:12]})")
-    print(
-        f"largest difference from torch at {', '.join(done.differences)} ({done.runtime}): {report['largest_difference']:.2g} grey levels"
-    )
+    print(f"written: {path} ({report['bytes'] / 1000:.0f} kB, SHA-256 {report['sha256'][:12]})")
+    sizes_checked = ", ".join(exported["differences"])
+    print(f"largest difference from torch: {report['largest_difference']:.2g} grey levels ({report['checked_with']}; {sizes_checked})")
     print(f"\nTensorRT (run it on the machine that will use the engine; on Jetson: /usr/src/tensorrt/bin/trtexec):\n  {report['trtexec']}")
     if not args.whole:
         print(f"\nin the node: model.backend:=onnx model.weights:={path.resolve()}")

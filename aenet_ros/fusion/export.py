@@ -10,7 +10,7 @@ import json
 import warnings
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -62,18 +62,10 @@ class Whole(nn.Module):
         return fuse_tensors(self.network, thermal, rgb, "rgb")
 
 
-class Exported(NamedTuple):
-    """A file that was written. ``differences``: largest difference from torch in grey levels, by size "WxH"."""
+def export_network(network: AENet, card: dict[str, Any], path: Path, whole: bool) -> dict[str, Any]:
+    """Write the network as ONNX to ``path`` and its card beside it, and return that card; ``whole`` includes luma split and merge.
 
-    path: Path
-    sha256: str
-    differences: dict[str, float]
-    runtime: str
-
-
-def export_network(network: AENet, card: dict[str, Any], path: Path, whole: bool) -> Exported:
-    """Write the network as ONNX to ``path`` and its card beside it; ``whole`` includes luma split and merge.
-
+    ``differences`` on the card are the largest differences from torch in grey levels, by size "WxH".
     Raises MissingDependencyError, and CheckpointError if the file's results differ from the network's. Nothing is written then.
     """
     ort = runtime()
@@ -94,11 +86,11 @@ def export_network(network: AENet, card: dict[str, Any], path: Path, whole: bool
             f"{path}: the exported network differs from torch by {differences[worst]:.3g} grey levels at {worst} (allowed: {allowed:g}), "
             "so nothing was written. Try another version of torch or onnxruntime"
         )
-    digest = hashlib.sha256(content).hexdigest()
     write_atomic(path, content)
-    full = {**card, **about, "format": ONNX_FORMAT, "sha256": digest, "whole": whole, "differences": differences}
+    checks = {"differences": differences, "checked_with": f"onnxruntime {ort.__version__}"}
+    full = {**card, **about, "format": ONNX_FORMAT, "sha256": hashlib.sha256(content).hexdigest(), "whole": whole, **checks}
     write_atomic(card_path(path), json.dumps(full, indent=2) + "\n")
-    return Exported(path, digest, differences, f"onnxruntime {ort.__version__}")
+    return full
 
 
 def input_shapes(whole: bool, size: tuple[int, int]) -> dict[str, tuple[int, ...]]:
