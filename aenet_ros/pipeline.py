@@ -1,32 +1,34 @@
-"""The way of a pair: brightness of the counts, registration onto the rgb grid, fusion. The page to read first."""
+"""The way of a pair: gain control, registration onto the output grid, fusion. The page to read first."""
 
 import time
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 
 import cv2
 import numpy as np
 
-from aenet_ros.config import Config, OutputConfig
+from aenet_ros.config import Config, flatten, specs
 from aenet_ros.core.camera import Size
 from aenet_ros.core.errors import ConfigError, ImageError
-from aenet_ros.core.frames import Array, Frame, FramePair, FusedFrame, Plane, ThermalInput
+from aenet_ros.core.frames import Array, Frame, FramePair, FusedFrame, Plane
 from aenet_ros.core.process import keep_large_buffers
+from aenet_ros.core.thermal_input import ThermalInput, render_brightness
 from aenet_ros.fusion import color
-from aenet_ros.fusion.downscaled import fuse_downscaled
-from aenet_ros.fusion.fuser import Fuser, set_threads
+from aenet_ros.fusion.device_engine import CAPTURE_AFTER
+from aenet_ros.fusion.fuser import Fuser
+from aenet_ros.fusion.job import FusionJob, PendingImage
+from aenet_ros.fusion.placement import set_threads
 from aenet_ros.health.adaptive_resolution import AdaptiveResolution
+from aenet_ros.health.fallback import FallbackFrame
+from aenet_ros.health.status import PipelineStatus
 from aenet_ros.registration.output_grid import GridWarps, OutputGrid
 from aenet_ros.registration.registration import Registration
 from aenet_ros.thermal.agc import Gain, ThermalAgc
 from aenet_ros.thermal.ffc import FfcHold
-from aenet_ros.thermal.render import render
 from aenet_ros.thermal.sensor_correction import SensorCorrection
 from aenet_ros.thermal.temperature import draw_isotherm, scale_of
 
 NO_PLANE: Plane = np.empty((0, 0), np.float32)
-ORDER = {"rgb8": "rgb", "bgr8": "bgr", "mono8": "rgb"}  # mono8 has no order; any will do
+ORDERS = {"rgb8": "rgb", "bgr8": "bgr", "mono8": "rgb"}  # mono8 has no order
 CONVERSIONS = {
     ("rgb8", "bgr8"): cv2.COLOR_RGB2BGR,
     ("bgr8", "rgb8"): cv2.COLOR_BGR2RGB,
@@ -36,198 +38,268 @@ CONVERSIONS = {
 
 
 class FusionPipeline:
-    """All stages with what they remember from frame to frame. Made and used by one process's one fusing thread.
+    """All stages, with their state of earlier frames. For one thread of one process.
 
-    Sets, for the process, torch's number of threads (``model.threads``) and that large buffers are kept. Raises
-    ConfigError, CheckpointError or DeviceError for what is wrong with the configuration.
+    ``config`` at construction sets what is not dynamic. The dynamic options come with each call (``config``; None: those of construction).
+    Sets torch's number of threads (``model.threads``) and glibc's buffer thresholds for the process. Raises ConfigError, CheckpointError or
+    DeviceError where the configuration cannot be used.
     """
 
     def __init__(self, config: Config | None = None) -> None:
-        self._config = config or Config()
-        keep_large_buffers()  # a network's planes, mapped anew for every frame, cost as much time as the network
-        set_threads(self._config.model.threads)
-        self.sensor = SensorCorrection(self._config.sensor)
+        self.config = self._checked = config or Config()
+        keep_large_buffers()  # mapping the planes anew for every frame takes as long as the network
+        set_threads(self.config.model.threads)
+        self.registration = Registration(self.config.registration)
+        self.fuser = Fuser(self.config.model)
+        self._grid = OutputGrid(self.registration, self.config.output)
+        self._resolution = AdaptiveResolution()
+        self._driver_shutter_closed = False
+        self._brightness = NO_PLANE
+        self._ffc = FfcHold()
         self.reset_temporal()
-        self.registration = Registration(self._config.registration)
-        self.grid = OutputGrid(self.registration, self._config.output)
-        self.fuser = Fuser(self._config.model)
-        self.budget = AdaptiveResolution(self._config.latency)
 
-    def process(self, pair: FramePair, want_registered: bool = False) -> FusedFrame:
-        """Fuse one pair; the result has the rgb frame's stamp, the size and frame_id that ``output.grid`` says, and ``output.encoding``.
-
-        Raises ImageError for frames that cannot be fused, DeviceError when the device fails; the next pair may succeed.
-        """
-        fused = self.start(pair, want_registered)()
-        self.update_sensor_model()
+    def process(self, pair: FramePair, config: Config | None = None, want_registered: bool = False) -> FusedFrame:
+        """Fuse a pair and update the sensor model. Arguments, result and errors as ``submit`` and ``PendingFusion.result``."""
+        fused = self.submit(pair, config, want_registered).result()
+        self.update_sensor_model(config)
         return fused
 
-    def start(self, pair: FramePair, want_registered: bool = False) -> Callable[[], FusedFrame]:
-        """``process`` in steps: what is returned gives the result, and is to be called once; then ``update_sensor_model``, when the result is on its way.
+    def submit(self, pair: FramePair, config: Config | None = None, want_registered: bool = False) -> "PendingFusion":
+        """Submit a pair. ``result()`` blocks until it is fused; where ``overlaps``, one more pair may be submitted before.
 
-        Where ``asynchronous`` the device works in between, and one more pair may be started before that call; else all is done by now.
+        ``want_registered``: the result has ``thermal_registered``. Raises ImageError for frames that cannot be fused, DeviceError when the
+        device fails and the CPU is not allowed; the next pair may succeed.
         """
-        rgb, config, role = pair.rgb, self._config, self.grid.role
-        output = config.output
-        clock = Stopwatch()
+        config, rgb, timer = self._check(config), pair.rgb, StageTimer()
+        thermal, gain = self._select_thermal(pair.thermal, config)
+        timer.lap("agc")
 
-        thermal = self._look(pair.thermal)
-        gain = self.agc.gain(thermal)
-        clock.lap("agc")
-        warps = self.prepare_grid(thermal.size, rgb.size, pair.depth)
-        clock.lap("registration")
-        on_device = self.asynchronous and self.budget.scale == 1.0 and warps.samples
-        brightness = NO_PLANE if on_device else self._brightness(thermal, gain)
-        clock.lap("agc")
+        warps = self.prepare_grid(thermal.size, rgb.size, config, pair.depth)
+        image, encoding = prepare_rgb(rgb, config.output.encoding)
+        counts, scale = self._thermal_counts(thermal, gain), self._resolution.scale
+        timer.lap("registration")
 
-        image, encoding = canvas(rgb.data, rgb.encoding, output.encoding)
+        on_device = self.fuser.takes_counts and warps.samples and scale == 1.0
+        brightness = NO_PLANE if on_device else self._render(counts)
+        timer.lap("agc")
+
         image = warps.rgb(image, brightness)
-        want_counts = want_registered or output.isotherm
         if on_device:
-            view = ThermalInput(thermal.data, *gain, self.sensor.columns, self.sensor.bad_pixels, warps.sampling, warps.weight)
-            clock.lap("registration")
-            picture = self._start_on_device(view, image, encoding, output)
-            registered = warps.counts(thermal.data) if want_counts else None  # the device is at work meanwhile
+            source = replace(counts, sampling=warps.sampling, weight=warps.weight)
         else:
-            aligned = warps.thermal(brightness)
-            registered = warps.counts(thermal.data) if want_counts else None
-            clock.lap("registration")
-            scale, strength = self.budget.scale, output.thermal_weight
-            fused = fuse_downscaled(scale, self.fuser, aligned, image, order=ORDER[encoding], weight=warps.weight, strength=strength)
-            clock.lap("fusion")
-            picture = partial(convert, fused, encoding, output.encoding)
+            source = ThermalInput(warps.thermal(brightness), weight=warps.weight, rendered=True)
+        timer.lap("registration")
 
-        def finish() -> FusedFrame:
-            drawn = picture()
-            if on_device:
-                clock.lap("fusion")
-            drawn = draw(drawn, registered, config)
-            clock.lap("output")
-            timings = clock.timings_ns()
-            self.budget.spent(timings["total"], timings["fusion"])
-            frame_id = thermal.frame_id if role == "thermal" else rgb.frame_id
-            return FusedFrame(rgb.stamp_ns, drawn, output.encoding, frame_id, registered if want_registered else None, timings, role)
+        job = FusionJob(source, image, ORDERS[encoding], config.output.thermal_weight, output_order(encoding, config), scale)
+        pending = self.fuser.submit(job)
+        timer.lap("fusion")
 
-        return finish
+        registered = warps.counts(thermal.data) if want_registered or config.output.isotherm else None
+        timer.lap("registration")
+        frame_id = thermal.frame_id if warps.role == "thermal" else rgb.frame_id
+        fused = FusedFrame(rgb.stamp_ns, NO_PLANE, config.output.encoding, frame_id, registered, {}, warps.role, thermal.counts_encoding)
+        return PendingFusion(pending, encoding, fused, want_registered, timer, config, self._resolution)
 
-    def _start_on_device(self, view: ThermalInput, image: Array, encoding: str, output: OutputConfig) -> Callable[[], Array]:
-        """Set the device to work; what is returned waits for the picture, in ``output.encoding``."""
-        order, strength = ORDER[encoding], output.thermal_weight
-        reverse = {encoding, output.encoding} == {"rgb8", "bgr8"}
-        started = self.fuser.start(view, image, order=order, strength=strength, reverse=reverse)
+    def fallback(self, item: FallbackFrame, config: Config | None = None, want_registered: bool = False) -> FusedFrame:
+        """One camera's frame alone, on the fused picture's grid; on its own grid where the other camera was never seen.
 
-        def picture() -> Array:
-            fused = None if started is None else self.fuser.finish(started)
-            if fused is not None:
-                return fused if reverse else convert(fused, encoding, output.encoding)
-            fused = self.fuser.fuse(render(view), image, order=order, weight=view.weight, strength=strength)  # the device failed
-            return convert(fused, encoding, output.encoding)
-
-        return picture
-
-    @property
-    def asynchronous(self) -> bool:
-        """Whether the next pair may be started before the last one's result is asked for, because a device is at work."""
-        return self.fuser.asynchronous
-
-    def prepare_thermal(self, thermal: Frame) -> tuple[Frame, Plane]:
-        """The thermal frame to use (the last good one while the shutter is seen), and its brightness, float32 [H, W] 0..1.
-
-        To be called once for each frame, in turn, and ``update_sensor_model`` after it. The brightness is written anew by the next call.
+        The rgb frame as it is, without counts; or the thermal frame in grey. Black outside the camera's view.
+        Raises ImageError as ``submit``, ValueError where ``item`` has no frame.
         """
-        used = self._look(thermal)
-        return used, self._brightness(used, self.agc.gain(used))
+        config = self._check(config)
+        if item.frame is None:
+            raise ValueError("a held frame is published as it is; there is nothing to render")
+        return (self._rgb_alone if item.role == "rgb" else self._thermal_alone)(item, item.frame, config, want_registered)
 
-    def prepare_grid(self, thermal_size: Size, rgb_size: Size, depth: Frame | None = None) -> GridWarps:
-        """The warps of one pair's frames onto the picture's grid; see ``OutputGrid.prepare``."""
-        return self.grid.prepare(thermal_size, rgb_size, self._config.registration.plane_distance_m, depth)
+    def prepare_thermal(self, thermal: Frame, config: Config | None = None) -> tuple[Frame, Plane]:
+        """The thermal frame to use (the last good one during a shutter event) and its brightness, float32 [H, W] in 0..1.
 
-    def update_sensor_model(self) -> None:
-        """Learn of the sensor what the next frames need, from those that came; one in eight takes some milliseconds."""
-        self.sensor.learn()
+        To be called once for each frame, in order. The brightness is overwritten by the next call.
+        """
+        used, gain = self._select_thermal(thermal, self._check(config))
+        return used, self._render(self._thermal_counts(used, gain))
 
-    def _look(self, thermal: Frame) -> Frame:
-        used = self.shutter.apply(thermal)
-        self.sensor.look(thermal, self.shutter.closed)
-        return used
+    def prepare_grid(self, thermal_size: Size, rgb_size: Size, config: Config | None = None, depth: Frame | None = None) -> GridWarps:
+        """The warps of frames of these sizes (height, width) onto the output grid; see ``OutputGrid.prepare``."""
+        return self._grid.prepare(thermal_size, rgb_size, self._check(config).registration.plane_distance_m, depth)
 
-    def _brightness(self, thermal: Frame, gain: Gain) -> Plane:
-        return self.sensor.mend(self.agc.scale(thermal, gain, self.sensor.columns))
+    def update_sensor_model(self, config: Config | None = None) -> None:
+        """Look for bad pixels and column noise. One call in eight takes some milliseconds, so it belongs after publishing."""
+        self._sensor.update(self._check(config).sensor)
 
     def reset_temporal(self) -> None:
-        """Drop what was learnt of the scene, as after a jump in time: the gain's range, the last good thermal frame.
+        """Forget earlier frames: gain range, last good thermal frame, bad pixels and column noise. Geometry and counters stay.
 
-        What is known of the cameras, dead pixels and geometry, stays.
+        To be called before every pair of unrelated stills. At a jump back of the thermal stamps the pipeline does it by itself.
         """
-        self.shutter = FfcHold(self._config.shutter)
-        self.agc = ThermalAgc(self._config.agc)
+        self._ffc.reset_temporal()
+        self._agc, self._sensor = ThermalAgc(), SensorCorrection()
+        self._thermal_ns: int | None = None
+
+    def set_driver_shutter(self, closed: bool) -> None:
+        """The thermal camera's driver says whether its shutter is closed."""
+        self._driver_shutter_closed = closed
 
     @property
-    def config(self) -> Config:
-        """The configuration in force. A new one may differ in dynamic options; what else needs a new pipeline is a ConfigError."""
-        return self._config
+    def overlaps(self) -> bool:
+        """Whether one more pair may be submitted before the last result is asked for, because a device works on it."""
+        return self.fuser.takes_counts
 
-    @config.setter
-    def config(self, config: Config) -> None:
-        if config.model != self._config.model:
-            raise ConfigError("model cannot change in a running pipeline; make a new one (deactivate, cleanup, configure)")
-        old, new = self._config.registration, config.registration
-        if replace(new, plane_distance_m=old.plane_distance_m, save_to=old.save_to) != old:
-            raise ConfigError("of registration only plane_distance_m can change in a running pipeline; make a new one for the rest")
-        self._config = config
-        self.shutter.config = config.shutter
-        self.sensor.config = config.sensor
-        self.agc.config = config.agc
-        self.budget.config = config.latency
+    def status(self) -> PipelineStatus:
+        """A snapshot for diagnostics; any thread may call it."""
+        return PipelineStatus(
+            device=str(self.fuser.device),
+            precision=self.fuser.precision,
+            fallback=self.fuser.fallback,
+            weights_sha256=str(self.fuser.card.get("sha256", ""))[:12],
+            agc_range=self._agc.range_in_use,
+            agc_resets=self._agc.resets,
+            shutter_closed=self._ffc.closed,
+            ffc=self._ffc.counts,
+            sensor=self._sensor.marks,
+            registration_fallback=self._grid.fallback,
+            resolution=self._resolution.state,
+        )
 
-    def warm_up(self, size: Size) -> None:
-        """Fuse nothing at ``size`` (height, width) of the rgb frame, so that the first pair takes no longer than the rest."""
-        self.fuser.warm_up(size)
+    def warm_up(self, rgb_size: Size, thermal_size: Size = (512, 640)) -> None:
+        """Fuse empty frames of these sizes (height, width), mono16 and rgb8, as live pairs are fused.
+
+        Loads the libraries and tries the device; on CUDA it captures the graph of these sizes.
+        """
+        pair = FramePair(Frame(0, np.zeros(thermal_size, np.uint16), "mono16"), Frame(0, np.zeros((*rgb_size, 3), np.uint8), "rgb8"))
+        try:
+            for _ in range(CAPTURE_AFTER + 1):
+                self.submit(pair).result()
+        except ImageError:  # no registration for these sizes, or the cameras' intrinsics arrive later
+            self.fuser.warm_up(rgb_size)
+        self._ffc, self._resolution = FfcHold(), AdaptiveResolution()
+        self.reset_temporal()
 
     def close(self) -> None:
-        """Give back the device's memory; the pipeline cannot be used afterwards."""
+        """Free the device's memory; the pipeline cannot be used afterwards."""
         self.fuser.close()
 
+    def _select_thermal(self, thermal: Frame, config: Config) -> tuple[Frame, Gain]:
+        if self._thermal_ns is not None and thermal.stamp_ns < self._thermal_ns:
+            self.reset_temporal()
+        self._thermal_ns = thermal.stamp_ns
+        used = self._ffc.apply(thermal, config.shutter, self._driver_shutter_closed)
+        self._sensor.observe(thermal, config.sensor, self._ffc.closed)
+        return used, self._agc.gain(used, config.agc)
 
-def draw(picture: Array, registered: Array | None, config: Config) -> Array:
-    """The isotherm over the picture, in ``output.encoding``, where it is on; ``registered``: counts on the picture's grid."""
-    output = config.output
-    if not output.isotherm or registered is None:
-        return picture
-    scale = scale_of(config.agc)
-    low, high = sorted((scale.counts(output.isotherm_low), scale.counts(output.isotherm_high)))
-    return draw_isotherm(picture, output.encoding, registered, low, high, output.isotherm_color)
+    def _thermal_counts(self, thermal: Frame, gain: Gain) -> ThermalInput:
+        return ThermalInput(thermal.data, *gain, self._sensor.columns, self._sensor.bad_pixels)
+
+    def _render(self, counts: ThermalInput) -> Plane:
+        # A pair that a device still works on may be fused again on the CPU: it must keep its plane.
+        self._brightness = render_brightness(counts, None if self.fuser.takes_counts else self._brightness)
+        return self._brightness
+
+    def _check(self, config: Config | None) -> Config:
+        """``config``; raises ConfigError where an option differs that is not dynamic."""
+        if config is None or config is self._checked:
+            return config or self.config
+        before, after = flatten(self.config), flatten(config)
+        fixed = [name for name, spec in specs().items() if not spec.dynamic and before[name] != after[name]]
+        if fixed:
+            raise ConfigError(f"{', '.join(fixed)} cannot change in a running pipeline; make a new one (deactivate, cleanup, configure)")
+        self._checked = config
+        return config
+
+    def _rgb_alone(self, item: FallbackFrame, rgb: Frame, config: Config, want_registered: bool) -> FusedFrame:
+        image, encoding = prepare_rgb(rgb, config.output.encoding)
+        role, frame_id = "rgb", rgb.frame_id
+        if self._grid.role == "rgb":
+            image = self._grid.scale_rgb(image)
+        elif "thermal" in item.streams:
+            role, (size, frame_id) = "thermal", item.streams["thermal"]
+            image = self.prepare_grid(size, rgb.size, config).rgb(image, np.zeros(size, np.float32))
+        picture = np.ascontiguousarray(convert(image, encoding, config.output.encoding))
+        return FusedFrame(rgb.stamp_ns, picture, config.output.encoding, frame_id, grid=role)
+
+    def _thermal_alone(self, item: FallbackFrame, thermal: Frame, config: Config, want_registered: bool) -> FusedFrame:
+        used, brightness = self.prepare_thermal(thermal, config)
+        registered, role, frame_id = used.data, "thermal", thermal.frame_id
+        if self._grid.role == "rgb" and "rgb" in item.streams:
+            role, (size, frame_id) = "rgb", item.streams["rgb"]
+            warps = self.prepare_grid(thermal.size, size, config)
+            brightness, registered = warps.thermal(brightness), warps.counts(used.data)
+            if warps.weight is not None:
+                brightness = brightness * warps.weight
+        grey = (brightness * np.float32(255.0) + np.float32(0.5)).astype(np.uint8)
+        picture, counts = convert(grey, "mono8", config.output.encoding), registered if want_registered else None
+        return FusedFrame(thermal.stamp_ns, picture, config.output.encoding, frame_id, counts, {}, role, used.counts_encoding)
 
 
-class Stopwatch:
-    """Durations of consecutive stages on the monotonic clock."""
+class PendingFusion:
+    """A submitted pair."""
+
+    def __init__(
+        self,
+        pending: PendingImage,
+        encoding: str,
+        fused: FusedFrame,
+        want_registered: bool,
+        timer: "StageTimer",
+        config: Config,
+        resolution: AdaptiveResolution,
+    ) -> None:
+        self._pending, self._encoding, self._fused, self._want_registered = pending, encoding, fused, want_registered
+        self._timer, self._config, self._resolution = timer, config, resolution
+
+    def result(self) -> FusedFrame:
+        """Block until the pair is fused. To be called once. Raises as ``FusionPipeline.submit``.
+
+        The picture has the rgb frame's stamp, the size and frame_id of ``output.grid``, and ``output.encoding``.
+        """
+        timer, output, fused = self._timer, self._config.output, self._fused
+        timer.resume()
+        image = self._pending.result()
+        timer.lap("fusion")
+        image = convert(image, "mono8" if self._encoding == "mono8" else output.encoding, output.encoding)
+        if output.isotherm and fused.thermal_registered is not None:
+            scale = scale_of(self._config.agc)
+            low, high = sorted((scale.counts(output.isotherm_low), scale.counts(output.isotherm_high)))
+            image = draw_isotherm(image, output.encoding, fused.thermal_registered, low, high, output.isotherm_color)
+        timer.lap("output")
+        self._resolution.record(timer.stages_ns["total"], timer.stages_ns["fusion"], self._config.latency)
+        registered = fused.thermal_registered if self._want_registered else None
+        return replace(fused, image=image, thermal_registered=registered, timings_ns=timer.stages_ns)
+
+
+class StageTimer:
+    """Durations of stages on the monotonic clock. ``stages_ns``: by name, and their ``total``."""
 
     def __init__(self) -> None:
-        self._start = self._last = time.perf_counter_ns()
-        self._laps: dict[str, int] = {}
+        self.stages_ns = {"agc": 0, "registration": 0, "fusion": 0, "output": 0, "total": 0}
+        self._last = time.perf_counter_ns()
 
     def lap(self, stage: str) -> None:
-        """Add the time since the previous lap to a stage."""
+        """Add the time since the last lap to ``stage``."""
         now = time.perf_counter_ns()
-        self._laps[stage] = self._laps.get(stage, 0) + now - self._last
+        self.stages_ns[stage] += now - self._last
+        self.stages_ns["total"] += now - self._last
         self._last = now
 
-    def timings_ns(self) -> dict[str, int]:
-        """All stages and their ``total``, in nanoseconds."""
-        return {**self._laps, "total": self._last - self._start}
+    def resume(self) -> None:
+        """Begin a lap: the time since the last one counts for no stage."""
+        self._last = time.perf_counter_ns()
 
 
-def canvas(image: Array, encoding: str, wanted: str) -> tuple[Array, str]:
-    """The rgb frame as it goes into fusion, and its encoding: only its luma where the output has no colour anyway."""
-    if encoding not in ORDER:
-        raise ImageError(f"an rgb frame in {encoding} cannot be fused; give one of {', '.join(ORDER)}")
+def prepare_rgb(rgb: Frame, wanted: str) -> tuple[Array, str]:
+    """The rgb frame's pixels for fusion, and their encoding: luma alone where the output ``wanted`` is mono8. Raises ImageError."""
+    if rgb.encoding not in ORDERS:
+        raise ImageError(f"an rgb frame in {rgb.encoding} cannot be fused; give one of {', '.join(ORDERS)}")
     if wanted == "mono8":
-        return color.luma(image, ORDER[encoding]), "mono8"
-    return image, encoding
+        return color.luma(rgb.data, ORDERS[rgb.encoding]), "mono8"
+    return rgb.data, rgb.encoding
+
+
+def output_order(encoding: str, config: Config) -> str:
+    """The channel order in which fusion gives the picture."""
+    return ORDERS[encoding] if encoding == "mono8" else ORDERS[config.output.encoding]
 
 
 def convert(image: Array, encoding: str, wanted: str) -> Array:
-    """``image`` in the encoding ``wanted``; the same array where it has it already."""
-    if encoding == wanted:
-        return image
-    return cv2.cvtColor(image, CONVERSIONS[encoding, wanted])
+    """``image`` in the encoding ``wanted``; the same array where it has that already."""
+    return image if encoding == wanted else cv2.cvtColor(image, CONVERSIONS[encoding, wanted])

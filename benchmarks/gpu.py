@@ -21,10 +21,12 @@ import torch
 
 from aenet_ros.cli.about import about
 from aenet_ros.cli.common import remark, write_json
-from aenet_ros.core.frames import FramePair, ThermalInput
+from aenet_ros.core.frames import FramePair
+from aenet_ros.core.thermal_input import ThermalInput
 from aenet_ros.fusion.checkpoint import load_checkpoint
-from aenet_ros.fusion.device_engine import CAPTURE_AFTER, DeviceEngine, Request
-from aenet_ros.fusion.fuser import thread_count
+from aenet_ros.fusion.device_engine import CAPTURE_AFTER, DeviceEngine
+from aenet_ros.fusion.job import FusionJob
+from aenet_ros.fusion.placement import thread_count
 from aenet_ros.pipeline import FusionPipeline
 from aenet_ros.workbench.speed import make_pipeline, rig_of, rig_pairs
 
@@ -70,16 +72,16 @@ def device_times(device: str, precision: str, size: Size, pair: FramePair, runs:
     """Time on the device of upload, graph and download together, and of the graph alone."""
     warps = make("cpu", "fp32", size).prepare_grid(pair.thermal.size, pair.rgb.size)
     view = ThermalInput(pair.thermal.data, 28_000.0, 1 / 4_000, sampling=warps.sampling, weight=warps.weight)
-    request = Request(view, pair.rgb.data, "rgb")
+    job = FusionJob(view, pair.rgb.data)
     engine = DeviceEngine(load_checkpoint()[0], torch.device(device), precision)
     for _ in range(CAPTURE_AFTER + 2):
-        engine.start(request).wait()
-    plan = engine.plan(request)
+        engine.submit(job).result()
+    plan = engine.plan(job)
     frame, graph = [], []
     with engine.stream():
         for durations, work in ((frame, plan.enqueue), (graph, plan.replay)):
             for _ in range(runs):
-                plan.stage(request)
+                plan.stage(job)
                 durations.append(elapsed_ms(device, work))
     return {"captured": plan.captured, "problem": engine.problem, "frame_ms": spread(frame), "fusion_ms": spread(graph)}
 
@@ -110,16 +112,16 @@ def pairs_per_second(pipelines: list[FusionPipeline], pairs: list[FramePair], se
     def work(index: int) -> None:
         last = None
         while time.perf_counter() < until:
-            begun = pipelines[index].start(pairs[counts[index] % len(pairs)])
+            pending = pipelines[index].submit(pairs[counts[index] % len(pairs)])
             counts[index] += 1
             if not overlap:
-                begun()
+                pending.result()
                 continue
             if last is not None:
-                last()
-            last = begun
+                last.result()
+            last = pending
         if last is not None:
-            last()
+            last.result()
 
     workers = [threading.Thread(target=work, args=(index,)) for index in range(len(pipelines))]
     begun = time.perf_counter()

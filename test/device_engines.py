@@ -3,8 +3,9 @@
 import torch
 
 from aenet_ros.fusion.checkpoint import load_checkpoint
-from aenet_ros.fusion.device_engine import DeviceEngine, Request, Ticket
+from aenet_ros.fusion.device_engine import DeviceEngine, DeviceImage
 from aenet_ros.fusion.fuser import Fuser
+from aenet_ros.fusion.job import FusionJob
 
 
 class Lost:
@@ -21,10 +22,10 @@ class MortalEngine(DeviceEngine):
         super().__init__(load_checkpoint()[0], torch.device("cpu"), "fp32")
         self.lasts = lasts
 
-    def start(self, request: Request) -> Ticket:
-        ticket = super().start(request)
+    def submit(self, job: FusionJob) -> DeviceImage:
+        pending = super().submit(job)
         self.lasts -= 1
-        return ticket if self.lasts >= 0 else ticket._replace(done=Lost())
+        return pending if self.lasts >= 0 else pending._replace(done=Lost())
 
 
 def put_on_device(fuser: Fuser, lasts: float = float("inf")) -> MortalEngine:

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from configured import Agc
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -11,7 +12,6 @@ from hypothesis.extra import numpy as hnp
 from aenet_ros.config import AgcConfig
 from aenet_ros.core.errors import ImageError
 from aenet_ros.core.frames import Frame
-from aenet_ros.thermal.agc import ThermalAgc
 
 SECOND = 1_000_000_000
 PERIOD = SECOND // 30
@@ -28,13 +28,13 @@ def ramp(first, last, dtype=np.uint16, shape=(100, 100)):
 
 
 def test_auto_takes_8_bit_frames_as_they_are():
-    unit = ThermalAgc().apply(counts(np.array([[0, 51], [255, 102]], np.uint8)))
+    unit = Agc().apply(counts(np.array([[0, 51], [255, 102]], np.uint8)))
     assert unit.dtype == np.float32
     np.testing.assert_allclose(unit, [[0.0, 0.2], [1.0, 0.4]], atol=1e-7)
 
 
 def test_percentiles_of_a_ramp_become_black_and_white():
-    agc = ThermalAgc(AgcConfig(min_range=0.0))
+    agc = Agc(AgcConfig(min_range=0.0))
     frame = np.arange(10_000, dtype=np.uint16).reshape(100, 100)
     unit = agc.apply(counts(frame))
     assert (agc.low, agc.high) == (100.0, 9949.0)  # ranks 0.01 * 9999 and 0.995 * 9999, to the nearest
@@ -46,13 +46,13 @@ def test_percentiles_of_a_ramp_become_black_and_white():
 
 
 def test_mode_percentile_stretches_8_bit_frames_too():
-    agc = ThermalAgc(AgcConfig(mode="percentile", **WHOLE))
+    agc = Agc(AgcConfig(mode="percentile", **WHOLE))
     agc.apply(counts(ramp(100, 150, np.uint8)))
     assert (agc.low, agc.high) == (100.0, 150.0)
 
 
 def test_width_follows_in_its_logarithm():
-    agc = ThermalAgc(AgcConfig(smoothing_s=1.0, scene_cut=0.0, **WHOLE))
+    agc = Agc(AgcConfig(smoothing_s=1.0, scene_cut=0.0, **WHOLE))
     agc.apply(counts(ramp(1000, 1100)))
     agc.apply(counts(ramp(1000, 1400), stamp_ns=round(math.log(2.0) * SECOND)))  # half of the way: width 100 * sqrt(4)
     assert agc.low == pytest.approx(1000.0)
@@ -60,7 +60,7 @@ def test_width_follows_in_its_logarithm():
 
 
 def test_a_shift_follows_exponentially():
-    agc = ThermalAgc(AgcConfig(smoothing_s=2.0, scene_cut=0.0, **WHOLE))
+    agc = Agc(AgcConfig(smoothing_s=2.0, scene_cut=0.0, **WHOLE))
     agc.apply(counts(ramp(1000, 1100)))
     agc.apply(counts(ramp(1040, 1140), stamp_ns=round(2.0 * math.log(4.0) * SECOND)))  # three quarters of the way
     assert agc.low == pytest.approx(1030.0, abs=1e-3)
@@ -68,14 +68,14 @@ def test_a_shift_follows_exponentially():
 
 
 def test_no_smoothing_takes_each_frame_for_itself():
-    agc = ThermalAgc(AgcConfig(smoothing_s=0.0, scene_cut=0.0, **WHOLE))
+    agc = Agc(AgcConfig(smoothing_s=0.0, scene_cut=0.0, **WHOLE))
     agc.apply(counts(ramp(1000, 1100)))
     agc.apply(counts(ramp(5000, 9000), PERIOD))
     assert (agc.low, agc.high) == pytest.approx((5000.0, 9000.0))
 
 
 def test_a_scene_cut_starts_anew():
-    agc = ThermalAgc(AgcConfig(**WHOLE))
+    agc = Agc(AgcConfig(**WHOLE))
     agc.apply(counts(ramp(1000, 1100)))
     agc.apply(counts(ramp(7000, 7400), PERIOD))
     assert agc.resets == 1
@@ -83,7 +83,7 @@ def test_a_scene_cut_starts_anew():
 
 
 def test_a_hot_object_that_enters_and_leaves_does_not_pump():
-    agc = ThermalAgc()
+    agc = Agc()
     scene = ramp(20_000, 20_400)
     with_fire = scene.copy()
     with_fire[40:65, 40:60] = 45_000  # 5 % of the picture, 60 times the scene's width
@@ -100,20 +100,20 @@ def test_a_hot_object_that_enters_and_leaves_does_not_pump():
 def test_noise_does_not_flicker():
     random = np.random.default_rng(4)
     scene = ramp(20_000, 22_000, np.float64, (512, 640))
-    agc = ThermalAgc()
+    agc = Agc()
     means = [float(agc.apply(counts((scene + random.normal(0, 20, scene.shape)).astype(np.uint16), i * PERIOD)).mean()) for i in range(30)]
     assert np.abs(np.diff(means)).max() < 0.2 / 255
 
 
 @pytest.mark.parametrize("value", [0, 7, 40_000, 65_535])
 def test_a_constant_frame_is_mid_grey(value):
-    agc = ThermalAgc()
+    agc = Agc()
     assert np.all(agc.apply(counts(np.full((60, 80), value, np.uint16))) == 0.5)
     assert agc.high - agc.low == 32.0
 
 
 def test_least_range_of_a_float_frame_is_a_degree():
-    agc = ThermalAgc(AgcConfig(**WHOLE))
+    agc = Agc(AgcConfig(**WHOLE))
     unit = agc.apply(counts(ramp(20.0, 20.5, np.float32)))
     assert (agc.low, agc.high) == pytest.approx((19.75, 20.75))
     assert unit[0, 0] == pytest.approx(0.25, abs=1e-5)
@@ -122,7 +122,7 @@ def test_least_range_of_a_float_frame_is_a_degree():
 def test_unknown_values_become_black_and_count_for_nothing():
     frame = ramp(20.0, 40.0, np.float32)
     frame[0, :3] = np.nan, np.inf, -np.inf
-    agc = ThermalAgc(AgcConfig(**WHOLE))
+    agc = Agc(AgcConfig(**WHOLE))
     unit = agc.apply(counts(frame))
     assert list(unit[0, :3]) == [0.0, 0.0, 0.0]
     assert agc.low == frame[0, 3]
@@ -130,16 +130,16 @@ def test_unknown_values_become_black_and_count_for_nothing():
 
 
 def test_a_frame_of_nothing_keeps_the_range():
-    agc = ThermalAgc(AgcConfig(**WHOLE))
+    agc = Agc(AgcConfig(**WHOLE))
     agc.apply(counts(ramp(20.0, 40.0, np.float32)))
     assert not agc.apply(counts(np.full((100, 100), np.nan, np.float32), PERIOD)).any()
     assert (agc.low, agc.high) == (20.0, 40.0)
-    assert not ThermalAgc().apply(counts(np.full((9, 9), np.nan, np.float32))).any()
+    assert not Agc().apply(counts(np.full((9, 9), np.nan, np.float32))).any()
 
 
 def test_dead_pixels_do_not_move_the_range():
     frame = ramp(20_000, 24_000, shape=(200, 200))
-    clean, dead = ThermalAgc(), ThermalAgc()
+    clean, dead = Agc(), Agc()
     clean.apply(counts(frame))
     frame[::20, ::20] = 0  # 0.25 %
     frame[10::20, 10::20] = 65_535  # 0.25 %
@@ -150,7 +150,7 @@ def test_dead_pixels_do_not_move_the_range():
 
 @pytest.mark.parametrize("stamps", [(0, 0, 0, 0), (9 * SECOND, 8 * SECOND, 7 * SECOND, 6 * SECOND)])
 def test_standing_and_backward_stamps_count_as_a_thirtieth_of_a_second(stamps):
-    agc = ThermalAgc(AgcConfig(smoothing_s=0.1, scene_cut=0.0, **WHOLE))
+    agc = Agc(AgcConfig(smoothing_s=0.1, scene_cut=0.0, **WHOLE))
     agc.apply(counts(ramp(1000, 1100), stamps[0]))
     for stamp in stamps[1:]:
         agc.apply(counts(ramp(1100, 1200), stamp))
@@ -158,37 +158,37 @@ def test_standing_and_backward_stamps_count_as_a_thirtieth_of_a_second(stamps):
 
 
 def test_fixed_range_in_counts():
-    agc = ThermalAgc(AgcConfig(mode="fixed", fixed_low=1000.0, fixed_high=3000.0))
+    agc = Agc(AgcConfig(mode="fixed", fixed_low=1000.0, fixed_high=3000.0))
     unit = agc.apply(counts(np.array([[500, 1000], [1500, 4000]], np.uint16)))
     assert unit.tolist() == [[0.0, 0.0], [0.25, 1.0]]
 
 
 def test_fixed_range_in_degrees():
-    agc = ThermalAgc(AgcConfig(mode="fixed", unit="celsius", fixed_low=20.0, fixed_high=40.0))  # TLinear: kelvin / 100
+    agc = Agc(AgcConfig(mode="fixed", unit="celsius", fixed_low=20.0, fixed_high=40.0))  # TLinear: kelvin / 100
     unit = agc.apply(counts(np.array([[29_315, 30_315, 31_315]], np.uint16)))
     np.testing.assert_allclose(unit, [[0.0, 0.5, 1.0]], atol=1e-6)
 
 
 def test_a_camera_whose_counts_fall_with_the_temperature():
     config = AgcConfig(mode="fixed", unit="celsius", fixed_low=0.0, fixed_high=100.0, celsius_per_count=-0.1, celsius_at_zero=200.0)
-    unit = ThermalAgc(config).apply(counts(np.array([[2000, 1750, 1000]], np.uint16)))  # 0, 25 and 100 degrees
+    unit = Agc(config).apply(counts(np.array([[2000, 1750, 1000]], np.uint16)))  # 0, 25 and 100 degrees
     np.testing.assert_allclose(unit, [[0.0, 0.25, 1.0]], atol=1e-6)
 
 
 def test_invert_makes_hot_bright_again():
-    agc = ThermalAgc(AgcConfig(invert=True))
+    agc = Agc(AgcConfig(invert=True))
     np.testing.assert_allclose(agc.apply(counts(np.array([[0, 51, 255]], np.uint8))), [[1.0, 0.8, 0.0]], atol=1e-6)
 
 
 def test_another_encoding_starts_anew():
-    agc = ThermalAgc(AgcConfig(scene_cut=0.0, **WHOLE))
+    agc = Agc(AgcConfig(scene_cut=0.0, **WHOLE))
     agc.apply(counts(ramp(20_000, 24_000)))
     agc.apply(counts(ramp(20.0, 40.0, np.float32), PERIOD))
     assert (agc.low, agc.high) == (20.0, 40.0)
 
 
 def test_configuration_changes_between_frames():
-    agc = ThermalAgc()
+    agc = Agc()
     frame = counts(np.array([[0, 51, 255]], np.uint8))
     agc.apply(frame)
     agc.config = AgcConfig(mode="fixed", fixed_low=51.0, fixed_high=255.0)
@@ -201,15 +201,15 @@ def test_a_read_only_view_with_row_padding():
     padded[:, 8:] = 65_535
     view = padded[:, :8]
     view.flags.writeable = False
-    unit = ThermalAgc(AgcConfig(**WHOLE)).apply(counts(view))
+    unit = Agc(AgcConfig(**WHOLE)).apply(counts(view))
     np.testing.assert_allclose(unit.ravel(), np.arange(32) / 31, atol=1e-6)
 
 
 def test_colour_and_empty_frames_are_refused():
     with pytest.raises(ImageError, match="rgb8"):
-        ThermalAgc().apply(Frame(0, np.zeros((4, 4, 3), np.uint8), "rgb8"))
+        Agc().apply(Frame(0, np.zeros((4, 4, 3), np.uint8), "rgb8"))
     with pytest.raises(ImageError, match=r"\(0, 0\)"):
-        ThermalAgc().apply(counts(np.zeros((0, 0), np.uint16)))
+        Agc().apply(counts(np.zeros((0, 0), np.uint16)))
 
 
 @settings(max_examples=60, deadline=None)
@@ -226,7 +226,7 @@ def test_colour_and_empty_frames_are_refused():
     st.lists(st.integers(-(2**62), 2**62), min_size=4, max_size=4),
 )
 def test_whatever_comes_is_brightness_and_keeps_its_order(frames, stamps):
-    agc = ThermalAgc()
+    agc = Agc()
     for data, stamp in zip(frames, stamps, strict=False):
         unit = agc.apply(counts(data, stamp))
         assert unit.min() >= 0.0

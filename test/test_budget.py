@@ -4,20 +4,26 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from configured import Resolution
 
 from aenet_ros.config import LatencyConfig, ModelConfig, build
 from aenet_ros.core.frames import Frame, FramePair
-from aenet_ros.fusion.downscaled import fuse_downscaled
+from aenet_ros.core.thermal_input import ThermalInput
 from aenet_ros.fusion.fuser import Fuser
-from aenet_ros.health.adaptive_resolution import LASTED, PATIENCE, SCALES, AdaptiveResolution
-from aenet_ros.health.judge import OK, WARN
-from aenet_ros.health.quality import budget_status
+from aenet_ros.fusion.job import FusionJob
+from aenet_ros.health.adaptive_resolution import LASTED, PATIENCE, SCALES, resolution_status
+from aenet_ros.health.status import OK, WARN
 from aenet_ros.pipeline import FusionPipeline
 from aenet_ros.workbench.evaluation.metrics import similarity
 from aenet_ros.workbench.simulation.rig import Rig
 from aenet_ros.workbench.simulation.rig_config import RigConfig
 
 MS = 1_000_000
+
+
+def downscaled(scale, fuser, thermal, rgb, weight=None):
+    """The picture with the network at ``scale`` of the size."""
+    return fuser.submit(FusionJob(ThermalInput(thermal, weight=weight, rendered=True), rgb, scale=scale)).result()
 
 
 def play(budget, full_ms, pairs, other_ms=2.0, seed=0):
@@ -27,50 +33,50 @@ def play(budget, full_ms, pairs, other_ms=2.0, seed=0):
     for factor in noise:
         scales.append(budget.scale)
         fusion_ns = round(full_ms * budget.scale**2 * factor * MS)
-        budget.spent(fusion_ns + round(other_ms * MS), fusion_ns)
+        budget.record(fusion_ns + round(other_ms * MS), fusion_ns)
     return scales
 
 
 def test_without_a_budget_the_size_stays():
-    assert set(play(AdaptiveResolution(), 500.0, 200)) == {1.0}
+    assert set(play(Resolution(), 500.0, 200)) == {1.0}
 
 
 def test_it_steps_down_while_too_slow_and_back_when_it_is_quick_again():
-    budget = AdaptiveResolution(LatencyConfig(budget_ms=20.0))
+    budget = Resolution(LatencyConfig(budget_ms=20.0))
     assert set(play(budget, 12.0, 300)) == {1.0}
     down = play(budget, 60.0, 300)
     assert down[-1] == 0.5
     assert down.index(0.5) < 60
-    assert not budget.exceeded
+    assert not budget.state.exceeded
     back = play(budget, 12.0, 600)
     assert back[-1] == 1.0
-    assert (budget.downs, budget.ups) == (2, 2)
+    assert (budget.state.steps_down, budget.state.steps_up) == (2, 2)
 
 
 def test_it_says_when_even_the_smallest_size_is_too_slow():
-    budget = AdaptiveResolution(LatencyConfig(budget_ms=10.0))
+    budget = Resolution(LatencyConfig(budget_ms=10.0))
     assert play(budget, 100.0, 200)[-1] == SCALES[-1]
-    assert budget.exceeded
-    assert budget.took_ms == pytest.approx(27.0, rel=0.15)
+    assert budget.state.exceeded
+    assert budget.state.pair_ms == pytest.approx(27.0, rel=0.15)
 
 
 @pytest.mark.parametrize("full_ms", [16.0, 17.0, 18.0, 19.0, 22.0, 30.0, 33.0, 40.0])
 def test_a_machine_near_the_budget_does_not_swing(full_ms):
-    budget = AdaptiveResolution(LatencyConfig(budget_ms=20.0))
+    budget = Resolution(LatencyConfig(budget_ms=20.0))
     scales = play(budget, full_ms, 9000, seed=int(full_ms))
     changes = np.flatnonzero(np.diff(scales))
     assert len(changes) <= 6  # in five minutes at 30 Hz
 
 
 def test_a_step_back_that_does_not_last_is_tried_less_and_less_often():
-    budget = AdaptiveResolution(LatencyConfig(budget_ms=20.0))
+    budget = Resolution(LatencyConfig(budget_ms=20.0))
     ups = []
     for index in range(12 * PATIENCE):
         # Quick at the small size and too slow at the full one, whatever the small one lets expect: another program uses the caches.
         fusion_ms = 40.0 if budget.scale == 1.0 else 8.0
-        before = budget.ups
-        budget.spent(round((fusion_ms + 2) * MS), round(fusion_ms * MS))
-        ups += [index] * (budget.ups - before)
+        before = budget.state.steps_up
+        budget.record(round((fusion_ms + 2) * MS), round(fusion_ms * MS))
+        ups += [index] * (budget.state.steps_up - before)
     waits = np.diff(ups)
     assert len(ups) >= 2
     assert all(later > 1.5 * earlier for earlier, later in pairwise(waits))
@@ -78,7 +84,7 @@ def test_a_step_back_that_does_not_last_is_tried_less_and_less_often():
 
 
 def test_taking_the_budget_away_gives_the_full_size_at_once():
-    budget = AdaptiveResolution(LatencyConfig(budget_ms=10.0))
+    budget = Resolution(LatencyConfig(budget_ms=10.0))
     play(budget, 100.0, 100)
     budget.config = LatencyConfig()
     assert play(budget, 100.0, 3)[-1] == 1.0
@@ -101,7 +107,7 @@ def test_a_reduced_picture_is_much_like_the_full_one(pair, scale, least):
     fuser = Fuser(ModelConfig(device="cpu"))
     thermal = brightness(pair.thermal)
     full = fuser.fuse(thermal, pair.rgb.data)
-    reduced = fuse_downscaled(scale, fuser, thermal, pair.rgb.data)
+    reduced = downscaled(scale, fuser, thermal, pair.rgb.data)
     assert reduced.shape == full.shape
     assert similarity(reduced.mean(axis=2), full.mean(axis=2))[1] > least
     assert (reduced != full).any()
@@ -111,7 +117,7 @@ def test_reduced_or_not_the_picture_is_the_rgb_one_where_nothing_thermal_is_seen
     fuser = Fuser(ModelConfig(device="cpu"))
     weight = np.zeros(pair.rgb.size, np.float32)
     weight[:, 200:] = 1.0
-    reduced = fuse_downscaled(0.5, fuser, brightness(pair.thermal), pair.rgb.data, weight=weight)
+    reduced = downscaled(0.5, fuser, brightness(pair.thermal), pair.rgb.data, weight)
     np.testing.assert_array_equal(reduced[:, :200], pair.rgb.data[:, :200])
     assert (reduced[:, 210:] != pair.rgb.data[:, 210:]).any()
 
@@ -119,7 +125,7 @@ def test_reduced_or_not_the_picture_is_the_rgb_one_where_nothing_thermal_is_seen
 def test_tiny_pictures_stay_at_full_size(pair):
     fuser = Fuser(ModelConfig(device="cpu"))
     thermal, rgb = brightness(pair.thermal)[:24, :24], pair.rgb.data[:24, :24].copy()
-    np.testing.assert_array_equal(fuse_downscaled(0.5, fuser, thermal.copy(), rgb), fuser.fuse(thermal.copy(), rgb))
+    np.testing.assert_array_equal(downscaled(0.5, fuser, thermal.copy(), rgb), fuser.fuse(thermal.copy(), rgb))
 
 
 def test_a_pipeline_that_is_really_too_slow_steps_down_and_one_with_time_does_not():
@@ -133,9 +139,10 @@ def test_a_pipeline_that_is_really_too_slow_steps_down_and_one_with_time_does_no
         pipeline = FusionPipeline(build({**options, "latency.budget_ms": budget_ms}))
         for _ in range(45):
             assert pipeline.process(big).image.shape == (540, 960, 3)
-        assert pipeline.budget.scale == wanted
-        assert pipeline.budget.exceeded == (wanted == 0.5)
-        status = budget_status(pipeline.config, pipeline)
+        state = pipeline.status().resolution
+        assert state.scale == wanted
+        assert state.exceeded == (wanted == 0.5)
+        status = resolution_status(pipeline.config.latency, state)
         assert status.level == (WARN if wanted == 0.5 else OK)
         assert status.values["steps down"] == ("2" if wanted == 0.5 else "0")
         assert ("use a GPU" in status.message) == (wanted == 0.5)

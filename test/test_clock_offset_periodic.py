@@ -9,8 +9,8 @@ import pytest
 
 from aenet_ros.config import build
 from aenet_ros.core.frames import Frame
-from aenet_ros.health.judge import OK, WARN
 from aenet_ros.health.offset_monitor import OffsetMonitor, offset_refusal, offset_status
+from aenet_ros.health.status import OK, WARN
 from aenet_ros.sync.clock_offset import ClockOffsetEstimator
 
 START = 1_750_000_000_000_000_000

@@ -18,7 +18,7 @@ def play(events, config=CONFIG, started_ns=0):
     watch = StreamStates(started_ns)
     modes = []
     for at_ms, role, fault in events:
-        mode = watch.tick(at_ms * MS, config) if role == "tick" else watch.see(role, at_ms * MS, fault, config)
+        mode = watch.tick(at_ms * MS, config) if role == "tick" else watch.on_frame(role, at_ms * MS, fault, config)
         modes.append((at_ms, mode))
     return modes
 

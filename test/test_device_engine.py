@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from aenet_ros.core.frames import BadPixelMap, ThermalInput
-from aenet_ros.fusion.device_engine import CAPTURE_AFTER, FEWEST_DEAD, PLANS_KEPT, DeviceEngine, Request
-from aenet_ros.fusion.engines import fuse_tensors
+from aenet_ros.core.thermal_input import BadPixelMap, ThermalInput
+from aenet_ros.fusion.device_engine import BAD_PIXELS, CAPTURE_AFTER, PLANS_KEPT, DeviceEngine
+from aenet_ros.fusion.job import FusionJob
 from aenet_ros.fusion.network import AENet
-from aenet_ros.fusion.thermal_tensors import ThermalTensors, brightness
+from aenet_ros.fusion.tensors import ThermalTensors, brightness, fuse_tensors
 
 CPU = torch.device("cpu")
 
@@ -39,13 +39,13 @@ def pair(size=(48, 64), seed=0):
     return random.random(size, np.float32), random.integers(0, 256, (*size, 3)).astype(np.uint8)
 
 
-def request(thermal, rgb, order="rgb", strength=1.0, reverse=False, **view):
-    return Request(ThermalInput(thermal, **view), rgb, order, strength, reverse)
+def request(thermal, rgb, order="rgb", thermal_weight=1.0, output_order="", **view):
+    return FusionJob(ThermalInput(thermal, **view), rgb, order, thermal_weight, output_order or order)
 
 
 @torch.inference_mode()
 def fuse(engine, *images, **options):
-    return engine.start(request(*images, **options)).wait()
+    return engine.submit(request(*images, **options)).result()
 
 
 def corners(size=(48, 64), shift=0.25):
@@ -72,16 +72,16 @@ def test_what_was_fused_before_leaves_no_trace(network, engine):
     thermal, rgb = pair()
     counts = (20_000 + 4_000 * thermal).astype(np.uint16)
     gain = {"black": 20_000.0, "factor": 1 / 4_000}
-    many = bad_pixels(*range(65, 65 + 2 * FEWEST_DEAD, 2))
+    many = bad_pixels(*range(65, 65 + 2 * 600, 2))
     frames = [
         ((thermal, rgb), {}),
         ((thermal, rgb), {"weight": left}),
         ((thermal, rgb), {"weight": right}),
-        ((thermal, rgb), {"weight": right, "strength": 0.5}),
-        ((thermal, rgb), {"strength": 0.25}),
+        ((thermal, rgb), {"weight": right, "thermal_weight": 0.5}),
+        ((thermal, rgb), {"thermal_weight": 0.25}),
         ((np.rint(thermal * 255).astype(np.uint8), rgb), {"factor": 1 / 255}),
         ((thermal, rgb), {"order": "bgr"}),
-        ((thermal, rgb), {"reverse": True}),
+        ((thermal, rgb), {"output_order": "bgr"}),
         ((thermal, rgb[..., 1]), {}),
         (pair((33, 57)), {}),
         (pair(seed=1), {"weight": left}),
@@ -104,16 +104,16 @@ def test_what_was_fused_before_leaves_no_trace(network, engine):
 
 def test_the_channels_can_be_given_in_the_other_order(engine):
     thermal, rgb = pair()
-    np.testing.assert_array_equal(fuse(engine, thermal, rgb, reverse=True), fuse(engine, thermal, rgb)[..., ::-1])
+    np.testing.assert_array_equal(fuse(engine, thermal, rgb, output_order="bgr"), fuse(engine, thermal, rgb)[..., ::-1])
 
 
 def test_a_pair_may_be_started_before_the_last_one_s_picture_is_taken(network, engine):
     requests = [request(*pair(seed=seed)) for seed in range(3)]
     with torch.inference_mode():
-        alone = [DeviceEngine(network, CPU, "fp32").start(one).wait() for one in requests]
-        tickets = [engine.start(one) for one in requests]
+        alone = [DeviceEngine(network, CPU, "fp32").submit(one).result() for one in requests]
+        tickets = [engine.submit(one) for one in requests]
     for ticket, picture in zip(tickets, alone, strict=True):
-        np.testing.assert_array_equal(ticket.wait(), picture)
+        np.testing.assert_array_equal(ticket.result(), picture)
 
 
 def test_results_are_the_callers_own(engine):
@@ -128,8 +128,9 @@ def test_a_plan_is_for_one_size_type_and_order(engine):
     plan = engine.plan(request(thermal, rgb))
     same = [
         request(*pair(seed=1)),
-        request(thermal, rgb, strength=0.5),
+        request(thermal, rgb, thermal_weight=0.5),
         request(thermal, rgb, black=0.25, factor=2.0, columns=np.ones(64, np.float32)),
+        request(thermal, rgb, bad_pixels=bad_pixels(100)),
     ]
     assert all(engine.plan(one) is plan for one in same)
     others = [
@@ -137,8 +138,7 @@ def test_a_plan_is_for_one_size_type_and_order(engine):
         request((thermal * 255).astype(np.uint8), rgb),
         request(thermal, rgb, weight=thermal),
         request(thermal, rgb, sampling=corners()),
-        request(thermal, rgb, bad_pixels=bad_pixels(100)),
-        request(thermal, rgb, reverse=True),
+        request(thermal, rgb, output_order="bgr"),
     ]
     assert all(engine.plan(one) is not plan for one in others[:3])
     assert engine.plan(request(thermal, rgb)) is plan
@@ -146,18 +146,19 @@ def test_a_plan_is_for_one_size_type_and_order(engine):
     assert engine.plan(request(thermal, rgb)) is plan
 
 
-def test_one_more_dead_pixel_needs_no_new_plan(engine):
+def test_bad_pixels_found_later_need_no_new_plan(engine):
+    """A new plan would be captured in the middle of a drive."""
     thermal, rgb = pair()
-    plan = engine.plan(request(thermal, rgb, bad_pixels=bad_pixels(100)))
-    assert engine.plan(request(thermal, rgb, bad_pixels=bad_pixels(*range(100, 100 + FEWEST_DEAD)))) is plan
-    assert engine.plan(request(thermal, rgb, bad_pixels=bad_pixels(*range(100, 101 + FEWEST_DEAD)))) is not plan
+    plan = engine.plan(request(thermal, rgb))
+    assert engine.plan(request(thermal, rgb, bad_pixels=bad_pixels(*range(100, 100 + BAD_PIXELS)))) is plan
+    assert engine.plan(request(thermal, rgb, bad_pixels=bad_pixels(*range(100, 101 + BAD_PIXELS)))) is not plan
 
 
 def test_a_size_is_captured_once_it_has_come_often_enough(engine):
     for _ in range(CAPTURE_AFTER):
-        assert not engine.plan(request(*pair())).due
+        assert not engine.plan(request(*pair())).ready_to_capture
         fuse(engine, *pair())
-    assert engine.plan(request(*pair())).due
+    assert engine.plan(request(*pair())).ready_to_capture
 
 
 def test_more_sizes_in_turns_than_are_kept_are_never_captured(engine):
@@ -165,7 +166,7 @@ def test_more_sizes_in_turns_than_are_kept_are_never_captured(engine):
     for _ in range(CAPTURE_AFTER + 2):
         for size in sizes:
             fuse(engine, *pair(size))
-            assert not engine.plan(request(*pair(size))).due
+            assert not engine.plan(request(*pair(size))).ready_to_capture
 
 
 def test_a_size_in_use_outlives_others_that_pass_by(engine):

@@ -13,9 +13,10 @@ from aenet_ros.config import ModelConfig
 from aenet_ros.core.errors import CheckpointError, ConfigError, DeviceError
 from aenet_ros.fusion.checkpoint import load_checkpoint, save_checkpoint
 from aenet_ros.fusion.export import export_network
-from aenet_ros.fusion.fuser import Fuser, choose_device
+from aenet_ros.fusion.fuser import Fuser
 from aenet_ros.fusion.network import AENet, AENetConfig
 from aenet_ros.fusion.onnx_network import provider_options
+from aenet_ros.fusion.placement import choose_placement
 
 SIZES = [(16, 16), (17, 31), (64, 96), (101, 77), (333, 250)]
 
@@ -233,12 +234,12 @@ def test_a_provider_that_is_not_there_is_said_or_refused(onnx_file, device, prov
     assert fuser.fallback.startswith(f"on cpu instead of {device}: this ONNX Runtime is built without {provider}")
     with pytest.raises(DeviceError, match=r"install onnxruntime-gpu for this GPU, or set model\.allow_cpu"):
         Fuser(ModelConfig(backend="onnx", weights=str(onnx_file), device=device, allow_cpu=False))
-    assert choose_device(ModelConfig(backend="onnx", device="auto")) == ("cpu", "fp32", "")
+    assert choose_placement(ModelConfig(backend="onnx", device="auto")) == ("cpu", "fp32", "")
 
 
 def test_an_unknown_device_names_tensorrt_too(onnx):
     with pytest.raises(ConfigError, match="give auto, cpu, cuda, tensorrt or cuda:N"):
-        choose_device(ModelConfig(backend="onnx", device="npu"))
+        choose_placement(ModelConfig(backend="onnx", device="npu"))
 
 
 def test_providers_are_asked_for_best_first(monkeypatch, tmp_path):

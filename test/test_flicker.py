@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from configured import Agc
 
 from aenet_ros.config import AgcConfig
 from aenet_ros.core.frames import Frame
-from aenet_ros.thermal.agc import ThermalAgc
 from aenet_ros.workbench.simulation.rig import Rig
 from aenet_ros.workbench.simulation.rig_config import RigConfig
 
@@ -21,7 +21,7 @@ def frames():
 
 def steps(frames, config, torch_s=(0.0, 0.0)):
     """Changes from frame to frame of the upper wall's median; a torch of 300 degC over 2 % of the picture comes and goes meanwhile."""
-    agc, levels = ThermalAgc(config), []
+    agc, levels = Agc(config), []
     for frame in frames:
         data = frame.data.copy()
         if torch_s[0] <= (frame.stamp_ns - 10**18) / 1e9 < torch_s[1]:

@@ -8,11 +8,13 @@ import torch
 import aenet_ros
 from aenet_ros.config import ModelConfig
 from aenet_ros.core.errors import CheckpointError, ConfigError, DeviceError, ImageError
-from aenet_ros.core.frames import ThermalInput
+from aenet_ros.core.thermal_input import ThermalInput
 from aenet_ros.fusion.checkpoint import load_checkpoint, save_checkpoint
-from aenet_ros.fusion.device_engine import DeviceEngine, Request
-from aenet_ros.fusion.fuser import Fuser, choose_device
+from aenet_ros.fusion.device_engine import DeviceEngine
+from aenet_ros.fusion.fuser import Fuser
+from aenet_ros.fusion.job import FusionJob
 from aenet_ros.fusion.network import AENet
+from aenet_ros.fusion.placement import choose_placement
 
 no_cuda_only = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
 cuda_only = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
@@ -71,10 +73,10 @@ def test_the_picture_is_rgb_plus_the_change_of_luma(fuser, weights, size):
 def test_strength_is_the_share_of_the_change(fuser):
     thermal, rgb = pair()
     whole = fuser.fuse(thermal, rgb).astype(float) - rgb
-    half = fuser.fuse(thermal, rgb, strength=0.5).astype(float) - rgb
+    half = fuser.fuse(thermal, rgb, thermal_weight=0.5).astype(float) - rgb
     inner = np.abs(whole) < 25  # where nothing can saturate
     assert np.abs(half - whole / 2)[inner].max() <= 1.0
-    np.testing.assert_array_equal(fuser.fuse(thermal, rgb, strength=0.0), rgb)
+    np.testing.assert_array_equal(fuser.fuse(thermal, rgb, thermal_weight=0.0), rgb)
 
 
 def test_outside_the_weight_the_picture_is_exactly_rgb(fuser):
@@ -160,8 +162,8 @@ def bad(**changes):
         (bad(thermal=np.full((48, 64), 300.0, np.float32)), "thermal is 300 to 300"),
         (bad(thermal=np.full((48, 64), np.nan, np.float32)), "without NaN"),
         (bad(order="gbr"), "order 'gbr'"),
-        (bad(strength=1.5), "strength 1.5"),
-        (bad(strength=float("nan")), "strength nan"),
+        (bad(thermal_weight=1.5), "thermal_weight 1.5"),
+        (bad(thermal_weight=float("nan")), "thermal_weight nan"),
         (bad(weight=np.ones((48, 64))), "weight is float64"),
         (bad(weight=np.ones((4, 64), np.float32)), r"give float32 \[48, 64\]"),
         ({"thermal": np.zeros((15, 64), np.uint8), "rgb": np.zeros((15, 64, 3), np.uint8)}, "64x15 is too small"),
@@ -189,17 +191,17 @@ def test_missing_weights_are_named():
 @pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:x", "cuda:-1", ""])
 def test_an_unknown_device_is_refused(device):
     with pytest.raises(ConfigError, match="give auto, cpu, cuda or cuda:N"):
-        choose_device(ModelConfig(device=device))
+        choose_placement(ModelConfig(device=device))
 
 
 def test_cpu_as_asked_is_no_fallback():
-    assert choose_device(ModelConfig(device="cpu")) == ("cpu", "fp32", "")
+    assert choose_placement(ModelConfig(device="cpu")) == ("cpu", "fp32", "")
 
 
 @no_cuda_only
 def test_without_cuda_auto_takes_the_cpu_and_cuda_says_that_it_fell_back():
-    assert choose_device(ModelConfig(device="auto")) == ("cpu", "fp32", "")
-    device, precision, fallback = choose_device(ModelConfig(device="cuda:1", precision="fp16"))
+    assert choose_placement(ModelConfig(device="auto")) == ("cpu", "fp32", "")
+    device, precision, fallback = choose_placement(ModelConfig(device="cuda:1", precision="fp16"))
     assert (device, precision) == ("cpu", "fp32")
     assert fallback.startswith("on cpu instead of cuda:1: ")
     assert "fp32 instead of fp16" in fallback
@@ -207,7 +209,7 @@ def test_without_cuda_auto_takes_the_cpu_and_cuda_says_that_it_fell_back():
 
 def test_tensorrt_is_for_onnx_files():
     with pytest.raises(ConfigError, match=r"tensorrt needs model\.backend: onnx"):
-        choose_device(ModelConfig(device="tensorrt"))
+        choose_placement(ModelConfig(device="tensorrt"))
 
 
 def on_a_device_that_fails(weights, allow_cpu):
@@ -238,10 +240,10 @@ def test_where_the_cpu_is_refused_a_failing_device_is_an_error_for_every_frame(w
 @pytest.mark.parametrize("device", ["auto", "cuda"])
 def test_without_cuda_the_cpu_can_be_refused(device):
     with pytest.raises(DeviceError, match="allow_cpu"):
-        choose_device(ModelConfig(device=device, allow_cpu=False))
+        choose_placement(ModelConfig(device=device, allow_cpu=False))
 
 
-@pytest.mark.parametrize("options", [{}, {"strength": 0.3}, {"order": "bgr"}])
+@pytest.mark.parametrize("options", [{}, {"thermal_weight": 0.3}, {"order": "bgr"}])
 @pytest.mark.parametrize("masked", [False, True])
 def test_both_engines_give_the_same_picture(fuser, weights, options, masked):
     thermal, rgb = pair((50, 70))
@@ -251,11 +253,22 @@ def test_both_engines_give_the_same_picture(fuser, weights, options, masked):
     engine = DeviceEngine(load_checkpoint(weights)[0], torch.device("cpu"), "fp32")
     for image in (rgb, np.ascontiguousarray(rgb[..., 1])):
         with torch.inference_mode():
-            request = Request(ThermalInput(thermal, weight=weight), image, options.get("order", "rgb"), options.get("strength", 1.0))
-            other = engine.start(request).wait()
+            order = options.get("order", "rgb")
+            job = FusionJob(ThermalInput(thermal, weight=weight), image, order, options.get("thermal_weight", 1.0), order)
+            other = engine.submit(job).result()
         result = fuser.fuse(thermal, image, weight=weight, **options)
         assert np.abs(result.astype(int) - other).max() <= 1
         assert (result != other).mean() < 0.02
+
+
+def test_a_weight_changed_in_place_takes_effect_on_a_device(weights):
+    fuser = Fuser(ModelConfig(weights=str(weights), device="cpu"))
+    fuser._engine = DeviceEngine(load_checkpoint(weights)[0], torch.device("cpu"), "fp32")
+    thermal, rgb = pair()
+    weight = np.ones(rgb.shape[:2], np.float32)
+    assert (fuser.fuse(thermal, rgb, weight=weight) != rgb).any()
+    weight[:] = 0.0
+    np.testing.assert_array_equal(fuser.fuse(thermal, rgb, weight=weight), rgb)
 
 
 @cuda_only
@@ -300,7 +313,7 @@ def test_cuda_frames_are_replayed_from_a_graph_and_sizes_in_turns_stay_right(fus
         assert np.abs(on_cuda.fuse(thermal, rgb).astype(int) - fuser.fuse(thermal, rgb)).max() <= 2
     for size in sizes[:2]:
         thermal, rgb = pair(size)
-        assert on_cuda._engine.plan(Request(ThermalInput(thermal), rgb, "rgb")).captured
+        assert on_cuda._engine.plan(FusionJob(ThermalInput(thermal), rgb)).captured
     assert on_cuda.fallback == ""
 
 

@@ -95,7 +95,7 @@ def test_any_two_messages_are_fused_or_refused_with_a_reason(parts, thermal_mess
         picked = sample(frame)
         assert 0 < picked.size <= 12_100
         assert np.isfinite(picked).all()
-        stills[role].see(frame.stamp_ns, picked)
+        stills[role].update(frame.stamp_ns, picked)
         assert picture_fault(role, frame, picked, DegradedConfig()) in ("", "black", "saturated")
         (estimator.push_thermal if role == "thermal" else estimator.push_rgb)(frame.stamp_ns, small_grey(frame))
         (matcher.push_thermal if role == "thermal" else matcher.push_rgb)(frame)

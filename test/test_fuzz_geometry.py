@@ -45,8 +45,8 @@ from aenet_ros.core.camera import Camera, Stereo  # noqa: E402
 from aenet_ros.core.errors import ImageError  # noqa: E402
 from aenet_ros.core.frames import FramePair  # noqa: E402
 from aenet_ros.health.drift_analysis import DriftAnalysis  # noqa: E402
-from aenet_ros.health.judge import WARN  # noqa: E402
 from aenet_ros.health.stats import NodeStats  # noqa: E402
+from aenet_ros.health.status import WARN  # noqa: E402
 from aenet_ros.messages.camera_info import scaled_camera_info  # noqa: E402
 from aenet_ros.pipeline import FusionPipeline  # noqa: E402
 from aenet_ros.registration.calibration_file import stereo_content  # noqa: E402

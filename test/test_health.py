@@ -1,19 +1,20 @@
 """The words of diagnostics, from counters that each test sets by hand; and what the counters make of frames."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]' or source a ROS 2")
-
 from aenet_ros.config import build
 from aenet_ros.core.frames import Frame, FusedFrame
-from aenet_ros.health.judge import ERROR, OK, WARN, NodeFacts, TopicFacts, judge
+from aenet_ros.health.judge import NodeFacts, TopicFacts, judge
 from aenet_ros.health.stats import NodeStats, StreamStats
+from aenet_ros.health.status import ERROR, OK, WARN, PipelineStatus
 from aenet_ros.sync.matcher import PairCounts
 
 MS = 1_000_000
+PIPELINE = PipelineStatus("cpu", "fp32", "", "0123456789ab", (0.0, 1.0), 0, False)
 
 
 def frame(stamp_ns, shape=(4, 6)):
@@ -29,11 +30,9 @@ def facts(**changes):
         topics={"thermal": TopicFacts("/thermal", publishers=1), "rgb": TopicFacts("/rgb", publishers=1)},
         match=PairCounts(),
         pending=0,
-        replaced=0,
         subscribers=1,
         activated_at_ns=now - 10_000 * MS,
-        device="cpu",
-        precision="fp32",
+        pipeline=PIPELINE,
     )
     for name, value in changes.items():
         setattr(made, name, value)
@@ -75,8 +74,8 @@ def test_a_well_node_is_ok_and_says_rate_and_latency():
         ({"problem": "cannot configure: no weights"}, "fusion", ERROR, "no weights"),
         ({"state": "inactive"}, "fusion", WARN, "activate"),
         ({"hangs": True}, "fusion", ERROR, "restart the node"),
-        ({"fallback": "no CUDA device: running on the CPU"}, "model", WARN, "CPU"),
-        ({"subscribers": 0}, "fusion", OK, "nobody subscribes"),
+        ({"pipeline": replace(PIPELINE, fallback="no CUDA device: running on the CPU")}, "model", WARN, "CPU"),
+        ({"subscribers": 0}, "fusion", OK, "no fused topic has a subscriber"),
         ({"unknown_parameters": ["sync.slopp"]}, "fusion", WARN, "sync.slopp"),
         ({"config": build({"enabled": False})}, "fusion", OK, "disabled"),
         ({"config": build({"diagnostics.min_rate_hz": 60.0})}, "fusion", WARN, "only 30.3 fused frames a second"),

@@ -148,18 +148,18 @@ def test_dynamic_options_take_effect_between_frames(weights):
     pipeline = make(weights)
     pair = FramePair(thermal_frame(), rgb_frame())
     assert (pipeline.process(pair).image != pair.rgb.data).any()
-    pipeline.config = build({"output.thermal_weight": 0.0, "agc.mode": "fixed", "agc.fixed_high": 30_000.0}, pipeline.config)
-    np.testing.assert_array_equal(pipeline.process(pair).image, pair.rgb.data)
-    assert (pipeline.agc.low, pipeline.agc.high) == (0.0, 30_000.0)
+    changed = build({"output.thermal_weight": 0.0, "agc.mode": "fixed", "agc.fixed_high": 30_000.0}, pipeline.config)
+    np.testing.assert_array_equal(pipeline.process(pair, changed).image, pair.rgb.data)
+    assert pipeline.status().agc_range == (0.0, 30_000.0)
 
 
 def test_what_needs_a_new_pipeline_is_refused(weights):
     pipeline = make(weights)
-    before = pipeline.config
-    for change in ({"model.precision": "fp32"}, {"registration.mode": "homography"}):
-        with pytest.raises(ConfigError, match="make a new one"):
-            pipeline.config = build(change, before)
-    assert pipeline.config is before
+    pair = FramePair(thermal_frame(), rgb_frame())
+    for change in ({"model.precision": "fp32"}, {"registration.mode": "homography"}, {"output.grid": "thermal"}):
+        with pytest.raises(ConfigError, match=f"{next(iter(change))} cannot change .* make a new one"):
+            pipeline.process(pair, build(change, pipeline.config))
+    assert pipeline.process(pair).image.shape == (*SIZE, 3)
 
 
 def test_a_bad_frame_is_an_error_and_the_next_pair_succeeds(weights):

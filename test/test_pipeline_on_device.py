@@ -52,7 +52,7 @@ def assert_same(pairs, want_registered=False, **options):
     """Every picture within LEVELS of the CPU's, the rest of the result equal; returns the pictures."""
     device, cpu, pictures = on_device(**options), on_cpu(**options), []
     for pair in pairs:
-        result, expected = (pipeline.process(pair, want_registered) for pipeline in (device, cpu))
+        result, expected = (pipeline.process(pair, want_registered=want_registered) for pipeline in (device, cpu))
         assert result.image.shape == expected.image.shape
         difference = np.abs(result.image.astype(int) - expected.image)
         assert difference.max() <= LEVELS
@@ -63,7 +63,7 @@ def assert_same(pairs, want_registered=False, **options):
         )
         assert list(result.timings_ns) == list(expected.timings_ns)
         pictures.append(result.image)
-    assert device.asynchronous
+    assert device.overlaps
     return pictures
 
 
@@ -164,22 +164,22 @@ def test_columns_and_dead_pixels_found_on_the_way():
         for _ in range(8):  # one in eight is looked at
             result, expected = (pipeline.process(pair).image for pipeline in (device, cpu))
         assert np.abs(result.astype(int) - expected).max() <= LEVELS
-        found.add(device.sensor.marks.dead_pixels)
+        found.add(device.status().sensor.dead_pixels)
     assert min(found) == 0
     assert max(found) > 64
-    assert device.sensor.marks.column_counts > 0
-    assert device.sensor.marks == cpu.sensor.marks
+    assert device.status().sensor.column_counts > 0
+    assert device.status().sensor == cpu.status().sensor
 
 
 def test_the_next_pair_may_be_started_before_the_last_one_is_finished(pairs):
     expected = [fused.image for fused in map(on_device(**homography()).process, pairs)]
     pipeline, finish, pictures = on_device(**homography()), None, []
     for pair in pairs:
-        begun = pipeline.start(pair)
+        begun = pipeline.submit(pair)
         if finish is not None:
-            pictures.append(finish().image)
+            pictures.append(finish.result().image)
         finish = begun
-    pictures.append(finish().image)
+    pictures.append(finish.result().image)
     np.testing.assert_array_equal(pictures, expected)
 
 
@@ -188,9 +188,9 @@ def test_a_device_lost_while_two_pairs_are_under_way_costs_neither(pairs):
     pipeline = on_device(**homography())
     pictures = [pipeline.process(pairs[0]).image]
     pipeline.fuser._engine.lasts = 0
-    finish = [pipeline.start(pair) for pair in pairs[1:3]]
-    pictures += [one().image for one in finish]
-    assert not pipeline.asynchronous
+    finish = [pipeline.submit(pair) for pair in pairs[1:3]]
+    pictures += [one.result().image for one in finish]
+    assert not pipeline.overlaps
     assert pipeline.fuser.fallback == (
         "on cpu instead of device: device failed (CUDA error: unspecified launch failure); restart the process, or set model.device to cpu"
     )
@@ -207,8 +207,8 @@ def test_memory_of_a_lost_device_is_never_freed(pairs):
     memory = [weakref.ref(item) for item in (pipeline.fuser._engine, held, freed)]
     del freed
     pipeline.fuser._engine.lasts = 0
-    pipeline.start(pairs[2])()
-    assert not pipeline.asynchronous
+    pipeline.submit(pairs[2]).result()
+    assert not pipeline.overlaps
     pipeline.close()
     del held, pipeline
     gc.collect()
@@ -220,17 +220,17 @@ def test_a_device_that_fails_at_once_costs_no_pair_either(pairs):
     pipeline.fuser._engine = DeviceEngine(load_checkpoint()[0], torch.device("meta"), "fp32")
     picture = pipeline.process(pairs[0]).image
     assert np.abs(picture.astype(int) - on_cpu(**homography()).process(pairs[0]).image).max() <= LEVELS
-    assert not pipeline.asynchronous
+    assert not pipeline.overlaps
 
 
 def test_where_the_cpu_is_refused_a_lost_device_is_an_error_for_every_pair(pairs):
     pipeline = on_device(model__allow_cpu=False)
     pipeline.fuser._engine.lasts = 0
-    finish = [pipeline.start(pair) for pair in pairs[:2]]
+    finish = [pipeline.submit(pair) for pair in pairs[:2]]
     for one in finish:
         with pytest.raises(DeviceError, match="unspecified launch failure"):
-            one()
-    assert pipeline.asynchronous
+            one.result()
+    assert pipeline.overlaps
 
 
 def test_bad_frames_are_errors_and_the_next_pair_is_fused(pairs):
@@ -239,9 +239,9 @@ def test_bad_frames_are_errors_and_the_next_pair_is_fused(pairs):
     colour = replace(pairs[0], thermal=Frame(0, pairs[0].rgb.data, "rgb8"))
     for bad, message in ((tiny, "too small"), (colour, "has no counts")):
         with pytest.raises(ImageError, match=message):
-            pipeline.start(bad)
+            pipeline.submit(bad)
     assert (pipeline.process(pairs[0]).image != pairs[0].rgb.data).mean() > 0.3
-    assert pipeline.asynchronous
+    assert pipeline.overlaps
 
 
 def test_pictures_are_the_caller_s_own(pairs):

@@ -5,15 +5,14 @@ import math
 import numpy as np
 import pytest
 
-pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]' or source a ROS 2")
-
 from aenet_ros.config import build
 from aenet_ros.core.frames import FusedFrame
-from aenet_ros.health.judge import OK, WARN
-from aenet_ros.health.quality import Quality, QualityMonitor, measure, verdict
+from aenet_ros.health.quality import Quality, QualityMonitor, find_problem, measure
 from aenet_ros.health.stats import NodeStats
+from aenet_ros.health.status import OK, WARN, PipelineStatus
 
 MS = 1_000_000
+PIPELINE = PipelineStatus("cpu", "fp32", "", "0123456789ab", (0.0, 1.0), 0, False)
 STRIPES = np.tile(np.array([0, 255], np.uint8), (100, 50))
 FOUR = np.tile(np.array([60, 100, 140, 180], np.uint8), (100, 25))
 
@@ -41,27 +40,27 @@ def test_known_pictures(picture, entropy, saturated):
         (None, math.nan, ""),
         (None, 24.0, "trigger the cameras together"),
         (Quality(1.0, 0.0), 3.0, "check exposure, lens and focus"),
-        (Quality(6.0, 0.7), 3.0, "70 % of the fused picture is at an end"),
+        (Quality(6.0, 0.7), 3.0, "70 % of the fused picture is saturated"),
     ],
 )
 def test_what_to_do(found, sync_ms, words):
-    said = verdict(found, sync_ms, build({}))
+    said = find_problem(found, sync_ms, build({}))
     assert words in said
     assert bool(words) == bool(said)
 
 
 def test_limits_are_parameters():
     off = build({"diagnostics.max_sync_error_ms": 0.0, "diagnostics.min_entropy": 0.0, "diagnostics.max_saturated": 1.0})
-    assert verdict(Quality(0.0, 1.0), 1000.0, off) == ""
+    assert find_problem(Quality(0.0, 1.0), 1000.0, off) == ""
 
 
 def test_the_status_tells_all_values():
     watch, stats = QualityMonitor(), NodeStats()
-    assert watch.status(build({}), stats, None).level == OK
+    assert watch.status(build({}), stats, PIPELINE).level == OK
     for index in range(40):
         stats.count_pair((4 if index % 10 else 30) * MS)
-        watch.look(FusedFrame(0, STRIPES, "mono8"))
-    status = watch.status(build({}), stats, None)
+        watch.add(FusedFrame(0, STRIPES, "mono8"))
+    status = watch.status(build({}), stats, PIPELINE)
     assert status.level == WARN
     assert (status.values["entropy [bit]"], status.values["saturated [%]"]) == ("1.00", "100.0")
     assert status.values["stamp difference p50 [ms]"] == "4.00"

@@ -78,7 +78,7 @@ def robot(shared_robot):
         status = shared_robot.status("degraded")
         if status and status.level == OK:
             break
-    shared_robot.wait_status("degraded", OK, "both cameras are well")
+    shared_robot.wait_status("degraded", OK, "both cameras work")
     shared_robot.fused.clear()
     shared_robot.diagnostics.clear()
     yield shared_robot
@@ -105,7 +105,7 @@ def told(robot, words):
         return None
 
     status = robot.wait(find, f"status degraded with '{words}'")
-    assert status.level == (ERROR if "one is back" in words else WARN)
+    assert status.level == (ERROR if "works again" in words else WARN)
     return {item.key: item.value for item in status.values}
 
 
@@ -171,7 +171,7 @@ def test_hold_goes_on_while_both_cameras_are_dead(robot):
     """Some cameras die together: with their hub, or with their power."""
     robot.set_parameters(degraded__policy="hold")
     good = set(robot.cameras.run(0.5)["rgb"])
-    status = robot.wait_status("degraded", ERROR, "the last fused frame is held until one is back")
+    status = robot.wait_status("degraded", ERROR, "the last fused frame is held until a camera works again")
     assert {item.key: item.value for item in status.values}["shows"] == "nothing"
     robot.fused.clear()
     begun = time.monotonic()
@@ -190,7 +190,7 @@ def test_silence_publishes_nothing(robot):
 
 
 def test_both_dead_is_an_error_and_fusion_comes_back_by_itself(robot):
-    told(robot, "nothing is published until one is back")
+    told(robot, "nothing is published until a camera works again")
     assert recovers(robot) < 3.0
 
 
@@ -211,13 +211,13 @@ def test_pairs_that_are_too_old_are_dropped_and_counted_and_the_late_camera_name
 def test_while_the_driver_says_that_the_shutter_is_closed_the_last_good_thermal_frame_is_used(robot):
     publisher = robot.node.create_publisher(Bool, "/thermal/shutter", 10)
     robot.cameras.run(0.4)
-    bridged = int(robot.value("quality", "thermal frames bridged"))
+    bridged = int(robot.value("quality", "thermal frames held"))
     publisher.publish(Bool(data=True))
     robot.cameras.run(0.5)
     publisher.publish(Bool(data=False))
     robot.cameras.run(0.5)
     robot.node.destroy_publisher(publisher)
-    robot.wait(lambda: int(robot.value("quality", "thermal frames bridged")) > bridged + 5, "bridged frames")
+    robot.wait(lambda: int(robot.value("quality", "thermal frames held")) > bridged + 5, "bridged frames")
     robot.wait(lambda: robot.value("quality", "shutter") == "open", "the shutter open again")
 
 
@@ -250,7 +250,7 @@ def test_no_instant_is_shown_twice_when_a_camera_is_back(robot, dead):
     robot.cameras.run(1.2, **{dead: "dead"})
     robot.cameras.run(0.2)
     robot.cameras.run(1.0, last=dead)
-    robot.wait_status("degraded", OK, "both cameras are well")
+    robot.wait_status("degraded", OK, "both cameras work")
     stamps = [stamp_of(message) for message in robot.fused]
     assert is_fused(robot.fused[-1])
     assert stamps == sorted(set(stamps))

@@ -6,12 +6,12 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from configured import Agc, Correction
 
 from aenet_ros.config import Config, SensorConfig, build
 from aenet_ros.core.frames import Frame, FramePair
 from aenet_ros.pipeline import FusionPipeline
-from aenet_ros.thermal.agc import ThermalAgc
-from aenet_ros.thermal.sensor_correction import BROAD, EVERY, SensorCorrection
+from aenet_ros.thermal.sensor_correction import EVERY, SMOOTHING_COLUMNS
 from aenet_ros.workbench.simulation.rig import Rig
 from aenet_ros.workbench.simulation.rig_config import RigConfig
 
@@ -24,14 +24,14 @@ RIG = RigConfig(thermal_width=320, thermal_height=256, rgb_hz=0.1, thermal_hz=30
 
 def show(repair, frame, times=EVERY):
     for _ in range(times):
-        repair.look(frame)
-        repair.learn()
+        repair.observe(frame)
+        repair.update()
 
 
 @pytest.fixture(scope="module")
 def watched():
     """A rig that was seen for 24 s, every eighth frame of 30 Hz, and what was found of it."""
-    rig, repair = Rig(RIG), SensorCorrection()
+    rig, repair = Rig(RIG), Correction()
     frames = [event.frame for event in rig.events(24.0) if event.stream == "thermal"]
     for frame in frames:
         show(repair, frame)
@@ -41,7 +41,7 @@ def watched():
 def columns_of(rig):
     """The rig's pattern from column to column, less what varies slowly."""
     columns = rig.sensor_marks()[1].mean(axis=0)[None]
-    return (columns - cv2.GaussianBlur(columns, (0, 0), BROAD, borderType=cv2.BORDER_REFLECT))[0]
+    return (columns - cv2.GaussianBlur(columns, (0, 0), SMOOTHING_COLUMNS, borderType=cv2.BORDER_REFLECT))[0]
 
 
 def test_the_rig_s_dead_and_weak_pixels_are_found_and_no_others(watched, record_property):
@@ -70,10 +70,10 @@ def test_the_picture_is_nearer_to_a_picture_without_marks(watched, record_proper
     dead, _ = rig.sensor_marks()
     clean = rig.celsius(round((len(frames) - 1) * 1e9 * EVERY / 30))
     counts = Frame(frame.stamp_ns, ((clean + 273.15) / 0.01).astype(np.uint16), "mono16")
-    agc = ThermalAgc(build({"agc.mode": "fixed", "agc.fixed_low": 28_000.0, "agc.fixed_high": 31_000.0}).agc)
+    agc = Agc(build({"agc.mode": "fixed", "agc.fixed_low": 28_000.0, "agc.fixed_high": 31_000.0}).agc)
     ideal = agc.apply(counts).copy()
     before = agc.apply(frame) - ideal
-    after = repair.mend(agc.apply(frame, repair.columns)) - ideal
+    after = repair.replace(agc.apply(frame, repair.columns)) - ideal
     record_property("error at dead pixels", f"{np.abs(before[dead]).mean():.3f} before, {np.abs(after[dead]).mean():.3f} after, of 1")
     assert np.abs(after[dead]).mean() < 0.1 * np.abs(before[dead]).mean()
     # Column by column, where the scene's own vertical edges are.
@@ -83,24 +83,24 @@ def test_the_picture_is_nearer_to_a_picture_without_marks(watched, record_proper
 
 def test_after_a_shutter_event_the_columns_are_learned_anew_and_the_dead_pixels_kept(watched):
     _, _, frames = watched
-    repair = SensorCorrection()
+    repair = Correction()
     for frame in frames:
         show(repair, frame)
     dead = repair.marks.dead_pixels
-    repair.look(frames[-1], shutter_closed=True)
-    repair.learn()
+    repair.observe(frames[-1], shutter_closed=True)
+    repair.update()
     assert repair.columns is None
     assert repair.marks.dead_pixels == dead > 100
 
 
 def test_off_means_off(watched):
     _, _, frames = watched
-    repair = SensorCorrection(SensorConfig(dead_pixels="off", column_noise="off"))
+    repair = Correction(SensorConfig(dead_pixels="off", column_noise="off"))
     for frame in frames[:40]:
         show(repair, frame)
     assert repair.marks == (0, 0.0)
     plane = np.full((256, 320), 0.5, np.float32)
-    assert repair.mend(plane) is plane
+    assert repair.replace(plane) is plane
     assert (plane == 0.5).all()
 
 
@@ -117,14 +117,14 @@ def test_a_still_camera_takes_neither_lamps_nor_a_wall_s_edge_for_its_own_marks(
     scene = world()[: SIZE[0], : SIZE[1]]
     scene[:, 80:] += 60  # an edge from top to bottom, no steeper than column noise
     scene[::13, ::17] += 900  # lamps, one pixel each
-    repair = SensorCorrection()
+    repair = Correction()
     for _ in range(40):
         show(repair, noisy(scene))
     assert repair.marks == (0, 0.0)
 
 
 def test_a_still_camera_still_finds_the_pixels_that_no_noise_touches():
-    repair = SensorCorrection()
+    repair = Correction()
     scene = world()[: SIZE[0], : SIZE[1]]
     for _ in range(12):
         frame = noisy(scene)
@@ -136,7 +136,7 @@ def test_a_still_camera_still_finds_the_pixels_that_no_noise_touches():
 def pan(overlay, frames=60, backdrop=None):
     """A camera that turns over a world; ``overlay`` writes what stays in its view."""
     backdrop = world() if backdrop is None else backdrop
-    repair = SensorCorrection()
+    repair = Correction()
     for index in range(frames):
         right = int(200 + 180 * np.sin(index / 4))
         down = int(20 + 18 * np.sin(index / 3))
@@ -176,7 +176,7 @@ def test_pixels_that_recover_are_forgotten():
 
 
 def test_a_dead_pixel_in_the_corner_and_beside_another_takes_its_healthy_neighbours():
-    repair = SensorCorrection()
+    repair = Correction()
     scene = world()[: SIZE[0], : SIZE[1]]
     for _ in range(12):
         frame = noisy(scene)
@@ -184,7 +184,7 @@ def test_a_dead_pixel_in_the_corner_and_beside_another_takes_its_healthy_neighbo
         show(repair, frame)
     plane = np.add.outer(np.zeros(SIZE[0]), np.arange(SIZE[1])).astype(np.float32)
     plane[0, 0] = plane[50, 60] = plane[50, 61] = -999
-    repair.mend(plane)
+    repair.replace(plane)
     # (0, 1), (1, 0) and (1, 1); of (50, 60) the column 59 three times, 60 twice, 61 twice, and the same turned round.
     assert plane[0, 0] == pytest.approx(2 / 3)
     assert plane[50, 60] == pytest.approx((3 * 59 + 2 * 60 + 2 * 61) / 7)
@@ -197,7 +197,7 @@ def test_floats_with_nan_and_pictures_of_8_bits_are_looked_at_too():
         return backdrop[: SIZE[0], right : right + SIZE[1]] / 100
 
     backdrop = world()
-    floats, bytes_ = SensorCorrection(), SensorCorrection()
+    floats, bytes_ = Correction(), Correction()
     for index in range(60):
         celsius = (warm(index) + RNG.normal(0, 0.05, SIZE)).astype(np.float32)
         celsius[20, 30] = np.nan
@@ -213,7 +213,7 @@ def test_floats_with_nan_and_pictures_of_8_bits_are_looked_at_too():
 def test_what_it_costs(watched, record_property):
     """Told, not judged: clocks of a shared machine."""
     big = Rig(RigConfig(rgb_hz=0.1, thermal_hz=3.75, dead_pixels=200))
-    repair, looks = SensorCorrection(), []
+    repair, looks = Correction(), []
     for frame in (event.frame for event in big.events(6.0) if event.stream == "thermal"):
         begun = time.perf_counter()
         show(repair, frame)
@@ -221,7 +221,7 @@ def test_what_it_costs(watched, record_property):
     plane, mends = np.zeros(RigConfig().thermal_size, np.float32), []
     for _ in range(50):
         begun = time.perf_counter()
-        repair.mend(plane)
+        repair.replace(plane)
         mends.append(time.perf_counter() - begun)
     record_property("ms a frame of 640x512", f"{1e3 * (np.median(looks) + np.median(mends)):.2f}")
     assert repair.marks.dead_pixels > 150
@@ -234,8 +234,9 @@ def test_the_pipeline_s_picture_is_mended_and_the_registered_counts_are_not(watc
     pipeline = FusionPipeline(Config())
     rgb = Frame(0, np.full((256, 320, 3), 90, np.uint8), "rgb8")
     for frame in frames[:40]:
-        show(pipeline.sensor, frame)
-    dead = pipeline.sensor.bad_pixels.pixels[0]
+        for _ in range(EVERY):
+            pipeline.process(FramePair(frame, rgb))
+    dead = pipeline._sensor.bad_pixels.pixels[0]
     result = pipeline.process(FramePair(frames[40], rgb), want_registered=True)
     assert (result.thermal_registered == frames[40].data).all()
     _, around = pipeline.prepare_thermal(frames[40])
@@ -249,15 +250,15 @@ def test_the_pipeline_s_picture_is_mended_and_the_registered_counts_are_not(watc
 def test_what_is_learnt_late_is_the_same(columns):
     """A machine under pressure learns some frames later; only a closed shutter takes away what was to be learnt from."""
     frames = [replace(event.frame, data=event.frame.data.copy()) for event in Rig(RIG).events(18.0) if event.stream == "thermal"]
-    prompt, late = (SensorCorrection(SensorConfig(column_noise=columns)) for _ in range(2))
+    prompt, late = (Correction(SensorConfig(column_noise=columns)) for _ in range(2))
     for number, frame in enumerate(frame for frame in frames for _ in range(EVERY)):
         for repair in (prompt, late):
-            repair.look(frame)
-        prompt.learn()
+            repair.observe(frame)
+        prompt.update()
         if number % EVERY == 3:
-            late.learn()
-    late.learn()
+            late.update()
+    late.update()
     assert prompt.marks.dead_pixels > 50
     assert prompt.marks == late.marks
-    late.look(frames[0], shutter_closed=True)
+    late.observe(frames[0], shutter_closed=True)
     assert late.columns is None

@@ -5,11 +5,12 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from configured import Hold
 
 from aenet_ros.config import DegradedConfig, ShutterConfig
 from aenet_ros.core.frames import Frame
 from aenet_ros.health.picture_faults import picture_fault
-from aenet_ros.thermal.ffc import FfcHold, FrozenDetector, sample
+from aenet_ros.thermal.ffc import FrozenDetector, sample
 from aenet_ros.workbench.simulation.rig import Rig
 from aenet_ros.workbench.simulation.rig_config import RigConfig
 
@@ -32,7 +33,7 @@ def thermal_of(seconds, **settings):
     ],
 )
 def test_every_event_of_the_rig_is_found_and_nothing_else(settings, as_seen):
-    bridge, found, events = FfcHold(), [], 0
+    bridge, found, events = Hold(), [], 0
     shots = thermal_of(13, shutter_period_s=3.0, shutter_s=0.4, **settings)
     for event in shots:
         frame = event.frame if as_seen is None else replace(event.frame, data=as_seen(event.frame.data), encoding="mono8")
@@ -51,7 +52,7 @@ def test_every_event_of_the_rig_is_found_and_nothing_else(settings, as_seen):
 def test_a_camera_that_sends_each_picture_three_times_has_no_shutter_events():
     """As cameras do that must not give more than 9 new pictures a second: 27 Hz, every third of them new."""
     shots = thermal_of(8, thermal_hz=27.0)
-    bridge = FfcHold()
+    bridge = Hold()
     for index, event in enumerate(shots):
         bridge.apply(replace(event.frame, data=shots[index - index % 3].frame.data))
     assert bridge.counts.events == 0
@@ -59,7 +60,7 @@ def test_a_camera_that_sends_each_picture_three_times_has_no_shutter_events():
 
 
 def test_pictures_of_the_shutter_are_bridged_with_the_last_good_frame_for_a_second_at_most():
-    bridge, used = FfcHold(ShutterConfig(bridge_s=1.0)), []
+    bridge, used = Hold(ShutterConfig(bridge_s=1.0)), []
     rng = np.random.default_rng(2)
     shots = thermal_of(6)
     for event in shots:
@@ -77,25 +78,25 @@ def test_pictures_of_the_shutter_are_bridged_with_the_last_good_frame_for_a_seco
 
 
 def test_a_camera_that_tells_of_its_shutter_is_believed():
-    bridge = FfcHold()
+    bridge = Hold()
     first, second, third = (event.frame for event in thermal_of(0.1))
     assert bridge.apply(first) is first
-    bridge.driver_shutter_closed = True
+    bridge.driver_closed = True
     assert bridge.apply(second).data is first.data
     assert bridge.closed
-    bridge.driver_shutter_closed = False
+    bridge.driver_closed = False
     assert bridge.apply(third) is third
     assert (bridge.counts.events, bridge.counts.bridged, bridge.closed) == (1, 1, False)
 
 
 def test_with_nothing_to_bridge_every_frame_is_used_as_it_is():
-    bridge = FfcHold(ShutterConfig(bridge_s=0.0))
+    bridge = Hold(ShutterConfig(bridge_s=0.0))
     for event in thermal_of(3, shutter_period_s=1.5):
         assert bridge.apply(event.frame) is event.frame
 
 
 def test_a_hot_body_that_leaves_is_no_shutter():
-    bridge = FfcHold()
+    bridge = Hold()
     rng = np.random.default_rng(3)
     for index in range(120):
         data = 29_000 + rng.normal(0, 6, (120, 160)) + np.linspace(0, 300, 120)[:, None]
@@ -115,7 +116,7 @@ def test_real_frames_are_new_and_repeated_ones_are_seen(shared_data):
         stills = []
         for index in range(60):
             frame = Frame(START + index * 40 * MS, frames[min(index, 39)], encoding)
-            stills.append(watch.see(frame.stamp_ns, sample(frame)))
+            stills.append(watch.update(frame.stamp_ns, sample(frame)))
         assert not any(stills[:40])
         assert all(stills[40:])
         assert watch.still_ns == 20 * 40 * MS
@@ -123,7 +124,7 @@ def test_real_frames_are_new_and_repeated_ones_are_seen(shared_data):
 
 def test_a_picture_without_noise_never_stands_still():
     watch, picture = FrozenDetector(), np.arange(2000, dtype=np.float32)
-    assert not any(watch.see(START + index * 33 * MS, picture) for index in range(100))
+    assert not any(watch.update(START + index * 33 * MS, picture) for index in range(100))
     assert watch.still_ns == 0
 
 

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from configured import Agc
 
 from aenet_ros.config import AgcConfig, build, specs
 from aenet_ros.core.errors import ConfigError
@@ -11,7 +12,6 @@ from aenet_ros.core.frames import Frame, FramePair
 from aenet_ros.pipeline import FusionPipeline
 from aenet_ros.registration.output_grid import OutputGrid
 from aenet_ros.registration.registration import Registration
-from aenet_ros.thermal.agc import ThermalAgc
 from aenet_ros.thermal.temperature import COLORS, PROFILES, Scale, celsius, celsius_at, draw_isotherm, scale_of
 from aenet_ros.workbench.simulation.rig import Rig
 from aenet_ros.workbench.simulation.rig_config import RigConfig
@@ -46,13 +46,13 @@ def test_each_profile_gives_the_temperature_of_known_counts(profile, counts, deg
 
 def test_bounds_that_are_one_number_in_counts_divide_by_nothing():
     """20 degC and the next float64 are both 29315 counts."""
-    agc = ThermalAgc(AgcConfig(mode="fixed", unit="celsius", profile="lepton", fixed_low=20.0, fixed_high=math.nextafter(20.0, 30.0)))
+    agc = Agc(AgcConfig(mode="fixed", unit="celsius", profile="lepton", fixed_low=20.0, fixed_high=math.nextafter(20.0, 30.0)))
     assert not agc.apply(Frame(1, np.full((4, 6), 29_315, np.uint16), "mono16")).any()
 
 
 def test_a_fixed_range_in_degrees_follows_the_profile():
     """0 to 50 degrees of an optris camera is 1000 to 1500 counts."""
-    agc = ThermalAgc(AgcConfig(mode="fixed", unit="celsius", profile="optris", fixed_low=0.0, fixed_high=50.0))
+    agc = Agc(AgcConfig(mode="fixed", unit="celsius", profile="optris", fixed_low=0.0, fixed_high=50.0))
     plane = agc.apply(Frame(0, np.array([[900, 1000, 1250], [1500, 1600, 1125]], np.uint16), "mono16"))
     assert (agc.low, agc.high) == (1000.0, 1500.0)
     np.testing.assert_allclose(plane, [[0, 0, 0.5], [1, 1, 0.25]], atol=1e-6)

@@ -1,7 +1,7 @@
-"""What travels through the pipeline: single frames, pairs of them, and fused results."""
+"""The data of the pipeline: frames, pairs of frames, fused frames."""
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +26,8 @@ class Frame:
     bgr8      uint8 [H, W, 3]          blue, green, red
     ========  =======================  ==========================================
 
-    ``data`` may be a read-only view of a message's buffer, with row padding. ``source_encoding`` is what
-    the message said (for example ``16UC1`` or ``yuyv``); an array that came from no message leaves it empty.
+    ``data`` may be a read-only view of a message's buffer, with row padding. ``source_encoding`` is the message's encoding (for example
+    ``16UC1`` or ``yuyv``); empty where the frame does not come from a message.
     """
 
     stamp_ns: int
@@ -42,13 +42,18 @@ class Frame:
         height, width = self.data.shape[:2]
         return int(height), int(width)
 
+    @property
+    def counts_encoding(self) -> str:
+        """ROS encoding of unchanged thermal counts: the message's own (8UC1, 16UC1) where it names plain counts, else ``encoding``."""
+        return self.source_encoding if self.source_encoding in ("8UC1", "16UC1") else self.encoding
+
 
 @dataclass(frozen=True, slots=True)
 class FramePair:
-    """A thermal and an rgb frame that belong together.
+    """A thermal and an rgb frame of the same instant.
 
-    ``difference_ns`` is the thermal stamp, after the clock offset was taken off, minus the rgb stamp. ``depth``, for
-    ``registration.mode: depth``, is aligned to the rgb frame: mono16 in millimetres or 32FC1 in metres, 0 or NaN where unknown.
+    difference_ns: thermal stamp, less the clock offset, minus rgb stamp.
+    depth: for ``registration.mode: depth``, aligned to the rgb frame; mono16 in millimetres or 32FC1 in metres, 0 or NaN where unknown.
     """
 
     thermal: Frame
@@ -57,44 +62,16 @@ class FramePair:
     depth: Frame | None = None
 
 
-class BadPixelMap(NamedTuple):
-    """Dead pixels and what is written over them: the neighbours' brightness in ``shares``.
-
-    pixels: intp [N], flat indices; near: intp [N, 8], flat indices of neighbours; shares: float32 [N, 8], each row's sum is 1.
-    """
-
-    pixels: Array
-    near: Array
-    shares: Plane
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ThermalInput:
-    """Counts, and how brightness on the picture's grid is made of them: what a device needs to do it by itself.
-
-    ``counts``, uint8, uint16 or float32 [h, w], become brightness ``clip((counts - columns - black) * factor, 0, 1)``, 0 where they
-    are not finite, with dead pixels mended. ``sampling``, float32 [H, W, 2], says where (x, y) in that each pixel of the grid is taken
-    from, by bilinear interpolation; beyond the edge its values go on. None: from its own place. ``weight``, float32 [H, W] in 0..1, is
-    the thermal camera's share in each pixel of the grid; None: 1. Arrays but ``counts`` are the same objects while nothing changes.
-    """
-
-    counts: Array
-    black: float = 0.0
-    factor: float = 1.0
-    columns: Plane | None = None
-    bad_pixels: BadPixelMap | None = None
-    sampling: Plane | None = None
-    weight: Plane | None = None
-
-
 @dataclass(frozen=True, slots=True)
 class FusedFrame:
-    """The result for one pair, with the stamp of its rgb frame, on that frame's grid or another (``output.grid``), with its frame_id.
+    """What is published for one pair, or for one frame of the camera that still works.
 
-    ``image`` is uint8 [H, W, 3] in the order that ``encoding`` names (rgb8 or bgr8) or uint8 [H, W] (mono8).
-    ``thermal_registered`` holds the thermal frame's untouched counts on the rgb grid (dtype of the input, 0 or
-    NaN outside the thermal view); None unless it was asked for. ``timings_ns`` gives each stage's duration. ``grid`` is ``rgb`` or
-    ``thermal``: the camera whose pixels the picture has, scaled or not.
+    stamp_ns: stamp of the pair's rgb frame, or of the single frame.
+    image: uint8 [H, W, 3] in the channel order of ``encoding`` (rgb8, bgr8), or uint8 [H, W] (mono8).
+    grid: ``rgb`` or ``thermal``, the camera whose pixels the picture has (scaled or not); ``frame_id`` is that camera's.
+    thermal_registered: unchanged counts on the picture's grid in the input's dtype, 0 or NaN outside the thermal view; None unless asked
+    for. ``thermal_encoding`` is their ROS encoding.
+    timings_ns: duration of each stage.
     """
 
     stamp_ns: int
@@ -104,3 +81,4 @@ class FusedFrame:
     thermal_registered: Array | None = None
     timings_ns: dict[str, int] = field(default_factory=dict)
     grid: str = "rgb"
+    thermal_encoding: str = ""

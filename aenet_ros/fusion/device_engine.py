@@ -1,13 +1,12 @@
-"""Everything of a pair on one torch device, from a thermal camera's counts on: one upload, one captured CUDA graph, one download, one wait.
+"""All of a pair's work on one torch device, from thermal counts on: one upload, one captured CUDA graph, one download, one wait.
 
-A plan holds the buffers for one kind of input (size, types, colour order). Its first pairs are computed step by step, which also
-loads and picks the kernels; then the steps are captured and replayed as one. Plans least recently used give way, and a size
-that comes back starts anew: so sizes that change all the time are never captured, instead of captured again and again.
+A ``GraphPlan`` holds the buffers for one kind of input (sizes, types, colour order). Its first pairs run step by step, which also loads
+and selects the kernels; then the steps are captured as a graph and replayed. The least recently used plan is dropped, and a size that comes
+back starts with a new plan. So sizes that change all the time are never captured.
 """
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from copy import deepcopy
 from typing import Any, NamedTuple
@@ -18,59 +17,53 @@ import torch
 from torch import Tensor, nn
 
 from aenet_ros.core.errors import first_line
-from aenet_ros.core.frames import Array, BadPixelMap, ThermalInput
-from aenet_ros.fusion.device_errors import out_of_memory
-from aenet_ros.fusion.engines import fuse_tensors
-from aenet_ros.fusion.thermal_tensors import ThermalTensors, brightness
+from aenet_ros.core.frames import Array
+from aenet_ros.core.thermal_input import BadPixelMap, ThermalInput
+from aenet_ros.fusion.device_errors import is_out_of_memory
+from aenet_ros.fusion.job import FusionJob
+from aenet_ros.fusion.tensors import ThermalTensors, brightness, fuse_tensors
 
 PLANS_KEPT = 4
-MAPS_FROM = 7  # of a plan's parts, the first that seldom changes
-CAPTURE_AFTER = 2  # pairs of a plan computed step by step before it is captured
+FIRST_MAP = 7  # index of the first part of a plan that seldom changes
+CAPTURE_AFTER = 2  # pairs of a plan that run step by step before it is captured
 ALIGNMENT = 16  # bytes
-FEWEST_DEAD = 64  # dead pixels that a plan has room for, or a power of two times this: so one more makes no new plan
+BAD_PIXELS = 1024  # capacity of a plan, so that bad pixels found later need no new plan; doubled for a sensor that has more
 TORCH_TYPES = {
     np.dtype(np.uint8): torch.uint8,
     np.dtype(np.uint16): torch.int16,  # older torch has no uint16
     np.dtype(np.int64): torch.int64,
     np.dtype(np.float32): torch.float32,
 }
+NO_BAD_PIXELS = BadPixelMap(
+    np.zeros(1, np.int64), np.zeros((1, 8), np.int64), np.array([[1, 0, 0, 0, 0, 0, 0, 0]], np.float32)
+)  # the first pixel becomes itself
 _CAPTURING = threading.Lock()
 
 
-class Request(NamedTuple):
-    """A pair for the engine: see ``Fuser.start``."""
+class DeviceImage(NamedTuple):
+    """A picture that the device works on: ``image`` is valid once the event ``done`` is reached (None: now)."""
 
-    view: ThermalInput
-    rgb: Array
-    order: str
-    strength: float = 1.0
-    reverse: bool = False
-
-
-class Ticket(NamedTuple):
-    """A picture under way: ``picture`` is valid once ``done`` is reached; None where it is already."""
-
-    picture: Array
+    image: Array
     done: Any
 
-    def wait(self) -> Array:
-        """The picture, when it is ready; on CUDA in page-locked memory. Raises RuntimeError where the device failed meanwhile."""
+    def result(self) -> Array:
+        """See ``PendingImage.result``; on CUDA the picture is in page-locked memory."""
         if self.done is not None:
             self.done.synchronize()
-        return self.picture
+        return self.image
 
 
-class Plan:
-    """Staging and device memory for inputs of one kind, and how they are fused. All methods need the engine's stream to be current.
+class GraphPlan:
+    """Staging and device memory for inputs of one kind, and their fusion. All methods need the engine's stream to be current.
 
-    First come the bytes that every pair brings; the maps, which are as large and seldom change, come last, and then stay behind.
+    What every pair brings comes first in memory; the maps, which are as large and seldom change, come last and are uploaded on change.
     """
 
-    def __init__(self, device: torch.device, compute: Callable[[ThermalTensors, Tensor, Tensor], Tensor], request: Request) -> None:
-        view, rgb = request.view, request.rgb
-        room = _room(view.bad_pixels)
+    def __init__(self, device: torch.device, network: nn.Module, dtype: torch.dtype, job: FusionJob) -> None:
+        view, rgb = job.thermal, job.rgb
+        room = _capacity(view.bad_pixels)
         kinds: list[tuple[Any, tuple[int, ...]]] = [
-            (np.float32, (3,)),  # black, factor, strength
+            (np.float32, (3,)),  # black, factor, thermal_weight
             (view.counts.dtype.newbyteorder("="), view.counts.shape),
             (rgb.dtype, rgb.shape),
             (np.float32, view.counts.shape[1:]),  # columns
@@ -85,24 +78,25 @@ class Plan:
         for size in sizes:
             starts.append(-(-(starts[-1] + size) // ALIGNMENT) * ALIGNMENT)
         self._pinned = device.type == "cuda"
-        self._compute = compute
+        self._network, self._dtype = network, dtype
+        self._order, self._flips = job.order, job.order != job.output_order and rgb.ndim == 3
         self._staging = torch.empty(starts[-1], dtype=torch.uint8, pin_memory=self._pinned)
         self._memory = torch.empty_like(self._staging, device=device)
-        self._pair_bytes = starts[MAPS_FROM]
+        self._pair_bytes = starts[FIRST_MAP]
         host = self._staging.numpy()
         parts = list(zip(starts, sizes, kinds, strict=False))
         self._host = [host[start : start + size].view(kind).reshape(shape) for start, size, (kind, shape) in parts]
         on_device = [
             self._memory[start : start + size].view(TORCH_TYPES[np.dtype(kind)]).view(shape) for start, size, (kind, shape) in parts
         ]
-        numbers, counts, self._rgb, columns, pixels, near, shares, sampling, weight = on_device
-        self._strength = numbers[2]
-        self._view = ThermalTensors(
+        numbers, counts, self._rgb, columns, pixels, neighbours, shares, sampling, weight = on_device
+        self._thermal_weight = numbers[2]
+        self._thermal = ThermalTensors(
             counts,
             numbers[:2],
             columns,
             pixels,
-            near,
+            neighbours,
             shares,
             None if view.sampling is None else sampling,
             None if view.weight is None else weight,
@@ -120,24 +114,24 @@ class Plan:
         return self._graph is not None
 
     @property
-    def due(self) -> bool:
+    def ready_to_capture(self) -> bool:
         """Whether this plan has been used often enough to be worth a capture."""
         return self._graph is None and self._uses >= CAPTURE_AFTER
 
-    def stage(self, request: Request) -> None:
-        """Write a pair where the upload takes it from; the maps only where they are other objects than for the pair before."""
+    def stage(self, job: FusionJob) -> None:
+        """Write a pair to the staging memory; the maps only where they are other objects than those of the pair before."""
         if self._uploaded is not None:
-            self._uploaded.synchronize()  # the pair before may still be on its way up
-        view = request.view
-        numbers, counts, rgb, columns, pixels, near, shares = self._host[:MAPS_FROM]
-        numbers[:] = view.black, view.factor, request.strength
+            self._uploaded.synchronize()  # the upload of the pair before may not be done yet
+        view = job.thermal
+        numbers, counts, rgb, columns = self._host[: FIRST_MAP - 3]
+        numbers[:] = view.black, view.factor, job.thermal_weight
         np.copyto(counts, view.counts)
-        np.copyto(rgb, request.rgb)
+        np.copyto(rgb, job.rgb)
         np.copyto(columns, 0.0 if view.columns is None else view.columns)
-        if view.bad_pixels is not None:
-            count = len(view.bad_pixels.pixels)
-            for room, values in zip((pixels, near, shares), view.bad_pixels, strict=True):
-                room[:count], room[count:] = values, values[:1]  # more of the first change nothing
+        bad = view.bad_pixels or NO_BAD_PIXELS
+        count = len(bad.pixels)
+        for part, values in zip(self._host[FIRST_MAP - 3 : FIRST_MAP], bad, strict=True):
+            part[:count], part[count:] = values, values[:1]  # repeating the first one changes nothing
         self._upload_bytes = self._pair_bytes
         maps = (view.sampling, view.weight)
         if any(old is not new for old, new in zip(self._maps, maps, strict=True)):
@@ -146,7 +140,7 @@ class Plan:
             self._maps = maps
 
     def _stage_maps(self, view: ThermalInput) -> None:
-        sampling, weight = self._host[MAPS_FROM:]
+        sampling, weight = self._host[FIRST_MAP:]
         if view.sampling is not None:
             height, width = view.counts.shape
             np.multiply(view.sampling, [np.float32(2 / max(1, width - 1)), np.float32(2 / max(1, height - 1))], out=sampling)
@@ -155,19 +149,19 @@ class Plan:
             np.copyto(weight, view.weight)
 
     def enqueue(self) -> Tensor:
-        """Start upload, fusion and download; the returned uint8 tensor (page-locked where the device is CUDA) is valid after a wait."""
+        """Start upload, fusion and download; the uint8 tensor (page-locked on CUDA) is valid once the stream has got there."""
         count = self._upload_bytes
         self._memory[:count].copy_(self._staging[:count], non_blocking=True)
         if self._pinned:
             self._uploaded = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
             self._uploaded.record()
         output = self.replay()
-        # From torch's cache of page-locked memory: a new picture for the caller without another copy on the CPU.
+        # From torch's cache of page-locked memory: a new picture for the caller without a further copy on the CPU.
         picture = torch.empty(output.shape, dtype=torch.uint8, pin_memory=self._pinned)
         return picture.copy_(output, non_blocking=True)
 
     def replay(self) -> Tensor:
-        """Start the fusion of what was uploaded last; the returned tensor on the device is the next call's too."""
+        """Start the fusion of the uploaded pair; the tensor on the device is overwritten by the next call."""
         self._uses += 1
         if self._graph is not None and self._output is not None:
             self._graph.replay()
@@ -175,119 +169,115 @@ class Plan:
         return self._fuse()
 
     def capture(self, pool: Any, stream: torch.cuda.Stream) -> None:
-        """Record the steps as a graph; raises RuntimeError where something in them cannot be recorded.
+        """Record the steps as a graph; raises RuntimeError where a step cannot be recorded.
 
-        ``stream`` is not the one that pictures are copied on: where a thread frees one meanwhile, torch would record an event into the
-        graph and fail at the next picture.
+        ``stream`` must not be the one that pictures are copied on: where another thread frees one during the capture, torch would record an
+        event into the graph and fail at the next picture.
         """
         graph = torch.cuda.CUDAGraph()
-        # thread_local: what other threads do on the device (another node in the process) does not break the recording. But torch
-        # waits for the whole device before each recording, which breaks another one.
+        # thread_local: work of other threads on the device (another node of the process) does not break the capture. The lock: torch
+        # waits for the whole device before each capture, which would break another one.
         with _CAPTURING, torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
             output = self._fuse()
         self._graph, self._output = graph, output
 
     def _fuse(self) -> Tensor:
-        return self._compute(self._view, self._rgb, self._strength)
+        plane = brightness(self._thermal)
+        fused = fuse_tensors(self._network, plane, self._rgb, self._order, self._thermal.weight, self._thermal_weight, self._dtype)
+        return fused.flip(-1) if self._flips else fused
 
 
 class DeviceEngine:
     """Gain, registration, luma split, network and luma merge on one device, on a stream of its own.
 
-    ``problem`` says in words why pairs are not replayed from a graph though they could be; else it is empty.
+    ``problem`` says why pairs are not replayed from a graph though the device is CUDA; "" where they are.
     """
+
+    takes_counts = True
 
     def __init__(self, network: nn.Module, device: torch.device, precision: str) -> None:
         self._device = device
         self._dtype = torch.float16 if precision == "fp16" else torch.float32
-        # A copy: the network of the CPU must be at hand when the device is lost.
+        # A copy: the network on the CPU must stay usable when the device is lost.
         self._network = deepcopy(network).to(device, self._dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._plans: OrderedDict[tuple[object, ...], Plan] = OrderedDict()
+        self._plans: OrderedDict[tuple[object, ...], GraphPlan] = OrderedDict()
         self._pictures: WeakValueDictionary[int, Array] = WeakValueDictionary()
-        self._started = 0
+        self._submitted = 0
         self._stream: torch.cuda.Stream | None = None
         self.problem = ""
         if device.type == "cuda":
             self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
             self._capture_stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
             self._stream.wait_stream(torch.cuda.current_stream(device))  # the weights' upload
-            # Of one pool, because graphs never run at once and each one's output is gone to the host before the next begins.
+            # One memory pool: graphs never run at the same time, and each one's output is copied to the host before the next begins.
             self._pool = torch.cuda.graph_pool_handle()
 
-    def start(self, request: Request) -> Ticket:
-        """Set the device to work at a pair, after those before it; returns once the inputs may change again.
-
-        On the CPU it is done when this returns. The arguments were checked by Fuser.
-        """
+    def submit(self, job: FusionJob) -> DeviceImage:
+        """See ``Engine.submit``; the job runs after those before it. On torch's CPU device it is done when this returns."""
         try:
-            return self._start(request)
+            return self._submit(job)
         except RuntimeError as error:
-            if not out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
-        # After the handler, for the error holds what was in work, memory and all.
+        # Outside the handler: the error object holds references to the memory in question.
         if self._stream is not None:
-            self._stream.synchronize()  # the pair before may use what is given back now
-        self._plans.clear()  # what other sizes hold may be all that is missing
-        with suppress(RuntimeError):  # before 2.8, torch takes a recording that failed to go on still
+            self._stream.synchronize()  # the pair before may use what is freed now
+        self._plans.clear()  # the plans of other sizes may hold what is missing
+        with suppress(RuntimeError):  # before 2.8, torch takes a failed capture to be still going on
             torch.cuda.empty_cache()
-        return self._start(request)
+        return self._submit(job)
 
-    def _start(self, request: Request) -> Ticket:
+    def _submit(self, job: FusionJob) -> DeviceImage:
         with self.stream():
-            plan = self.plan(request)
-            if plan.due and self._stream is not None and not self.problem:
+            plan = self.plan(job)
+            if plan.ready_to_capture and self._stream is not None and not self.problem:
                 self._capture(plan)
-            plan.stage(request)
-            picture = plan.enqueue().numpy()
-            self._pictures[self._started] = picture
-            self._started += 1
+            plan.stage(job)
+            image = plan.enqueue().numpy()
+            self._pictures[self._submitted] = image
+            self._submitted += 1
             done = None
             if self._stream is not None:
                 done = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]  # sleeps: a robot's cores have other work
                 done.record(self._stream)
-        return Ticket(picture, done)
+        return DeviceImage(image, done)
 
     def pictures(self) -> list[Array]:
-        """Those that somebody still holds, of all that were made here."""
+        """The pictures made by this engine that are still referenced."""
         return list(self._pictures.values())
 
     def stream(self) -> AbstractContextManager[object]:
-        """Makes the engine's stream current; nothing on the CPU."""
+        """Context that makes the engine's stream current; does nothing on torch's CPU device."""
         return nullcontext() if self._stream is None else torch.cuda.stream(self._stream)
 
-    def plan(self, request: Request) -> Plan:
-        """The plan for such inputs: one of those at hand, or a new one in place of the least recently used."""
-        view, order, reverse = request.view, request.order, request.reverse
-        shapes = (view.counts.shape, request.rgb.shape)
-        key = (*shapes, view.counts.dtype.name, order, reverse, _room(view.bad_pixels), view.sampling is None, view.weight is None)
+    def plan(self, job: FusionJob) -> GraphPlan:
+        """The plan for inputs like those of ``job``; a new one replaces the least recently used."""
+        view = job.thermal
+        shapes = (view.counts.shape, job.rgb.shape)
+        maps = (view.sampling is None, view.weight is None)
+        key = (*shapes, view.counts.dtype.name, job.order, job.output_order, _capacity(view.bad_pixels), *maps)
         plan = self._plans.pop(key, None)
         if plan is None:
             while len(self._plans) >= PLANS_KEPT:
                 self._plans.popitem(last=False)
-            network, dtype = self._network, self._dtype  # not self: a cycle would keep the device's memory until it is collected
-
-            def compute(view: ThermalTensors, rgb: Tensor, strength: Tensor) -> Tensor:
-                fused = fuse_tensors(network, brightness(view), rgb, order, view.weight, strength, dtype)
-                return fused.flip(-1) if reverse else fused
-
-            plan = Plan(self._device, compute, request)
+            plan = GraphPlan(self._device, self._network, self._dtype, job)
         self._plans[key] = plan
         return plan
 
-    def _capture(self, plan: Plan) -> None:
-        """Capture; where that fails pairs go on step by step, and ``problem`` says so."""
+    def _capture(self, plan: GraphPlan) -> None:
+        """Capture a plan; where that fails pairs go on step by step, and ``problem`` says so."""
         try:
             plan.capture(self._pool, self._capture_stream)
         except RuntimeError as error:
-            cause = error.__context__ if isinstance(error.__context__, Exception) else error  # a failed recording's end raises too
-            if out_of_memory(error) or out_of_memory(cause):
+            cause = error.__context__ if isinstance(error.__context__, Exception) else error  # the end of a failed capture raises too
+            if is_out_of_memory(error) or is_out_of_memory(cause):
                 raise
             self.problem = f"slower than it could be: the steps cannot be captured as a CUDA graph ({first_line(cause)})"
 
 
-def _room(bad_pixels: BadPixelMap | None) -> int:
-    """Dead pixels to have room for."""
-    room = FEWEST_DEAD if bad_pixels else 0
-    while bad_pixels and room < len(bad_pixels.pixels):
-        room *= 2
-    return room
+def _capacity(bad: BadPixelMap | None) -> int:
+    """Number of bad pixels that a plan has memory for."""
+    capacity = BAD_PIXELS
+    while bad and capacity < len(bad.pixels):
+        capacity *= 2
+    return capacity

@@ -22,9 +22,9 @@ from aenet_ros.core.atomic_io import write_atomic
 from aenet_ros.core.errors import CheckpointError, MissingDependencyError
 from aenet_ros.core.frames import Array
 from aenet_ros.fusion.checkpoint import ONNX_FORMAT, card_path
-from aenet_ros.fusion.engines import fuse_tensors
 from aenet_ros.fusion.network import MIN_SIZE, AENet
 from aenet_ros.fusion.onnx_network import runtime
+from aenet_ros.fusion.tensors import fuse_tensors
 
 OPSET = 17
 TRACED_SIZE = (173, 211)  # not a multiple of anything, so that the trace holds no fixed size

@@ -6,7 +6,7 @@ import time
 from aenet_ros.config import Config
 from aenet_ros.core.errors import format_error
 from aenet_ros.core.frames import FramePair
-from aenet_ros.health.judge import OK, WARN, Status
+from aenet_ros.health.status import OK, WARN, Status
 from aenet_ros.registration.drift import Drift, DriftMonitor
 from aenet_ros.registration.registration import Registration
 

@@ -1,15 +1,14 @@
-"""From counters to words: what is wrong, and what a person can do about it. Knows no ROS messages."""
+"""From counters to diagnostics: what is wrong, and the remedy. Knows no ROS messages."""
 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from aenet_ros.config import Config
 from aenet_ros.health.stats import NodeStats, StreamStats
+from aenet_ros.health.status import ERROR, OK, WARN, PipelineStatus, Status
 from aenet_ros.sync.matcher import PairCounts
 
-OK, WARN, ERROR = 0, 1, 2
 LOST_SHARE_TO_WARN = 0.1
 RECENT_NS = 5_000_000_000
 OTHER_CLOCK_MS = 10_000.0
@@ -20,18 +19,9 @@ DDS_REMEDY = (
 )
 
 
-class Status(NamedTuple):
-    """One line of diagnostics: ``level`` is OK, WARN or ERROR; ``values`` are key and value as shown."""
-
-    name: str
-    level: int
-    message: str
-    values: dict[str, str]
-
-
 @dataclass
 class TopicFacts:
-    """What the ROS graph says of one input topic: how many publishers fit, and in words what does not."""
+    """What the ROS graph knows of an input topic: number of compatible publishers, and sentences on the others."""
 
     topic: str
     publishers: int = 0
@@ -43,7 +33,7 @@ class TopicFacts:
 
 @dataclass
 class NodeFacts:
-    """Everything that the judgement looks at, gathered once a diagnostics period."""
+    """All inputs of ``judge``, gathered once in a diagnostics period."""
 
     state: str
     config: Config
@@ -51,16 +41,11 @@ class NodeFacts:
     topics: dict[str, TopicFacts]
     match: PairCounts
     pending: int
-    replaced: int
     subscribers: int
     activated_at_ns: int
     problem: str = ""
     unknown_parameters: Sequence[str] = ()
-    device: str = ""
-    precision: str = ""
-    fallback: str = ""
-    weights: str = ""
-    agc_range: tuple[float, float] | None = None
+    pipeline: PipelineStatus | None = None
     hangs: bool = False
     degraded: str = ""
 
@@ -71,7 +56,8 @@ def judge(facts: NodeFacts) -> list[Status]:
         return [Status("fusion", ERROR, facts.problem, {"state": facts.state})]
     if facts.state != "active":
         values = {"state": facts.state, **(_final_counts(facts) if facts.activated_at_ns else {})}
-        return [Status("fusion", WARN, f"{facts.state}: nothing is fused; activate the node", values)]
+        remedy = "the node is shut down; start it again" if facts.state == "finalized" else "nothing is fused; activate the node"
+        return [Status("fusion", WARN, f"{facts.state}: {remedy}", values)]
     streams = [_judge_stream(role, facts) for role in ("thermal", "rgb")]
     pairing = _judge_pairing(facts, streams_alive=all(_alive(facts, role) for role in ("thermal", "rgb")))
     model = _judge_model(facts)
@@ -80,7 +66,7 @@ def judge(facts: NodeFacts) -> list[Status]:
 
 
 def _final_counts(facts: NodeFacts) -> dict[str, str]:
-    """Of the active time that is over, when nothing is on its way any more: all that was received is in one of these counts."""
+    """After deactivation: every received frame is in one of these counts."""
     streams = (("thermal", facts.stats.thermal), ("rgb", facts.stats.rgb))
     received = {
         f"{role} {what}": str(count)
@@ -103,13 +89,13 @@ def _pair_counts(facts: NodeFacts) -> dict[str, str]:
 
 
 def _fused_counts(facts: NodeFacts) -> dict[str, str]:
-    """Pairs = fused + replaced + failed + all not fused, and the one or two that are in work."""
+    """Pairs = fused + replaced + failed + all not fused + the one or two that are being fused."""
     stats = facts.stats
     return {
         "fused": str(stats.fused),
-        "replaced by a newer pair": str(facts.replaced),
+        "replaced by a newer pair": str(stats.replaced),
         "failed": str(stats.failed),
-        **{f"not fused: {reason}": str(count) for reason, count in sorted(stats.skipped.items())},
+        **{f"not fused: {reason}": str(count) for reason, count in stats.skipped().items()},
     }
 
 
@@ -134,7 +120,7 @@ def _judge_stream(role: str, facts: NodeFacts) -> Status:
         "size": f"{stream.size[1]}x{stream.size[0]}",
         "received": str(stream.received),
         "rejected": str(stream.rejected),
-        "lost before us [%]": f"{100 * stream.lost_share():.0f}",
+        "lost before this node [%]": f"{100 * stream.lost_share():.0f}",
         "size or encoding changes": str(stream.size_changes),
     }
     if stream.last_error:
@@ -146,14 +132,14 @@ def _stream_message(role: str, stream: StreamStats, topic: TopicFacts, facts: No
     recently_rejected = stream.last_error_at_ns and now - stream.last_error_at_ns < RECENT_NS
     if _alive(facts, role):
         if recently_rejected:
-            return WARN, f"some frames cannot be read: {stream.last_error}"
+            return WARN, f"some frames cannot be decoded: {stream.last_error}"
         lost = stream.lost_share()
         if lost > LOST_SHARE_TO_WARN:
             remedy = "the network or the driver drops them" if topic.has_dds_profile else DDS_REMEDY
             return WARN, f"{100 * lost:.0f} % of the {role} frames never reach this node: {remedy}"
         return OK, f"{stream.rate_hz(_stale_ns(facts)):.1f} Hz, {stream.size[1]}x{stream.size[0]} {stream.encoding}"
     if recently_rejected:
-        return ERROR, f"no {role} frame can be read: {stream.last_error}"
+        return ERROR, f"no {role} frame can be decoded: {stream.last_error}"
     if topic.incompatible:
         return ERROR, f"QoS of {topic.topic} does not fit: {'; '.join(topic.incompatible)}"
     if topic.other_type:
@@ -182,10 +168,10 @@ def _judge_pairing(facts: NodeFacts, streams_alive: bool) -> Status:
         "stamp difference p95 [ms]": f"{stats.difference_ms(95):.2f}",
         **_pair_counts(facts),
     }
-    # A camera that has just come back has not had the time for a pair.
+    # A camera that has just returned has had no time for a pair.
     last = max(stats.last_pair_at_ns, facts.activated_at_ns, stats.thermal.resumed_at_ns, stats.rgb.resumed_at_ns)
     if not streams_alive or now - last < _stale_ns(facts):
-        return Status("pairing", OK, f"{counts.pairs} pairs" if streams_alive else "waits for both streams", values)
+        return Status("pairing", OK, f"{counts.pairs} pairs" if streams_alive else "waiting for both streams", values)
     if counts.dropped.get("zero_stamp"):
         return Status("pairing", ERROR, "frames come with stamp 0: set the driver to stamp its images (header.stamp)", values)
     apart_ms = stats.clock_offset_ms() - sync.clock_offset_ms
@@ -201,12 +187,18 @@ def _judge_pairing(facts: NodeFacts, streams_alive: bool) -> Status:
 
 
 def _judge_model(facts: NodeFacts) -> Status:
-    values = {"device": facts.device, "precision": facts.precision, "weights": facts.weights}
-    if facts.agc_range is not None:
-        values["AGC range [counts]"] = f"{facts.agc_range[0]:.1f} .. {facts.agc_range[1]:.1f}"
-    if facts.fallback:
-        return Status("model", WARN, facts.fallback, values)
-    return Status("model", OK, f"{facts.device} {facts.precision}", values)
+    pipeline = facts.pipeline
+    if pipeline is None:
+        return Status("model", WARN, "no model is loaded", {})
+    values = {
+        "device": pipeline.device,
+        "precision": pipeline.precision,
+        "weights": pipeline.weights_sha256,
+        "AGC range [counts]": f"{pipeline.agc_range[0]:.1f} .. {pipeline.agc_range[1]:.1f}",
+    }
+    if pipeline.fallback:
+        return Status("model", WARN, pipeline.fallback, values)
+    return Status("model", OK, f"{pipeline.device} {pipeline.precision}", values)
 
 
 def _judge_fusion(facts: NodeFacts, others: Sequence[Status]) -> Status:
@@ -243,7 +235,7 @@ def _fusion_message(facts: NodeFacts, others: Sequence[Status], now: int, rate: 
     if not facts.config.enabled:
         return OK, "disabled: enable with ~/set_enabled or the parameter enabled"
     if not facts.subscribers:
-        return OK, "idle: nobody subscribes to a fused topic"
+        return OK, "idle: no fused topic has a subscriber"
     if facts.degraded:
         return WARN, facts.degraded
     if not stats.fused or not rate:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from aenet_ros.config import Config
 from aenet_ros.core.frames import Frame
-from aenet_ros.health.judge import OK, WARN, Status
+from aenet_ros.health.status import OK, WARN, Status
 from aenet_ros.sync.clock_offset import MAX_DRIFT_PPM, TOLERANCE_NS, TRUSTED, ClockOffset, ClockOffsetEstimator, small_grey
 
 FRAME_STEP = 2  # one frame in so many is used: half the cost, and at 15 Hz still well within 5 ms

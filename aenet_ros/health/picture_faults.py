@@ -1,16 +1,16 @@
-"""What is wrong with a picture by itself: black, or all at full scale."""
+"""Faults of a single picture: black, or at full scale."""
 
 import numpy as np
 
 from aenet_ros.config import DegradedConfig
 from aenet_ros.core.frames import Frame, Plane
 
-NEARLY_FULL = 250.0  # of 255, in a colour picture: some cameras' white balance keeps one channel a little under the end
+NEARLY_FULL = 250.0  # of 255, in a colour picture: white balance may keep one channel a little below 255
 FULL_SCALES = {"mono8": (255.0,), "mono16": (16_383.0, 65_535.0), "32FC1": ()}  # 14-bit cameras fill the lower bits
 
 
 def picture_fault(role: str, frame: Frame, picked: Plane, config: DegradedConfig) -> str:
-    """``black``, ``saturated`` or nothing, from a sample of the frame's pixels (``imaging.shutter.sample``).
+    """``black``, ``saturated`` or "", from a sample of the frame's pixels (``thermal.ffc.sample``).
 
     A black rgb picture has ``share`` of its pixels at ``black_level`` or under. A black thermal one has them at 0 (or NaN), or no two
     values that differ. Saturated ones have them at full scale: nearly 255, or 255, 16383 or 65535 counts.

@@ -1,4 +1,4 @@
-"""What the node counts: frames of each stream, fused frames, latencies. Written by two threads, read by diagnostics."""
+"""Counters of the node: frames of each stream, fused frames, latencies. Written by two threads, read by diagnostics."""
 
 import threading
 import time
@@ -11,12 +11,12 @@ import numpy as np
 from aenet_ros.core.frames import Frame, FusedFrame
 
 WINDOW = 90
-"""Frames over which rates and percentiles are taken: three seconds at 30 Hz."""
+"""Number of frames in rates and percentiles: three seconds at 30 Hz."""
 
 PAUSE_NS = 1_000_000_000
 RATE_SPAN_NS = 3_000_000_000
-FEWEST_GAPS = 20
-IRREGULAR = 0.2
+MIN_GAPS = 20
+IRREGULAR = 0.2  # spread of the period, relative, above which no loss is computed
 
 
 @dataclass
@@ -72,7 +72,7 @@ class StreamStats:
         """
         gaps = np.diff(np.array(self.stamps_ns, np.int64)).astype(float)
         gaps = gaps[(gaps > 0) & (gaps < PAUSE_NS)]
-        if len(gaps) < FEWEST_GAPS:
+        if len(gaps) < MIN_GAPS:
             return 0.0
         single = gaps[gaps < 1.5 * np.percentile(gaps, 20)]
         period = float(np.median(single))
@@ -89,7 +89,7 @@ class NodeStats:
         self.thermal = StreamStats()
         self.rgb = StreamStats()
         self.fused = 0
-        self.skipped: Counter[str] = Counter()  # pairs not fused on purpose: disabled, no subscriber, shut down, too old, degraded
+        self._skipped: Counter[str] = Counter()
         self.failed = 0
         self.replaced = 0
         self.last_failure = ""
@@ -121,6 +121,16 @@ class NodeStats:
             self._latencies_ns.append(latency_ns)
             for stage, duration in fused.timings_ns.items():
                 self._stages_ns.setdefault(stage, deque(maxlen=WINDOW)).append(duration)
+
+    def count_skipped(self, reason: str, pairs: int = 1) -> None:
+        """Pairs were not fused on purpose: disabled, no_subscriber, shut_down, too_old, degraded."""
+        with self.lock:
+            self._skipped[reason] += pairs
+
+    def skipped(self) -> dict[str, int]:
+        """Pairs not fused on purpose, by reason."""
+        with self.lock:
+            return dict(sorted(self._skipped.items()))
 
     def count_failed(self, reason: str) -> bool:
         """A pair could not be fused; True where the reason is a new one."""
@@ -156,9 +166,9 @@ class NodeStats:
             return _percentile_ms(self._stages_ns.get("total", deque()), 95.0)
 
     def clock_offset_ms(self) -> float:
-        """Thermal minus rgb clock, guessed from how late each stream's stamps are at arrival; NaN before both streams came.
+        """Thermal minus rgb clock, estimated from the age of stamps at arrival; NaN before both streams came.
 
-        It is as good as the two drivers' delays are equal: enough to tell seconds apart, not to align frames.
+        Its error is the difference of the two drivers' delays: good enough to find seconds, not to align frames.
         """
         if not self.thermal.lags_ns or not self.rgb.lags_ns:
             return float("nan")

@@ -1,6 +1,6 @@
-"""Which of two camera streams can be trusted by now: a state machine that waits before it changes its mind, in both directions.
+"""State machine of the two camera streams: which of them works, with hysteresis in both directions.
 
-It is told of each frame's arrival and of what is wrong with it, on the monotonic clock, and knows neither pictures nor ROS.
+Its inputs are the arrival of each frame on a monotonic clock and the fault found in it. It knows neither pictures nor ROS.
 """
 
 import statistics
@@ -14,21 +14,21 @@ ROLES = ("thermal", "rgb")
 OTHER = {"thermal": "rgb", "rgb": "thermal"}
 
 SEVERITY: Mapping[str, int] = {"": 0, "frozen": 1, "black": 1, "saturated": 1, "late": 2, "silent": 3}
-"""Faults of a stream. At 1 its picture is worth nothing, but it comes; from 2 on there is no picture of now."""
+"""Faults of a stream. 1: frames arrive, but show nothing; from 2 on: there is no picture of the present."""
 
 START_S = 2.0
-"""A camera whose pace is not known yet is given so long: discovery and drivers take their time."""
+"""Time before a camera of unknown period is silent: discovery and drivers need it."""
 
 MISSED = 3
-"""Frames of the other stream that must have come since, before a stream is silent: else we ourselves may have been held up."""
+"""Frames of the other stream that must arrive before a stream is silent: otherwise this process itself may have been stopped."""
 
-FEWEST_GOOD = 3
-FEWEST_GAPS = 3
+MIN_GOOD = 3  # good frames in a row before a fault is over
+MIN_GAPS = 3  # known frame periods before the median is used
 GAPS = 16
 
 
 class Mode(NamedTuple):
-    """What is to be shown: ``show`` is ``fused``, ``rgb``, ``thermal`` or ``nothing``; the faults (keys of SEVERITY) say why."""
+    """What to publish: ``show`` is fused, rgb, thermal or nothing; ``thermal`` and ``rgb`` are the faults (keys of SEVERITY)."""
 
     show: str
     thermal: str
@@ -36,7 +36,7 @@ class Mode(NamedTuple):
 
 
 def choose(thermal: str, rgb: str) -> Mode:
-    """What two streams with these faults can still give: the better one; both where neither is worse and both come."""
+    """The mode for these faults: the stream with the lesser fault, or both where the faults are equal and frames arrive."""
     ours, theirs = SEVERITY[thermal], SEVERITY[rgb]
     if min(ours, theirs) >= SEVERITY["late"]:
         return Mode("nothing", thermal, rgb)
@@ -46,10 +46,10 @@ def choose(thermal: str, rgb: str) -> Mode:
 
 
 class StreamStates:
-    """The two streams' faults, with hysteresis. Times are integer ns of one clock that does not jump. Not thread-safe.
+    """The faults of both streams, with hysteresis. Times are integer ns of one clock that does not jump. Not thread-safe.
 
-    A fault must last ``after_s`` (silence: or three of the stream's own periods, whichever is longer) before it counts; ``frozen``
-    counts at once, since what finds it has waited. It is forgotten after ``recover_s`` of good frames, at least three, without a gap.
+    A fault counts after ``after_s`` (silence: or three periods of the stream, if longer); ``frozen`` counts at once, because its detection
+    takes time already. A fault is over after ``recover_s`` of good frames without a gap, at least MIN_GOOD of them.
     """
 
     def __init__(self, started_ns: int) -> None:
@@ -61,28 +61,28 @@ class StreamStates:
 
     @property
     def mode(self) -> Mode:
-        """As of the last ``see`` or ``tick``."""
+        """After the last ``on_frame`` or ``tick``."""
         return self._mode
 
-    def see(self, role: str, at_ns: int, fault: str, config: DegradedConfig) -> Mode:
-        """A frame of ``role`` came, with a fault of SEVERITY or none."""
+    def on_frame(self, role: str, at_ns: int, fault: str, config: DegradedConfig) -> Mode:
+        """A frame of ``role`` arrived; ``fault``: a key of SEVERITY."""
         self._quiet_ticks = 0
         self._streams[OTHER[role]].missed += 1
-        self._streams[role].see(at_ns, fault, config)
+        self._streams[role].on_frame(at_ns, fault, config)
         return self._decide(at_ns, config)
 
     def tick(self, at_ns: int, config: DegradedConfig) -> Mode:
-        """Nothing came; to be called now and then, so that the death of both is noticed too."""
+        """Time passed; to be called periodically, so that the silence of both streams is noticed."""
         self._quiet_ticks += 1
         return self._decide(at_ns, config)
 
     def _decide(self, at_ns: int, config: DegradedConfig) -> Mode:
         quiet = {role: stream.quiet(at_ns, config) for role, stream in self._streams.items()}
         for role, stream in self._streams.items():
-            # One quiet look alone may only mean that our own thread was held up.
+            # A single quiet tick may mean that this thread itself was stopped.
             if quiet[role] and (stream.missed >= MISSED or (quiet[OTHER[role]] and self._quiet_ticks >= 2)):
-                stream.lose("silent")
-        mode = choose(self._streams["thermal"].lost, self._streams["rgb"].lost)
+                stream.set_fault("silent")
+        mode = choose(self._streams["thermal"].fault, self._streams["rgb"].fault)
         if mode.show != self._mode.show:
             self.changed_ns = at_ns
             self.degradations += self._mode.show == "fused"
@@ -91,44 +91,44 @@ class StreamStates:
 
 
 class _Stream:
-    """One stream: the fault that counts (``lost``), and those that come and go."""
+    """One stream: the fault that counts (``fault``), and candidates that come and go."""
 
     def __init__(self, started_ns: int) -> None:
-        self.lost = ""
+        self.fault = ""
         self.missed = 0
-        self._last_ns, self._come = started_ns, False
+        self._last_ns, self._arrived = started_ns, False
         self._gaps: deque[int] = deque(maxlen=GAPS)
         self._fault_since_ns: int | None = None
         self._good_since_ns, self._good = started_ns, 0
 
-    def see(self, at_ns: int, fault: str, config: DegradedConfig) -> None:
+    def on_frame(self, at_ns: int, fault: str, config: DegradedConfig) -> None:
         gap_ns = at_ns - self._last_ns
-        if not self._come or gap_ns > self._patience_ns(config):
+        if not self._arrived or gap_ns > self._patience_ns(config):
             self._good, self._fault_since_ns = 0, None
-        if self._come:
+        if self._arrived:
             self._gaps.append(gap_ns)
-        self._last_ns, self._come, self.missed = at_ns, True, 0
+        self._last_ns, self._arrived, self.missed = at_ns, True, 0
         if fault:
             self._good = 0
             if self._fault_since_ns is None:
                 self._fault_since_ns = at_ns
-            if self.lost or fault == "frozen" or at_ns - self._fault_since_ns >= config.after_s * 1e9:
-                self.lost = fault
+            if self.fault or fault == "frozen" or at_ns - self._fault_since_ns >= config.after_s * 1e9:
+                self.fault = fault
             return
         self._fault_since_ns = None
         if not self._good:
             self._good_since_ns = at_ns
         self._good += 1
-        if self._good >= FEWEST_GOOD and at_ns - self._good_since_ns >= config.recover_s * 1e9:
-            self.lost = ""
+        if self._good >= MIN_GOOD and at_ns - self._good_since_ns >= config.recover_s * 1e9:
+            self.fault = ""
 
     def quiet(self, at_ns: int, config: DegradedConfig) -> bool:
         return at_ns - self._last_ns > self._patience_ns(config)
 
-    def lose(self, fault: str) -> None:
-        self.lost, self._good, self._fault_since_ns = fault, 0, None
+    def set_fault(self, fault: str) -> None:
+        self.fault, self._good, self._fault_since_ns = fault, 0, None
 
     def _patience_ns(self, config: DegradedConfig) -> int:
-        if len(self._gaps) < FEWEST_GAPS:
+        if len(self._gaps) < MIN_GAPS:
             return round(max(config.after_s, START_S) * 1e9)
         return max(round(config.after_s * 1e9), 3 * statistics.median_low(self._gaps))

@@ -13,11 +13,12 @@ from aenet_ros.config import Config, build, flatten
 from aenet_ros.core.errors import AenetError, ImageError, SourceError
 from aenet_ros.core.frames import Array, FramePair, FusedFrame
 from aenet_ros.core.process import MAX_AUTO_THREADS, allowed_cores, delay_signals
+from aenet_ros.core.thermal_input import ThermalInput, render_brightness
 from aenet_ros.io.background import Progress
 from aenet_ros.io.fuse_job import FuseJob, open_job
 from aenet_ros.io.interfaces import Sink, SourceItem, is_bag
 from aenet_ros.io.staging import HIDDEN_FOLDER
-from aenet_ros.thermal.agc import Range, gain_of, scale_to_unit
+from aenet_ros.thermal.agc import Range, gain_of
 
 if TYPE_CHECKING:
     from aenet_ros.pipeline import FusionPipeline
@@ -97,8 +98,8 @@ class _Run:
                     return
                 self._sink.write(item.name, self._panels.fuse(item.pair))
                 self.fused += 1
-                if self._pipeline.grid.fallback:
-                    self.without_depth, self.no_depth = self.without_depth + 1, self._pipeline.grid.fallback
+                if self._pipeline.status().registration_fallback:
+                    self.without_depth, self.no_depth = self.without_depth + 1, self._pipeline.status().registration_fallback
             except ImageError as error:
                 self.lost.append({"name": item.name, "reason": str(error)})
 
@@ -196,12 +197,11 @@ class Panels:
         if name == "fused":
             return _as_rgb(fused.image, fused.encoding)
         if name == "rgb":
-            warps = self._pipeline.prepare_grid(pair.thermal.size, pair.rgb.size, pair.depth)
+            warps = self._pipeline.prepare_grid(pair.thermal.size, pair.rgb.size, depth=pair.depth)
             return warps.rgb(_as_rgb(pair.rgb.data, pair.rgb.encoding), np.zeros(pair.thermal.size, np.float32))
         assert fused.thermal_registered is not None
-        agc = self._pipeline.agc
-        brightness = np.empty(fused.thermal_registered.shape, np.float32)
-        scale_to_unit(fused.thermal_registered, gain_of(Range(agc.low, agc.high), agc.config.invert), brightness)
+        gain = gain_of(Range(*self._pipeline.status().agc_range), self._pipeline.config.agc.invert)
+        brightness = render_brightness(ThermalInput(fused.thermal_registered, *gain))
         return _as_rgb(np.round(brightness * 255.0).astype(np.uint8), "mono8")
 
     def _labelled(self, image: Array, text: str) -> Array:

@@ -16,7 +16,7 @@ from aenet_ros.core.camera import camera_from_info
 from aenet_ros.core.errors import ConfigError, format_error
 from aenet_ros.core.frames import FramePair
 from aenet_ros.health.drift_analysis import DriftAnalysis
-from aenet_ros.health.judge import OK, Status
+from aenet_ros.health.status import OK, Status
 from aenet_ros.registration.calibration_file import Homography, homography_content, read_homography, write_calibration
 from aenet_ros.registration.estimate import MIN_CONFIDENCE, Estimate, corner_distance, estimate
 from aenet_ros.registration.registration import Registration

@@ -4,7 +4,6 @@ from typing import Any
 
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import Image
 
 from aenet_ros.config import Config
@@ -13,6 +12,7 @@ from aenet_ros.core.frames import FramePair
 from aenet_ros.messages.codec import decode_thermal
 from aenet_ros.registration.depth import DepthQueue
 from aenet_ros.ros.compat import no_event_callbacks
+from aenet_ros.ros.params import qos_overrides
 
 
 class DepthInput:
@@ -34,7 +34,7 @@ class DepthInput:
                 self._on_depth,
                 QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT),
                 event_callbacks=no_event_callbacks(),
-                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+                qos_overriding_options=qos_overrides(self._node, self._node.resolve_topic_name("depth/image_raw"), "subscription"),
             )
 
     def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""What the ROS graph says about an input topic: publishers, their QoS against ours, their type, and look-alikes."""
+"""What the ROS graph knows of an input topic: publishers, their QoS and type, and other image topics."""
 
 import os
 
@@ -29,7 +29,7 @@ def topic_facts(node: Node, topic: str, wanted_type: str, qos: QoSProfile) -> To
                 f"{qos.reliability.name.lower()} ({reason.strip() or 'incompatible'}); set input.*.qos to best_effort"
             )
     if facts.incompatible and len(facts.incompatible) < facts.publishers:
-        facts.incompatible = []  # at least one publisher reaches us
+        facts.incompatible = []  # at least one publisher is compatible
     if not facts.publishers:
         facts.alternatives = _image_topics(node, topic)
     return facts

@@ -1,4 +1,4 @@
-"""The cameras' topics: subscriptions that exist only while the node is active, and what decodes their messages."""
+"""Subscriptions to the cameras' topics, which exist only while the node is active, and the decoding of their messages."""
 
 from collections.abc import Callable
 from functools import partial
@@ -6,13 +6,12 @@ from typing import Any
 
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Bool
 
 from aenet_ros.config import InputConfig, StreamConfig
-from aenet_ros.core.errors import ImageError
+from aenet_ros.core.errors import ImageError, format_error
 from aenet_ros.core.frames import Frame
 from aenet_ros.health.judge import TopicFacts
 from aenet_ros.health.stats import NodeStats
@@ -20,13 +19,14 @@ from aenet_ros.messages.codec import decode_rgb, decode_thermal, stamp_ns
 from aenet_ros.ros.compat import no_event_callbacks
 from aenet_ros.ros.graph import topic_facts
 from aenet_ros.ros.outputs import RELIABILITY
+from aenet_ros.ros.params import qos_overrides
 
 MESSAGE_TYPES: dict[str, type[Any]] = {"raw": Image, "compressed": CompressedImage}
 DECODERS = {"thermal": decode_thermal, "rgb": decode_rgb}
 
 
 class Inputs:
-    """Made at activation, destroyed at deactivation. Its callbacks decode, count, and hand over to the three functions given."""
+    """Made at activation, destroyed at deactivation. Its callbacks count and decode messages and hand the result over."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Inputs:
             partial(self._image, role),
             QoSProfile(depth=config.depth, reliability=RELIABILITY[config.qos]),
             event_callbacks=no_event_callbacks(),
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            qos_overriding_options=qos_overrides(self._node, topic, "subscription"),
         )
         self._subscriptions.append(image)
         self._topics[role] = (topic, f"sensor_msgs/msg/{kind.__name__}", image.qos_profile)
@@ -71,21 +71,22 @@ class Inputs:
         stream.receive(stamp_ns(message))
         try:
             frame = DECODERS[role](message)
-            if stream.accept(frame):
-                change = f"{role} stream changed to {frame.size[1]}x{frame.size[0]} {frame.source_encoding}"
-                self._node.get_logger().warning(change, throttle_duration_sec=1.0)
-            self._on_frame(role, frame)
         except Exception as error:  # whatever a message holds, it must not end the node
-            reason = str(error) if isinstance(error, ImageError) else f"{type(error).__name__}: {error}"
+            reason = str(error) if isinstance(error, ImageError) else format_error(error)
             if stream.reject(reason):
-                self._node.get_logger().error(f"{role} frame cannot be read: {reason}", throttle_duration_sec=1.0)
+                self._node.get_logger().error(f"{role} frame cannot be decoded: {reason}", throttle_duration_sec=1.0)
+            return
+        if stream.accept(frame):
+            change = f"{role} stream changed to {frame.size[1]}x{frame.size[0]} {frame.source_encoding}"
+            self._node.get_logger().warning(change, throttle_duration_sec=1.0)
+        self._on_frame(role, frame)
 
     def _camera_info(self, role: str, message: CameraInfo) -> None:
         self.camera_infos[role] = message
         self._on_camera_info(role, message)
 
     def topic_facts(self) -> dict[str, TopicFacts]:
-        """What the ROS graph says of the two image topics now."""
+        """What the ROS graph knows of the two image topics."""
         return {role: topic_facts(self._node, *topic) for role, topic in self._topics.items()}
 
     def destroy(self) -> None:

@@ -1,4 +1,4 @@
-"""A lifecycle node that says why a transition failed; rclpy swallows what a transition raises."""
+"""A lifecycle node that logs why a transition failed; rclpy swallows exceptions raised in transitions."""
 
 import traceback
 from abc import abstractmethod
@@ -10,32 +10,33 @@ from aenet_ros.core.errors import AenetError, format_error
 
 
 class LoggedLifecycleNode(LifecycleNode):
-    """Maps the transitions to four steps that may raise; a reason is logged and kept in ``problem`` until one succeeds.
+    """Maps the transitions to four steps that may raise.
 
-    ``reached`` is the label of the state that the last transition led to.
+    The reason of a failure is logged and kept in ``problem`` until ``configure`` or ``activate`` succeeds.
+    ``state_label``: label of the state after the last transition.
     """
 
-    reached = "unconfigured"
+    state_label = "unconfigured"
     problem = ""
 
     @abstractmethod
     def configure(self) -> None:
-        """Take what is needed before frames may come; undone by ``release``."""
+        """Acquire what is needed before frames arrive; undone by ``release``."""
 
     @abstractmethod
     def activate(self) -> None:
-        """Begin to work; undone by ``halt``."""
+        """Start to work; undone by ``stop_streams``."""
 
     @abstractmethod
-    def halt(self) -> None:
-        """Stop to work; also called where there is nothing to stop."""
+    def stop_streams(self) -> None:
+        """Stop to work; may be called when nothing is active."""
 
     @abstractmethod
     def release(self) -> None:
-        """Give back everything, working or not."""
+        """Release everything, active or not."""
 
     def start(self) -> bool:
-        """Configure and activate; True where the node is active then."""
+        """Configure and activate; True where the node is active afterwards."""
         if self.trigger_configure() != TransitionCallbackReturn.SUCCESS:
             return False
         return bool(self.trigger_activate() == TransitionCallbackReturn.SUCCESS)
@@ -50,12 +51,12 @@ class LoggedLifecycleNode(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """See ``activate``."""
-        done = self._run("activate", self.activate, "active", undo=self.halt)
+        done = self._run("activate", self.activate, "active", undo=self.stop_streams)
         return super().on_activate(state) if done == TransitionCallbackReturn.SUCCESS else done
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """See ``halt``."""
-        done = self._run("deactivate", self.halt, "inactive")
+        """See ``stop_streams``."""
+        done = self._run("deactivate", self.stop_streams, "inactive")
         return super().on_deactivate(state) if done == TransitionCallbackReturn.SUCCESS else done
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -70,19 +71,26 @@ class LoggedLifecycleNode(LifecycleNode):
         """See ``release``; the node is unconfigured afterwards."""
         return self._run("error processing", self.release, "unconfigured")
 
-    def _run(self, name: str, step: Callable[[], None], reached: str, undo: Callable[[], None] | None = None) -> TransitionCallbackReturn:
+    def _run(self, name: str, step: Callable[[], None], label: str, undo: Callable[[], None] | None = None) -> TransitionCallbackReturn:
         try:
             step()
         except Exception as error:
-            reason = format_error(error)
-            self.problem = f"cannot {name}: {reason}"
-            self.get_logger().error(self.problem)
-            if not isinstance(error, AenetError):
-                self.get_logger().error(traceback.format_exc())
-        else:
-            self.reached, self.problem = reached, ""
-            return TransitionCallbackReturn.SUCCESS
-        if undo is None:
-            return TransitionCallbackReturn.ERROR
-        undo()
-        return TransitionCallbackReturn.FAILURE
+            self._keep_problem(f"cannot {name}", error)
+            if undo is None:
+                return TransitionCallbackReturn.ERROR
+            try:
+                undo()
+            except Exception as second:  # the first reason is the one to tell
+                self.get_logger().error(f"cannot undo {name}: {format_error(second)}")
+                return TransitionCallbackReturn.ERROR
+            return TransitionCallbackReturn.FAILURE
+        self.state_label = label
+        if undo is not None:  # configure and activate: it works again
+            self.problem = ""
+        return TransitionCallbackReturn.SUCCESS
+
+    def _keep_problem(self, what: str, error: Exception) -> None:
+        self.problem = f"{what}: {format_error(error)}"
+        self.get_logger().error(self.problem)
+        if not isinstance(error, AenetError):
+            self.get_logger().error(traceback.format_exc())

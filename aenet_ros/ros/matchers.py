@@ -1,4 +1,4 @@
-"""Pair matching by ``sync.policy``: our own matcher, or message_filters' synchroniser behind the same three calls."""
+"""Pair matching by ``sync.policy``: our own matcher, or message_filters' synchroniser with the same methods."""
 
 import importlib
 from collections import deque
@@ -14,7 +14,7 @@ from aenet_ros.sync.matcher import PairCounts, PairMatcher
 
 NS_PER_S = 1_000_000_000
 NS_PER_MS = 1_000_000
-REMEMBERED_DROP = "message_filters"
+DROP_REASON = "message_filters"
 
 
 class Matcher(Protocol):
@@ -52,11 +52,15 @@ def slop_and_offset_ns(config: SyncConfig) -> tuple[int, int]:
     return round(slop_ms * NS_PER_MS), round(config.clock_offset_ms * NS_PER_MS)
 
 
-class ApproximateMatcher:
-    """message_filters' ApproximateTimeSynchronizer; its callback only hands the pair over.
+def follow_sync(matcher: Matcher, config: SyncConfig) -> None:
+    """Give the matcher the dynamic options of ``config``."""
+    slop_ns, matcher.clock_offset_ns = slop_and_offset_ns(config)
+    if slop_ns != matcher.slop_ns:
+        matcher.slop_ns = slop_ns
 
-    It does not say which frames it gave up, so all of these are counted under one reason.
-    """
+
+class ApproximateMatcher:
+    """message_filters' ApproximateTimeSynchronizer. It does not report which frames it drops: all are counted under one reason."""
 
     def __init__(self, slop_ns: int, clock_offset_ns: int, queue_size: int) -> None:
         try:
@@ -90,7 +94,7 @@ class ApproximateMatcher:
     def counts(self) -> PairCounts:
         """Frames in and pairs out; the difference is what waits or was dropped inside message_filters."""
         unpaired = self._thermal_in + self._rgb_in - 2 * self._pairs
-        return PairCounts(self._thermal_in, self._rgb_in, self._pairs, {REMEMBERED_DROP: unpaired} if unpaired else {})
+        return PairCounts(self._thermal_in, self._rgb_in, self._pairs, {DROP_REASON: unpaired} if unpaired else {})
 
     @property
     def pending(self) -> int:

@@ -1,4 +1,4 @@
-"""How each of our programs begins and ends: told to stop is no fault, and its clean-up is not cut short."""
+"""Start and end of each program: a stop signal is no fault, and the clean-up is not interrupted."""
 
 import signal
 import sys
@@ -19,9 +19,9 @@ N = TypeVar("N", bound=Node)
 
 @contextmanager
 def running(name: str, make: Callable[[], N], args: Sequence[str] | None) -> Iterator[tuple[N, SingleThreadedExecutor]]:
-    """The program ``name`` around its work: rclpy's beginning, the node, an executor that has it, and the end of all three.
+    """Context of the program ``name``: rclpy, the node and its executor, all shut down at the end.
 
-    The block ends early when the program is told to stop. An AenetError of ``make`` ends the process with status 1 and a sentence.
+    The block ends early when the program is stopped. An AenetError of ``make`` ends the process with status 1 and a sentence.
     """
     rclpy.init(args=list(args) if args is not None else None)
     try:
@@ -42,14 +42,14 @@ def running(name: str, make: Callable[[], N], args: Sequence[str] | None) -> Ite
 
 @contextmanager
 def until_stopped() -> Iterator[None]:
-    """Run the body until Ctrl-C, SIGTERM or a shutdown of the context ends it; then ignore further Ctrl-Cs."""
+    """Run the body until Ctrl-C, SIGTERM or a shutdown of the context; further Ctrl-Cs are ignored."""
     try:
         yield
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except RuntimeError:
         # A signal may shut the context down between two steps of spin (an RCLError), or interrupt the conversion of a
-        # message (pybind's RuntimeError, a moment before the context goes): that is an end, not a fault.
+        # message (pybind's RuntimeError, shortly before the context is shut down): a regular end.
         if not _shut_down_soon():
             raise
     finally:
@@ -58,7 +58,7 @@ def until_stopped() -> Iterator[None]:
 
 
 def _shut_down_soon() -> bool:
-    """Whether the context is shut down by now or within ``PATIENCE_S``; rclpy does that in a thread of its own."""
+    """Whether the context is shut down now or within ``PATIENCE_S``; rclpy does that in a thread of its own."""
     deadline = time.monotonic() + PATIENCE_S
     while rclpy.ok() and time.monotonic() < deadline:
         time.sleep(0.01)

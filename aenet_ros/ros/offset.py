@@ -6,8 +6,8 @@ from std_srvs.srv import Trigger
 
 from aenet_ros.config import Config
 from aenet_ros.core.frames import Frame
-from aenet_ros.health.judge import Status
 from aenet_ros.health.offset_monitor import OffsetMonitor, offset_refusal, offset_status, offset_text, rollback_text
+from aenet_ros.health.status import Status
 
 
 class OffsetService:

@@ -1,4 +1,4 @@
-"""The fused topics: their publishers, who listens to each, and the messages, whose buffers are used again for every frame."""
+"""Publishers of the fused topics. The messages' buffers are reused for every frame."""
 
 from array import array
 from collections.abc import Mapping
@@ -7,19 +7,19 @@ from typing import Any, NamedTuple
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from aenet_ros.config import OutputConfig
-from aenet_ros.core.frames import Frame, FramePair, FusedFrame
+from aenet_ros.core.frames import FusedFrame
 from aenet_ros.messages.camera_info import fused_camera_info
 from aenet_ros.messages.codec import encode_jpeg, fill_image, set_stamp
+from aenet_ros.ros.params import qos_overrides
 
 RELIABILITY = {"reliable": ReliabilityPolicy.RELIABLE, "best_effort": ReliabilityPolicy.BEST_EFFORT}
 
 
-class Listeners(NamedTuple):
-    """How many subscribers each fused topic has."""
+class Subscribers(NamedTuple):
+    """Number of subscribers of each fused topic."""
 
     image: int
     compressed: int
@@ -28,7 +28,7 @@ class Listeners(NamedTuple):
 
     @property
     def frames(self) -> int:
-        """Subscribers of the topics that need a fused frame or a warped one; camera_info alone is no reason to work."""
+        """Subscribers of the topics that need a fused or a registered frame; camera_info alone needs neither."""
         return self.image + self.compressed + self.registered
 
 
@@ -47,28 +47,27 @@ class Outputs:
         self._image_message, self._registered_message = Image(), Image()
 
     def _publisher(self, message_type: type[Any], topic: str, qos: QoSProfile) -> "Publisher[Any]":
-        return self._node.create_publisher(message_type, topic, qos, qos_overriding_options=QoSOverridingOptions.with_default_policies())
+        options = qos_overrides(self._node, self._node.resolve_topic_name(topic), "publisher")
+        return self._node.create_publisher(message_type, topic, qos, qos_overriding_options=options)
 
-    def listeners(self) -> Listeners:
-        """Polled, since entities with event callbacks crash newer executors when destroyed (ros2/rclpy#1644)."""
+    def subscribers(self) -> Subscribers:
+        """Polled, because destroying entities with event callbacks crashes newer executors (ros2/rclpy#1644)."""
         publishers = (self._image, self._compressed, self._registered, self._camera_info)
-        return Listeners(*(publisher.get_subscription_count() for publisher in publishers))
+        return Subscribers(*(publisher.get_subscription_count() for publisher in publishers))
 
-    def publish(
-        self, fused: FusedFrame, pair: FramePair, camera_infos: Mapping[str, CameraInfo], listeners: Listeners, jpeg_quality: int
-    ) -> None:
-        """Publish what somebody listens to, all with its stamp and frame_id; ``camera_infos`` by role, as last received."""
-        if listeners.image:
+    def publish(self, fused: FusedFrame, camera_infos: Mapping[str, CameraInfo], subscribers: Subscribers, jpeg_quality: int) -> None:
+        """Publish the topics that have subscribers, all with the frame's stamp and frame_id; ``camera_infos`` by role, as last received."""
+        if subscribers.image:
             self._send_image(self._image, self._image_message, fused, fused.image, fused.encoding)
-        if listeners.compressed:
+        if subscribers.compressed:
             message = CompressedImage(format=f"{fused.encoding}; jpeg compressed {'mono8' if fused.encoding == 'mono8' else 'bgr8'}")
-            # An array, because the setter checks any other sequence byte by byte.
+            # An array: the setter checks any other sequence byte by byte.
             message.data = array("B", encode_jpeg(fused.image, fused.encoding, jpeg_quality))
             _head(message.header, fused)
             self._compressed.publish(message)
-        if listeners.registered and fused.thermal_registered is not None:
-            self._send_image(self._registered, self._registered_message, fused, fused.thermal_registered, _count_encoding(pair.thermal))
-        if listeners.camera_info and (camera_info := fused_camera_info(camera_infos, fused, scaled=self._scales)) is not None:
+        if subscribers.registered and fused.thermal_registered is not None:
+            self._send_image(self._registered, self._registered_message, fused, fused.thermal_registered, fused.thermal_encoding)
+        if subscribers.camera_info and (camera_info := fused_camera_info(camera_infos, fused, scaled=self._scales)) is not None:
             self._camera_info.publish(camera_info)
 
     @staticmethod
@@ -78,7 +77,7 @@ class Outputs:
         publisher.publish(message)
 
     def destroy(self) -> None:
-        """Take the topics off the graph."""
+        """Destroy the publishers."""
         for publisher in (self._image, self._compressed, self._camera_info, self._registered):
             self._node.destroy_publisher(publisher)
 
@@ -86,8 +85,3 @@ class Outputs:
 def _head(header: Any, fused: FusedFrame) -> None:
     set_stamp(header, fused.stamp_ns)
     header.frame_id = fused.frame_id
-
-
-def _count_encoding(thermal: Frame) -> str:
-    """The input's own encoding where it is one of counts; decoded pseudo-colour and png are named by what they hold."""
-    return thermal.source_encoding if thermal.source_encoding in ("8UC1", "16UC1") else thermal.encoding

@@ -1,7 +1,7 @@
-"""Pictures that stand still or show the closed shutter, told apart from a scene that stands still by the camera's own noise.
+"""Frozen frames and shutter events (FFC, NUC) of a thermal camera. Sensor noise tells a repeated frame from a scene without motion.
 
-A thermal camera that calibrates itself (FFC, NUC) closes a shutter for some tenths of a second. Most repeat their last frame
-meanwhile; some let the shutter itself be seen, which is a picture almost without contrast.
+A thermal camera that calibrates itself closes a shutter for some tenths of a second. Most cameras repeat their last frame meanwhile; some
+deliver pictures of the shutter, which have almost no contrast.
 """
 
 import math
@@ -15,21 +15,21 @@ from aenet_ros.config import ShutterConfig
 from aenet_ros.core.frames import Array, Frame, Plane
 
 SAMPLE_PIXELS = 2_000
-HUGE = 1e6  # float counts are cut at this, so that sums of their squares are finite
-SAME_SHARE = 0.995  # of the sampled pixels that a repeated frame leaves as they were
-LIVELY_SHARE = 0.97  # a new frame leaves fewer unchanged; a stream of which no quarter does has no noise to go by
-NOISE_PART = 0.05  # pixels that differ by less than this part of the noise are the same
-LEARN = 8  # frames that must have shown noise before anything is judged
+HUGE = 1e6  # float counts are clipped to this, so that sums of their squares are finite
+SAME_SHARE = 0.995  # share of the sampled pixels that do not change in a repeated frame
+NOISY_SHARE = 0.97  # a new frame of a noisy stream has fewer unchanged pixels; the lower quartile of the stream must be below
+NOISE_PART = 0.05  # pixels that differ by less than this part of the noise count as unchanged
+MIN_FRAMES = 8  # frames with noise before any decision
 WINDOW = 90
-FLAT_PART = 0.15  # contrast, against the usual one, under which the shutter itself is seen
-FEWEST_S = 0.1  # a shutter event lasts longer than this, and than a slow camera's repeats between two new frames
+FLAT_PART = 0.15  # of the usual contrast; a picture with less shows the shutter
+MIN_EVENT_S = 0.1  # a shutter event lasts longer than this, and longer than a slow camera's repeats between two new frames
 
 
 def sample(frame: Frame) -> Plane:
-    """About SAMPLE_PIXELS pixels on a regular grid, float32 [N] (of colours the mean); finite: NaN is 0."""
+    """About SAMPLE_PIXELS pixels on a regular grid, float32 [N] (mean over the channels); NaN becomes 0."""
     data, (height, width) = frame.data, frame.size
     stride = max(1, math.isqrt(height * width // SAMPLE_PIXELS))
-    top, left = min(stride // 2, height - 1), min(stride // 2, width - 1)  # of a picture a few pixels high, one row at least
+    top, left = min(stride // 2, height - 1), min(stride // 2, width - 1)  # at least one row of a picture that is a few pixels high
     picked: Plane = data[top::stride, left::stride].astype(np.float32)
     picked = picked.mean(axis=2).ravel() if picked.ndim == 3 else picked.ravel()
     if data.dtype.kind != "f":
@@ -38,10 +38,10 @@ def sample(frame: Frame) -> Plane:
 
 
 class FrozenDetector:
-    """Tells how long a stream has repeated one picture; to be shown each frame's time and ``sample`` in turn.
+    """Measures how long a stream has repeated one picture.
 
-    ``still_ns``: the time since the first frame that showed the present picture; 0 for a new picture. Streams that never
-    had noise (painted pictures, a still image sent again and again) are never said to stand still.
+    ``still_ns``: time since the first frame with the present picture; 0 for a new picture. Streams without noise (rendered pictures, a
+    still image that is sent again and again) are never reported as frozen.
     """
 
     def __init__(self) -> None:
@@ -52,8 +52,8 @@ class FrozenDetector:
         self._noise: deque[float] = deque(maxlen=WINDOW)
         self._intervals: deque[int] = deque(maxlen=WINDOW)
 
-    def see(self, stamp_ns: int, picked: Plane) -> bool:
-        """True where the frame repeats the one before it."""
+    def update(self, stamp_ns: int, picked: Plane) -> bool:
+        """Take a frame's time and ``sample``, in order; True where it repeats the frame before."""
         last, self._last = self._last, picked
         if last is None or last.shape != picked.shape or stamp_ns <= self._new_at_ns:
             self._same_shares.clear()
@@ -63,13 +63,13 @@ class FrozenDetector:
         difference = np.abs(picked - last)
         tolerance = NOISE_PART * min(self._noise) if self._noise else 0.0
         same = float(np.count_nonzero(difference <= tolerance)) / difference.size
-        known = len(self._same_shares) >= LEARN and sorted(self._same_shares)[len(self._same_shares) // 4] < LIVELY_SHARE
+        known = len(self._same_shares) >= MIN_FRAMES and sorted(self._same_shares)[len(self._same_shares) // 4] < NOISY_SHARE
         if known and same >= SAME_SHARE:
             self.still_ns = stamp_ns - self._new_at_ns
-            self._last = last  # compared with the first of them, so that a slow drift is no repeat
+            self._last = last  # the first of the repeated frames, so that a slow drift is no repeat
             return True
         self._same_shares.append(same)
-        if same < LIVELY_SHARE:
+        if same < NOISY_SHARE:
             self._noise.append(float(np.median(difference)))
         self._intervals.append(stamp_ns - self._new_at_ns)
         self.still_ns, self._new_at_ns = 0, stamp_ns
@@ -77,13 +77,13 @@ class FrozenDetector:
 
     @property
     def usual_ns(self) -> int:
-        """Time between two new pictures, as a rule; 0 before any was seen."""
+        """Median time between two new pictures; 0 before the first."""
         return statistics.median_low(self._intervals) if self._intervals else 0
 
 
 @dataclass
 class FfcCounts:
-    """Since the start: events, frames that repeated, and frames in whose place an earlier one was used."""
+    """Since the start: shutter events, repeated frames, and frames replaced by an earlier one."""
 
     events: int = 0
     repeated: int = 0
@@ -91,55 +91,59 @@ class FfcCounts:
 
 
 class FfcHold:
-    """Finds shutter events in a thermal stream and puts the last good frame in place of pictures of the shutter.
+    """Finds shutter events in a thermal stream and replaces pictures of the shutter by the last good frame. Not thread-safe.
 
-    ``closed`` tells whether the latest frame was in an event; ``counts`` what was found. Whoever knows from the camera that the shutter is
-    closed sets ``driver_shutter_closed``. Not thread-safe, but for that.
+    ``closed``: whether the latest frame belongs to an event; ``counts``: what was found.
     """
 
-    def __init__(self, config: ShutterConfig | None = None) -> None:
-        self.config = config or ShutterConfig()
+    def __init__(self) -> None:
         self.counts = FfcCounts()
         self.closed = False
-        self.driver_shutter_closed = False
-        self._still = FrozenDetector()
+        self.reset_temporal()
+
+    def reset_temporal(self) -> None:
+        """Forget earlier frames, as after a jump in time or before an unrelated picture; ``counts`` stay."""
+        self.closed = False
+        self._frozen = FrozenDetector()
         self._contrasts: deque[float] = deque(maxlen=WINDOW)
         self._good: Frame | None = None
-        self._flat_since_ns = 0
+        self._flat_since_ns: int | None = None
 
-    def apply(self, thermal: Frame) -> Frame:
-        """The frame to use: this one; or, while the shutter is seen and for ``bridge_s`` at most, the last good one with this stamp.
+    def apply(self, thermal: Frame, config: ShutterConfig, driver_shutter_closed: bool = False) -> Frame:
+        """The frame to use: this one, or the last good one with this stamp while pictures show the shutter, for ``bridge_s`` at most.
 
-        What it returns may share memory with a frame given earlier.
+        ``driver_shutter_closed``: the camera's driver reports the shutter closed. The result may share memory with an earlier frame.
         """
         if thermal.data.ndim != 2 or not thermal.data.size:
-            return thermal  # what is wrong with it is said by whoever uses it
+            return thermal  # its user reports what is wrong with it
         picked = sample(thermal)
-        repeats = self._still.see(thermal.stamp_ns, picked)
-        flat = self._is_flat(thermal, picked)
-        held = flat and thermal.stamp_ns - self._flat_since_ns <= self.config.bridge_s * 1e9
-        long = self._still.still_ns > max(FEWEST_S * 1e9, 2.5 * self._still.usual_ns)
+        repeats = self._frozen.update(thermal.stamp_ns, picked)
+        flat_ns = self._flat_ns(thermal, picked, driver_shutter_closed)
+        held = flat_ns is not None and flat_ns <= config.bridge_s * 1e9
+        long = self._frozen.still_ns > max(MIN_EVENT_S * 1e9, 2.5 * self._frozen.usual_ns)
         closed = held or (repeats and long)
         self.counts.repeated += repeats
         self.counts.events += closed and not self.closed
         self.closed = closed
-        if held and self.config.bridge_s > 0 and self._good is not None:
+        if held and config.bridge_s > 0 and self._good is not None:
             self.counts.bridged += 1
             return replace(thermal, data=self._good.data)
         self._good = thermal
         return thermal
 
-    def _is_flat(self, thermal: Frame, picked: Array) -> bool:
+    def _flat_ns(self, thermal: Frame, picked: Array, driver_shutter_closed: bool) -> int | None:
+        """Time since the first picture of the shutter; None where this is no picture of it."""
         contrast = float(picked.std())
         if self._good is not None and (self._good.data.shape != thermal.data.shape or self._good.encoding != thermal.encoding):
             self._contrasts.clear()
             self._good = None
-        known = len(self._contrasts) >= LEARN
-        # Against the last frame too: a scene fades, a shutter closes.
-        flat = self.driver_shutter_closed or (known and contrast < FLAT_PART * min(statistics.median(self._contrasts), self._contrasts[-1]))
+        known = len(self._contrasts) >= MIN_FRAMES
+        # Against the last frame too: a scene loses contrast slowly, a shutter closes at once.
+        flat = driver_shutter_closed or (known and contrast < FLAT_PART * min(statistics.median(self._contrasts), self._contrasts[-1]))
         if not flat:
             self._contrasts.append(contrast)
-            self._flat_since_ns = 0
-        elif not self._flat_since_ns:
+            self._flat_since_ns = None
+            return None
+        if self._flat_since_ns is None or thermal.stamp_ns < self._flat_since_ns:  # the first one, or time jumped back
             self._flat_since_ns = thermal.stamp_ns
-        return flat
+        return thermal.stamp_ns - self._flat_since_ns

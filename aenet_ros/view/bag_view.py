@@ -264,10 +264,9 @@ class BagView:
 
     def _fuse(self, pair: FramePair) -> None:
         assert self._pipeline is not None
-        self._pipeline.config = self._config
         self._again = pair
         try:
-            fused = self._pipeline.process(pair, want_registered=True)
+            fused = self._pipeline.process(pair, self._config, want_registered=True)
         except ImageError as error:
             self._lose(error)
             return

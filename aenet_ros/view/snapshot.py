@@ -115,6 +115,5 @@ class ThermalLook:
             values[counts == 0] = np.nan  # outside the thermal view: not to be taken for cold
             # The gain control takes a float's unit for more than one count.
             config = replace(config, min_range=config.min_range * FLOAT_UNIT_COUNTS)
-        self._agc.config = config
-        brightness = self._agc.apply(Frame(stamp_ns, values, "32FC1"))
+        brightness = self._agc.apply(Frame(stamp_ns, values, "32FC1"), config)
         return Frame(stamp_ns, (brightness * np.float32(255)).astype(np.uint8), "mono8")

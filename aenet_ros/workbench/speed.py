@@ -66,7 +66,7 @@ def pipeline_row(device: str, precision: str, threads: int, size: Size, args: ar
             deferred.clear()
             before = resource.getrusage(resource.RUSAGE_SELF)
         due = time.perf_counter() + (1.0 / args.rate if args.rate else 0.0)
-        fused = pipeline.start(pairs[index % len(pairs)])()
+        fused = pipeline.submit(pairs[index % len(pairs)]).result()
         begun = time.perf_counter_ns()
         pipeline.update_sensor_model()
         deferred.append(time.perf_counter_ns() - begun)

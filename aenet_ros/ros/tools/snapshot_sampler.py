@@ -97,7 +97,7 @@ class Sampler:
     def _picture(self, stamp: int, thermal_stamp: int) -> Moment:
         rgb, fused = (_as_rgb(deserialize_message(self._kept[role][stamp], Image)) for role in ("rgb", "fused"))
         thermal = decode_thermal(deserialize_message(self._kept["thermal"][thermal_stamp], Image))
-        grey = (ThermalAgc(AgcConfig()).apply(thermal) * np.float32(255)).astype(np.uint8)
+        grey = (ThermalAgc().apply(thermal, AgcConfig()) * np.float32(255)).astype(np.uint8)
         return Moment(self._scene(stamp), stamp, rgb, grey, fused)
 
 

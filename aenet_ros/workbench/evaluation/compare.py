@@ -100,7 +100,7 @@ def read_pairs(dataset: DataSet) -> Iterator[Pair]:
             raise ImageError(f"{name}: thermal is {sizes}; the measures need registered pairs of one size")
         counts = thermal.data
         if thermal.encoding != "mono8":
-            counts = np.rint(ThermalAgc(AgcConfig()).apply(thermal) * 255.0).astype(np.uint8)
+            counts = np.rint(ThermalAgc().apply(thermal, AgcConfig()) * 255.0).astype(np.uint8)
         yield Pair(dataset.name, name, counts, rgb.data)
 
 

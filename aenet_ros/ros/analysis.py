@@ -1,0 +1,78 @@
+"""Analysis that can wait until a fused picture is published: picture faults, quality, clock offset, registration drift, sensor model."""
+
+import threading
+import time
+from collections import deque
+from typing import NamedTuple
+
+from aenet_ros.config import Config
+from aenet_ros.core.errors import format_error
+from aenet_ros.core.frames import Frame, FramePair, FusedFrame
+from aenet_ros.health.fallback import FallbackPolicy
+from aenet_ros.health.judge import RECENT_NS
+from aenet_ros.health.quality import QualityMonitor
+from aenet_ros.health.status import OK, WARN, Status
+from aenet_ros.pipeline import FusionPipeline
+from aenet_ros.ros.alignment import AlignmentMonitor
+from aenet_ros.ros.offset import OffsetService
+
+BACKLOG = 15
+"""Entries that wait at most; the oldest are dropped."""
+
+
+class ArrivedFrame(NamedTuple):
+    """A frame that arrived at ``at_ns`` of the monotonic clock."""
+
+    role: str
+    frame: Frame
+    at_ns: int
+    config: Config
+
+
+class DeferredAnalysis:
+    """``add`` returns at once; ``run`` does the work in the worker's thread. An error is counted here and fails no pair."""
+
+    def __init__(self, policy: FallbackPolicy, quality: QualityMonitor, offset: OffsetService, alignment: AlignmentMonitor) -> None:
+        self._policy, self._quality, self._offset, self._alignment = policy, quality, offset, alignment
+        self._entries: deque[ArrivedFrame | FramePair | FusedFrame] = deque(maxlen=BACKLOG)
+        self._lock = threading.Lock()
+        self._errors = 0
+        self._last_error, self._last_error_ns = "", 0
+
+    def add(self, entry: ArrivedFrame | FramePair | FusedFrame) -> None:
+        """A camera's frame, a matched pair, or a published picture."""
+        self._entries.append(entry)
+
+    def run(self, pipeline: FusionPipeline, config: Config | None) -> None:
+        """Analyse what was added; to be called after publishing, by one thread."""
+        try:
+            pipeline.update_sensor_model(config)
+        except Exception as error:
+            self._count(error)
+        while self._entries:
+            try:
+                self._analyze(self._entries.popleft(), pipeline)
+            except Exception as error:
+                self._count(error)
+
+    def status(self) -> Status:
+        """For diagnostics."""
+        with self._lock:
+            errors, last, age_ns = self._errors, self._last_error, time.monotonic_ns() - self._last_error_ns
+        if errors and age_ns < RECENT_NS:
+            return Status("analysis", WARN, f"background analysis fails, fusion goes on: {last}", {"errors": str(errors)})
+        return Status("analysis", OK, "background analysis works", {"errors": str(errors)})
+
+    def _analyze(self, entry: ArrivedFrame | FramePair | FusedFrame, pipeline: FusionPipeline) -> None:
+        if isinstance(entry, FramePair):
+            self._alignment.put(entry, pipeline.registration)
+        elif isinstance(entry, FusedFrame):
+            self._quality.add(entry)
+        else:
+            self._policy.analyze(entry.role, entry.frame, entry.at_ns, entry.config)
+            self._offset.put(entry.role, entry.frame, entry.config)
+
+    def _count(self, error: Exception) -> None:
+        with self._lock:
+            self._errors += 1
+            self._last_error, self._last_error_ns = format_error(error), time.monotonic_ns()
