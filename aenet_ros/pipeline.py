@@ -3,16 +3,15 @@
 import time
 from dataclasses import replace
 
-import cv2
 import numpy as np
 
 from aenet_ros.config import Config, flatten, specs
 from aenet_ros.core.camera import Size
 from aenet_ros.core.errors import ConfigError, ImageError
-from aenet_ros.core.frames import Array, Frame, FramePair, FusedFrame, Plane
+from aenet_ros.core.frames import Frame, FramePair, FusedFrame, Plane
 from aenet_ros.core.process import keep_large_buffers
 from aenet_ros.core.thermal_input import ThermalInput, render_brightness
-from aenet_ros.fusion import color
+from aenet_ros.fusion.color import ORDERS, convert, output_order, prepare_rgb
 from aenet_ros.fusion.device_engine import CAPTURE_AFTER
 from aenet_ros.fusion.fuser import Fuser
 from aenet_ros.fusion.job import FusionJob, PendingImage
@@ -28,13 +27,6 @@ from aenet_ros.thermal.sensor_correction import SensorCorrection
 from aenet_ros.thermal.temperature import draw_isotherm, scale_of
 
 NO_PLANE: Plane = np.empty((0, 0), np.float32)
-ORDERS = {"rgb8": "rgb", "bgr8": "bgr", "mono8": "rgb"}  # mono8 has no order
-CONVERSIONS = {
-    ("rgb8", "bgr8"): cv2.COLOR_RGB2BGR,
-    ("bgr8", "rgb8"): cv2.COLOR_BGR2RGB,
-    ("mono8", "rgb8"): cv2.COLOR_GRAY2RGB,
-    ("mono8", "bgr8"): cv2.COLOR_GRAY2BGR,
-}
 
 
 class FusionPipeline:
@@ -90,7 +82,9 @@ class FusionPipeline:
             source = ThermalInput(warps.thermal(brightness), weight=warps.weight, rendered=True)
         timer.lap("registration")
 
-        job = FusionJob(source, image, ORDERS[encoding], config.output.thermal_weight, output_order(encoding, config), scale)
+        job = FusionJob(
+            source, image, ORDERS[encoding], config.output.thermal_weight, output_order(encoding, config.output.encoding), scale
+        )
         pending = self.fuser.submit(job)
         timer.lap("fusion")
 
@@ -284,22 +278,3 @@ class StageTimer:
     def resume(self) -> None:
         """Begin a lap: the time since the last one counts for no stage."""
         self._last = time.perf_counter_ns()
-
-
-def prepare_rgb(rgb: Frame, wanted: str) -> tuple[Array, str]:
-    """The rgb frame's pixels for fusion, and their encoding: luma alone where the output ``wanted`` is mono8. Raises ImageError."""
-    if rgb.encoding not in ORDERS:
-        raise ImageError(f"an rgb frame in {rgb.encoding} cannot be fused; give one of {', '.join(ORDERS)}")
-    if wanted == "mono8":
-        return color.luma(rgb.data, ORDERS[rgb.encoding]), "mono8"
-    return rgb.data, rgb.encoding
-
-
-def output_order(encoding: str, config: Config) -> str:
-    """The channel order in which fusion gives the picture."""
-    return ORDERS[encoding] if encoding == "mono8" else ORDERS[config.output.encoding]
-
-
-def convert(image: Array, encoding: str, wanted: str) -> Array:
-    """``image`` in the encoding ``wanted``; the same array where it has that already."""
-    return image if encoding == wanted else cv2.cvtColor(image, CONVERSIONS[encoding, wanted])

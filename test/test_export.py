@@ -180,7 +180,7 @@ def by_onnx(onnx_file):
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("options", [{}, {"strength": 0.4}, {"order": "bgr"}, {"masked": True}])
+@pytest.mark.parametrize("options", [{}, {"thermal_weight": 0.4}, {"order": "bgr"}, {"masked": True}])
 def test_the_onnx_backend_gives_torchs_picture(by_onnx, weights, size, options):
     thermal, rgb = pair(size)
     options = dict(options)

@@ -13,19 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aenet_ros.core.errors import ConfigError
-from aenet_ros.fusion.fused_ops import conv, conv_relu
-
-
-class Plain(nn.Module):
-    """One 3x3 convolution."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(width, width, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map [B, width, H, W] to the same shape."""
-        return conv_relu(self.conv, x)
+from aenet_ros.fusion.fused_ops import Plain, conv, conv_relu
 
 
 class Separable(nn.Module):

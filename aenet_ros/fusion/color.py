@@ -7,10 +7,19 @@ changes Y by that number and keeps Cb and Cr. Replacing Y is therefore one satur
 import cv2
 import numpy as np
 
-from aenet_ros.core.frames import Array, Plane
+from aenet_ros.core.errors import ImageError
+from aenet_ros.core.frames import Array, Frame, Plane
 
 BT601 = (0.299, 0.587, 0.114)  # of red, green, blue
 TO_LUMA = {"rgb": cv2.COLOR_RGB2GRAY, "bgr": cv2.COLOR_BGR2GRAY}
+
+ORDERS = {"rgb8": "rgb", "bgr8": "bgr", "mono8": "rgb"}  # mono8 has no order
+CONVERSIONS = {
+    ("rgb8", "bgr8"): cv2.COLOR_RGB2BGR,
+    ("bgr8", "rgb8"): cv2.COLOR_BGR2RGB,
+    ("mono8", "rgb8"): cv2.COLOR_GRAY2RGB,
+    ("mono8", "bgr8"): cv2.COLOR_GRAY2BGR,
+}
 
 
 def luma(image: Array, order: str = "rgb") -> Array:
@@ -40,3 +49,22 @@ def merge(image: Array, old: Array, new: Array) -> Array:
     # Two saturating 8-bit passes take half the time of one 16-bit pass. At each pixel one of them adds 0.
     result = cv2.add(image, cv2.cvtColor(cv2.subtract(new, old), cv2.COLOR_GRAY2RGB))
     return cv2.subtract(result, cv2.cvtColor(cv2.subtract(old, new), cv2.COLOR_GRAY2RGB), result)
+
+
+def prepare_rgb(rgb: Frame, wanted: str) -> tuple[Array, str]:
+    """The rgb frame's pixels for fusion, and their encoding: luma alone where the output ``wanted`` is mono8. Raises ImageError."""
+    if rgb.encoding not in ORDERS:
+        raise ImageError(f"an rgb frame in {rgb.encoding} cannot be fused; give one of {', '.join(ORDERS)}")
+    if wanted == "mono8":
+        return luma(rgb.data, ORDERS[rgb.encoding]), "mono8"
+    return rgb.data, rgb.encoding
+
+
+def output_order(encoding: str, wanted: str) -> str:
+    """The channel order in which fusion gives the picture."""
+    return ORDERS[encoding] if encoding == "mono8" else ORDERS[wanted]
+
+
+def convert(image: Array, encoding: str, wanted: str) -> Array:
+    """``image`` in the encoding ``wanted``; the same array where it has that already."""
+    return image if encoding == wanted else cv2.cvtColor(image, CONVERSIONS[encoding, wanted])

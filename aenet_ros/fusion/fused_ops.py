@@ -32,6 +32,18 @@ def conv_add_relu(layer: nn.Conv2d, x: Tensor, other: Tensor) -> Tensor:
     return fused
 
 
+class Plain(nn.Module):
+    """One 3x3 convolution."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [B, width, H, W] to the same shape."""
+        return conv_relu(self.conv, x)
+
+
 def _onednn(layer: nn.Conv2d, x: Tensor, after: str) -> Tensor:
     fused: Tensor = torch.ops.mkldnn._convolution_pointwise(
         x, layer.weight, layer.bias, layer.padding, layer.stride, layer.dilation, layer.groups, after, [], ""

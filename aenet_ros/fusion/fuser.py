@@ -16,7 +16,6 @@ from aenet_ros.fusion.device_errors import device_errors, is_out_of_memory, keep
 from aenet_ros.fusion.downscaled import fuse_downscaled
 from aenet_ros.fusion.job import Engine, FusionJob, PendingImage, ReadyImage
 from aenet_ros.fusion.network import MIN_SIZE, AENet
-from aenet_ros.fusion.onnx_network import OnnxNetwork
 from aenet_ros.fusion.placement import choose_placement, thread_count
 
 
@@ -98,6 +97,8 @@ class Fuser:
     def _start_engine(self) -> None:
         with device_errors(self.device):
             if isinstance(self._source, bytes):
+                from aenet_ros.fusion.onnx_network import OnnxNetwork  # model.backend onnx alone needs it
+
                 self._engine = CpuEngine(OnnxNetwork(self._source, self.device, self.precision, thread_count(self._model.threads)))
             elif self.device == "cpu":
                 self._engine = CpuEngine(self._source)

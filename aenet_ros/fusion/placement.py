@@ -7,7 +7,6 @@ import torch
 from aenet_ros.config import ModelConfig
 from aenet_ros.core.errors import ConfigError, DeviceError
 from aenet_ros.core.process import MAX_AUTO_THREADS, allowed_cores
-from aenet_ros.fusion.onnx_network import why_no_provider
 
 
 class Placement(NamedTuple):
@@ -30,7 +29,7 @@ def choose_placement(model: ModelConfig) -> Placement:
         raise ConfigError(f"model.device: '{wanted}' is not known; give {', '.join(known)} or cuda:N{remedy}")
     kind, _, number = wanted.replace("auto", "cuda").partition(":")
     index = int(number or 0)
-    missing = "" if wanted == "cpu" else why_no_provider(kind) if onnx else _why_no_cuda(index)
+    missing = "" if wanted == "cpu" else _why_no_provider(kind) if onnx else _why_no_cuda(index)
     # An ONNX file is in float32; only TensorRT converts it to another precision.
     half = model.precision != "fp32" and (kind == "tensorrt" or not onnx)
     if wanted != "cpu" and not missing:
@@ -54,6 +53,12 @@ def _why_no_cuda(index: int) -> str:
     if index >= torch.cuda.device_count():
         return f"there are only {torch.cuda.device_count()} CUDA devices, numbered from 0"
     return ""
+
+
+def _why_no_provider(kind: str) -> str:
+    from aenet_ros.fusion.onnx_network import why_no_provider
+
+    return why_no_provider(kind)
 
 
 def set_threads(threads: int) -> int:
