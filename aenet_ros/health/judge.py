@@ -56,8 +56,9 @@ def judge(facts: NodeFacts) -> list[Status]:
         return [Status("fusion", ERROR, facts.problem, {"state": facts.state})]
     if facts.state != "active":
         values = {"state": facts.state, **(_final_counts(facts) if facts.activated_at_ns else {})}
-        remedy = "the node is shut down; start it again" if facts.state == "finalized" else "nothing is fused; activate the node"
-        return [Status("fusion", WARN, f"{facts.state}: {remedy}", values)]
+        idle = f"{facts.state}: nothing is fused; activate the node"
+        message = "finalized: the node is shut down; start it again" if facts.state == "finalized" else idle
+        return [Status("fusion", WARN, message, values)]
     streams = [_judge_stream(role, facts) for role in ("thermal", "rgb")]
     pairing = _judge_pairing(facts, streams_alive=all(_alive(facts, role) for role in ("thermal", "rgb")))
     model = _judge_model(facts)
