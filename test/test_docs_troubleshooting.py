@@ -33,7 +33,7 @@ def warnings():
     for node in nodes("aenet_ros/health", "aenet_ros/ros"):
         items = node.elts if isinstance(node, ast.Tuple) else node.args if isinstance(node, ast.Call) else []
         for level, item in pairwise(items):
-            if getattr(level, "id", "") in ("WARN", "ERROR") and (text := text_of(item)).strip(GAP + "() "):
+            if getattr(level, "id", "") in ("WARN", "ERROR") and (text := text_of(item)).strip(GAP + "() :;,"):
                 yield text
 
 
