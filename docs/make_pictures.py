@@ -1,6 +1,6 @@
-"""Makes the pictures of docs/tuning.md from the built-in rig: `python docs/make_pictures.py [FOLDER]`, by default docs/images.
+"""Render the pictures of docs/tuning.md with the simulated cameras: `python docs/make_pictures.py [FOLDER]` (default docs/images).
 
-The same package, weights and libraries make the same pictures.
+The same package, weights and libraries give the same pictures.
 """
 
 import sys
@@ -28,7 +28,7 @@ Cell = tuple[str, Array]
 
 
 def pairs(config: RigConfig, seconds: float) -> list[FramePair]:
-    """The rig's pairs of so many seconds."""
+    """All pairs of the first ``seconds`` of the simulated cameras."""
     frames: dict[str, list[Frame]] = {"thermal": [], "rgb": []}
     for event in Rig(config).events(seconds):
         frames[event.stream].append(event.frame)
@@ -36,14 +36,14 @@ def pairs(config: RigConfig, seconds: float) -> list[FramePair]:
 
 
 def one_pair(scene: str, **settings: Any) -> tuple[FramePair, Options]:
-    """A pair of the rig, and the options of a node that is calibrated for it."""
+    """One pair of a scene, and the options of the correct calibration."""
     config = RigConfig(scenes=scene, thermal_hz=1.0, rgb_hz=1.0, scene_s=10.0, **settings)
     calibrated = {"registration.mode": "homography", "registration.homography": [float(value) for value in rgb_to_thermal(config).ravel()]}
     return pairs(config, 4.5)[3], calibrated
 
 
 def fused(pair: FramePair, *options: Options) -> Array:
-    """The fused picture, uint8 [H, W, 3] rgb, of a fresh pipeline with the options (later ones win)."""
+    """The fused picture of a new pipeline, uint8 [H, W, 3], RGB order. Later options override earlier ones."""
     values: Options = {"model.device": "cpu", "model.threads": 1}
     for group in options:
         values.update(group)
@@ -54,7 +54,7 @@ def fused(pair: FramePair, *options: Options) -> Array:
 
 
 def gain_range() -> list[Cell]:
-    """A night street with the range by percentiles, cut tighter, and fixed in degrees."""
+    """A night street with the default percentiles, a narrower range, and a fixed range in degrees."""
     pair, calibrated = one_pair("night")
     return [
         ("1 to 99.5 % (default)", fused(pair, calibrated)),
@@ -67,45 +67,45 @@ def gain_range() -> list[Cell]:
 
 
 def smoothing() -> list[Cell]:
-    """One column of the thermal picture over 4 s, from left to right, while something hot comes and goes."""
+    """One column of the thermal picture over 4 s, from left to right, with a flame of half a second elsewhere in the view."""
     frames = [pair.thermal for pair in pairs(RigConfig(scenes="night", motion=0.0, scene_s=10.0, rgb_width=32, rgb_height=32), 4.0)]
-    for index in range(60, 75):  # half a second of a flame, beside the column that is shown
+    for index in range(60, 75):  # the flame, outside the column that is shown
         hot = frames[index].data.copy()
         hot[150:190, 60:110] = round((120.0 + 273.15) * 100)
         frames[index] = replace(frames[index], data=hot)
 
     def over_time(seconds: float) -> Array:
-        agc = ThermalAgc(build({"agc.smoothing_s": seconds}).agc)
-        columns = [agc.apply(frame)[200:456, 400:403].copy() for frame in frames]
+        agc, config = ThermalAgc(), build({"agc.smoothing_s": seconds}).agc
+        columns = [agc.apply(frame, config)[200:456, 400:403].copy() for frame in frames]
         return (np.hstack(columns) * 255).astype(np.uint8)
 
     return [("agc.smoothing_s 0", over_time(0.0)), ("agc.smoothing_s 1 (default)", over_time(1.0))]
 
 
 def strength() -> list[Cell]:
-    """Smoke by the share of the fusion in the picture."""
+    """Smoke with three values of output.thermal_weight."""
     pair, calibrated = one_pair("smoke")
     return [(f"output.thermal_weight {share:g}", fused(pair, calibrated, {"output.thermal_weight": share})) for share in (0.0, 0.5, 1.0)]
 
 
 def registration() -> list[Cell]:
-    """A part of the picture, uncalibrated and calibrated, the cameras further apart than the rig's usually are."""
+    """A part of the picture without and with calibration. The cameras are further apart than by default."""
     pair, calibrated = one_pair("day", shift_x=26.0, shift_y=-14.0, rotation_deg=2.0)
     part = np.s_[150:420, 120:480]
     return [("identity", fused(pair)[part]), ("homography", fused(pair, calibrated)[part])]
 
 
 def black_hot() -> list[Cell]:
-    """A camera that shows what is hot as black, taken for white-hot and told to be what it is."""
+    """A black-hot camera without and with agc.invert."""
     pair, calibrated = one_pair("night")
     low, high = int(pair.thermal.data.min()), int(pair.thermal.data.max())
-    turned = replace(pair.thermal, data=(high + low - pair.thermal.data.astype(np.int64)).astype(np.uint16))
-    pair = FramePair(turned, pair.rgb)
+    inverted = replace(pair.thermal, data=(high + low - pair.thermal.data.astype(np.int64)).astype(np.uint16))
+    pair = FramePair(inverted, pair.rgb)
     return [(f"agc.invert {name}", fused(pair, calibrated, {"agc.invert": name == "true"})) for name in ("false", "true")]
 
 
 def isotherm() -> list[Cell]:
-    """A band of temperatures, off and on."""
+    """The isotherm, off and on."""
     pair, calibrated = one_pair("night")
     band = {"output.isotherm": True, "output.isotherm_low": 21.0, "output.isotherm_high": 40.0, "agc.profile": "lepton"}
     return [("output.isotherm false", fused(pair, calibrated)), ("true, 21 to 40 degrees", fused(pair, calibrated, band))]
@@ -115,7 +115,7 @@ PICTURES: Sequence[Callable[[], list[Cell]]] = (gain_range, smoothing, strength,
 
 
 def write_pictures(makers: Sequence[Callable[[], list[Cell]]], folder: Path, prefix: str = "") -> None:
-    """A row of cells of each maker as a JPEG in ``folder``, named by ``prefix`` and the maker."""
+    """Write one JPEG per function of ``makers`` to ``folder``: its cells in a row. The file name is ``prefix`` and the function name."""
     folder.mkdir(parents=True, exist_ok=True)
     for make in makers:
         cells = make()
@@ -125,7 +125,7 @@ def write_pictures(makers: Sequence[Callable[[], list[Cell]]], folder: Path, pre
 
 
 def main(folder: Path) -> None:
-    """Write every picture into ``folder``."""
+    """Write all pictures to ``folder``."""
     write_pictures(PICTURES, folder, "tuning-")
 
 

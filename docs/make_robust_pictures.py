@@ -1,6 +1,6 @@
-"""Makes the pictures of docs/registration.md and docs/robustness.md: `python docs/make_robust_pictures.py [FOLDER]`, into docs/images.
+"""Render the pictures of docs/registration.md and docs/robustness.md: `python docs/make_robust_pictures.py [FOLDER]` (default docs/images).
 
-All are of the built-in rig, or of a scene that is traced here. The same package, weights and libraries make the same pictures.
+They show the simulated cameras, or a scene rendered here. The same package, weights and libraries give the same pictures.
 """
 
 import sys
@@ -18,6 +18,7 @@ from make_pictures import Cell, fused, one_pair, write_pictures
 from aenet_ros.config import RegistrationConfig, build
 from aenet_ros.core.camera import Camera, Stereo
 from aenet_ros.core.frames import Array, Frame
+from aenet_ros.core.thermal_input import ThermalInput, render_brightness
 from aenet_ros.pipeline import FusionPipeline
 from aenet_ros.registration.calibration_file import stereo_content
 from aenet_ros.registration.output_grid import OutputGrid
@@ -36,16 +37,16 @@ NEAR, FAR, BASE, FOCAL = 2.0, 8.0, 0.2, 260.0
 
 
 def registration_modes() -> list[Cell]:
-    """Thermal edges on the rgb picture, as they come and by the homography."""
+    """Thermal edges on the rgb picture, without registration and with a homography."""
     pair, calibrated = one_pair("day", **APART)
     known = build(calibrated).registration
     return [("identity", overlay(pair, Registration())), ("homography", overlay(pair, Registration(known)))]
 
 
 def registration_depth() -> list[Cell]:
-    """A plate 2 m away before a wall 8 m away, thermal on rgb: red where they differ, in three modes."""
+    """A plate at 2 m before a wall at 8 m, in three modes. Red: error of the registered thermal picture."""
 
-    def look(offset: float) -> tuple[Array, Array]:
+    def render(offset: float) -> tuple[Array, Array]:
         column, row = np.meshgrid(np.arange(320.0), np.arange(240.0))
         x, y = (column - 160) / FOCAL, (row - 120) / FOCAL
         plate = (np.abs(x * NEAR + offset) < 0.5) & (np.abs(y * NEAR) < 0.4)
@@ -55,7 +56,7 @@ def registration_depth() -> list[Cell]:
         return heat.astype(np.float32), depth.astype(np.float32)
 
     camera = Camera(np.array([[FOCAL, 0, 160], [0, FOCAL, 120], [0, 0, 1]]), (240, 320))
-    thermal, (truth, depth) = look(-BASE)[0], look(0.0)
+    thermal, (truth, depth) = render(-BASE)[0], render(0.0)
     cells = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rig.yaml"
@@ -70,7 +71,7 @@ def registration_depth() -> list[Cell]:
 
 
 def registration_grid() -> list[Cell]:
-    """The same pair on each of the three grids."""
+    """The same pair on each output grid."""
     pair, calibrated = one_pair("night", **APART)
     grids = (
         ("rgb, 640x512", {}),
@@ -84,27 +85,29 @@ def registration_grid() -> list[Cell]:
 
 
 def robustness_sensor() -> list[Cell]:
-    """Dead pixels and column noise: a part of the thermal picture as it comes, and after 16 s of a moving camera."""
+    """Bad pixels and column noise: a part of the thermal picture before correction, and after 16 s of motion."""
     config = RigConfig(
         thermal_width=320, thermal_height=256, rgb_hz=0.1, thermal_hz=30 / EVERY, scenes="night", scene_s=60.0,
         dead_pixels=400, weak_pixels=200, column_celsius=0.5,
     )  # fmt: skip
-    repair, agc = SensorCorrection(), ThermalAgc(build({"agc.smoothing_s": 0.0}).agc)
+    correction, agc, options = SensorCorrection(), ThermalAgc(), build({"agc.smoothing_s": 0.0})
     for event in Rig(config).events(16.0):
         if event.stream == "thermal":
             frame = event.frame
             for _ in range(EVERY):
-                repair.look(frame)
-                repair.learn()
+                correction.observe(frame, options.sensor)
+                correction.update(options.sensor)
     part = np.s_[60:200, 60:280]
-    before = (agc.apply(frame) * 255).astype(np.uint8)[part]
-    after = (repair.mend(agc.apply(frame, repair.columns)) * 255).astype(np.uint8)[part]
-    found = f"{repair.marks.dead_pixels} pixels, {repair.marks.column_counts / 100:.2f} degrees from column to column"
-    return [(name, cv2.resize(picture, None, fx=2, fy=2)) for name, picture in (("as it comes", before), (found, after))]
+    corrected = ThermalInput(frame.data, *agc.gain(frame, options.agc), correction.columns, correction.bad_pixels)
+    before = (agc.apply(frame, options.agc) * 255).astype(np.uint8)[part]
+    after = (render_brightness(corrected) * 255).astype(np.uint8)[part]
+    marks = correction.marks
+    found = f"corrected: {marks.dead_pixels} pixels, {marks.column_counts / 100:.2f} degrees of column noise"
+    return [(name, cv2.resize(picture, None, fx=2, fy=2)) for name, picture in (("original", before), (found, after))]
 
 
 def robustness_degrees() -> list[Cell]:
-    """Counts kept: temperatures read off fused/thermal_registered at pixels of the fused picture."""
+    """Temperatures from the counts of fused/thermal_registered, at pixels of the fused picture."""
     pair, calibrated = one_pair("night", **APART)
     pipeline = FusionPipeline(build({**calibrated, "model.device": "cpu", "model.threads": 1}))
     result = pipeline.process(pair, want_registered=True)
@@ -121,7 +124,7 @@ def robustness_degrees() -> list[Cell]:
 
 
 def robustness_clock() -> list[Cell]:
-    """How fast each camera's picture moves, by the stamps as they come and after the offset that was found is taken off."""
+    """Motion in each stream over time, with the original stamps and with the estimated offset subtracted."""
     config = RigConfig(
         thermal_width=160, thermal_height=128, rgb_width=160, rgb_height=128, thermal_hz=15.0, rgb_hz=15.0, offset_ms=187.0,
         scenes="day", scene_s=60.0,
@@ -137,7 +140,7 @@ def robustness_clock() -> list[Cell]:
     found = estimator.estimate()
     assert found is not None
     cells = []
-    for name, offset_ns in (("stamps as they come", 0), (f"less {found.offset_ns / 1e6:.1f} ms (truth: 187)", found.offset_ns)):
+    for name, offset_ns in (("original stamps", 0), (f"minus {found.offset_ns / 1e6:.1f} ms (true offset: 187 ms)", found.offset_ns)):
         page = np.full((220, 640, 3), 250, np.uint8)
         for stream, colour in (("thermal", RED), ("rgb", BLUE)):
             stamps, values = (np.array(column, np.float64) for column in zip(*energy[stream], strict=True))
@@ -151,7 +154,7 @@ def robustness_clock() -> list[Cell]:
 
 
 def robustness_quality() -> list[Cell]:
-    """Fused pictures that the diagnostics find good, and at an end of their range."""
+    """Fused pictures with good and with bad quality values."""
     pair, calibrated = one_pair("day")
     cells = []
     for name, gain in (("good", 1.0), ("rgb overexposed", 6.0), ("both blind", 0.02)):
@@ -161,7 +164,7 @@ def robustness_quality() -> list[Cell]:
         grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
         share = np.bincount(grey.ravel(), minlength=256) / grey.size
         entropy = -float((share[share > 0] * np.log2(share[share > 0])).sum())
-        cells.append((f"{name}: {entropy:.1f} bit, at an end {100 * float(((grey <= 2) | (grey >= 253)).mean()):.0f} %", picture))
+        cells.append((f"{name}: {entropy:.1f} bit, saturated {100 * float(((grey <= 2) | (grey >= 253)).mean()):.0f} %", picture))
     return cells
 
 
@@ -171,7 +174,7 @@ PICTURES: Sequence[Callable[[], list[Cell]]] = (
 
 
 def main(folder: Path) -> None:
-    """Write every picture into ``folder``."""
+    """Write all pictures to ``folder``."""
     write_pictures(PICTURES, folder)
 
 
