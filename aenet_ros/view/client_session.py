@@ -1,4 +1,4 @@
-"""The server's end of one open page: what it looks at, what it asks for, and how it is sent moments."""
+"""The open pages: one ClientSession per WebSocket, and the SessionHub that connects all of them to one source."""
 
 import asyncio
 import contextlib
@@ -7,143 +7,212 @@ import math
 import struct
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from aiohttp import WSMsgType, web
 
 from aenet_ros.core.errors import format_error
+from aenet_ros.view.settings import ViewSettings
 from aenet_ros.view.snapshot import STREAMS, Moment, Point
+from aenet_ros.view.source import Source, option_facts
 
-if TYPE_CHECKING:
-    from aenet_ros.view.server import Server
-
-MOST_SPOTS = 2
+MAX_POINTS = 2
 WINDOW = 2
-"""Moments on their way to a page: one is drawn while the next one travels."""
-LEAST_WIDTH, MOST_WIDTH, WIDTH_STEP = 160, 3840, 160
+"""Snapshots in flight to a page: one is drawn while the next one travels."""
+MIN_WIDTH, MAX_WIDTH, WIDTH_STEP = 160, 3840, 160
+STATE_PERIOD_S = 0.5
+RELEASE_DELAY_S = 2.0  # a page that is reloaded finds the streams still open
+
+
+class SessionHub:
+    """Shows one source to any number of pages: newest snapshot, open sessions, and which streams they need."""
+
+    def __init__(self, source: Source, settings: ViewSettings) -> None:
+        self.source, self.settings = source, settings
+        self.newest: Moment | None = None
+        # One thread encodes for all pages, so that the viewer takes at most about one core of a robot.
+        self.encoder = ThreadPoolExecutor(1, thread_name_prefix="encoder")
+        self.hello = {"type": "hello", "kind": source.kind, "title": source.title, "options": option_facts(source.options())}
+        self._sessions: set[ClientSession] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._release: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Start the source and the periodic state messages. Call it from the event loop."""
+        self._loop = asyncio.get_running_loop()
+        self.source.start(self._on_snapshot)
+        self._state_task = self._loop.create_task(self._send_states())
+
+    async def stop(self) -> None:
+        """Close all pages and the source."""
+        self._state_task.cancel()
+        for session in list(self._sessions):
+            await session.close("the viewer was stopped")
+        if self._release is not None:
+            self._release.cancel()
+        self.source.close()
+        self.encoder.shutdown(wait=False)
+
+    async def run_session(self, socket: web.WebSocketResponse) -> None:
+        """Serve one page until it is closed."""
+        session = ClientSession(socket, self)
+        self._sessions.add(session)
+        try:
+            await session.serve()
+        finally:
+            self._sessions.discard(session)
+            self.update_streams()
+
+    def update_streams(self) -> None:
+        """Tell the source which streams the open pages need; that none is needed is told after a delay."""
+        streams = frozenset(stream for session in self._sessions for stream in session.streams)
+        if self._release is not None:
+            self._release.cancel()
+            self._release = None
+        if streams:
+            self.source.want(streams)
+        else:
+            assert self._loop is not None
+            self._release = self._loop.call_later(RELEASE_DELAY_S, self.source.want, streams)
+
+    def _on_snapshot(self, snapshot: Moment) -> None:
+        """Called from any thread."""
+        self.newest = snapshot
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                self._loop.call_soon_threadsafe(self._wake_sessions)
+
+    def _wake_sessions(self) -> None:
+        for session in self._sessions:
+            session.changed.set()
+
+    async def _send_states(self) -> None:
+        while True:
+            if self._sessions:
+                state = {"type": "state", **self.source.state()}
+                await asyncio.gather(*(session.send_json(state) for session in list(self._sessions)), return_exceptions=True)
+            await asyncio.sleep(STATE_PERIOD_S)
 
 
 class ClientSession:
-    """``streams``: what the page looks at, of STREAMS; empty while its tab is hidden."""
+    """The server's end of one open page. ``streams``: the streams that the page needs, of STREAMS; empty while its tab is hidden."""
 
-    def __init__(self, socket: web.WebSocketResponse, server: "Server") -> None:
+    def __init__(self, socket: web.WebSocketResponse, hub: SessionHub) -> None:
         self.streams: tuple[str, ...] = ()
         self.changed = asyncio.Event()
-        self._socket, self._server = socket, server
+        self._socket, self._hub = socket, hub
         self._width = 1280
-        self._spots: list[Point] = []
+        self._points: list[Point] = []
         self._shown: tuple[str, ...] = ()
         self._credit = WINDOW
-        self._again = False  # show the newest moment once more: the page looks at something else
-        self._setting: set[asyncio.Task[None]] = set()
+        self._resend = False  # the request changed: send the newest snapshot again
+        self._set_tasks: set[asyncio.Task[None]] = set()
 
     async def serve(self) -> None:
-        """Until the page is closed."""
-        await self.tell(self._server.hello)
-        await self.tell({"type": "state", **self._server.source.state()})
-        sending = asyncio.create_task(self._send())
+        """Send snapshots and handle messages until the page is closed."""
+        await self.send_json(self._hub.hello)
+        await self.send_json({"type": "state", **self._hub.source.state()})
+        sending = asyncio.create_task(self._send_snapshots())
         try:
             async for message in self._socket:
                 if message.type == WSMsgType.TEXT:
-                    self._hear(message.data)
+                    self._on_message(message.data)
         finally:
             sending.cancel()
-            for task in self._setting:
+            for task in self._set_tasks:
                 task.cancel()
 
     async def close(self, reason: str) -> None:
-        """Say good-bye."""
+        """Close the WebSocket."""
         await self._socket.close(code=1001, message=reason.encode())
 
-    async def tell(self, words: Mapping[str, Any]) -> None:
-        """Words as JSON; NaN, which JSON does not know, as null."""
+    async def send_json(self, message: Mapping[str, Any]) -> None:
+        """Send a message as JSON. NaN and infinity become null, because JSON has neither."""
         with contextlib.suppress(ConnectionError, RuntimeError):
-            await self._socket.send_str(json.dumps(_finite(words)))
+            await self._socket.send_str(json.dumps(_finite(message)))
 
-    # What the page says. It may be anything: what does not fit is passed over.
+    # Messages of the page are not trusted: whatever does not fit is ignored.
 
-    def _hear(self, text: str) -> None:
+    def _on_message(self, text: str) -> None:
         try:
-            words = json.loads(text)
+            message = json.loads(text)
         except ValueError:
             return
-        if not isinstance(words, dict):
+        if not isinstance(message, dict):
             return
-        kind = words.get("type")
+        kind = message.get("type")
         if kind == "drawn":
             self._credit = min(self._credit + 1, WINDOW)
             self.changed.set()
         elif kind == "look":
-            self._look(words)
-        elif kind == "set" and isinstance(words.get("name"), str):
-            task = asyncio.create_task(self._set(words["name"], words.get("value")))
-            self._setting.add(task)
-            task.add_done_callback(self._setting.discard)
+            self._on_request(message)
+        elif kind == "set" and isinstance(message.get("name"), str):
+            task = asyncio.create_task(self._set_option(message["name"], message.get("value")))
+            self._set_tasks.add(task)
+            task.add_done_callback(self._set_tasks.discard)
         elif kind in ("play", "pause", "seek", "step", "speed"):
-            self._server.source.command(words)
+            self._hub.source.command(message)
 
-    def _look(self, words: Mapping[str, Any]) -> None:
-        streams, spots, width = words.get("streams"), words.get("spots"), words.get("width")
+    def _on_request(self, message: Mapping[str, Any]) -> None:
+        streams, points, width = message.get("streams"), message.get("spots"), message.get("width")
         if isinstance(streams, list):
             self._shown = tuple(name for name in STREAMS if name in streams)
-        if isinstance(spots, list):
-            self._spots = [point for point in map(_point, spots[:MOST_SPOTS]) if point is not None]
+        if isinstance(points, list):
+            self._points = [point for point in map(_point, points[:MAX_POINTS]) if point is not None]
         if isinstance(width, (int, float)) and math.isfinite(width):
-            self._width = int(min(max(math.ceil(width / WIDTH_STEP) * WIDTH_STEP, LEAST_WIDTH), MOST_WIDTH))
-        # Counts come with the thermal picture's topic.
-        measures = bool(self._shown and self._spots and "thermal" not in self._shown)
-        self.streams = (*self._shown, "thermal") if measures else self._shown
-        self._again = True
+            self._width = int(min(max(math.ceil(width / WIDTH_STEP) * WIDTH_STEP, MIN_WIDTH), MAX_WIDTH))
+        # Readings need the thermal stream, shown or not.
+        add_thermal = bool(self._shown and self._points and "thermal" not in self._shown)
+        self.streams = (*self._shown, "thermal") if add_thermal else self._shown
+        self._resend = True
         self.changed.set()
-        self._server.rest_or_wake()
+        self._hub.update_streams()
 
-    async def _set(self, name: str, value: Any) -> None:
-        if name not in self._server.source.options():
+    async def _set_option(self, name: str, value: Any) -> None:
+        if name not in self._hub.source.options():
             reason = f"{name} cannot be changed here"
         else:
-            reason = await self._server.source.set_option(name, value)
-        await self.tell({"type": "answer", "name": name, "ok": not reason, "reason": reason})
+            reason = await self._hub.source.set_option(name, value)
+        await self.send_json({"type": "answer", "name": name, "ok": not reason, "reason": reason})
 
-    # What the page is sent.
-
-    async def _send(self) -> None:
+    async def _send_snapshots(self) -> None:
         sent: Moment | None = None
-        last = 0.0
+        last_s = 0.0
         while True:
             await self.changed.wait()
             self.changed.clear()
-            moment = self._server.newest
-            if moment is None or not self.streams or self._credit < 1 or (moment is sent and not self._again):
+            snapshot = self._hub.newest
+            if snapshot is None or not self.streams or self._credit < 1 or (snapshot is sent and not self._resend):
                 continue
-            pause = last + 1.0 / self._server.settings.max_hz * 0.9 - time.monotonic()
-            if pause > 0:
-                await asyncio.sleep(pause)
-                moment = self._server.newest or moment
-            last = time.monotonic()
-            self._again, sent = False, moment
-            data = await asyncio.get_running_loop().run_in_executor(
-                self._server.encoder, self._pack, moment, self._shown, list(self._spots)
-            )
+            pause_s = last_s + 1.0 / self._hub.settings.max_hz * 0.9 - time.monotonic()
+            if pause_s > 0:
+                await asyncio.sleep(pause_s)
+                snapshot = self._hub.newest or snapshot
+            last_s = time.monotonic()
+            self._resend, sent = False, snapshot
+            loop = asyncio.get_running_loop()
+            data = await loop.run_in_executor(self._hub.encoder, self._pack, snapshot, self._shown, list(self._points))
             self._credit -= 1
             with contextlib.suppress(ConnectionError, RuntimeError):
                 await self._socket.send_bytes(data)
-            if self._server.newest is not sent or self._again:
+            if self._hub.newest is not sent or self._resend:
                 self.changed.set()
 
-    def _pack(self, moment: Moment, streams: tuple[str, ...], spots: list[Point]) -> bytes:
+    def _pack(self, snapshot: Moment, streams: tuple[str, ...], points: list[Point]) -> bytes:
         """Length of the header (uint32, little endian), the header (JSON), then the JPEGs that it lists."""
         pictures: list[bytes] = []
-        header: dict[str, Any] = {"stamp_ns": str(moment.stamp_ns), "at_s": moment.at_ns * 1e-9, "parts": [], "faults": {}}
+        header: dict[str, Any] = {"stamp_ns": str(snapshot.stamp_ns), "at_s": snapshot.at_ns * 1e-9, "parts": [], "faults": {}}
         for stream in streams:
-            if stream not in moment.streams:
+            if stream not in snapshot.streams:
                 continue
             try:
-                pictures.append(moment.jpeg(stream, self._width, self._server.settings.quality))
+                pictures.append(snapshot.jpeg(stream, self._width, self._hub.settings.quality))
                 header["parts"].append([stream, len(pictures[-1])])
-            except Exception as error:  # whatever a message holds, it must not end the page
+            except Exception as error:  # a damaged message must not close the page
                 header["faults"][stream] = format_error(error)
         try:
-            header["spots"] = [reading._asdict() for reading in moment.readings(spots)]
+            header["spots"] = [reading._asdict() for reading in snapshot.readings(points)]
         except Exception as error:  # likewise
             header["faults"]["thermal"] = format_error(error)
         text = json.dumps(_finite(header)).encode()
@@ -160,6 +229,7 @@ def _point(given: Any) -> Point | None:
 
 
 def _finite(value: Any) -> Any:
+    """Replace NaN and infinity with None, in nested containers too."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):

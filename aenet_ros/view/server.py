@@ -1,15 +1,13 @@
-"""The web server: three files, a WebSocket for each open page, and nothing else.
+"""The web server: static files, the token check, and one WebSocket per open page.
 
-A page says what it looks at and asks for each instant; it is sent the newest one, so that a slow browser or a slow network is shown
-fewer instants, never late ones, and nothing waits in a queue. While no page is open the source is told to rest.
+A page names the streams it needs and confirms each snapshot it has drawn. It is then sent the newest one: a slow browser or network gets
+fewer snapshots, never late ones, and nothing is queued. While no page is open the source has no streams to deliver.
 """
 
 import asyncio
-import contextlib
 import errno
 import signal
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 
 import cv2
@@ -17,15 +15,12 @@ from aiohttp import web
 
 from aenet_ros.core.errors import AenetError, SourceError
 from aenet_ros.view.access import Access, is_local
-from aenet_ros.view.client_session import ClientSession
+from aenet_ros.view.client_session import SessionHub
 from aenet_ros.view.settings import ViewSettings
-from aenet_ros.view.snapshot import Moment
-from aenet_ros.view.source import Source, option_facts
+from aenet_ros.view.source import Source
 
 FILES = {"/": ("index.html", "text/html"), "/style.css": ("style.css", "text/css"), "/app.js": ("app.js", "text/javascript")}
 FILES |= {f"/{name}.js": (f"{name}.js", "text/javascript") for name in ("stage", "panels")}
-STATE_S = 0.5
-LINGER_S = 2.0  # a page that is loaded again finds the source awake
 WRONG_TOKEN_S = 0.5
 LARGEST_MESSAGE = 16 * 1024
 HEADERS = {
@@ -40,18 +35,11 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Server:
-    """Shows one source to any number of pages."""
+    """Serves the page over HTTP; the sessions themselves belong to ``SessionHub``."""
 
     def __init__(self, source: Source, settings: ViewSettings) -> None:
-        self.source, self.settings = source, settings
-        self.access = Access(settings.token, is_local(settings.host))
-        self.newest: Moment | None = None
-        self.pages: set[ClientSession] = set()
-        # One thread encodes for all pages: a viewer that takes more than a core of a robot is too dear.
-        self.encoder = ThreadPoolExecutor(1, thread_name_prefix="encoder")
-        self.hello = {"type": "hello", "kind": source.kind, "title": source.title, "options": option_facts(source.options())}
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._rest: asyncio.TimerHandle | None = None
+        self._hub = SessionHub(source, settings)
+        self._access = Access(settings.token, is_local(settings.host))
 
     def app(self) -> web.Application:
         """The web application, for aiohttp to run."""
@@ -66,30 +54,20 @@ class Server:
 
     async def _start(self, _app: web.Application) -> None:
         cv2.setNumThreads(1)
-        self._loop = asyncio.get_running_loop()
-        self.source.start(self._show)
-        self._telling = self._loop.create_task(self._tell())
+        self._hub.start()
 
     async def _stop(self, _app: web.Application) -> None:
-        self._telling.cancel()
-        for page in list(self.pages):
-            await page.close("the viewer was stopped")
-        if self._rest is not None:
-            self._rest.cancel()
-        self.source.close()
-        self.encoder.shutdown(wait=False)
-
-    # Who may come in.
+        await self._hub.stop()
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         host = request.headers.get("Host", "")
-        if not self.access.host_fits(host):
+        if not self._access.host_fits(host):
             text = f"'{host}' is not this machine's own name: open http://localhost:PORT/ or http://127.0.0.1:PORT/"
             return _with_headers(web.Response(status=403, text=f"{text}\n"))
-        if not self.access.origin_fits(request.headers.get("Origin"), host):
+        if not self._access.origin_fits(request.headers.get("Origin"), host):
             return _with_headers(web.Response(status=403, text="another site's page may not talk to this viewer\n"))
-        if not self.access.cookie_fits(request.cookies.get(self.access.cookie_name, "")) and request.method != "POST":
+        if not self._access.cookie_fits(request.cookies.get(self._access.cookie_name, "")) and request.method != "POST":
             return await self._ask_for_token(request)
         try:
             return _with_headers(await handler(request))
@@ -112,58 +90,19 @@ class Server:
 
     async def _let_in(self, token: str) -> web.StreamResponse:
         """A cookie takes the token's place, so that it does not stay in the address bar."""
-        if not self.access.token_fits(token):
+        if not self._access.token_fits(token):
             await asyncio.sleep(WRONG_TOKEN_S)
             text = _page("token.html").replace("<!-- wrong -->", "That is not the token of this run.")
             return _with_headers(web.Response(status=401, text=text, content_type="text/html"))
         answer = web.Response(status=303, headers={"Location": "./"})
-        answer.set_cookie(self.access.cookie_name, self.access.cookie, httponly=True, samesite="Strict", path="/")
+        answer.set_cookie(self._access.cookie_name, self._access.cookie, httponly=True, samesite="Strict", path="/")
         return _with_headers(answer)
-
-    # Pages.
 
     async def _connect(self, request: web.Request) -> web.StreamResponse:
         socket = web.WebSocketResponse(heartbeat=15.0, compress=False, max_msg_size=LARGEST_MESSAGE)
         await socket.prepare(request)
-        page = ClientSession(socket, self)
-        self.pages.add(page)
-        try:
-            await page.serve()
-        finally:
-            self.pages.discard(page)
-            self.rest_or_wake()
+        await self._hub.run_session(socket)
         return socket
-
-    def rest_or_wake(self) -> None:
-        """Tell the source what all pages together look at; that nobody looks is told a little later."""
-        wanted = frozenset(stream for page in self.pages for stream in page.streams)
-        if self._rest is not None:
-            self._rest.cancel()
-            self._rest = None
-        if wanted:
-            self.source.want(wanted)
-        else:
-            assert self._loop is not None
-            self._rest = self._loop.call_later(LINGER_S, self.source.want, wanted)
-
-    def _show(self, moment: Moment) -> None:
-        """Called from any thread."""
-        self.newest = moment
-        if self._loop is not None:
-            with contextlib.suppress(RuntimeError):  # the loop has ended
-                self._loop.call_soon_threadsafe(self._wake_pages)
-
-    def _wake_pages(self) -> None:
-        for page in self.pages:
-            page.changed.set()
-
-    async def _tell(self) -> None:
-        """Words to every page, now and then."""
-        while True:
-            if self.pages:
-                state = {"type": "state", **self.source.state()}
-                await asyncio.gather(*(page.tell(state) for page in list(self.pages)), return_exceptions=True)
-            await asyncio.sleep(STATE_S)
 
 
 def _file(name: str, kind: str) -> Handler:
