@@ -4,6 +4,7 @@ The device is torch's CPU here, which runs the very operators; test_fuser and be
 """
 
 import gc
+import time
 import weakref
 from dataclasses import replace
 
@@ -231,6 +232,28 @@ def test_where_the_cpu_is_refused_a_lost_device_is_an_error_for_every_pair(pairs
         with pytest.raises(DeviceError, match="unspecified launch failure"):
             one.result()
     assert pipeline.overlaps
+
+
+def test_live_pairs_use_the_plan_that_the_warm_up_made(pairs):
+    """On CUDA another plan would be captured in the middle of a drive; so too when bad pixels are found."""
+    pipeline = on_device(**homography())
+    pipeline.warm_up(RIG.rgb_size, RIG.thermal_size)
+    plans = list(pipeline.fuser._engine._plans.values())
+    assert len(plans) == 1
+    assert plans[0].ready_to_capture
+    for pair in pairs:
+        pipeline.process(pair)
+    assert list(pipeline.fuser._engine._plans.values()) == plans
+
+
+def test_the_time_of_another_pair_is_not_billed_to_this_one(pairs):
+    """What happens between submit and result is the next pair's time."""
+    pipeline = on_device(**homography(), latency__budget_ms=10_000.0)
+    pipeline.process(pairs[0])
+    pending = pipeline.submit(pairs[1])
+    time.sleep(0.5)
+    timings = pending.result().timings_ns
+    assert sum(value for stage, value in timings.items() if stage != "total") == timings["total"] < 450e6
 
 
 def test_bad_frames_are_errors_and_the_next_pair_is_fused(pairs):

@@ -9,7 +9,7 @@ import torch  # noqa: E402
 import yaml  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 from rclpy.qos import ReliabilityPolicy  # noqa: E402
-from ros_harness import own_domain  # noqa: E402
+from ros_harness import make_image, own_domain  # noqa: E402
 
 from aenet_ros.config import specs  # noqa: E402
 from aenet_ros.core.frames import Frame, FramePair  # noqa: E402
@@ -162,3 +162,14 @@ def test_an_error_in_diagnostics_does_not_end_the_node(node):
     node.trigger_activate()
     node._matcher = 5
     node._on_diagnostics()
+
+
+def test_an_error_of_the_node_is_not_told_as_one_of_the_frame(node):
+    node.trigger_configure()
+    node.trigger_activate()
+    node._policy = None  # as a fault of ours would
+    data = np.zeros((8, 8), np.uint8)
+    node._inputs._image("thermal", make_image(data, "mono8", 1))
+    assert (node.stats.thermal.received, node.stats.thermal.rejected) == (1, 0)
+    assert node.stats.internal_errors == 1
+    assert "AttributeError" in node.stats.last_internal_error

@@ -233,6 +233,8 @@ def _fusion_message(facts: NodeFacts, others: Sequence[Status], now: int, rate: 
         return ERROR, f"nothing is fused: {broken.message}" + (f" ({facts.degraded})" if facts.degraded else "")
     if stats.last_failure_at_ns and now - stats.last_failure_at_ns < RECENT_NS:
         return ERROR, f"pairs cannot be fused: {stats.last_failure}"
+    if stats.internal_errors:
+        return ERROR, f"{stats.internal_errors} frames failed by an error of this node, please report it: {stats.last_internal_error}"
     if not facts.config.enabled:
         return OK, "disabled: enable with ~/set_enabled or the parameter enabled"
     if not facts.subscribers:

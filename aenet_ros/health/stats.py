@@ -94,6 +94,8 @@ class NodeStats:
         self.replaced = 0
         self.last_failure = ""
         self.last_failure_at_ns = 0
+        self.internal_errors = 0
+        self.last_internal_error = ""
         self.last_pair_at_ns = 0
         self.last_fused_at_ns = 0
         self.lock = threading.Lock()
@@ -138,6 +140,13 @@ class NodeStats:
             self.failed += 1
             new = reason != self.last_failure
             self.last_failure, self.last_failure_at_ns = reason, time.monotonic_ns()
+            return new
+
+    def count_internal_error(self, reason: str) -> bool:
+        """The node itself failed at a good frame; True where the reason is a new one."""
+        with self.lock:
+            self.internal_errors += 1
+            new, self.last_internal_error = reason != self.last_internal_error, reason
             return new
 
     def fused_rate_hz(self, stale_ns: int) -> float:

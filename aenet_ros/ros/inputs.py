@@ -1,5 +1,6 @@
 """Subscriptions to the cameras' topics, which exist only while the node is active, and the decoding of their messages."""
 
+import traceback
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -79,7 +80,11 @@ class Inputs:
         if stream.accept(frame):
             change = f"{role} stream changed to {frame.size[1]}x{frame.size[0]} {frame.source_encoding}"
             self._node.get_logger().warning(change, throttle_duration_sec=1.0)
-        self._on_frame(role, frame)
+        try:
+            self._on_frame(role, frame)
+        except Exception as error:  # a fault of this node, not of the frame
+            if self._stats.count_internal_error(format_error(error)):
+                self._node.get_logger().error(f"internal error: {traceback.format_exc()}")
 
     def _camera_info(self, role: str, message: CameraInfo) -> None:
         self.camera_infos[role] = message
