@@ -1,7 +1,7 @@
 """The way of a pair: gain control, registration onto the output grid, fusion. The page to read first."""
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -225,39 +225,35 @@ class FusionPipeline:
         return FusedFrame(thermal.stamp_ns, picture, config.output.encoding, frame_id, counts, {}, role, used.counts_encoding)
 
 
+@dataclass(frozen=True, slots=True)
 class PendingFusion:
-    """A submitted pair."""
+    """A submitted pair. ``frame`` is the result but for the picture, which ``image`` gives in ``encoding``."""
 
-    def __init__(
-        self,
-        pending: PendingImage,
-        encoding: str,
-        fused: FusedFrame,
-        want_registered: bool,
-        timer: "StageTimer",
-        config: Config,
-        resolution: AdaptiveResolution,
-    ) -> None:
-        self._pending, self._encoding, self._fused, self._want_registered = pending, encoding, fused, want_registered
-        self._timer, self._config, self._resolution = timer, config, resolution
+    image: PendingImage
+    encoding: str
+    frame: FusedFrame
+    want_registered: bool
+    timer: "StageTimer"
+    config: Config
+    resolution: AdaptiveResolution
 
     def result(self) -> FusedFrame:
         """Block until the pair is fused. To be called once. Raises as ``FusionPipeline.submit``.
 
         The picture has the rgb frame's stamp, the size and frame_id of ``output.grid``, and ``output.encoding``.
         """
-        timer, output, fused = self._timer, self._config.output, self._fused
+        timer, output, fused = self.timer, self.config.output, self.frame
         timer.resume()
-        image = self._pending.result()
+        image = self.image.result()
         timer.lap("fusion")
-        image = convert(image, "mono8" if self._encoding == "mono8" else output.encoding, output.encoding)
+        image = convert(image, "mono8" if self.encoding == "mono8" else output.encoding, output.encoding)
         if output.isotherm and fused.thermal_registered is not None:
-            scale = scale_of(self._config.agc)
+            scale = scale_of(self.config.agc)
             low, high = sorted((scale.counts(output.isotherm_low), scale.counts(output.isotherm_high)))
             image = draw_isotherm(image, output.encoding, fused.thermal_registered, low, high, output.isotherm_color)
         timer.lap("output")
-        self._resolution.record(timer.stages_ns["total"], timer.stages_ns["fusion"], self._config.latency)
-        registered = fused.thermal_registered if self._want_registered else None
+        self.resolution.record(timer.stages_ns["total"], timer.stages_ns["fusion"], self.config.latency)
+        registered = fused.thermal_registered if self.want_registered else None
         return replace(fused, image=image, thermal_registered=registered, timings_ns=timer.stages_ns)
 
 

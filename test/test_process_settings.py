@@ -9,7 +9,8 @@ import threading
 
 import pytest
 
-from aenet_ros.core.process import allowed_cores, delay_signals
+from aenet_ros.core.process import allowed_cores
+from aenet_ros.io.signals import delay_signals
 
 # Blocks as large as images, with small ones between them that stay in use.
 FRAGMENTED_HEAP = """

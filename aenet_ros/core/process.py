@@ -5,11 +5,6 @@ What each setting gains is measured in docs/development/process_settings.md.
 
 import ctypes
 import os
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import FrameType
 
 MAX_AUTO_THREADS = 4
 """Upper limit of automatic thread counts: more threads gain little for so small a network, and a robot has other work."""
@@ -23,8 +18,6 @@ _M_MMAP_THRESHOLD = -3
 _M_ARENA_MAX = -8
 _HEAP_BLOCK_BYTES = 256 * 1024 * 1024
 _ARENAS = 2
-
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def allowed_cores() -> int:
@@ -65,36 +58,3 @@ def trim_memory() -> bool:
         return bool(ctypes.CDLL(None).malloc_trim(0))
     except (OSError, AttributeError):
         return False
-
-
-@contextmanager
-def delay_signals() -> Iterator[None]:
-    """Complete a short step before SIGINT or SIGTERM is handled; a second signal is handled at once.
-
-    Works in the main thread and for signals with a Python handler; otherwise it changes nothing.
-    """
-    handlers = {number: signal.getsignal(number) for number in _STOP_SIGNALS}
-    handlers = {number: handler for number, handler in handlers.items() if callable(handler)}
-    if threading.current_thread() is not threading.main_thread() or not handlers:
-        yield
-        return
-    pending: list[Callable[[], object]] = []
-
-    def delay(number: int, frame: FrameType | None) -> None:
-        handler = handlers[signal.Signals(number)]
-        assert callable(handler)
-        if pending:
-            pending.clear()
-            handler(number, frame)
-        else:
-            pending.append(lambda: handler(number, frame))
-
-    for number in handlers:
-        signal.signal(number, delay)
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        if pending:
-            pending.pop()()

@@ -1,6 +1,7 @@
 """Fuser: one thermal and one rgb picture in, the fused picture out. Owns the network and its device."""
 
 from contextlib import suppress
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -129,11 +130,14 @@ class Fuser:
                 torch.cuda.empty_cache()
 
 
-class _SubmittedImage:
+class _SubmittedImage(NamedTuple):
     """A job of ``Fuser``; a device that fails meanwhile is replaced by the CPU."""
 
-    def __init__(self, fuser: Fuser, engine: Engine, device: str, pending: PendingImage, job: FusionJob) -> None:
-        self.fuser, self.engine, self.device, self.pending, self.job = fuser, engine, device, pending, job
+    fuser: Fuser
+    engine: Engine
+    device: str
+    pending: PendingImage
+    job: FusionJob
 
     def result(self) -> Array:
         """See ``PendingImage.result``."""

@@ -17,11 +17,11 @@ from rosbags.typesys import Stores, get_typestore
 
 from aenet_ros.core.errors import SourceError
 from aenet_ros.core.frames import FusedFrame
-from aenet_ros.core.process import delay_signals
 from aenet_ros.io.background import BackgroundWriter
 from aenet_ros.io.bag_topics import CAMERA_INFO, info_topic
 from aenet_ros.io.bags import METADATA, open_bag
 from aenet_ros.io.interfaces import Sink, is_bag
+from aenet_ros.io.signals import delay_signals
 from aenet_ros.io.staging import StagingDir, staging_path
 from aenet_ros.messages.camera_info import fused_camera_info
 

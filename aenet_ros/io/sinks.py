@@ -11,10 +11,10 @@ import numpy as np
 
 from aenet_ros.core.errors import SourceError
 from aenet_ros.core.frames import FusedFrame
-from aenet_ros.core.process import delay_signals
 from aenet_ros.io.background import BackgroundWriter, file_threads
 from aenet_ros.io.interfaces import BAG_SUFFIXES, VIDEO_SUFFIXES, Sink, Source
 from aenet_ros.io.picture_files import SUFFIXES, write_picture
+from aenet_ros.io.signals import delay_signals
 from aenet_ros.io.staging import HIDDEN_FOLDER, StagingDir, changed_settings, staging_path
 
 

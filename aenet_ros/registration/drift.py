@@ -8,8 +8,9 @@ import numpy as np
 
 from aenet_ros.core.camera import Size
 from aenet_ros.core.frames import Array, Frame, FramePair, Plane
-from aenet_ros.registration.estimate import MIN_BLOCKS, SCORE_RANGE
 from aenet_ros.registration.image_alignment import (
+    MIN_BLOCKS,
+    SCORE_RANGE,
     BlockScores,
     best_shifts,
     edge_planes,

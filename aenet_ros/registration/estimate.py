@@ -15,6 +15,8 @@ from aenet_ros.core.camera import Size, scaling, size_of
 from aenet_ros.core.errors import ImageError
 from aenet_ros.core.frames import Array, FramePair, Plane
 from aenet_ros.registration.image_alignment import (
+    MIN_BLOCKS,
+    SCORE_RANGE,
     BlockScores,
     BlockShifts,
     best_shifts,
@@ -38,11 +40,9 @@ CONVERGED_PX = 0.1  # mean corner movement, in pixels of the last level
 SEARCH_PAIRS = 12  # pairs in the exhaustive search
 BOOTSTRAP_DRAWS = 24
 MIN_PAIRS = 4
-MIN_BLOCKS = 8
 MIN_CONFIDENCE = 0.5
 
-# Values at which each measure contributes 0 and 1 to the confidence. Unrelated scenes score 0.07.
-SCORE_RANGE = (0.08, 0.15)
+# Values at which each measure contributes 0 and 1 to the confidence.
 AGREEING_RANGE = (0.1, 0.3)
 SPREAD_SCALE = 0.004  # of the rgb width
 

@@ -9,6 +9,8 @@ from aenet_ros.core.camera import Size
 from aenet_ros.core.frames import Array, Frame, Plane
 
 GRID = (6, 8)  # rows and columns of blocks
+MIN_BLOCKS = 8  # blocks with a clear shift, below which there is no result
+SCORE_RANGE = (0.08, 0.15)  # scores at which confidence is 0 and 1; unrelated scenes score 0.07
 MIN_SCORE = 0.04  # normalised score of a block's best shift; below it the block is not used
 MIN_DEVIATIONS = 3.5  # a best shift must exceed the mean of the block's other shifts by half as many standard deviations
 NEIGHBOURHOOD = 0.04  # of the picture's width: edge strength is normalised over this neighbourhood

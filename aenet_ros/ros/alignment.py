@@ -3,7 +3,7 @@
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.lifecycle import LifecycleNode
@@ -18,10 +18,12 @@ from aenet_ros.core.frames import FramePair
 from aenet_ros.health.drift_analysis import DriftAnalysis
 from aenet_ros.health.status import OK, Status
 from aenet_ros.registration.calibration_file import Homography, homography_content, read_homography, write_calibration
-from aenet_ros.registration.estimate import MIN_CONFIDENCE, Estimate, corner_distance, estimate
 from aenet_ros.registration.registration import Registration
-from aenet_ros.ros.extrinsics import TfExtrinsics
 from aenet_ros.ros.params import NodeParameters
+
+if TYPE_CHECKING:
+    from aenet_ros.registration.estimate import Estimate
+    from aenet_ros.ros.extrinsics import TfExtrinsics
 
 PAIRS, PERIOD_S, TIMEOUT_S = 24, 0.5, 40.0  # of the service: pairs wanted, time between two, time after which it uses those it has
 
@@ -31,7 +33,7 @@ class AlignmentMonitor:
 
     def __init__(self, node: LifecycleNode, parameters: NodeParameters) -> None:
         self._node, self._parameters = node, parameters
-        self._tf = TfExtrinsics(node)
+        self._tf: TfExtrinsics | None = None  # where the pose comes from TF
         self._changed = threading.Condition()
         self._drift: DriftAnalysis | None = None  # while active
         self._registration: Registration | None = None
@@ -44,18 +46,25 @@ class AlignmentMonitor:
 
     def configure(self, config: Config) -> None:
         """Raise ConfigError where the configuration needs what is not installed."""
-        self._tf.check(config)
+        self._tf = None
+        if config.registration.extrinsics_source == "tf" and config.registration.mode in ("plane", "depth"):
+            from aenet_ros.ros.extrinsics import TfExtrinsics
+
+            self._tf = TfExtrinsics(self._node)
+            self._tf.check(config)
 
     def start(self) -> None:
         """Start at activation, without memory."""
-        self._tf.start(self._parameters.config)
+        if self._tf is not None:
+            self._tf.start(self._parameters.config)
         with self._changed:
             self._drift, self._registration, self._next_ns = DriftAnalysis(), None, 0
             self._problems, self._errors = {}, 0
 
     def stop(self) -> None:
         """Stop at deactivation; a running estimate uses the pairs it has."""
-        self._tf.stop()
+        if self._tf is not None:
+            self._tf.stop()
         with self._changed:
             drift, self._drift, self._registration = self._drift, None, None
             self._changed.notify_all()
@@ -69,7 +78,8 @@ class AlignmentMonitor:
                 if self._drift is None:
                     return
                 self._registration = registration
-                self._tf.follow(pair, registration)
+                if self._tf is not None:
+                    self._tf.follow(pair, registration)
                 self._drift.put(pair, registration, self._parameters.config.registration.plane_distance_m)
                 now_ns = time.monotonic_ns()
                 if self._collected is not None and now_ns >= self._next_ns:
@@ -99,7 +109,7 @@ class AlignmentMonitor:
         """The registration for diagnostics; ``fallback``: why the plane is used in place of the depth image, else empty."""
         with self._changed:
             drift, registration, problem, errors = self._drift, self._registration, "; ".join(self._problems.values()), self._errors
-        problem = self._tf.problem(registration) or problem
+        problem = (self._tf.problem(registration) if self._tf is not None else "") or problem
         if fallback and not problem:
             problem = (
                 f"{fallback} (the depth camera's topic is depth/image_raw, its image aligned to the rgb frame, stamps within "
@@ -107,7 +117,7 @@ class AlignmentMonitor:
             )
         status = drift.status(config, problem) if drift is not None else Status("registration", OK, "the node is not active", {})
         if config.registration.mode in ("plane", "depth"):
-            status.values["extrinsics"] = self._tf.source
+            status.values["extrinsics"] = self._tf.source if self._tf is not None else "registration.file"
         if errors:
             status.values["background errors"] = str(errors)
         return status
@@ -131,6 +141,8 @@ class AlignmentMonitor:
         with self._changed:
             self._changed.wait_for(lambda: self._drift is None or len(self._collected or []) >= PAIRS, TIMEOUT_S)
             pairs, self._collected = list(self._collected or []), None
+        from aenet_ros.registration.estimate import estimate  # for this service only
+
         try:
             answer = self._answer(estimate(pairs))
         except Exception as error:  # the service must answer
@@ -139,7 +151,9 @@ class AlignmentMonitor:
         if self._node.executor is not None:
             self._node.executor.wake()
 
-    def _answer(self, found: Estimate) -> tuple[bool, str]:
+    def _answer(self, found: "Estimate") -> tuple[bool, str]:
+        from aenet_ros.registration.estimate import MIN_CONFIDENCE, corner_distance
+
         summary = f"confidence {found.confidence:.2f} from {found.pairs} pairs"
         if found.confidence < MIN_CONFIDENCE:
             return False, f"{summary}, which is too low to use: {found.reason}; drive past other scenes with edges and call again"

@@ -1,33 +1,18 @@
 """Pair matching by ``sync.policy``: our own matcher, or message_filters' synchroniser with the same methods."""
 
-from typing import Protocol
+from typing import TYPE_CHECKING, TypeAlias
 
 from aenet_ros.config import SyncConfig
-from aenet_ros.core.frames import Frame, FramePair
-from aenet_ros.sync.matcher import PairCounts, PairMatcher
+from aenet_ros.sync.matcher import PairMatcher
+
+if TYPE_CHECKING:
+    from aenet_ros.ros.approximate_matcher import ApproximateMatcher
 
 NS_PER_MS = 1_000_000
 
 
-class Matcher(Protocol):
-    """What the node needs of a matcher; see ``aenet_ros.sync.matcher.PairMatcher``."""
-
-    slop_ns: int
-    clock_offset_ns: int
-
-    @property
-    def counts(self) -> PairCounts:
-        """Frames in, pairs out, and what was dropped by reason."""
-
-    @property
-    def pending(self) -> int:
-        """Frames that wait for a partner."""
-
-    def push_thermal(self, frame: Frame) -> list[FramePair]:
-        """Take a thermal frame; returns the pairs that are now decided."""
-
-    def push_rgb(self, frame: Frame) -> list[FramePair]:
-        """Take an rgb frame; returns the pairs that are now decided."""
+Matcher: TypeAlias = "PairMatcher | ApproximateMatcher"
+"""Both have ``slop_ns``, ``clock_offset_ns``, ``counts``, ``pending``, ``push_thermal`` and ``push_rgb``."""
 
 
 def make_matcher(config: SyncConfig) -> Matcher:
