@@ -113,16 +113,16 @@ def test_a_robot_is_looked_at_only_while_a_page_is_open(robot, viewer):
         assert not viewers("/fused/image")
 
         async def talk(page):
-            await page.look("fused")
-            await page.until(lambda: len(page.moments) > 1, "pictures")
+            await page.request("fused")
+            await page.until(lambda: len(page.snapshots) > 1, "pictures")
             await page.until(lambda: viewers("/fused/image"), "a subscription in the graph")
             [seen] = viewers("/fused/image")
             assert (seen.qos_profile.reliability.name, seen.qos_profile.depth) in (("BEST_EFFORT", 1), ("BEST_EFFORT", 0))  # 0: not told
             assert not viewers("/rgb/image_raw")
             assert not viewers("/fused/thermal_registered")
-            await page.look("rgb", "fused", spots=[(0.5, 0.5)])
+            await page.request("rgb", "fused", points=[(0.5, 0.5)])
             await page.until(lambda: viewers("/rgb/image_raw") and viewers("/fused/thermal_registered"), "the other streams")
-            await page.look("fused")
+            await page.request("fused")
             await page.until(lambda: not viewers("/rgb/image_raw") and not viewers("/fused/thermal_registered"), "them to be left")
 
         with_page(viewer.url, talk)
@@ -131,20 +131,20 @@ def test_a_robot_is_looked_at_only_while_a_page_is_open(robot, viewer):
 
 def test_pictures_of_one_instant_temperatures_and_words(viewer):
     async def talk(page):
-        await page.look("rgb", "thermal", "fused", spots=[(0.5, 0.5), (0.0, 0.0)])
+        await page.request("rgb", "thermal", "fused", points=[(0.5, 0.5), (0.0, 0.0)])
         await page.until(
-            lambda: any(len(pictures) == 3 and header["spots"][0]["celsius"] for header, pictures in page.moments), "all three"
+            lambda: any(len(pictures) == 3 and header["readings"][0]["celsius"] for header, pictures in page.snapshots), "all three"
         )
-        await page.until(lambda: page.states and page.states[-1]["values"] and page.states[-1]["rates"].get("fused", 0) > 0, "words")
+        await page.until(lambda: page.states and page.states[-1]["values"], "the configuration")
         await page.until(
             lambda: page.states[-1]["level"] == 0 and "fused frames a second" in page.states[-1]["headline"], "a robot that is well"
         )
         return page
 
     page = with_page(viewer.url, talk)
-    header, pictures = next(moment for moment in page.moments if len(moment[1]) == 3 and moment[0]["spots"][0]["celsius"])
+    header, pictures = next(moment for moment in page.snapshots if len(moment[1]) == 3 and moment[0]["readings"][0]["celsius"])
     assert [picture.shape[:2] for picture in pictures.values()] == [SIZE[::-1]] * 3
-    assert -20 < header["spots"][0]["celsius"] < 60  # a street
+    assert -20 < header["readings"][0]["celsius"] < 60  # a street
     statuses = {status["name"]: status for status in page.states[-1]["statuses"]}
     assert {"fusion", "input rgb", "input thermal", "pairing", "model"} <= statuses.keys()
     assert page.states[-1]["values"]["registration.mode"] == "homography"
@@ -170,7 +170,7 @@ def node_s_value(robot, name):
 
 def test_parameters_are_set_at_the_node_which_may_refuse(robot, viewer):
     async def talk(page):
-        await page.look("fused")
+        await page.request("fused")
         await page.until(lambda: page.states and page.states[-1]["values"], "the node's configuration")
         assert (await page.set("sync.slop_ms", 31))["ok"]  # an integer for a float
         await page.until(lambda: page.states[-1]["values"]["sync.slop_ms"] == 31.0, "the new value")
@@ -281,15 +281,15 @@ def test_a_parameter_changed_in_the_page_changes_at_the_node(page, robot):
         field.send_keys(text, Keys.ENTER)
 
     enter("0.25")
-    said = element(page, "[data-name='output.thermal_weight'] .said")
-    wait(lambda: said.text == "taken", "the node to take it")
+    said = element(page, "[data-name='output.thermal_weight'] .message")
+    wait(lambda: said.text == "applied", "the node to take it")
     assert node_s_value(robot, "output.thermal_weight") == 0.25
     enter("7")
-    wait(lambda: "thermal_weight" in said.text and "taken" not in said.text, "the refusal")
+    wait(lambda: "thermal_weight" in said.text and "applied" not in said.text, "the refusal")
     wait(lambda: float(field.get_attribute("value")) == 0.25, "the value in force to come back")
     assert node_s_value(robot, "output.thermal_weight") == 0.25
     element(page, "[data-name='output.thermal_weight'] .reset").click()
-    wait(lambda: said.text == "taken", "the default to be taken")
+    wait(lambda: said.text == "applied", "the default to be taken")
     assert node_s_value(robot, "output.thermal_weight") == 1.0
 
 
@@ -301,9 +301,9 @@ def test_a_robot_that_stops_is_said_in_words_and_one_that_comes_back_is_shown(pa
     robot.processes.stop("rig")
     wait(lambda: "frame for" in headline() or "no publisher" in headline() or "silent" in headline(), "words on the cameras")
     robot.processes.stop("node")
-    wait(lambda: "/fusion has stopped" in headline() or "/fusion has said nothing" in headline(), "words on the node")
-    assert "comes back" in element(page, "#remedy").text or "is back" in element(page, "#remedy").text
-    assert page.execute_script("return document.querySelector('.pane.right').classList.contains('old')")
+    wait(lambda: "/fusion has stopped" in headline() or "/fusion has published no diagnostics" in headline(), "words on the node")
+    assert "continues when the node" in element(page, "#remedy").text
+    assert page.execute_script("return document.querySelector('.pane.right').classList.contains('stale')")
     before = page.execute_script(STAMP, "fused")
     robot.start_node()
     robot.start_rig()

@@ -12,17 +12,18 @@ import pytest
 
 pytest.importorskip("rosbags", reason="bags need the package rosbags (pip install rosbags)")
 
-from test_bags import BEGIN_NS, PERIOD_NS, SIZE, make_bag, rgb_of
-from view_client import Viewer, aiohttp, fetch, with_page
+from test_bags import BEGIN_NS, IMAGE, PERIOD_NS, SIZE, BagMaker, make_bag, rgb_of
+from view_client import PATIENCE_S, Viewer, aiohttp, fetch, with_page
 
-from aenet_ros.config import AgcConfig
+from aenet_ros.config import AgcConfig, build
 from aenet_ros.core.errors import ConfigError
 from aenet_ros.core.frames import Frame
-from aenet_ros.view.access import Access, choose_token, is_local
+from aenet_ros.view.bag_view import BagView
 from aenet_ros.view.server import FILES
-from aenet_ros.view.snapshot import Moment, Reading, ThermalLook, read
-from aenet_ros.view.stamp_grouper import StampGrouper
-from aenet_ros.view.status_text import RobotFacts, robot_words
+from aenet_ros.view.settings import Access, choose_token, is_local
+from aenet_ros.view.snapshot import Reading, Snapshot, StampGrouper, ThermalRenderer, read_point
+from aenet_ros.view.source import ERROR, OFFLINE, OK, WAITING, WARN
+from aenet_ros.view.status_text import RobotFacts, robot_status_text
 
 COUNT = 100
 MIDDLE = (0.5, 0.5)
@@ -69,19 +70,19 @@ def test_only_the_page_s_own_files_are_given(viewer, path):
 
 def test_a_bag_plays_to_its_end_and_shows_what_it_holds(viewer):
     async def talk(page):
-        await page.look("rgb", "thermal", "fused", spots=[MIDDLE])
+        await page.request("rgb", "thermal", "fused", points=[MIDDLE])
         await page.until(lambda: page.states and page.states[-1]["bag"]["ended"], "the end")
         return page
 
     page = with_page(viewer.url, talk)
     assert page.hello["kind"] == "bag"
     assert page.states[-1]["bag"]["duration_s"] == pytest.approx((COUNT - 1) * PERIOD_NS * 1e-9 + 0.004, abs=0.02)
-    assert len(page.moments) > 5
-    places = [header["at_s"] for header, _ in page.moments]
+    assert len(page.snapshots) > 5
+    places = [header["at_s"] for header, _ in page.snapshots]
     assert places == sorted(places)
-    for header, pictures in page.moments:
+    for header, pictures in page.snapshots:
         index = round((int(header["stamp_ns"]) - BEGIN_NS) / PERIOD_NS)
-        assert header["spots"] == [{"counts": 29_000 + index, "celsius": pytest.approx((29_000 + index) * 0.01 - 273.15, abs=0.01)}]
+        assert header["readings"] == [{"counts": 29_000 + index, "celsius": pytest.approx((29_000 + index) * 0.01 - 273.15, abs=0.01)}]
         assert [*pictures] == ["rgb", "thermal", "fused"]
         for stream in ("rgb", "fused"):
             far = np.abs(pictures[stream][:, :, ::-1].astype(int) - rgb_of(index))
@@ -91,29 +92,29 @@ def test_a_bag_plays_to_its_end_and_shows_what_it_holds(viewer):
 
 async def stand_at(page, at_s):
     """Paused, with the fused picture of that time."""
-    await page.say(type="pause")
-    await page.look("fused")
-    await page.say(type="seek", at_s=at_s)
-    await page.until(lambda: page.moments and abs(page.moments[-1][0]["at_s"] - at_s) < 0.1, "the sought place")
+    await page.send(type="pause")
+    await page.request("fused")
+    await page.send(type="seek", at_s=at_s)
+    await page.until(lambda: page.snapshots and abs(page.snapshots[-1][0]["at_s"] - at_s) < 0.1, "the sought place")
 
 
 def test_seek_pause_step_and_speed(viewer):
     async def talk(page):
         await stand_at(page, 2.0)
-        at_s = page.moments[-1][0]["at_s"]
+        at_s = page.snapshots[-1][0]["at_s"]
         await page.during(1.0)
-        assert page.moments[-1][0]["at_s"] == at_s
-        await page.say(type="step")
-        await page.until(lambda: page.moments[-1][0]["at_s"] > at_s, "the next picture")
-        assert page.moments[-1][0]["at_s"] == pytest.approx(at_s + PERIOD_NS * 1e-9, abs=1e-6)
-        await page.say(type="seek", at_s=1.0)
-        await page.until(lambda: page.moments[-1][0]["at_s"] < 1.2, "a place before")
-        await page.say(type="speed", factor=0.25)
-        await page.say(type="play")
+        assert page.snapshots[-1][0]["at_s"] == at_s
+        await page.send(type="step")
+        await page.until(lambda: page.snapshots[-1][0]["at_s"] > at_s, "the next picture")
+        assert page.snapshots[-1][0]["at_s"] == pytest.approx(at_s + PERIOD_NS * 1e-9, abs=1e-6)
+        await page.send(type="seek", at_s=1.0)
+        await page.until(lambda: page.snapshots[-1][0]["at_s"] < 1.2, "a place before")
+        await page.send(type="speed", factor=0.25)
+        await page.send(type="play")
         begun = time.monotonic()
-        await page.until(lambda: page.moments[-1][0]["at_s"] > 1.3, "it to play")
+        await page.until(lambda: page.snapshots[-1][0]["at_s"] > 1.3, "it to play")
         assert time.monotonic() - begun > 0.6  # at full speed 0.3 s
-        await page.say(type="speed", factor=1)
+        await page.send(type="speed", factor=1)
 
     with_page(viewer.url, talk)
 
@@ -121,13 +122,13 @@ def test_seek_pause_step_and_speed(viewer):
 def test_an_option_is_taken_and_the_picture_that_stands_changes(viewer):
     async def talk(page):
         await stand_at(page, 1.0)
-        before = page.moments[-1]
-        count = len(page.moments)
+        before = page.snapshots[-1]
+        count = len(page.snapshots)
         assert (await page.set("output.isotherm_low", 10.0))["ok"]
         assert (await page.set("output.isotherm_high", 90.0))["ok"]
         assert (await page.set("output.isotherm", True))["ok"]
-        await page.until(lambda: len(page.moments) > count and moved(before, page.moments[-1]), "another picture of the same instant")
-        assert page.moments[-1][0]["stamp_ns"] == before[0]["stamp_ns"]
+        await page.until(lambda: len(page.snapshots) > count and moved(before, page.snapshots[-1]), "another picture of the same instant")
+        assert page.snapshots[-1][0]["stamp_ns"] == before[0]["stamp_ns"]
         refused = await page.set("output.isotherm_low", 95.0)
         assert not refused["ok"]
         assert "must be less than output.isotherm_high (90)" in refused["reason"]
@@ -145,30 +146,30 @@ def moved(before, after):
 
 def test_a_page_that_does_not_draw_is_sent_two_pictures_and_no_more(viewer):
     async def talk(page):
-        await page.say(type="seek", at_s=0)
-        await page.say(type="play")
-        await page.look("fused")
-        await page.until(lambda: len(page.moments) == 2, "two pictures")
+        await page.send(type="seek", at_s=0)
+        await page.send(type="play")
+        await page.request("fused")
+        await page.until(lambda: len(page.snapshots) == 2, "two pictures")
         await page.during(2.0)
-        assert len(page.moments) == 2
-        await page.say(type="drawn")
-        await page.until(lambda: len(page.moments) == 3, "one more")
+        assert len(page.snapshots) == 2
+        await page.send(type="drawn")
+        await page.until(lambda: len(page.snapshots) == 3, "one more")
         await page.during(1.0)
-        assert len(page.moments) == 3
-        assert page.moments[2][0]["at_s"] > page.moments[1][0]["at_s"] + 5 * PERIOD_NS * 1e-9  # the newest, not the next
+        assert len(page.snapshots) == 3
+        assert page.snapshots[2][0]["at_s"] > page.snapshots[1][0]["at_s"] + 5 * PERIOD_NS * 1e-9  # the newest, not the next
 
     with_page(viewer.url, talk, draws=False)
 
 
 def test_nonsense_from_a_page_does_no_harm(viewer):
     async def talk(page):
-        for text in ("", "[]", "7", '{"type": []}', '{"type": "look", "streams": 7, "spots": [[1], [2, 2], "x"], "width": 1e999}', "{"):
+        for text in ("", "[]", "7", '{"type": []}', '{"type": "request", "streams": 7, "points": [[1], [2, 2], "x"], "width": 1e999}', "{"):
             await page.socket.send_str(text)
-        await page.say(type="seek", at_s="x")
-        await page.say(type="set", name="no.such", value=[])
+        await page.send(type="seek", at_s="x")
+        await page.send(type="set", name="no.such", value=[])
         await page.socket.send_bytes(b"\x00" * 100)
-        await page.look("rgb", "nothing", spots=[[0.5, "x"], [2, 0], [0.1, 0.1]])
-        await page.until(lambda: page.moments, "a picture all the same")
+        await page.request("rgb", "nothing", points=[[0.5, "x"], [2, 0], [0.1, 0.1]])
+        await page.until(lambda: page.snapshots, "a picture all the same")
 
     with_page(viewer.url, talk)
 
@@ -202,11 +203,11 @@ def test_other_addresses_ask_for_a_token(bag, tmp_path):
         assert len(viewer.token) >= 20
         status, _, text = fetch(url)
         assert status == 401
-        assert "asks for its token" in text
+        assert "requires a token" in text
         assert fetch(url, "app.js")[0] == fetch(url, "ws")[0] == 401
         assert fetch(url, "?token=wrong")[0] == 401
         status, _, text = fetch(url, method="POST", data={"token": "wrong"})
-        assert (status, "not the token" in text) == (401, True)
+        assert (status, "Wrong token" in text) == (401, True)
         status, headers, _ = fetch(url, f"?token={viewer.token}")
         assert (status, headers["Location"]) == (303, "./")
         assert "HttpOnly" in headers["Set-Cookie"]
@@ -225,13 +226,13 @@ def test_what_is_local_and_which_tokens_will_do():
     assert choose_token("127.0.0.1", "") == ""
     assert choose_token("0.0.0.0", "") != choose_token("0.0.0.0", "")
     for weak in ("short", "with space in it", "with-ümlaut-in-it"):
-        with pytest.raises(ConfigError, match="at least 12 letters"):
+        with pytest.raises(ConfigError, match="at least 12 ASCII characters"):
             choose_token("127.0.0.1", weak)
     access = Access("long-enough-token", local=False)
-    assert access.token_fits("long-enough-token")
-    assert not access.token_fits("long-enough-tokem")
-    assert not access.token_fits("ü")
-    assert not access.cookie_fits("")
+    assert access.token_matches("long-enough-token")
+    assert not access.token_matches("long-enough-tokem")
+    assert not access.token_matches("ü")
+    assert not access.cookie_matches("")
 
 
 # What is said when it cannot start.
@@ -243,7 +244,7 @@ def test_a_taken_port_is_named(bag):
         port = taken.getsockname()[1]
         done = aenet_view(bag, "--port", port)
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith(f"aenet view: port {port} of 127.0.0.1 is taken")
+    assert done.stderr.splitlines()[-1].startswith(f"aenet view: port {port} of 127.0.0.1 is in use")
     assert "Traceback" not in done.stderr
 
 
@@ -253,7 +254,7 @@ def test_a_taken_port_is_named(bag):
     [
         (["none.mcap"], "there is no bag 'none.mcap'"),
         (["BAG", "--rgb-topic", "/nothing"], "has no picture topic '/nothing'; it has: /cam/image_raw (100), /ir/image_raw (100)"),
-        (["BAG", "--host", "203.0.113.9"], "is no address of this machine"),
+        (["BAG", "--host", "203.0.113.9"], "is not an address of this machine"),
         (["BAG", "--port", "70000"], "--port 70000: give 0 to 65535"),
         (["BAG", "--token", "short"], "--token is too weak"),
         (["BAG", "--max-hz", "0"], "--max-hz 0: give 0.1 to 120"),
@@ -278,40 +279,116 @@ def test_no_aiohttp_is_a_sentence(bag):
 
 
 def test_an_instant_is_complete_with_its_last_stream():
-    assembler = StampGrouper()
-    assert assembler.add("rgb", 100, "r100", 0) == {"rgb": "r100"}  # alone, it leads
-    assert assembler.add("fused", 100, "f100", 10) == {"rgb": "r100", "fused": "f100"}
-    assert assembler.add("rgb", 200, "r200", 20) == {}  # waits for its fused frame
-    assert assembler.add("rgb", 300, "r300", 30) == {}
-    assert assembler.add("fused", 200, "f200", 40) == {"rgb": "r200", "fused": "f200"}
-    assert assembler.add("registered", 200, "t200", 41) == {"rgb": "r200", "fused": "f200", "registered": "t200"}
-    assert assembler.add("fused", 300, "f300", 50) == {}
+    grouper = StampGrouper()
+    assert grouper.add("rgb", 100, "r100", 0) == {"rgb": "r100"}  # alone, it leads
+    assert grouper.add("fused", 100, "f100", 10) == {"rgb": "r100", "fused": "f100"}
+    assert grouper.add("rgb", 200, "r200", 20) == {}  # waits for its fused frame
+    assert grouper.add("rgb", 300, "r300", 30) == {}
+    assert grouper.add("fused", 200, "f200", 40) == {"rgb": "r200", "fused": "f200"}
+    assert grouper.add("registered", 200, "t200", 41) == {"rgb": "r200", "fused": "f200", "registered": "t200"}
+    assert grouper.add("fused", 300, "f300", 50) == {}
     late = 50 + 10_000_000_000
-    assert assembler.add("rgb", 900, "r900", late) == {"rgb": "r900"}  # the node is gone, the camera is not
+    assert grouper.add("rgb", 900, "r900", late) == {"rgb": "r900"}  # the node is gone, the camera is not
+
+
+def test_frames_from_before_a_jump_back_are_not_grouped_with_new_ones():
+    grouper = StampGrouper()
+    second = 1_000_000_000
+    for index in range(20):
+        grouper.add("rgb", 100 * second + index, f"old {index}", index)
+        grouper.add("fused", 100 * second + index, f"old fused {index}", index)
+    assert grouper.add("fused", 5 * second, "fused", 21) == {"fused": "fused"}  # its rgb frame is lost
+    assert grouper.add("rgb", 5 * second + 40, "rgb", 22) == {}
+    assert grouper.add("fused", 5 * second + 40, "fused 2", 23) == {"rgb": "rgb", "fused": "fused 2"}
+
+
+class Played:
+    """A BagView without a server, and the snapshots that it delivers."""
+
+    def __init__(self, path, options):
+        self.snapshots = []
+        self.view = BagView(path, build({"model.threads": 1, **options}), fuse=True)
+
+    def __enter__(self):
+        self.view.start(self.snapshots.append)
+        return self
+
+    def __exit__(self, *_):
+        self.view.close()
+
+    def wait(self, condition, what):
+        deadline = time.monotonic() + PATIENCE_S
+        while not (value := condition()):
+            assert time.monotonic() < deadline, f"waited {PATIENCE_S} s for {what}; {self.view.state()}"
+            time.sleep(0.02)
+        return value
+
+    def picture_at(self, at_s):
+        """Seek while paused, and return the fused picture there."""
+        count = len(self.snapshots)
+        self.view.control({"type": "pause"})
+        self.view.control({"type": "seek", "at_s": at_s})
+        snapshot = self.wait(lambda: [one for one in self.snapshots[count:] if abs(one.at_ns * 1e-9 - at_s) < 0.06], "the picture")[-1]
+        return snapshot.stamp_ns, snapshot.jpeg("fused", 4000, 90)
+
+
+def test_a_seek_and_a_replay_forget_earlier_frames(tmp_path):
+    """The counts of the bag grow, so that gain control with memory of the end would render the start differently."""
+    with Played(make_drifting_bag(tmp_path / "drive"), {"agc.smoothing_s": 60.0, "agc.scene_cut": 0.0}) as played:
+        assert played.view.state()["level"] == WAITING
+        played.view.control({"type": "speed", "factor": 8.0})
+        played.view.set_streams(frozenset({"fused"}))
+        played.wait(lambda: played.view.state()["bag"]["ended"], "the end")
+        first = played.snapshots[0]
+        assert played.view.state()["level"] == OK
+        assert played.picture_at(0.0) == (first.stamp_ns, first.jpeg("fused", 4000, 90))
+        late = played.picture_at(0.8)
+        played.picture_at(0.2)
+        assert played.picture_at(0.8) == late
+
+
+def test_a_network_that_loads_or_a_bag_without_pairs_is_not_ok(tmp_path):
+    with Played(make_bag(tmp_path / "drive", thermal_offset_ns=900_000_000, count=4), {"sync.slop_ms": 1.0}) as played:
+        played.view.set_streams(frozenset({"fused"}))
+        played.wait(lambda: played.view.state()["bag"]["ended"], "the end")
+        state = played.view.state()
+        assert (state["level"], state["headline"]) == (WARN, "the bag has no picture to show")
+
+
+def make_drifting_bag(path):
+    maker = BagMaker(path, "mcap")
+    ramp = np.tile(np.linspace(0, 2000, SIZE[1]).astype(np.uint16), (SIZE[0], 1))
+    with maker.writer:
+        thermal, rgb = maker.topic("/ir/image_raw", IMAGE), maker.topic("/cam/image_raw", IMAGE)
+        for index in range(COUNT // 2):
+            stamp = BEGIN_NS + index * PERIOD_NS
+            maker.image(thermal, stamp + 6_000_000, stamp, ramp + np.uint16(28_000 + 40 * index), "mono16", "thermal")
+            maker.image(rgb, stamp + 9_000_000, stamp, np.full((*SIZE, 3), 90, np.uint8), "rgb8", "rgb_optical")
+    return path
 
 
 def test_readings():
     counts = np.zeros((10, 20), np.uint16)
     counts[5, 10] = 30_000
     agc = AgcConfig(celsius_per_count=0.01, celsius_at_zero=-273.15)
-    assert read(counts, (0.5, 0.5), agc) == Reading(30_000, pytest.approx(26.85, abs=1e-3))
-    assert read(counts, (0.5, 0.5), None) == Reading(30_000, None)  # the scale is not known
-    assert read(counts, (1.0, 1.0), agc) == Reading(None, None)  # outside the thermal view
-    assert read(counts.astype(np.uint8) + 7, (0.0, 0.0), agc) == Reading(7, None)  # brightness, no temperature
-    assert Moment(1, {}).readings([(0.1, 0.1)]) == [Reading(None, None)]
+    assert read_point(counts, (0.5, 0.5), agc) == Reading(30_000, pytest.approx(26.85, abs=1e-3))
+    assert read_point(counts, (0.5, 0.5), None) == Reading(30_000, None)  # the scale is not known
+    assert read_point(counts, (1.0, 1.0), agc) == Reading(None, None)  # outside the thermal view
+    assert read_point(counts.astype(np.uint8) + 7, (0.0, 0.0), agc) == Reading(7, None)  # brightness, no temperature
+    assert Snapshot(1, {}).readings([(0.1, 0.1)]) == [Reading(None, None)]
 
 
 def test_a_picture_is_made_smaller_but_never_larger():
     picture = np.full((40, 80, 3), 90, np.uint8)
-    moment = Moment(1, {"rgb": lambda: Frame(1, picture, "rgb8")})
-    sizes = [cv2.imdecode(np.frombuffer(moment.jpeg("rgb", width, 80), np.uint8), 1).shape for width in (20, 80, 500)]
+    snapshot = Snapshot(1, {"rgb": Frame(1, picture, "rgb8")})
+    sizes = [cv2.imdecode(np.frombuffer(snapshot.jpeg("rgb", width, 80), np.uint8), 1).shape for width in (20, 80, 500)]
     assert sizes == [(10, 20, 3), (40, 80, 3), (40, 80, 3)]
 
 
 def test_what_lies_outside_the_thermal_view_does_not_dim_the_rest():
     counts = np.tile(np.linspace(29_000, 29_999, 64).astype(np.uint16), (48, 1))
     counts[:, :32] = 0
-    grey = ThermalLook().frame(counts, 1, None).data
+    grey = ThermalRenderer().render(counts, 1, None).data
     assert (grey[:, :32] == 0).all()
     assert grey[:, 32].max() < 20  # the coldest that is seen is black all the same
     assert grey.max() > 235
@@ -323,18 +400,23 @@ FACTS = RobotFacts("/fusion", "7", 60.0, True, 0.5, 0, "30.0 fused frames a seco
 @pytest.mark.parametrize(
     ("changes", "level", "words"),
     [
-        ({}, 0, "30.0 fused frames"),
-        ({"looking_s": 0.5, "diagnostics_age_s": None, "in_graph": False}, 0, "looking for /fusion"),
-        ({"diagnostics_age_s": None, "in_graph": False}, 3, "no node /fusion on ROS domain 7"),
-        ({"diagnostics_age_s": 9.0, "in_graph": False}, 3, "/fusion has stopped"),
-        ({"diagnostics_age_s": 9.0}, 3, "has said nothing for 9 s"),
-        ({"diagnostics_age_s": None, "in_graph": False, "elsewhere": ["/r1/fused/image"]}, 3, "fused pictures on /r1/fused/image"),
-        ({"level": 2, "message": "no publisher on /rgb"}, 2, "no publisher on /rgb"),
-        ({"fused_publishers": 0}, 2, "nobody publishes /fused/image"),
-        ({"fused_age_s": None}, 1, "no fused frame reaches this viewer"),
+        ({}, OK, "30.0 fused frames"),
+        ({"searching_s": 0.5, "diagnostics_age_s": None, "in_graph": False}, WAITING, "searching for /fusion"),
+        ({"diagnostics_age_s": None, "in_graph": False}, OFFLINE, "no node /fusion on ROS domain 7"),
+        ({"diagnostics_age_s": 9.0, "in_graph": False}, OFFLINE, "/fusion has stopped"),
+        ({"diagnostics_age_s": 9.0}, OFFLINE, "no diagnostics for 9 s"),
+        (
+            {"diagnostics_age_s": None, "in_graph": False, "other_fused_topics": ["/r1/fused/image"]},
+            OFFLINE,
+            "fused pictures are on /r1/fused/image",
+        ),
+        ({"level": 2, "message": "no publisher on /rgb"}, ERROR, "no publisher on /rgb"),
+        ({"fused_publishers": 0}, ERROR, "/fused/image has no publisher"),
+        ({"fused_age_s": None}, WARN, "this viewer receives no fused frame"),
+        ({"fused_age_s": None, "searching_s": 1.0}, WAITING, "waiting for the first fused frame"),
     ],
 )
-def test_words_for_a_robot(changes, level, words):
-    said = robot_words(FACTS._replace(**changes))
-    assert said.level == level
-    assert words in said.headline
+def test_status_text_of_a_robot(changes, level, words):
+    text = robot_status_text(FACTS._replace(**changes))
+    assert text.level == level
+    assert words in text.headline

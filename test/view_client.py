@@ -1,4 +1,4 @@
-"""A page's end of `aenet view`, without a browser: starts the command and speaks the page's language."""
+"""A client of `aenet view` without a browser: starts the command and exchanges the page's messages."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ PATIENCE_S = 90.0
 
 
 class Viewer:
-    """`aenet view ARGUMENTS --port 0` as a process; ``url`` is what it printed."""
+    """`aenet view ARGUMENTS --port 0` as a process; ``url`` is the address that it printed."""
 
     def __init__(self, log: Path, *arguments, environment=None):
         self._log = log
@@ -45,7 +45,7 @@ class Viewer:
         return self._log.read_text(errors="replace")
 
     def close(self):
-        """End it as Ctrl-C does; the exit status."""
+        """Stop it with SIGINT; returns the exit status."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
             try:
@@ -57,71 +57,71 @@ class Viewer:
 
 
 class Page:
-    """An open WebSocket: ``moments`` are (header, pictures by stream as arrays), ``states`` and ``answers`` what was said."""
+    """An open WebSocket. ``snapshots``: (header, pictures by stream as arrays); ``states`` and ``answers``: messages."""
 
     def __init__(self, socket, draws=True):
         self.socket, self.draws = socket, draws
-        self.moments, self.states, self.answers, self.hello = [], [], [], None
+        self.snapshots, self.states, self.answers, self.hello = [], [], [], None
         self._reading = None
 
-    async def say(self, **words):
-        """Tell the server something."""
-        await self.socket.send_str(json.dumps(words))
+    async def send(self, **message):
+        """Send a message to the server."""
+        await self.socket.send_str(json.dumps(message))
 
-    async def look(self, *streams, spots=(), width=4000):
-        """What is looked at."""
-        await self.say(type="look", streams=streams, spots=spots, width=width)
+    async def request(self, *streams, points=(), width=4000):
+        """Request pictures, and readings at points."""
+        await self.send(type="request", streams=streams, points=points, width=width)
 
-    async def hear(self, seconds=0.1):
-        """Take one message, if one comes."""
-        # A receive that is cancelled may take its message with it, so the same one is waited for again.
+    async def receive(self, seconds=0.1):
+        """Receive one message, if one comes."""
+        # A cancelled receive may lose its message, so the same one is awaited again.
         self._reading = self._reading or asyncio.ensure_future(self.socket.receive())
         done, _ = await asyncio.wait([self._reading], timeout=seconds)
         if not done:
             return
         message, self._reading = self._reading.result(), None
         if message.type == aiohttp.WSMsgType.BINARY:
-            self.moments.append(unpack(message.data))
+            self.snapshots.append(unpack(message.data))
             if self.draws:
-                await self.say(type="drawn")
+                await self.send(type="drawn")
         elif message.type == aiohttp.WSMsgType.TEXT:
-            words = json.loads(message.data)
-            if words["type"] == "hello":
-                self.hello = words
+            received = json.loads(message.data)
+            if received["type"] == "hello":
+                self.hello = received
             else:
-                (self.states if words["type"] == "state" else self.answers).append(words)
+                (self.states if received["type"] == "state" else self.answers).append(received)
         else:
             pytest.fail(f"the connection ended: {message}")
 
     async def until(self, condition, what, patience_s=PATIENCE_S):
-        """Hear until ``condition()``; its value."""
+        """Receive until ``condition()`` is true; returns its value."""
         deadline = time.monotonic() + patience_s
         while not (value := condition()):
             assert time.monotonic() < deadline, f"waited {patience_s} s for {what}; last state: {self.states[-1:]}"
-            await self.hear()
+            await self.receive()
         return value
 
     async def during(self, seconds):
-        """Hear for some time."""
+        """Receive for some time."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            await self.hear()
+            await self.receive()
 
     async def set(self, name, value):
-        """Set an option; what was answered."""
+        """Set an option; returns the answer."""
         count = len(self.answers)
-        await self.say(type="set", name=name, value=value)
+        await self.send(type="set", name=name, value=value)
         await self.until(lambda: len(self.answers) > count, f"an answer on {name}")
         return self.answers[-1]
 
     def close(self):
-        """Nothing is waited for any more."""
+        """Cancel the pending receive."""
         if self._reading is not None:
             self._reading.cancel()
 
 
 def unpack(data):
-    """The header and the pictures of a moment."""
+    """The header and the pictures of a snapshot."""
     length = struct.unpack_from("<I", data)[0]
     header = json.loads(data[4 : 4 + length])
     at, pictures = 4 + length, {}

@@ -1,1 +1,1 @@
-"""The web page and its server."""
+"""The web page of `aenet view` and its server."""

@@ -14,8 +14,8 @@ from aiohttp import WSMsgType, web
 
 from aenet_ros.core.errors import format_error
 from aenet_ros.view.settings import ViewSettings
-from aenet_ros.view.snapshot import STREAMS, Moment, Point
-from aenet_ros.view.source import Source, option_facts
+from aenet_ros.view.snapshot import STREAMS, Point, Snapshot
+from aenet_ros.view.source import ViewSource, option_controls
 
 MAX_POINTS = 2
 WINDOW = 2
@@ -28,12 +28,12 @@ RELEASE_DELAY_S = 2.0  # a page that is reloaded finds the streams still open
 class SessionHub:
     """Shows one source to any number of pages: newest snapshot, open sessions, and which streams they need."""
 
-    def __init__(self, source: Source, settings: ViewSettings) -> None:
+    def __init__(self, source: ViewSource, settings: ViewSettings) -> None:
         self.source, self.settings = source, settings
-        self.newest: Moment | None = None
+        self.newest: Snapshot | None = None
         # One thread encodes for all pages, so that the viewer takes at most about one core of a robot.
         self.encoder = ThreadPoolExecutor(1, thread_name_prefix="encoder")
-        self.hello = {"type": "hello", "kind": source.kind, "title": source.title, "options": option_facts(source.options())}
+        self.hello = {"type": "hello", "kind": source.kind, "title": source.title, "options": option_controls(source.options())}
         self._sessions: set[ClientSession] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._release: asyncio.TimerHandle | None = None
@@ -71,12 +71,12 @@ class SessionHub:
             self._release.cancel()
             self._release = None
         if streams:
-            self.source.want(streams)
+            self.source.set_streams(streams)
         else:
             assert self._loop is not None
-            self._release = self._loop.call_later(RELEASE_DELAY_S, self.source.want, streams)
+            self._release = self._loop.call_later(RELEASE_DELAY_S, self.source.set_streams, streams)
 
-    def _on_snapshot(self, snapshot: Moment) -> None:
+    def _on_snapshot(self, snapshot: Snapshot) -> None:
         """Called from any thread."""
         self.newest = snapshot
         if self._loop is not None:
@@ -145,17 +145,17 @@ class ClientSession:
         if kind == "drawn":
             self._credit = min(self._credit + 1, WINDOW)
             self.changed.set()
-        elif kind == "look":
+        elif kind == "request":
             self._on_request(message)
         elif kind == "set" and isinstance(message.get("name"), str):
             task = asyncio.create_task(self._set_option(message["name"], message.get("value")))
             self._set_tasks.add(task)
             task.add_done_callback(self._set_tasks.discard)
         elif kind in ("play", "pause", "seek", "step", "speed"):
-            self._hub.source.command(message)
+            self._hub.source.control(message)
 
     def _on_request(self, message: Mapping[str, Any]) -> None:
-        streams, points, width = message.get("streams"), message.get("spots"), message.get("width")
+        streams, points, width = message.get("streams"), message.get("points"), message.get("width")
         if isinstance(streams, list):
             self._shown = tuple(name for name in STREAMS if name in streams)
         if isinstance(points, list):
@@ -177,7 +177,7 @@ class ClientSession:
         await self.send_json({"type": "answer", "name": name, "ok": not reason, "reason": reason})
 
     async def _send_snapshots(self) -> None:
-        sent: Moment | None = None
+        sent: Snapshot | None = None
         last_s = 0.0
         while True:
             await self.changed.wait()
@@ -199,10 +199,10 @@ class ClientSession:
             if self._hub.newest is not sent or self._resend:
                 self.changed.set()
 
-    def _pack(self, snapshot: Moment, streams: tuple[str, ...], points: list[Point]) -> bytes:
+    def _pack(self, snapshot: Snapshot, streams: tuple[str, ...], points: list[Point]) -> bytes:
         """Length of the header (uint32, little endian), the header (JSON), then the JPEGs that it lists."""
         pictures: list[bytes] = []
-        header: dict[str, Any] = {"stamp_ns": str(snapshot.stamp_ns), "at_s": snapshot.at_ns * 1e-9, "parts": [], "faults": {}}
+        header: dict[str, Any] = {"stamp_ns": str(snapshot.stamp_ns), "at_s": snapshot.at_ns * 1e-9, "parts": [], "errors": {}}
         for stream in streams:
             if stream not in snapshot.streams:
                 continue
@@ -210,11 +210,11 @@ class ClientSession:
                 pictures.append(snapshot.jpeg(stream, self._width, self._hub.settings.quality))
                 header["parts"].append([stream, len(pictures[-1])])
             except Exception as error:  # a damaged message must not close the page
-                header["faults"][stream] = format_error(error)
+                header["errors"][stream] = format_error(error)
         try:
-            header["spots"] = [reading._asdict() for reading in snapshot.readings(points)]
+            header["readings"] = [reading._asdict() for reading in snapshot.readings(points)]
         except Exception as error:  # likewise
-            header["faults"]["thermal"] = format_error(error)
+            header["errors"]["thermal"] = format_error(error)
         text = json.dumps(_finite(header)).encode()
         return b"".join((struct.pack("<I", len(text)), text, *pictures))
 

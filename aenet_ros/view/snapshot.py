@@ -1,9 +1,10 @@
-"""One instant as a page is shown it: pictures that are encoded once for all pages, and what the thermal camera measured at points."""
+"""Snapshots: the pictures of one instant, encoded once for all pages, with thermal readings at points."""
 
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -15,105 +16,154 @@ from aenet_ros.thermal.agc import FLOAT_UNIT_COUNTS, ThermalAgc
 from aenet_ros.thermal.temperature import celsius_at, scale_of
 
 STREAMS = ("rgb", "thermal", "fused")
-"""The pictures that a page can ask for."""
+"""The pictures that a page can request."""
+
+LEADERS = ("registered", "fused", "rgb", "thermal")
+"""The first active stream of these completes a group: of one stamp the node publishes the registered thermal frame last."""
+
+MAX_FRAMES = 30
+ACTIVE_NS = 2_500_000_000
+"""A stream that was silent for longer is not waited for."""
+JUMP_NS = 1_000_000_000
+"""A stamp that is further back than this is a jump in time, as in `sync.matcher`; a smaller step is a late frame."""
 
 Point = tuple[float, float]
-"""A place in the picture: shares of its width and height, 0..1."""
+"""(x, y) in a picture, as fractions of its width and height, 0..1."""
 
 Decode = Callable[[], Frame]
+T = TypeVar("T")
 
 
 class Reading(NamedTuple):
-    """The thermal camera at a point: its counts, and degrees Celsius where their scale is known; None where there is nothing."""
+    """The thermal value at a point: counts, and degrees Celsius if the scale is known. None outside the thermal view."""
 
     counts: float | None
     celsius: float | None
 
 
-NOTHING = Reading(None, None)
+NO_READING = Reading(None, None)
 
 
-class Moment:
-    """The pictures of one instant, each decoded and encoded when the first page asks for it. Safe to be used by several threads.
+class Snapshot:
+    """The pictures of one instant. Each is decoded and encoded when the first page needs it. Thread-safe.
 
-    ``pictures``: functions that give a frame in rgb8, bgr8 or mono8, by stream. ``counts``: gives the thermal counts (uint8, uint16 or
-    float32 [H, W]) on the same grid, 0 or NaN where there are none. ``agc``: holds the counts' scale; None where that is not known.
-    ``at_ns``: time in the bag, from its start; for a robot 0.
+    ``pictures``: for each stream, a Frame in rgb8, bgr8 or mono8, or a function that returns it. ``counts``: returns thermal counts (uint8,
+    uint16 or float32 [H, W]) on the same grid, with 0 or NaN outside the thermal view. ``agc``: has the counts' scale; None if unknown.
+    ``at_ns``: time since the start of the bag; 0 for a robot.
     """
 
     def __init__(
         self,
         stamp_ns: int,
-        pictures: Mapping[str, Decode],
+        pictures: Mapping[str, Frame | Decode],
         counts: Callable[[], Array] | None = None,
         agc: AgcConfig | None = None,
         at_ns: int = 0,
     ) -> None:
         self.stamp_ns, self.at_ns, self.agc = stamp_ns, at_ns, agc
-        self._pictures, self._counts = pictures, counts
+        self._pictures, self._counts_of = pictures, counts
         self._frames: dict[str, Frame] = {}
-        self._made: dict[tuple[str, int, int], bytes] = {}
-        self._measured: Array | None = None
+        self._jpegs: dict[tuple[str, int, int], bytes] = {}
+        self._counts: Array | None = None
         self._lock = threading.Lock()
 
     @property
     def streams(self) -> tuple[str, ...]:
-        """The pictures that there are."""
+        """The streams that have a picture."""
         return tuple(self._pictures)
 
     def jpeg(self, stream: str, width: int, quality: int) -> bytes:
-        """The picture, made smaller to ``width`` pixels where it is wider. Raises ImageError for one that cannot be decoded."""
+        """The picture as JPEG, scaled down to ``width`` pixels if it is wider. Raises ImageError if it cannot be decoded."""
         with self._lock:
             if stream not in self._frames:
-                self._frames[stream] = self._pictures[stream]()
+                picture = self._pictures[stream]
+                self._frames[stream] = picture if isinstance(picture, Frame) else picture()
             frame = self._frames[stream]
             width = min(width, frame.size[1])
             key = (stream, width, quality)
-            if key not in self._made:
+            if key not in self._jpegs:
                 data = frame.data
                 if width < frame.size[1]:
                     height = max(1, round(frame.size[0] * width / frame.size[1]))
                     data = cv2.resize(data, (width, height), interpolation=cv2.INTER_AREA)
-                self._made[key] = encode_jpeg(data, frame.encoding, quality)
-            return self._made[key]
+                self._jpegs[key] = encode_jpeg(data, frame.encoding, quality)
+            return self._jpegs[key]
 
     def readings(self, points: Sequence[Point]) -> list[Reading]:
-        """What the thermal camera measured at the points. Raises ImageError for counts that cannot be decoded."""
-        if self._counts is None or not points:
-            return [NOTHING] * len(points)
+        """The thermal values at the points. Raises ImageError if the counts cannot be decoded."""
+        if self._counts_of is None or not points:
+            return [NO_READING] * len(points)
         with self._lock:
-            if self._measured is None:
-                self._measured = self._counts()
-        return [read(self._measured, point, self.agc) for point in points]
+            if self._counts is None:
+                self._counts = self._counts_of()
+        return [read_point(self._counts, point, self.agc) for point in points]
 
 
-def read(counts: Array, point: Point, agc: AgcConfig | None) -> Reading:
-    """The counts at a point and what they mean; 8-bit counts are brightness, not temperatures."""
+def read_point(counts: Array, point: Point, agc: AgcConfig | None) -> Reading:
+    """The counts (uint8, uint16 or float32 [H, W]) at a point, and their temperature. 8-bit counts are brightness, not temperatures."""
     height, width = counts.shape
-    column, row = (min(int(share * size), size - 1) for share, size in zip(point, (width, height), strict=True))
+    column, row = (min(int(fraction * size), size - 1) for fraction, size in zip(point, (width, height), strict=True))
     value = float(counts[row, column])
     if not np.isfinite(value) or (counts.dtype.kind == "u" and value == 0):
-        return NOTHING
+        return NO_READING
     if agc is None or counts.dtype == np.uint8:
         return Reading(value, None)
     return Reading(value, celsius_at(counts, column, row, scale_of(agc)))
 
 
-class ThermalLook:
-    """Counts on the rgb grid to a grey picture, steady from frame to frame, as the node's own gain control would have it."""
+class ThermalRenderer:
+    """Renders counts on the rgb grid as a grey picture, with the node's gain control and its smoothing over time."""
 
     def __init__(self) -> None:
         self._agc = ThermalAgc()
 
-    def frame(self, counts: Array, stamp_ns: int, config: AgcConfig | None) -> Frame:
-        """A mono8 Frame of counts (uint8, uint16 or float32 [H, W]); black where there are none."""
+    def render(self, counts: Array, stamp_ns: int, config: AgcConfig | None) -> Frame:
+        """A mono8 Frame of counts (uint8, uint16 or float32 [H, W]); black outside the thermal view."""
         config = config or AgcConfig()
         if counts.dtype == np.uint8 and config.mode == "auto":
             return Frame(stamp_ns, np.where(counts == 0, counts, 255 - counts) if config.invert else counts, "mono8")
         values = counts.astype(np.float32)
         if counts.dtype.kind == "u":
-            values[counts == 0] = np.nan  # outside the thermal view: not to be taken for cold
-            # The gain control takes a float's unit for more than one count.
+            values[counts == 0] = np.nan  # outside the thermal view, not cold
+            # The gain control multiplies min_range for float counts.
             config = replace(config, min_range=config.min_range * FLOAT_UNIT_COUNTS)
         brightness = self._agc.apply(Frame(stamp_ns, values, "32FC1"), config)
         return Frame(stamp_ns, (brightness * np.float32(255)).astype(np.uint8), "mono8")
+
+
+class StampGrouper(Generic[T]):
+    """Groups frames of several streams by stamp. Keeps the latest MAX_FRAMES of each stream of LEADERS."""
+
+    def __init__(self) -> None:
+        self._frames: dict[str, OrderedDict[int, T]] = {}
+        self._seen_ns: dict[str, int] = {}
+
+    def add(self, stream: str, stamp_ns: int, frame: T, now_ns: int) -> dict[str, T]:
+        """Add a frame. If it completes a group, return the frame of the same or the nearest stamp of each active stream; else nothing.
+
+        ``now_ns``: time of arrival, of any clock that never goes back.
+        """
+        frames = self._frames.setdefault(stream, OrderedDict())
+        if frames and stamp_ns < next(reversed(frames)) - JUMP_NS:
+            self._drop_after(stamp_ns + JUMP_NS)
+        frames[stamp_ns] = frame
+        if len(frames) > MAX_FRAMES:
+            frames.popitem(last=False)
+        self._seen_ns[stream] = now_ns
+        active = [name for name in LEADERS if now_ns - self._seen_ns.get(name, now_ns - ACTIVE_NS) < ACTIVE_NS]
+        if stream != active[0]:
+            return {}
+        return {name: self._frames[name][self._nearest(name, stamp_ns)] for name in active if self._frames[name]}
+
+    def _nearest(self, stream: str, stamp_ns: int) -> int:
+        return min(self._frames[stream], key=lambda other: abs(other - stamp_ns))
+
+    def _drop_after(self, limit_ns: int) -> None:
+        """Time jumped back: later stamps are of the time before the jump."""
+        for frames in self._frames.values():
+            for stamp_ns in [stamp for stamp in frames if stamp > limit_ns]:
+                del frames[stamp_ns]
+
+    def reset(self) -> None:
+        """Forget all frames, after a jump in time or when a stream is left."""
+        self._frames, self._seen_ns = {}, {}

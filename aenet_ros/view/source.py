@@ -1,65 +1,62 @@
-"""What a server shows: a robot or a bag, behind one face."""
+"""What the page shows, a robot or a bag, behind one protocol."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from aenet_ros.config import specs
-from aenet_ros.view.snapshot import Moment
+from aenet_ros.view.snapshot import Snapshot
 
-OK, WARN, ERROR, GONE = 0, 1, 2, 3
-"""Levels of what is said: as in diagnostics, and for a robot that is not there."""
+OK, WARN, ERROR, OFFLINE, WAITING = range(5)
+"""Levels of the page's status. 0 to 2 are those of diagnostics. OFFLINE: the robot is not there. WAITING: no data came yet."""
 
 
-class Source(Protocol):
-    """Gives moments while a page is open. All but ``close`` is called by the server's thread, and returns at once."""
+class ViewSource(Protocol):
+    """Delivers snapshots while a page is open. The server's thread calls all methods; all but ``close`` return at once."""
 
     kind: str
     """``robot`` or ``bag``."""
     title: str
 
-    def start(self, show: Callable[[Moment], None]) -> None:
-        """``show`` may be called from any thread."""
+    def start(self, on_snapshot: Callable[[Snapshot], None]) -> None:
+        """Start the source. It may call ``on_snapshot`` from any thread."""
 
-    def want(self, streams: frozenset[str]) -> None:
-        """The pictures that open pages look at, of STREAMS; none of them: leave the robot alone, or pause."""
+    def set_streams(self, streams: frozenset[str]) -> None:
+        """Set the streams that open pages show, of STREAMS. Without any, a robot is not subscribed to and a bag pauses."""
 
     def state(self) -> dict[str, Any]:
-        """What is said beside the pictures, as JSON knows it."""
+        """Status, rates, values of the options and so on, for JSON."""
 
     def options(self) -> list[str]:
-        """Names of the options that may be changed here."""
+        """Names of the options that can be changed here."""
 
-    def set_option(self, name: str, value: Any) -> Awaitable[str]:
-        """Why the value was refused, or an empty text."""
+    async def set_option(self, name: str, value: Any) -> str:
+        """Change an option. Returns why the value was refused, or an empty text."""
 
-    def command(self, words: Mapping[str, Any]) -> None:
-        """Play, pause, seek: for a bag only."""
+    def control(self, message: Mapping[str, Any]) -> None:
+        """Play, pause, step, seek or set the speed. Only a bag does so."""
 
     def close(self) -> None:
-        """Stop threads, give back what is held."""
+        """Stop the threads and release all resources."""
 
 
-def option_facts(names: list[str]) -> list[dict[str, Any]]:
-    """What a page needs to draw a control for each option."""
-    facts = []
-    for name in names:
-        spec = specs()[name]
-        kind = "choice" if spec.choices else {bool: "bool", int: "int", float: "float", str: "text"}[type(spec.default)]
-        facts.append(
-            {
-                "name": name,
-                "kind": kind,
-                "doc": spec.doc,
-                "unit": spec.unit,
-                "low": spec.low,
-                "high": spec.high,
-                "choices": spec.choices,
-                "default": spec.default,
-            }
-        )
-    return facts
+def option_controls(names: list[str]) -> list[dict[str, Any]]:
+    """What the page needs to draw a control for each option."""
+    kinds = {bool: "bool", int: "int", float: "float", str: "text"}
+    chosen = [specs()[name] for name in names]
+    return [{**spec._asdict(), "kind": "choice" if spec.choices else kinds[type(spec.default)]} for spec in chosen]
 
 
 def dynamic_options() -> list[str]:
-    """Names of the options that a running node takes."""
+    """Names of the options that can change while a node runs."""
     return [name for name, spec in specs().items() if spec.dynamic]
+
+
+def status_row(status: Any) -> dict[str, Any]:
+    """A diagnostic_msgs/DiagnosticStatus for the page, without the node's name."""
+    level = status.level
+    return {
+        "name": status.name.partition(": ")[2] or status.name,
+        "level": int.from_bytes(level, "little") if isinstance(level, bytes) else int(level),
+        "message": status.message,
+        "values": {item.key: item.value for item in status.values},
+    }

@@ -1,9 +1,8 @@
-"""Shows a robot in a web page; `aenet view` starts it, with the settings as JSON in the environment variable AENET_VIEW."""
+"""Serves the web page of a robot. `aenet view` starts it, with the settings as JSON in the environment variable AENET_VIEW."""
 
 import json
 import os
 import sys
-from typing import Any
 
 import rclpy
 from rclpy.exceptions import InvalidNamespaceException, InvalidNodeNameException, InvalidTopicNameException
@@ -13,27 +12,25 @@ from aenet_ros.core.errors import AenetError
 from aenet_ros.ros.tools.view_source import RobotView
 from aenet_ros.view.server import serve
 from aenet_ros.view.settings import ViewSettings
-from aenet_ros.view.status_text import welcome
-
-VARIABLE = "AENET_VIEW"
+from aenet_ros.view.status_text import startup_text
 
 
 def main() -> None:
-    """Serve until told to stop; an error is one sentence and status 1."""
-    settings = ViewSettings(**json.loads(os.environ.pop(VARIABLE, "{}")))
+    """Serve until Ctrl-C or SIGTERM. An error ends the process with one sentence and status 1."""
+    settings = ViewSettings(**json.loads(os.environ.pop("AENET_VIEW", "{}")))
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     try:
-        source: Any = RobotView(settings)
-        serve(source, settings, lambda port: _say(welcome(settings, port, f"the robot's node {source.title}")))
+        source = RobotView(settings)
+
+        def ready(port: int) -> None:
+            sys.stdout.write(startup_text(settings, port, f"the node {source.title}") + "\n")
+            sys.stdout.flush()
+
+        serve(source, settings, ready)
     except (AenetError, InvalidNamespaceException, InvalidNodeNameException, InvalidTopicNameException) as error:
         sys.exit(f"aenet view: {' '.join(str(error).split())}")
     finally:
         rclpy.try_shutdown()
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

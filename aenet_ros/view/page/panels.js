@@ -1,18 +1,18 @@
-// What stands beside the pictures: health in words, parameters that may be changed, and a bag's player.
+// The panels beside the pictures: status, parameters, and the player of a bag.
 const $ = (id) => document.getElementById(id);
 const element = (tag, properties = {}, ...children) => {
-  const made = Object.assign(document.createElement(tag), properties);
-  made.append(...children);
-  return made;
+  const node = Object.assign(document.createElement(tag), properties);
+  node.append(...children);
+  return node;
 };
 
 export class Health {
-  told(state, shown_hz) {
+  update(state, shown_hz) {
     $('health').classList.toggle('stale', Boolean(state.stale));
     this.tiles(state, shown_hz);
     this.statuses(state.statuses);
     const topics = Object.entries(state.topics || {}).map(([stream, topic]) => `${stream}: ${topic}`).join('  ·  ');
-    $('topics').textContent = [topics && `Looking at ${topics}`, state.model && `Network on ${state.model}`].filter(Boolean).join('. ');
+    $('topics').textContent = [topics && `Topics: ${topics}`, state.model && `Network on ${state.model}`].filter(Boolean).join('. ');
   }
 
   tiles(state, shown_hz) {
@@ -22,7 +22,7 @@ export class Health {
     const tiles = [];
     if (state.bag) {
       tiles.push(['on this page', hz(shown_hz)]);
-      for (const [stage, value] of Object.entries(state.timings_ms)) tiles.push([stage === 'total' ? 'fusing in all' : stage, ms(value)]);
+      for (const [stage, value] of Object.entries(state.timings_ms)) tiles.push([stage === 'total' ? 'total' : stage, ms(value)]);
     } else {
       tiles.push(['fused', hz(fusion['rate [Hz]'])], ['rgb', hz(status('input rgb')['rate [Hz]'])], ['thermal', hz(status('input thermal')['rate [Hz]'])]);
       tiles.push(['latency p50', ms(fusion['latency p50 [ms]'])], ['latency p95', ms(fusion['latency p95 [ms]'])], ['on this page', hz(shown_hz)]);
@@ -30,7 +30,7 @@ export class Health {
     $('tiles').replaceChildren(...tiles.map(([name, text]) => element('div', {}, element('b', { textContent: text }), element('span', { textContent: name }))));
   }
 
-  // Elements are kept, so that what a person opened stays open.
+  // Existing elements are reused, so that opened details stay open.
   statuses(list) {
     const old = new Map([...$('statuses').children].map((item) => [item.dataset.name, item]));
     $('statuses').replaceChildren(...list.map((status) => {
@@ -48,8 +48,8 @@ export class Health {
 }
 
 const SLIDER_SPAN = 100;
-const GROUPS = { sync: 'Pairing in time', agc: 'Gain control', output: 'Output', registration: 'Registration', shutter: 'Shutter', sensor: 'Sensor',
-  degraded: 'Failing cameras', diagnostics: 'Limits of diagnostics', '': 'General' };
+const GROUPS = { sync: 'Synchronization', agc: 'Gain control', output: 'Output', registration: 'Registration', shutter: 'Shutter', sensor: 'Sensor correction',
+  degraded: 'Camera failures', diagnostics: 'Diagnostics limits', '': 'General' };
 const FIRST = ['output', 'agc', 'registration', 'sync'];
 
 export class Parameters {
@@ -81,18 +81,18 @@ export class Parameters {
     this.filter();
   }
 
-  told(state) {
+  update(state) {
     $('params-note').textContent = state.options_note || '';
     const known = Object.keys(state.values || {}).length > 0 && state.level !== 3;
-    for (const [name, row] of Object.entries(this.rows)) row.told(state.values[name], known);
+    for (const [name, row] of Object.entries(this.rows)) row.update(state.values[name], known);
     for (const group of this.groups || []) {
       const changed = group.rows.filter((row) => row.changed).length;
       group.count.textContent = changed ? `${changed} changed` : '';
     }
   }
 
-  answered(answer) {
-    if (this.rows[answer.name]) this.rows[answer.name].answered(answer);
+  on_answer(answer) {
+    if (this.rows[answer.name]) this.rows[answer.name].on_answer(answer);
   }
 
   filter() {
@@ -100,9 +100,9 @@ export class Parameters {
     for (const group of this.groups || []) {
       let any = false;
       for (const row of group.rows) {
-        const fits = !word || `${row.option.name} ${row.option.doc}`.toLowerCase().includes(word);
-        row.box.hidden = !fits;
-        any = any || fits;
+        const matches = !word || `${row.option.name} ${row.option.doc}`.toLowerCase().includes(word);
+        row.box.hidden = !matches;
+        any = any || matches;
       }
       group.box.hidden = !any;
       if (word) group.box.open = any;
@@ -118,9 +118,9 @@ class Row {
     this.dirty = false;
     const id = `p-${option.name}`;
     this.control = this.make_control(id);
-    this.said = element('div', { className: 'said' });
-    this.said.setAttribute('role', 'status');
-    const reset = element('button', { className: 'reset', type: 'button', textContent: 'reset', title: `back to ${option.default === '' ? 'nothing' : option.default}` });
+    this.message = element('div', { className: 'message' });
+    this.message.setAttribute('role', 'status');
+    const reset = element('button', { className: 'reset', type: 'button', textContent: 'reset', title: `default: ${option.default === '' ? 'empty' : option.default}` });
     reset.onclick = () => this.send(option.default);
     const line = element('div', { className: 'line' }, element('label', { htmlFor: id, textContent: label }), reset, this.control);
     line.append(element('span', { className: 'unit', textContent: option.unit }));
@@ -128,8 +128,8 @@ class Row {
     this.box.dataset.name = option.name;
     this.slider = this.make_slider(label);
     if (this.slider) this.box.append(this.slider);
-    this.box.append(element('div', { className: 'doc', textContent: option.doc }), this.said);
-    this.send = (value) => { this.said.textContent = ''; this.waiting = value; set(value); };
+    this.box.append(element('div', { className: 'doc', textContent: option.doc }), this.message);
+    this.send = (value) => { this.message.textContent = ''; this.pending = value; set(value); };
   }
 
   make_control(id) {
@@ -150,7 +150,7 @@ class Row {
     if (kind === 'text' || kind === 'int' || kind === 'float') {
       made.oninput = () => { this.dirty = true; };
       made.onchange = () => this.commit();
-      made.onkeydown = (event) => { if (event.key === 'Escape') { this.dirty = false; this.put(this.value); } };
+      made.onkeydown = (event) => { if (event.key === 'Escape') { this.dirty = false; this.show(this.value); } };
     }
     made.id = id;
     return made;
@@ -160,7 +160,7 @@ class Row {
     this.dirty = false;
     const text = this.control.value;
     if (this.option.kind === 'text') this.send(text);
-    else if (text === '') this.put(this.value);
+    else if (text === '') this.show(this.value);
     else this.send(Number(text));
   }
 
@@ -172,41 +172,41 @@ class Row {
     slider.oninput = () => {
       this.control.value = slider.value;
       this.dirty = true;
-      clearTimeout(this.later);
-      this.later = setTimeout(() => { this.dirty = false; this.send(Number(slider.value)); }, 120);
+      clearTimeout(this.slider_timer);
+      this.slider_timer = setTimeout(() => { this.dirty = false; this.send(Number(slider.value)); }, 120);
     };
     return slider;
   }
 
-  put(value) {
+  show(value) {
     if (value === undefined) return;
     if (this.option.kind === 'bool') this.control.checked = value;
     else this.control.value = value;
     if (this.slider) this.slider.value = value;
   }
 
-  told(value, known) {
+  update(value, known) {
     this.control.disabled = !known;
     if (this.slider) this.slider.disabled = !known;
     if (value === undefined) return;
-    const moved = value !== this.value;
+    const differs = value !== this.value;
     this.value = value;
     this.changed = value !== this.option.default;
     this.box.classList.toggle('changed', this.changed);
-    if (moved && !this.dirty && this.waiting === undefined) this.put(value);
+    if (differs && !this.dirty && this.pending === undefined) this.show(value);
   }
 
-  answered({ ok, reason }) {
-    this.said.textContent = ok ? 'taken' : reason;
-    this.said.classList.toggle('good', ok);
+  on_answer({ ok, reason }) {
+    this.message.textContent = ok ? 'applied' : reason;
+    this.message.classList.toggle('good', ok);
     if (ok) {
-      this.put(this.waiting);
-      clearTimeout(this.fading);
-      this.fading = setTimeout(() => { this.said.textContent = ''; }, 2500);
+      this.show(this.pending);
+      clearTimeout(this.message_timer);
+      this.message_timer = setTimeout(() => { this.message.textContent = ''; }, 2500);
     } else if (!this.dirty) {
-      this.put(this.value);
+      this.show(this.value);
     }
-    this.waiting = undefined;
+    this.pending = undefined;
   }
 }
 
@@ -216,57 +216,57 @@ export class Player {
   constructor(send) {
     this.send = send;
     this.playing = true;
-    this.length = 0;
-    this.place = 0;
+    this.duration_s = 0;
+    this.at_s = 0;
     $('play').onclick = () => this.toggle();
     $('step').onclick = () => this.step();
-    $('seek').oninput = () => { this.held = performance.now(); this.seek(Number($('seek').value)); };
+    $('seek').oninput = () => { this.seek_time = performance.now(); this.seek(Number($('seek').value)); };
     $('speed').onchange = () => send({ type: 'speed', factor: Number($('speed').value) });
   }
 
-  show(there) {
-    this.there = there;
-    $('player').hidden = !there;
-    for (const item of document.querySelectorAll('.bag-only')) item.hidden = !there;
+  enable(enabled) {
+    this.enabled = enabled;
+    $('player').hidden = !enabled;
+    for (const item of document.querySelectorAll('.bag-only')) item.hidden = !enabled;
   }
 
   toggle() {
-    if (!this.there) return;
+    if (!this.enabled) return;
     this.send({ type: this.playing ? 'pause' : 'play' });
-    this.set(!this.playing);
+    this.set_playing(!this.playing);
   }
 
-  step() { if (this.there) { this.send({ type: 'step' }); this.set(false); } }
+  step() { if (this.enabled) { this.send({ type: 'step' }); this.set_playing(false); } }
 
-  skip(seconds) { if (this.there) this.seek(this.place + seconds); }
+  skip(seconds) { if (this.enabled) this.seek(this.at_s + seconds); }
 
   seek(at_s) {
-    this.place = Math.min(this.length, Math.max(0, at_s));
-    this.send({ type: 'seek', at_s: this.place });
-    this.write();
+    this.at_s = Math.min(this.duration_s, Math.max(0, at_s));
+    this.send({ type: 'seek', at_s: this.at_s });
+    this.show_clock();
   }
 
-  at(at_s) {
-    if (!this.there || performance.now() - (this.held || 0) < 400) return;
-    this.place = at_s;
+  set_time(at_s) {
+    if (!this.enabled || performance.now() - (this.seek_time || 0) < 400) return;
+    this.at_s = at_s;
     $('seek').value = at_s;
-    this.write();
+    this.show_clock();
   }
 
-  told(bag) {
+  update(bag) {
     if (!bag) return;
-    this.length = bag.duration_s;
+    this.duration_s = bag.duration_s;
     $('seek').max = bag.duration_s;
     $('speed').value = bag.speed;
-    this.set(bag.playing);
-    $('play').textContent = bag.ended ? 'Again' : this.playing ? 'Pause' : 'Play';
-    this.write();
+    this.set_playing(bag.playing);
+    $('play').textContent = bag.ended ? 'Replay' : this.playing ? 'Pause' : 'Play';
+    this.show_clock();
   }
 
-  set(playing) {
+  set_playing(playing) {
     this.playing = playing;
     $('play').textContent = playing ? 'Pause' : 'Play';
   }
 
-  write() { $('clock').textContent = `${clock(this.place, 1)} / ${clock(this.length, 0)}`; }
+  show_clock() { $('clock').textContent = `${clock(this.at_s, 1)} / ${clock(this.duration_s, 0)}`; }
 }

@@ -1,10 +1,10 @@
-// The pictures: which are shown, the divide between two of them, and the two measuring points (under the cursor, and pinned).
+// The pictures: which are shown, the slider between two of them, and the measuring points (under the cursor, and pinned).
 const NAMES = { rgb: 'RGB', thermal: 'Thermal', fused: 'Fused' };
 const CLICK_PX = 5;
 
 export class Stage {
-  constructor(viewer, changed) {
-    this.changed = changed;
+  constructor(viewer, on_change) {
+    this.on_change = on_change;
     this.stage = viewer.querySelector('#stage');
     this.divider = viewer.querySelector('#divider');
     this.viewer = viewer;
@@ -13,25 +13,25 @@ export class Stage {
     this.left = 'rgb';
     this.right = 'fused';
     this.split = 50;
-    this.cursor = null; // [x, y] as shares of width and height
+    this.cursor = null; // [x, y] as fractions of width and height
     this.pin = null;
     this.readings = { cursor: null, pin: null };
-    this.asked = []; // which points the newest wish named, in order
-    this.drawn_at = [];
+    this.requested = []; // the points of the latest request, in order
+    this.draw_times = [];
     this.size = [0, 0];
-    this.recall();
-    this.wire();
-    this.lay_out();
+    this.load_settings();
+    this.connect_events();
+    this.layout();
   }
 
-  recall() {
-    try { Object.assign(this, JSON.parse(localStorage.getItem('aenet-view') || '{}')); } catch { /* nothing kept, or not allowed to */ }
+  load_settings() {
+    try { Object.assign(this, JSON.parse(localStorage.getItem('aenet-view') || '{}')); } catch { /* nothing stored, or no access */ }
     this.viewer.querySelector('#palette').value = this.palette || 'grey';
   }
 
-  keep() {
+  save_settings() {
     const { mode, left, right, palette } = this;
-    try { localStorage.setItem('aenet-view', JSON.stringify({ mode, left, right, palette })); } catch { /* not allowed to */ }
+    try { localStorage.setItem('aenet-view', JSON.stringify({ mode, left, right, palette })); } catch { /* no access */ }
   }
 
   streams() {
@@ -39,14 +39,14 @@ export class Stage {
     return this.mode === 'grid' ? ['rgb', 'thermal', 'fused'] : [this.mode];
   }
 
-  wishes() {
-    this.asked = ['cursor', 'pin'].filter((name) => this[name]);
+  request() {
+    this.requested = ['cursor', 'pin'].filter((name) => this[name]);
     const wide = this.mode === 'grid' ? 1 / 3 : 1;
     const width = Math.max(160, this.stage.clientWidth * wide * (window.devicePixelRatio || 1));
-    return { streams: this.streams(), spots: this.asked.map((name) => this[name]), width };
+    return { streams: this.streams(), points: this.requested.map((name) => this[name]), width };
   }
 
-  wire() {
+  connect_events() {
     for (const side of ['left', 'right']) {
       const select = this.viewer.querySelector(`#${side}`);
       for (const [name, text] of Object.entries(NAMES)) select.add(new Option(text, name));
@@ -61,44 +61,44 @@ export class Stage {
       this.set_mode(next.dataset.mode);
       next.focus();
     });
-    this.viewer.querySelector('#palette').onchange = (event) => { this.palette = event.target.value; this.lay_out(); };
+    this.viewer.querySelector('#palette').onchange = (event) => { this.palette = event.target.value; this.layout(); };
     this.viewer.querySelector('#swap').onclick = () => this.swap();
     this.viewer.querySelector('#unpin').onclick = () => this.unpin();
     this.divider.addEventListener('keydown', (event) => {
       const step = { ArrowLeft: -1, ArrowRight: 1, ArrowDown: -1, ArrowUp: 1, PageDown: -10, PageUp: 10, Home: -100, End: 100 }[event.key];
       if (!step) return;
-      this.divide(this.split + step * (event.shiftKey ? 10 : 2));
+      this.set_split(this.split + step * (event.shiftKey ? 10 : 2));
       event.preventDefault();
       event.stopPropagation();
     });
-    this.stage.addEventListener('keydown', (event) => this.nudge(event));
+    this.stage.addEventListener('keydown', (event) => this.move_pin(event));
     this.stage.addEventListener('pointerdown', (event) => this.press(event));
     this.stage.addEventListener('pointermove', (event) => this.move(event));
     this.stage.addEventListener('pointerup', (event) => this.release(event));
     this.stage.addEventListener('pointercancel', () => { this.pressed = null; });
-    this.stage.addEventListener('pointerleave', () => this.point('cursor', null));
-    new ResizeObserver(() => this.tell_soon()).observe(this.stage);
+    this.stage.addEventListener('pointerleave', () => this.set_point('cursor', null));
+    new ResizeObserver(() => this.request_soon()).observe(this.stage);
   }
 
-  // Both sides never show the same.
+  // The two sides never show the same stream.
   choose(side, stream) {
     const other = side === 'left' ? 'right' : 'left';
     if (this[other] === stream) this[other] = this[side];
     this[side] = stream;
-    this.lay_out();
+    this.layout();
   }
 
   swap() {
     [this.left, this.right] = [this.right, this.left];
-    this.lay_out();
+    this.layout();
   }
 
   set_mode(mode) {
     this.mode = mode;
-    this.lay_out();
+    this.layout();
   }
 
-  lay_out() {
+  layout() {
     this.stage.dataset.mode = this.mode;
     this.viewer.dataset.palette = this.palette || 'grey';
     const shown = this.streams();
@@ -113,23 +113,23 @@ export class Stage {
       button.tabIndex = chosen ? 0 : -1;
     }
     this.viewer.querySelector('#sides').hidden = this.mode !== 'swipe';
-    this.viewer.querySelector('#looks').hidden = !shown.includes('thermal');
+    this.viewer.querySelector('#palette-choice').hidden = !shown.includes('thermal');
     this.viewer.querySelector('#left').value = this.left;
     this.viewer.querySelector('#right').value = this.right;
-    this.divide(this.split);
-    this.keep();
-    this.changed();
+    this.set_split(this.split);
+    this.save_settings();
+    this.on_change();
   }
 
-  divide(share) {
-    this.split = Math.min(100, Math.max(0, share));
+  set_split(percent) {
+    this.split = Math.min(100, Math.max(0, percent));
     this.stage.style.setProperty('--split', `${this.split}%`);
     this.divider.setAttribute('aria-valuenow', Math.round(this.split));
   }
 
-  // The pointer: it measures while it hovers, moves the divide while it drags, and pins a point where it clicks.
+  // The pointer: hovering measures, dragging moves the slider, a click sets the measuring point.
 
-  place(event) {
+  position_of(event) {
     const pane = event.target.closest('.pane') || this.panes[this.streams()[0]];
     const box = (this.mode === 'grid' ? pane : this.stage).getBoundingClientRect();
     const clamp = (value) => Math.min(1, Math.max(0, value));
@@ -148,52 +148,52 @@ export class Stage {
         pressed.dragging = true;
         this.stage.setPointerCapture(event.pointerId);
       }
-      if (pressed.dragging) { this.divide(this.place(event)[0] * 100); return; }
+      if (pressed.dragging) { this.set_split(this.position_of(event)[0] * 100); return; }
     }
-    if (event.pointerType !== 'touch') this.point('cursor', this.divider.contains(event.target) ? null : this.place(event));
+    if (event.pointerType !== 'touch') this.set_point('cursor', this.divider.contains(event.target) ? null : this.position_of(event));
   }
 
   release(event) {
     const pressed = this.pressed;
     this.pressed = null;
-    if (pressed && !pressed.dragging && !pressed.on_divider) this.point('pin', this.place(event));
+    if (pressed && !pressed.dragging && !pressed.on_divider) this.set_point('pin', this.position_of(event));
   }
 
-  nudge(event) {
+  move_pin(event) {
     const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
     if (event.target !== this.stage || !step) return;
     const from = this.pin || [0.5, 0.5], by = event.shiftKey ? 10 : 1;
     const moved = from.map((value, axis) => value + (step[axis] * by) / (this.size[axis] || 100));
-    this.point('pin', moved.map((value) => Math.min(1, Math.max(0, value))));
+    this.set_point('pin', moved.map((value) => Math.min(1, Math.max(0, value))));
     event.preventDefault();
   }
 
-  unpin() { this.point('pin', null); }
+  unpin() { this.set_point('pin', null); }
 
-  point(name, place) {
-    if (!place && !this[name]) return;
-    this[name] = place;
-    if (!place) this.readings[name] = null;
-    this.mark();
-    this.tell_soon();
+  set_point(name, position) {
+    if (!position && !this[name]) return;
+    this[name] = position;
+    if (!position) this.readings[name] = null;
+    this.draw_marks();
+    this.request_soon();
   }
 
-  // Not more often than the pictures come.
-  tell_soon() {
-    if (this.telling) return;
-    this.telling = setTimeout(() => { this.telling = null; this.changed(); }, 40);
+  // At most once per picture period.
+  request_soon() {
+    if (this.request_timer) return;
+    this.request_timer = setTimeout(() => { this.request_timer = null; this.on_change(); }, 40);
   }
 
-  told(state) {
+  update(state) {
     this.viewer.querySelector('#scale').textContent = state.temperature || '';
   }
 
-  grow_old(old) {
-    for (const pane of Object.values(this.panes)) pane.classList.toggle('old', old);
+  set_stale(stale) {
+    for (const pane of Object.values(this.panes)) pane.classList.toggle('stale', stale);
   }
 
   rate() {
-    const now = performance.now(), recent = this.drawn_at.filter((time) => now - time < 2000);
+    const now = performance.now(), recent = this.draw_times.filter((time) => now - time < 2000);
     return recent.length > 1 ? ((recent.length - 1) * 1000) / (recent.at(-1) - recent[0]) : 0;
   }
 
@@ -208,50 +208,50 @@ export class Stage {
       this.size = size;
       picture.close();
     }
-    const came = pictures.map(([stream]) => stream);
+    const drawn = pictures.map(([stream]) => stream);
     for (const [stream, pane] of Object.entries(this.panes)) {
-      const fault = header.faults[stream] || (pictures.length && !came.includes(stream) ? `No ${NAMES[stream]} picture of this instant.` : '');
-      if (fault) pane.dataset.fault = fault; else delete pane.dataset.fault;
+      const error = header.errors[stream] || (pictures.length && !drawn.includes(stream) ? `No ${NAMES[stream]} picture at this time.` : '');
+      if (error) pane.dataset.error = error; else delete pane.dataset.error;
     }
     if (pictures.length) {
-      this.stage.classList.add('alive');
-      this.drawn_at = [...this.drawn_at.slice(-120), performance.now()];
+      this.stage.classList.add('has-picture');
+      this.draw_times = [...this.draw_times.slice(-120), performance.now()];
     }
-    if (header.spots && header.spots.length === this.asked.length) {
-      this.asked.forEach((name, index) => { this.readings[name] = header.spots[index]; });
-      this.mark();
+    if (header.readings && header.readings.length === this.requested.length) {
+      this.requested.forEach((name, index) => { this.readings[name] = header.readings[index]; });
+      this.draw_marks();
     }
   }
 
-  mark() {
-    const html = ['cursor', 'pin'].filter((name) => this[name]).map((name) => {
+  draw_marks() {
+    const marks = ['cursor', 'pin'].filter((name) => this[name]).map((name) => {
       const mark = document.createElement('i');
       mark.className = name + (this[name][0] > 0.8 ? ' flip' : '');
       mark.style.left = `${this[name][0] * 100}%`;
       mark.style.top = `${this[name][1] * 100}%`;
-      mark.dataset.text = short(this.readings[name]);
+      mark.dataset.text = short_text(this.readings[name]);
       return mark;
     });
-    for (const pane of Object.values(this.panes)) pane.querySelector('.marks').replaceChildren(...html.map((mark) => mark.cloneNode()));
-    this.viewer.querySelector('#at-cursor').textContent = this.cursor ? long(this.readings.cursor) : '–';
-    this.viewer.querySelector('#at-pin').textContent = this.pin ? long(this.readings.pin) : 'click the picture to set one';
+    for (const pane of Object.values(this.panes)) pane.querySelector('.marks').replaceChildren(...marks.map((mark) => mark.cloneNode()));
+    this.viewer.querySelector('#at-cursor').textContent = this.cursor ? long_text(this.readings.cursor) : '–';
+    this.viewer.querySelector('#at-pin').textContent = this.pin ? long_text(this.readings.pin) : 'click the picture to set it';
     this.viewer.querySelector('#unpin').hidden = !this.pin;
   }
 
-  // What is on the screen, at the pictures' own size.
+  // Saves what is shown, in the resolution of the pictures.
   save() {
     const shown = this.streams().map((stream) => this.panes[stream].querySelector('canvas')).filter((canvas) => canvas.width > 0);
     if (!shown.length) return;
     const [width, height] = [shown[0].width, shown[0].height], out = document.createElement('canvas');
-    const across = this.mode === 'grid' ? shown.length : 1;
-    [out.width, out.height] = [width * across, height];
-    const paper = out.getContext('2d');
+    const columns = this.mode === 'grid' ? shown.length : 1;
+    [out.width, out.height] = [width * columns, height];
+    const context = out.getContext('2d');
     if (this.mode === 'swipe' && shown.length === 2) {
-      const at = Math.round((width * this.split) / 100);
-      paper.drawImage(shown[1], 0, 0, width, height);
-      if (at > 0) paper.drawImage(shown[0], 0, 0, (shown[0].width * at) / width, shown[0].height, 0, 0, at, height);
+      const split = Math.round((width * this.split) / 100);
+      context.drawImage(shown[1], 0, 0, width, height);
+      if (split > 0) context.drawImage(shown[0], 0, 0, (shown[0].width * split) / width, shown[0].height, 0, 0, split, height);
     } else {
-      shown.forEach((canvas, index) => paper.drawImage(canvas, width * index, 0, width, height));
+      shown.forEach((canvas, index) => context.drawImage(canvas, width * index, 0, width, height));
     }
     out.toBlob((blob) => {
       const link = document.createElement('a');
@@ -263,11 +263,11 @@ export class Stage {
   }
 }
 
-const short = (reading) => {
+const short_text = (reading) => {
   if (!reading || reading.counts === null) return '';
   return reading.celsius === null ? `${Math.round(reading.counts)}` : `${reading.celsius.toFixed(1)} °C`;
 };
-const long = (reading) => {
+const long_text = (reading) => {
   if (!reading) return '…';
   if (reading.counts === null) return 'outside the thermal view';
   const counts = `${Number.isInteger(reading.counts) ? reading.counts : reading.counts.toFixed(2)} counts`;
