@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from aenet_ros.core.errors import DeviceError
-from aenet_ros.fusion.device_errors import device_errors, keep_forever, out_of_memory
+from aenet_ros.fusion.device_errors import device_errors, is_out_of_memory, keep_forever
 
 JETSON = RuntimeError('NVML_SUCCESS == r INTERNAL ASSERT FAILED at "/pytorch/c10/cuda/CUDACachingAllocator.cpp":1124, please report a bug')
 PINNED = RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported at some other API call")
@@ -26,7 +26,7 @@ LOST = RuntimeError("CUDA error: unspecified launch failure\nCUDA kernel errors 
     ],
 )
 def test_lack_of_memory_is_told_from_a_device_that_is_lost(error, is_memory):
-    assert out_of_memory(error) is is_memory
+    assert is_out_of_memory(error) is is_memory
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ from aenet_ros.registration.drift import DriftMonitor  # noqa: E402
 from aenet_ros.ros.alignment import AlignmentMonitor  # noqa: E402
 from aenet_ros.ros.depth_input import DepthInput  # noqa: E402
 from aenet_ros.ros.inputs import Inputs  # noqa: E402
-from aenet_ros.ros.outputs import Listeners, Outputs  # noqa: E402
+from aenet_ros.ros.outputs import Outputs, Subscribers  # noqa: E402
 from aenet_ros.ros.params import NodeParameters  # noqa: E402
 
 pytestmark = pytest.mark.slow
@@ -80,6 +80,7 @@ class Side:
         self.config = build(values)
         self.pipeline = FusionPipeline(self.config)
         self.alignment = AlignmentMonitor(node, NodeParameters(node, lambda: True, lambda config: None))
+        self.alignment.configure(self.config)
         self.alignment.start()
         self.inputs = Inputs(node, self.config.input, NodeStats(), self._on_frame, self._on_camera_info, lambda closed: None)
         self.depth, self.outputs = DepthInput(node), Outputs(node, self.config.output)
@@ -123,12 +124,12 @@ class Side:
         except ImageError as error:
             self.refused = str(error)
             return None
-        self.outputs.publish(fused, pair, self.inputs.camera_infos, Listeners(1, 0, 1, 1), 90)
+        self.outputs.publish(fused, self.inputs.camera_infos, Subscribers(1, 0, 1, 1), 90)
         return fused
 
     def status(self):
         """Level and words of diagnostics."""
-        fallback = self.depth.problem or self.pipeline.grid.fallback
+        fallback = self.depth.problem or self.pipeline.status().registration_fallback
         status = self.alignment.status(self.config, fallback)
         assert len(status.message) < LONGEST_WORDS, status.message[:300]
         return status

@@ -72,7 +72,7 @@ def onlookers(tmp_path_factory):
         with contextlib.ExitStack() as stack:
             for robot, (height, width) in SIZES.items():
                 sizes = [f"{role}_{side}:={value}" for role in ("thermal", "rgb") for side, value in (("width", width), ("height", height))]
-                programs = {"rig_node": [*sizes, "rgb_hz:=15.0", "thermal_hz:=15.0"], "node": ["diagnostics.period_s:=0.3"]}
+                programs = {"tools.rig_node": [*sizes, "rgb_hz:=15.0", "thermal_hz:=15.0"], "node": ["diagnostics.period_s:=0.3"]}
                 for module, parameters in programs.items():
                     command = [sys.executable, "-m", f"aenet_ros.ros.{module}", "--ros-args", "-r", f"__ns:=/{robot}"]
                     command += [part for parameter in parameters for part in ("-p", parameter)]
