@@ -179,9 +179,34 @@ def test_parameters_are_set_at_the_node_which_may_refuse(robot, viewer):
         assert "output.isotherm_low" in refused["reason"]
         refused = await page.set("agc.mode", "best")
         assert "agc.mode: 'best' is not known; give one of auto, percentile, fixed" in refused["reason"]
+        for value in ({"a": 1}, ["x", 1]):  # nothing that a ROS parameter can hold
+            assert not (await page.set("sync.slop_ms", value))["ok"]
 
     with_page(viewer.url, talk)
     assert node_s_value(robot, "sync.slop_ms") == 31.0
+
+
+def test_a_message_that_cannot_be_read_does_not_stop_the_pictures(robot, tmp_path):
+    from sensor_msgs.msg import Image
+
+    viewer = Viewer(tmp_path / "view.log", "--namespace", "/other", environment=robot.environment)
+    picture = Image(height=8, width=8, encoding="mono8", step=8, data=[7] * 64)
+    try:
+        with onlooker(robot) as node:
+            publisher = node.create_publisher(Image, "/other/fused/image", 1)
+
+            async def talk(page):
+                await page.request("fused")
+                await page.until(lambda: publisher.get_subscription_count(), "the subscription")
+                for _ in range(5):
+                    publisher.publish(bytes((0, 1, 0, 0, 1, 0, 0, 0)))  # ends within the stamp
+                    await page.during(0.2)
+                await page.until(lambda: publisher.publish(picture) or page.snapshots, "a picture after the damaged messages")
+
+            with_page(viewer.url, talk)
+            assert "error in a callback" in viewer.log()
+    finally:
+        assert viewer.close() == 0
 
 
 # The browser.

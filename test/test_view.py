@@ -94,7 +94,7 @@ async def stand_at(page, at_s):
     """Paused, with the fused picture of that time."""
     await page.send(type="pause")
     await page.request("fused")
-    await page.send(type="seek", at_s=at_s)
+    await page.send(type="seek", value=at_s)
     await page.until(lambda: page.snapshots and abs(page.snapshots[-1][0]["at_s"] - at_s) < 0.1, "the sought place")
 
 
@@ -107,14 +107,14 @@ def test_seek_pause_step_and_speed(viewer):
         await page.send(type="step")
         await page.until(lambda: page.snapshots[-1][0]["at_s"] > at_s, "the next picture")
         assert page.snapshots[-1][0]["at_s"] == pytest.approx(at_s + PERIOD_NS * 1e-9, abs=1e-6)
-        await page.send(type="seek", at_s=1.0)
+        await page.send(type="seek", value=1.0)
         await page.until(lambda: page.snapshots[-1][0]["at_s"] < 1.2, "a place before")
-        await page.send(type="speed", factor=0.25)
+        await page.send(type="speed", value=0.25)
         await page.send(type="play")
         begun = time.monotonic()
         await page.until(lambda: page.snapshots[-1][0]["at_s"] > 1.3, "it to play")
         assert time.monotonic() - begun > 0.6  # at full speed 0.3 s
-        await page.send(type="speed", factor=1)
+        await page.send(type="speed", value=1)
 
     with_page(viewer.url, talk)
 
@@ -146,7 +146,7 @@ def moved(before, after):
 
 def test_a_page_that_does_not_draw_is_sent_two_pictures_and_no_more(viewer):
     async def talk(page):
-        await page.send(type="seek", at_s=0)
+        await page.send(type="seek", value=0)
         await page.send(type="play")
         await page.request("fused")
         await page.until(lambda: len(page.snapshots) == 2, "two pictures")
@@ -161,12 +161,18 @@ def test_a_page_that_does_not_draw_is_sent_two_pictures_and_no_more(viewer):
     with_page(viewer.url, talk, draws=False)
 
 
+NONSENSE = '{"type": "request", "streams": 7, "points": [[1], [2, 2], "x"], "width": %s}'
+
+
 def test_nonsense_from_a_page_does_no_harm(viewer):
     async def talk(page):
-        for text in ("", "[]", "7", '{"type": []}', '{"type": "request", "streams": 7, "points": [[1], [2, 2], "x"], "width": 1e999}', "{"):
+        huge = "9" * 400
+        for text in ("", "[]", "7", "{", "[" * 10_000, '{"type": []}', f'{{"type": "seek", "value": {huge}}}', NONSENSE % huge):
             await page.socket.send_str(text)
-        await page.send(type="seek", at_s="x")
+        await page.send(type="seek", value="x")
         await page.send(type="set", name="no.such", value=[])
+        for value in ({"a": 1}, None, int(huge)):
+            assert not (await page.set("sync.slop_ms", value))["ok"]
         await page.socket.send_bytes(b"\x00" * 100)
         await page.request("rgb", "nothing", points=[[0.5, "x"], [2, 0], [0.1, 0.1]])
         await page.until(lambda: page.snapshots, "a picture all the same")
@@ -326,8 +332,8 @@ class Played:
     def picture_at(self, at_s):
         """Seek while paused, and return the fused picture there."""
         count = len(self.snapshots)
-        self.view.control({"type": "pause"})
-        self.view.control({"type": "seek", "at_s": at_s})
+        self.view.control("pause")
+        self.view.control("seek", at_s)
         snapshot = self.wait(lambda: [one for one in self.snapshots[count:] if abs(one.at_ns * 1e-9 - at_s) < 0.06], "the picture")[-1]
         return snapshot.stamp_ns, snapshot.jpeg("fused", 4000, 90)
 
@@ -336,7 +342,7 @@ def test_a_seek_and_a_replay_forget_earlier_frames(tmp_path):
     """The counts of the bag grow, so that gain control with memory of the end would render the start differently."""
     with Played(make_drifting_bag(tmp_path / "drive"), {"agc.smoothing_s": 60.0, "agc.scene_cut": 0.0}) as played:
         assert played.view.state()["level"] == WAITING
-        played.view.control({"type": "speed", "factor": 8.0})
+        played.view.control("speed", 8.0)
         played.view.set_streams(frozenset({"fused"}))
         played.wait(lambda: played.view.state()["bag"]["ended"], "the end")
         first = played.snapshots[0]

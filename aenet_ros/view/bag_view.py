@@ -1,8 +1,9 @@
 """A bag as a source of the page: play, pause, step and seek. Shows the recorded fused pictures, or fuses as `aenet fuse` does."""
 
+import math
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -108,24 +109,21 @@ class BagView:
             self._changed.notify()
         return ""
 
-    def control(self, message: Mapping[str, Any]) -> None:
-        """``type``: play, pause, step, seek (with ``at_s``) or speed (with ``factor``)."""
-        kind = message.get("type")
-        number = message.get("at_s", message.get("factor", 0.0))
-        number = float(number) if isinstance(number, (int, float)) and not isinstance(number, bool) else 0.0
+    def control(self, action: str, value: float = math.nan) -> None:
+        """See ``ViewSource``. A NaN is ignored where a value is needed."""
         with self._changed:
-            if kind == "play":
+            if action == "play":
                 self._playing = True
                 if self._ended:
                     self._seek_ns = 0
-            elif kind == "pause":
+            elif action == "pause":
                 self._playing = False
-            elif kind == "step":
+            elif action == "step":
                 self._playing, self._single_step = False, True
-            elif kind == "seek" and number == number:  # not NaN
-                self._seek_ns = int(min(max(number * 1e9, 0.0), self._player.duration_ns))
-            elif kind == "speed" and SPEEDS[0] <= number <= SPEEDS[1]:
-                self._speed = number
+            elif action == "seek" and not math.isnan(value):
+                self._seek_ns = round(min(max(value * 1e9, 0.0), self._player.duration_ns))
+            elif action == "speed" and SPEEDS[0] <= value <= SPEEDS[1]:
+                self._speed = value
             self._changed.notify()
 
     def state(self) -> dict[str, Any]:

@@ -137,7 +137,7 @@ class ClientSession:
     def _on_message(self, text: str) -> None:
         try:
             message = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):  # no JSON, or nested too deeply
             return
         if not isinstance(message, dict):
             return
@@ -152,15 +152,15 @@ class ClientSession:
             self._set_tasks.add(task)
             task.add_done_callback(self._set_tasks.discard)
         elif kind in ("play", "pause", "seek", "step", "speed"):
-            self._hub.source.control(message)
+            self._hub.source.control(kind, _number(message.get("value")))
 
     def _on_request(self, message: Mapping[str, Any]) -> None:
-        streams, points, width = message.get("streams"), message.get("points"), message.get("width")
+        streams, points, width = message.get("streams"), message.get("points"), _number(message.get("width"))
         if isinstance(streams, list):
             self._shown = tuple(name for name in STREAMS if name in streams)
         if isinstance(points, list):
             self._points = [point for point in map(_point, points[:MAX_POINTS]) if point is not None]
-        if isinstance(width, (int, float)) and math.isfinite(width):
+        if not math.isnan(width):
             self._width = int(min(max(math.ceil(width / WIDTH_STEP) * WIDTH_STEP, MIN_WIDTH), MAX_WIDTH))
         # Readings need the thermal stream, shown or not.
         add_thermal = bool(self._shown and self._points and "thermal" not in self._shown)
@@ -170,10 +170,12 @@ class ClientSession:
         self._hub.update_streams()
 
     async def _set_option(self, name: str, value: Any) -> None:
-        if name not in self._hub.source.options():
-            reason = f"{name} cannot be changed here"
-        else:
-            reason = await self._hub.source.set_option(name, value)
+        reason = f"{name} cannot be changed here"
+        if name in self._hub.source.options():
+            try:
+                reason = await self._hub.source.set_option(name, value)
+            except Exception as error:  # a value of a wrong type; the page waits for an answer
+                reason = f"{name}: the value cannot be used: {format_error(error)}"
         await self.send_json({"type": "answer", "name": name, "ok": not reason, "reason": reason})
 
     async def _send_snapshots(self) -> None:
@@ -226,6 +228,15 @@ def _point(given: Any) -> Point | None:
     if not all(isinstance(value, (int, float)) and 0.0 <= value <= 1.0 for value in given):
         return None
     return float(given[0]), float(given[1])
+
+
+def _number(value: Any) -> float:
+    """A finite number, or NaN for anything else."""
+    try:
+        number = float(value) if isinstance(value, (int, float)) else math.nan
+    except OverflowError:
+        return math.nan
+    return number if math.isfinite(number) else math.nan
 
 
 def _finite(value: Any) -> Any:

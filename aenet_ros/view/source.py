@@ -1,6 +1,6 @@
 """What the page shows, a robot or a bag, behind one protocol."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from aenet_ros.config import specs
@@ -32,8 +32,8 @@ class ViewSource(Protocol):
     async def set_option(self, name: str, value: Any) -> str:
         """Change an option. Returns why the value was refused, or an empty text."""
 
-    def control(self, message: Mapping[str, Any]) -> None:
-        """Play, pause, step, seek or set the speed. Only a bag does so."""
+    def control(self, action: str, value: float) -> None:
+        """``play``, ``pause``, ``step``, ``seek`` (``value`` in s from the start) or ``speed`` (factor); else NaN. A robot ignores it."""
 
     def close(self) -> None:
         """Stop the threads and release all resources."""

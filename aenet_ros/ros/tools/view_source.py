@@ -6,7 +6,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cache, partial
 from typing import Any
 
@@ -118,7 +118,7 @@ class RobotView(Node):
         except asyncio.TimeoutError:
             return f"{self._target} did not answer within {SERVICE_TIMEOUT_S:g} s: check whether it still runs"
 
-    def control(self, message: Mapping[str, Any]) -> None:
+    def control(self, action: str, value: float) -> None:
         """A robot has no player."""
 
     def state(self) -> dict[str, Any]:

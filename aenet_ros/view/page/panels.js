@@ -221,7 +221,7 @@ export class Player {
     $('play').onclick = () => this.toggle();
     $('step').onclick = () => this.step();
     $('seek').oninput = () => { this.seek_time = performance.now(); this.seek(Number($('seek').value)); };
-    $('speed').onchange = () => send({ type: 'speed', factor: Number($('speed').value) });
+    $('speed').onchange = () => send({ type: 'speed', value: Number($('speed').value) });
   }
 
   enable(enabled) {
@@ -242,7 +242,7 @@ export class Player {
 
   seek(at_s) {
     this.at_s = Math.min(this.duration_s, Math.max(0, at_s));
-    this.send({ type: 'seek', at_s: this.at_s });
+    this.send({ type: 'seek', value: this.at_s });
     this.show_clock();
   }
 
