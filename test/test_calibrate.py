@@ -188,7 +188,7 @@ def test_where_the_lenses_are_known_the_turn_is_found(folders, rig, pairs, tmp_p
     words = ["calibrate", str(folders / "thermal"), str(folders / "rgb"), "-o", str(out), "--start", str(path)]
     assert main([*words, "--set", f"registration.plane_distance_m={distance}"]) == 0
     said = capsys.readouterr().out
-    assert "turn of the thermal camera" in said
+    assert "rotation of the thermal camera" in said
     assert "registration.mode: plane" in said
     x, y = Registration(RegistrationConfig(mode="plane", file=str(out), plane_distance_m=distance)).map((256, 320), (360, 480))
     assert (x[180, 240], y[180, 240]) == pytest.approx(rig.rgb_to_thermal(np.array([[240.0, 180.0]]))[0], abs=1.0)

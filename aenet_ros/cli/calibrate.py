@@ -1,16 +1,13 @@
-"""Find how the thermal camera lies against the rgb camera.
+"""Calibrate the thermal camera against the rgb camera.
 
-Without --target, from any scenes with edges that both cameras see: about 20 pairs or more, of different views, in folders, videos or a bag
-(a minute's drive). The result is a homography for registration.mode homography; it holds for what is far, or all at about one distance.
-With --target, from views of a board that both cameras see (heat it, or use cut-outs before a warm plate): lenses, and how the cameras
-stand to each other, for registration.mode plane, which then holds at any distance that is set.
+Without --target: from about 20 or more pairs of different scenes with edges, in folders, videos or a bag (one minute of driving).
+The result is a homography for registration.mode homography. It holds for distant scenes, or for one distance.
+With --target: from views of a board that both cameras see (heat it, or use cut-outs in front of a warm plate).
+The result is both lenses and the cameras' pose for registration.mode plane, which holds at any distance that is set.
+With --start: a former calibration is refined from scenes, without a search. Where that file has both lenses, the rotation between the
+cameras is estimated for mode plane; the translation is kept, and the scenes are taken to lie registration.plane_distance_m away.
 
-With --start, from scenes too: a calibration from before is mended, without a search. Where that file holds both lenses (rgb_camera,
-thermal_camera) it is the cameras' turn against each other that is found, for mode plane; their distance from each other is kept as the
-file says (thermal_from_rgb: translation), and what the pairs show is taken to lie registration.plane_distance_m away.
-
-Beside the YAML a picture OUT.png shows thermal edges on the rgb picture, before and after. Nothing is written where the
-result is not to be trusted.
+The picture OUT.png shows thermal edges on the rgb picture, before and after. Nothing is written where the result cannot be trusted.
 
 examples:
   aenet calibrate thermal/ rgb/ -o rig.yaml
@@ -65,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
 
         parse_target(args.target)  # before anything is read
     if args.target and args.start:
-        raise ConfigError("--start is for scenes, --target for views of a board, from which all is found anew; give one of the two")
+        raise ConfigError("--start is for scenes, --target for views of a board, which need no start; give one of the two")
     begin = _start(args.start) if args.start else None  # before anything is read
     if args.pairs < 1:
         raise ConfigError(f"--pairs {args.pairs}: give 1 or more, better 20 to 40")
@@ -110,57 +107,37 @@ def _start(path: Path) -> "Homography | Stereo":
 
 
 def _scenes(named: "list[tuple[str, FramePair]]", start: "Homography | Stereo | None", config: "Config") -> dict[str, Any]:
-    from aenet_ros.core.camera import Stereo, scaling
+    from aenet_ros.core.camera import Stereo
     from aenet_ros.registration.calibration_file import Homography, homography_content, stereo_content
     from aenet_ros.registration.estimate import estimate
     from aenet_ros.workbench.calibration.pose import estimate_pose
 
     pairs = [pair for _, pair in named]
     if isinstance(start, Stereo):
-        posed = estimate_pose(pairs, start, config.registration.plane_distance_m)
-        turn = ", ".join(f"{value:.2f}" for value in posed.degrees)
-        return {
-            **_trusted(posed.found, f"turn of the thermal camera ({turn} degrees about right, down, ahead)"),
-            "mode": "plane",
-            "content": stereo_content(posed.stereo),
-            "rms_px": round(posed.rms_px, 3),
-        }
-    matrix = None
-    if start is not None:
-        rgb_size, thermal_size = pairs[0].rgb.size, pairs[0].thermal.size
-        matrix = start.matrix @ scaling(rgb_size, start.rgb_size) if start.rgb_size else start.matrix
-        matrix = scaling(start.thermal_size, thermal_size) @ matrix if start.thermal_size else matrix
-    found = estimate(pairs, matrix)
-    return {
-        **_trusted(found, "homography"),
-        "mode": "homography",
-        "content": homography_content(Homography(found.matrix, found.thermal_size, found.rgb_size)),
-        "homography": found.matrix.ravel().tolist(),
-    }
+        pose = estimate_pose(pairs, start, config.registration.plane_distance_m)
+        degrees = ", ".join(f"{value:.2f}" for value in pose.degrees)
+        report = _trusted(pose.found, f"rotation of the thermal camera ({degrees} degrees about right, down, ahead)")
+        return {**report, "mode": "plane", "content": stereo_content(pose.stereo), "rms_px": round(pose.rms_px, 3)}
+    found = estimate(pairs, None if start is None else start.scaled_to(pairs[0].thermal.size, pairs[0].rgb.size))
+    content = homography_content(Homography(found.matrix, found.thermal_size, found.rgb_size))
+    report = _trusted(found, "homography")
+    return {**report, "mode": "homography", "content": content, "homography": found.matrix.ravel().tolist()}
 
 
 def _trusted(found: "Estimate", what: str) -> dict[str, Any]:
-    """How sure an estimate is. Raises ImageError where it is not to be trusted."""
+    """The measures of an estimate. Raises ImageError where it cannot be trusted."""
     from aenet_ros.core.errors import ImageError
     from aenet_ros.registration.estimate import MIN_CONFIDENCE
 
     if found.confidence < MIN_CONFIDENCE:
-        raise ImageError(
-            f"no registration can be trusted (confidence {found.confidence:.2f}, {MIN_CONFIDENCE} needed): {found.reason}; "
-            "nothing is written"
-        )
-    words = (
+        trust = f"confidence {found.confidence:.2f}, {MIN_CONFIDENCE} needed"
+        raise ImageError(f"no registration can be trusted ({trust}): {found.reason}; nothing is written")
+    text = (
         f"{what} from {found.pairs} pairs: confidence {found.confidence:.2f}, {100 * found.score:.0f} % of the edges coincide, "
         f"corners uncertain by {found.spread_px:.1f} px"
     )
-    return {
-        "pairs": found.pairs,
-        "confidence": round(found.confidence, 3),
-        "score": round(found.score, 4),
-        "spread_px": round(found.spread_px, 3),
-        "agreeing": round(found.agreeing, 3),
-        "words": words,
-    }
+    measures = {name: round(getattr(found, name), 4) for name in ("confidence", "score", "spread_px", "agreeing")}
+    return {"pairs": found.pairs, **measures, "words": text}
 
 
 def _targets(text: str, named: "list[tuple[str, FramePair]]") -> dict[str, Any]:
@@ -169,21 +146,14 @@ def _targets(text: str, named: "list[tuple[str, FramePair]]") -> dict[str, Any]:
 
     found = calibrate([pair for _, pair in named], parse_target(text))
     metres = ", ".join(f"{value:.3f}" for value in found.stereo.translation)
-    words = (
+    summary = (
         f"lenses and pose from {text}: reprojection error rgb {found.rgb_rms_px:.2f} px ({found.views['rgb']} views), thermal "
         f"{found.thermal_rms_px:.2f} px ({found.views['thermal']}), together {found.stereo_rms_px:.2f} px ({found.views['both']}); "
-        f"the rgb camera stands at ({metres}) m before the thermal camera (right, down, ahead)"
+        f"the rgb camera is at ({metres}) m in the thermal camera's frame (right, down, ahead)"
     )
-    return {
-        "mode": "plane",
-        "content": stereo_content(found.stereo),
-        "rgb_rms_px": round(found.rgb_rms_px, 4),
-        "thermal_rms_px": round(found.thermal_rms_px, 4),
-        "stereo_rms_px": round(found.stereo_rms_px, 4),
-        "views": found.views,
-        "view_rms_px": found.view_rms_px,
-        "words": words,
-    }
+    errors = {name: round(getattr(found, name), 4) for name in ("rgb_rms_px", "thermal_rms_px", "stereo_rms_px")}
+    views = {"views": found.views, "view_rms_px": found.view_rms_px}
+    return {"mode": "plane", "content": stereo_content(found.stereo), **errors, **views, "words": summary}
 
 
 def _write(out: Path, picture: Path, named: "list[tuple[str, FramePair]]", config: "Config", report: dict[str, Any]) -> None:
@@ -194,14 +164,8 @@ def _write(out: Path, picture: Path, named: "list[tuple[str, FramePair]]", confi
     from aenet_ros.registration.registration import Registration
     from aenet_ros.workbench.calibration.report import before_and_after
 
-    before = Registration(config.registration)  # first: a fault in it must not leave half a result
-    write_calibration(
-        out,
-        report["content"],
-        [
-            "Written by `aenet calibrate`: " + report["words"] + ".",
-            f"Set registration.mode: {report['mode']} and registration.file: to this file.",
-        ],
-    )
+    before = Registration(config.registration)  # first: an error in it must not leave a partial result
+    usage = f"Set registration.mode: {report['mode']} and registration.file: to this file."
+    write_calibration(out, report["content"], [f"Written by `aenet calibrate`: {report['words']}.", usage])
     after = Registration(replace(config.registration, mode=report["mode"], file=str(out)))
     write_picture(picture, before_and_after(named, before, after), "rgb8")

@@ -1,4 +1,4 @@
-"""Registration by a depth image: every rgb pixel at its own distance, and what the thermal camera cannot see left out."""
+"""Registration by a depth image: the map of each rgb pixel at its own distance, and the pixels that the thermal camera cannot see."""
 
 from collections import deque
 from dataclasses import replace
@@ -12,24 +12,24 @@ from aenet_ros.core.frames import Array, Frame, FramePair, Plane
 from aenet_ros.registration.warp_maps import FloatMap, StereoRays
 
 OCCLUSION_RATIO = 1.05  # a point is occluded by one that is nearer by this factor; less is the depth image's own error
-NOTHING = 1e30  # metres; farther than anything
+EMPTY = 1e30  # metres; farther than any point
 METRES_PER_COUNT = 0.001  # of 16-bit depth images, by REP 118
-KEPT = 10  # depth images that wait for a pair
+QUEUE_SIZE = 10
 
 
 class DepthQueue:
-    """Depth images, joined to the pairs by their stamps: each pair gets the nearest one that has come by then, within ``slop_ns``."""
+    """Joins depth images to pairs: each pair gets the nearest one received so far, at most ``slop_ns`` from its rgb stamp."""
 
     def __init__(self, slop_ns: int) -> None:
         self._slop_ns = slop_ns
-        self._frames: deque[Frame] = deque(maxlen=KEPT)
+        self._frames: deque[Frame] = deque(maxlen=QUEUE_SIZE)
 
     def push(self, depth: Frame) -> None:
         """Take a depth image."""
         self._frames.append(depth)
 
     def join(self, pair: FramePair) -> FramePair:
-        """The pair with its depth image, where there is one."""
+        """The pair with its depth image; unchanged where there is none."""
         if not self._frames:
             return pair
         nearest = min(self._frames, key=lambda frame: abs(frame.stamp_ns - pair.rgb.stamp_ns))
@@ -55,16 +55,10 @@ def metres(depth: Frame, rgb_size: Size) -> Plane:
 
 
 def depth_from_thermal(rays: StereoRays, depth: Plane, thermal_size: Size) -> Plane:
-    """A depth image as the thermal camera would measure it: float32 [H, W] metres ahead of it, the nearest point's; NaN where none is."""
-    x, y = rays.map(depth)
-    height, width = thermal_size
-    with np.errstate(invalid="ignore"):
-        inside = (x > -0.5) & (x < width - 0.5) & (y > -0.5) & (y < height - 0.5)
-    nearest = np.full(thermal_size, NOTHING, np.float32)
-    np.minimum.at(nearest, (np.round(y[inside]).astype(np.intp), np.round(x[inside]).astype(np.intp)), rays.depth_in_thermal(depth)[inside])
-    around = np.asarray(cv2.erode(nearest, np.ones((3, 3), np.uint8)), np.float32)
-    nearest = np.where(nearest < NOTHING, nearest, around)  # between two rgb pixels' points
-    return np.where(nearest < NOTHING, nearest, np.float32(np.nan)).astype(np.float32)
+    """A depth image as the thermal camera would measure it: float32 [h, w] metres, of the nearest point; NaN where there is none."""
+    nearest, grown, _ = _depth_buffer(rays.map(depth), rays.depth_in_thermal(depth), np.isfinite(depth), thermal_size)
+    nearest = np.where(nearest < EMPTY, nearest, grown)  # between the points of two rgb pixels
+    return np.where(nearest < EMPTY, nearest, np.float32(np.nan)).astype(np.float32)
 
 
 def depth_map(rays: StereoRays, depth: Plane, elsewhere: float | Plane, thermal_size: Size) -> tuple[FloatMap, Array]:
@@ -73,19 +67,31 @@ def depth_map(rays: StereoRays, depth: Plane, elsewhere: float | Plane, thermal_
     A pixel is occluded where the thermal camera sees another measured point before it.
     """
     measured = np.isfinite(depth)
-    whole = np.where(measured, depth, np.asarray(elsewhere, np.float32)).astype(np.float32)
-    x, y = rays.map(whole)
-    away = rays.depth_in_thermal(whole)
+    filled = np.where(measured, depth, np.asarray(elsewhere, np.float32)).astype(np.float32)
+    float_map, distance = rays.map(filled), rays.depth_in_thermal(filled)
+    _, grown, (inside, row, column) = _depth_buffer(float_map, distance, measured, thermal_size)
+    occluded = np.zeros(depth.shape, bool)
+    occluded[inside] = distance[inside] > OCCLUSION_RATIO * grown[row, column]
+    # Single pixels are the depth image's noise.
+    return float_map, np.asarray(cv2.medianBlur(occluded.astype(np.uint8), 3), bool)
+
+
+def _depth_buffer(
+    float_map: FloatMap, distance: Plane, measured: Array, thermal_size: Size
+) -> tuple[Plane, Plane, tuple[Array, Array, Array]]:
+    """The nearest measured point of each thermal pixel, float32 [h, w], EMPTY where there is none.
+
+    ``distance``: of each rgb pixel's point ahead of the thermal camera, float32 [H, W] metres; ``measured``: bool [H, W], those to use.
+
+    Also the same with each pixel's nearest neighbour, for those between the points of two rgb pixels; and which rgb pixels the thermal
+    camera sees, bool [H, W], with their thermal rows and columns.
+    """
+    x, y = float_map
     height, width = thermal_size
     with np.errstate(invalid="ignore"):
         inside = (x > -0.5) & (x < width - 0.5) & (y > -0.5) & (y < height - 0.5)
-    column, row = np.round(x[inside]).astype(np.intp), np.round(y[inside]).astype(np.intp)
-    nearest = np.full(thermal_size, NOTHING, np.float32)
+    row, column = np.round(y[inside]).astype(np.intp), np.round(x[inside]).astype(np.intp)
     front = measured[inside]
-    np.minimum.at(nearest, (row[front], column[front]), away[inside][front])
-    # A thermal pixel between two rgb pixels' points belongs to the nearer of its neighbours.
-    nearest = np.asarray(cv2.erode(nearest, np.ones((3, 3), np.uint8)), np.float32)
-    occluded = np.zeros(depth.shape, bool)
-    occluded[inside] = away[inside] > OCCLUSION_RATIO * nearest[row, column]
-    # Single pixels are the depth image's noise.
-    return (x, y), np.asarray(cv2.medianBlur(occluded.astype(np.uint8), 3), bool)
+    nearest = np.full(thermal_size, EMPTY, np.float32)
+    np.minimum.at(nearest, (row[front], column[front]), distance[inside][front])
+    return nearest, np.asarray(cv2.erode(nearest, np.ones((3, 3), np.uint8)), np.float32), (inside, row, column)

@@ -1,4 +1,4 @@
-"""Pairs to calibrate from: spread over a whole recording, of one size."""
+"""Selects the pairs for a calibration: spread over a whole recording, all of one size."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -25,17 +25,9 @@ def collect(source: Iterable[SourceItem], most: int) -> tuple[list[tuple[str, Fr
     if not kept:
         raise SourceError("; ".join(remarks[:3]) or "the source holds no pair: see what it holds with `aenet inspect`")
     kept = [kept[index * len(kept) // min(most, len(kept))] for index in range(min(most, len(kept)))]
-    sizes = Counter(_sizes(pair) for _, pair in kept)
-    usual, count = sizes.most_common(1)[0]
+    sizes = [(pair.thermal.size, pair.rgb.size) for _, pair in kept]
+    usual, count = Counter(sizes).most_common(1)[0]
     if count < len(kept):
-        remarks.append(f"{len(kept) - count} pairs left out: their sizes are not {_words(usual)}, which most have")
-    return [(name, pair) for name, pair in kept if _sizes(pair) == usual], remarks
-
-
-def _sizes(pair: FramePair) -> tuple[tuple[int, int], tuple[int, int]]:
-    return pair.thermal.size, pair.rgb.size
-
-
-def _words(sizes: tuple[tuple[int, int], tuple[int, int]]) -> str:
-    (thermal_height, thermal_width), (rgb_height, rgb_width) = sizes
-    return f"thermal {thermal_width}x{thermal_height}, rgb {rgb_width}x{rgb_height}"
+        thermal, rgb = (f"{width}x{height}" for height, width in usual)
+        remarks.append(f"{len(kept) - count} pairs left out: their sizes are not thermal {thermal}, rgb {rgb}, which most have")
+    return [item for item, size in zip(kept, sizes, strict=True) if size == usual], remarks

@@ -1,7 +1,7 @@
-"""How the cameras are turned against each other, out of any scenes, where both lenses are known.
+"""Estimates the rotation between the cameras from any scenes, where both lenses are known.
 
-The pictures are freed of their lenses' distortion, the homography between them is found as without lenses (``targetless``), and the turn
-that explains it best is fitted. The distance between the cameras cannot be told from scenes: it is taken as given (by a ruler).
+The pictures are undistorted, the homography between them is estimated (``registration.estimate``), and the rotation that explains
+it best is fitted. Scenes do not show the distance between the cameras: the translation is taken as given.
 """
 
 from collections.abc import Sequence
@@ -20,8 +20,8 @@ POINTS = (12, 16)  # rows and columns of a grid over the rgb picture
 
 
 @dataclass(frozen=True)
-class Posed:
-    """``stereo`` with the turn found; ``found``: of the pictures without distortion; ``rms_px``: thermal pixels that the turn leaves."""
+class PoseEstimate:
+    """``stereo`` with the rotation; ``found``: homography of the undistorted pictures; ``rms_px``: residual in thermal pixels."""
 
     stereo: Stereo
     found: Estimate
@@ -29,31 +29,33 @@ class Posed:
 
     @property
     def degrees(self) -> Array:
-        """The turn as a rotation vector, float64 [3]: about the axes that point right, down and ahead."""
+        """The rotation vector in degrees, float64 [3]: about the axes right, down and ahead."""
         return np.rad2deg(np.ravel(cv2.Rodrigues(self.stereo.rotation)[0]))
 
 
-def estimate_pose(pairs: Sequence[FramePair], start: Stereo, distance: float, trust_start: bool = True) -> Posed:
-    """The turn of the thermal camera; ``start`` has both cameras, and the translation, which is kept.
+def estimate_pose(pairs: Sequence[FramePair], start: Stereo, distance: float, trust_start: bool = True) -> PoseEstimate:
+    """The rotation of the thermal camera; ``start`` has both cameras, and the translation, which is kept.
 
-    ``distance``: metres at which most of what the pairs show lies. ``trust_start``: the pose of ``start`` is near, so nothing is searched.
+    ``distance``: of most of the scene, in metres. ``trust_start``: begin at the pose of ``start``, without a search.
     Raises ConfigError where a camera is missing, ImageError as ``estimate`` does.
     """
     rgb, thermal = start.rgb, start.thermal
     if rgb is None or thermal is None:
         raise ConfigError("the pose needs the lenses of both cameras: rgb_camera and thermal_camera in the file of --start")
-    flat = list(pairs)
+    undistorted = list(pairs)
     if pairs:
-        (rgb, rgb_maps), (thermal, thermal_maps) = _flattening(rgb, pairs[0].rgb.size), _flattening(thermal, pairs[0].thermal.size)
-        flat = [replace(pair, rgb=_flat(pair.rgb, rgb_maps), thermal=_flat(pair.thermal, thermal_maps)) for pair in pairs]
+        (rgb, rgb_maps), (thermal, thermal_maps) = _undistortion(rgb, pairs[0].rgb.size), _undistortion(thermal, pairs[0].thermal.size)
+        undistorted = [
+            replace(pair, rgb=_undistorted(pair.rgb, rgb_maps), thermal=_undistorted(pair.thermal, thermal_maps)) for pair in pairs
+        ]
     guess = _homography(rgb, thermal, start.rotation, start.translation, distance) if trust_start and start.has_pose else None
-    found = estimate(flat, guess)
+    found = estimate(undistorted, guess)
     rotation, rms_px = _fit(rgb, thermal, start, found.matrix, distance)
-    return Posed(start._replace(rotation=rotation, has_pose=True), found, rms_px)
+    return PoseEstimate(start._replace(rotation=rotation, has_pose=True), found, rms_px)
 
 
-def _flattening(camera: Camera, size: Size) -> tuple[Camera, tuple[Array, Array]]:
-    """The camera at the pictures' size without distortion, and the maps that make its pictures."""
+def _undistortion(camera: Camera, size: Size) -> tuple[Camera, tuple[Array, Array]]:
+    """The camera at the pictures' size without distortion, and the maps for cv2.remap."""
     matrix, shape = scaling(camera.size, size) @ camera.matrix, size[::-1]
     lens = np.array(camera.distortion or (0.0,) * 4)
     if camera.model == "equidistant":
@@ -63,7 +65,7 @@ def _flattening(camera: Camera, size: Size) -> tuple[Camera, tuple[Array, Array]
     return Camera(matrix, size), (np.asarray(maps[0]), np.asarray(maps[1]))
 
 
-def _flat(frame: Frame, maps: tuple[Array, Array]) -> Frame:
+def _undistorted(frame: Frame, maps: tuple[Array, Array]) -> Frame:
     return replace(frame, data=cv2.remap(frame.data, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
 
 
@@ -74,7 +76,7 @@ def _homography(rgb: Camera, thermal: Camera, rotation: Array, translation: Arra
 
 
 def _fit(rgb: Camera, thermal: Camera, start: Stereo, matrix: Array, distance: float) -> tuple[Array, float]:
-    """The turn whose homography is nearest to ``matrix`` where the thermal camera looks, by Gauss and Newton, and the rms left."""
+    """The rotation whose homography is nearest to ``matrix`` inside the thermal view, by Gauss-Newton, and the rms in pixels."""
     height, width = rgb.size
     y, x = np.meshgrid(np.linspace(0, height - 1, POINTS[0]), np.linspace(0, width - 1, POINTS[1]), indexing="ij")
     points = np.stack([x.ravel(), y.ravel()], axis=1)[None]
@@ -82,17 +84,17 @@ def _fit(rgb: Camera, thermal: Camera, start: Stereo, matrix: Array, distance: f
     seen = ((wanted > 0) & (wanted < [thermal.size[1], thermal.size[0]])).all(1)
     points, wanted = points[:, seen], wanted[seen]
 
-    def off(turn: Array) -> Array:
+    def residual(turn: Array) -> Array:
         rotation = np.asarray(cv2.Rodrigues(turn)[0])
         given = _homography(rgb, thermal, rotation, start.translation, distance)
         return np.asarray((cv2.perspectiveTransform(points, given)[0] - wanted).ravel())
 
     turn = np.ravel(cv2.Rodrigues(start.rotation)[0]).astype(np.float64)
     for _ in range(STEPS):
-        now = off(turn)
-        slopes = np.stack([(off(turn + step) - now) / 1e-6 for step in 1e-6 * np.eye(3)], axis=1)
+        now = residual(turn)
+        slopes = np.stack([(residual(turn + step) - now) / 1e-6 for step in 1e-6 * np.eye(3)], axis=1)
         change = np.linalg.lstsq(slopes, -now, rcond=None)[0]
         turn = turn + change
         if np.linalg.norm(change) < 1e-9:
             break
-    return np.asarray(cv2.Rodrigues(turn)[0]), float(np.sqrt(np.mean(np.square(off(turn))) * 2))
+    return np.asarray(cv2.Rodrigues(turn)[0]), float(np.sqrt(np.mean(np.square(residual(turn))) * 2))

@@ -1,7 +1,7 @@
-"""Lenses and pose from views of a board: a checkerboard, or an asymmetric grid of circles, in either polarity of contrast.
+"""Lenses and pose from views of a board: a checkerboard or an asymmetric grid of circles, bright on dark or dark on bright.
 
-Detection and optimisation are OpenCV's (calibrateCamera: Zhang, PAMI 2000). Which of a board's two readings is meant (a checkerboard
-looks the same upside down) is decided by the pose: the cameras look the same way, so the smaller turn between them is the true one.
+Detection and optimisation are OpenCV's (calibrateCamera: Zhang, PAMI 2000). A checkerboard looks the same upside down: of the two orders of
+its points, the one with the smaller rotation between the cameras is used.
 """
 
 from collections.abc import Sequence
@@ -16,10 +16,10 @@ from aenet_ros.core.errors import ConfigError, SourceError
 from aenet_ros.core.frames import Array, Frame, FramePair
 from aenet_ros.registration.image_alignment import grey
 
-LEAST_VIEWS = 5
+MIN_VIEWS = 5
 OUTLIER = 3.0  # views whose error exceeds so many times the median are left out
 FLAGS = cv2.CALIB_FIX_K3  # a third radial term takes more and better views than most people have; it does harm outside them
-LEAST_WIDTH = 640  # smaller pictures are enlarged for detection
+MIN_WIDTH = 640  # smaller pictures are enlarged for detection
 
 
 class Target(NamedTuple):
@@ -56,7 +56,7 @@ def parse_target(text: str) -> Target:
 def detect(frame: Frame, target: Target) -> Array | None:
     """The board's points in a frame, float32 [N, 2] pixels, or None. Bright on dark and dark on bright are both looked for."""
     picture = np.round(grey(frame) * 255).astype(np.uint8)
-    factor = max(1, round(LEAST_WIDTH / picture.shape[1]))
+    factor = max(1, round(MIN_WIDTH / picture.shape[1]))
     if factor > 1:
         picture = np.asarray(cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC), np.uint8)
     for shown in (picture, cv2.bitwise_not(picture)):
@@ -103,16 +103,16 @@ def calibrate(pairs: Sequence[FramePair], target: Target) -> Calibrated:
     cameras, rms, per_view, used = {}, {}, {}, {}
     for role, views in found.items():
         seen = [view for view in views if view is not None]
-        if len(seen) < LEAST_VIEWS:
+        if len(seen) < MIN_VIEWS:
             raise SourceError(
                 f"the {target.kind} of {target.columns}x{target.rows} points is found in {len(seen)} of {len(pairs)} {role} pictures, "
-                f"and {LEAST_VIEWS} are needed: is it whole in view, sharp, counted right, and warm against its ground?"
+                f"and {MIN_VIEWS} are needed: is it whole in view, sharp, counted right, and warm against its ground?"
             )
         cameras[role], rms[role], per_view[role] = _intrinsics(seen, board, sizes[role])
         used[role] = len(per_view[role])
     both = [(rgb, thermal) for rgb, thermal in zip(found["rgb"], found["thermal"], strict=True) if rgb is not None and thermal is not None]
-    if len(both) < LEAST_VIEWS:
-        raise SourceError(f"only {len(both)} pairs show the target to both cameras at once; {LEAST_VIEWS} are needed for their pose")
+    if len(both) < MIN_VIEWS:
+        raise SourceError(f"only {len(both)} pairs show the target to both cameras at once; {MIN_VIEWS} are needed for their pose")
     rotation, translation, together, count = _pose(both, board, cameras["rgb"], cameras["thermal"])
     used["both"] = count
     stereo = Stereo(cameras["rgb"], cameras["thermal"], rotation, translation)
@@ -127,7 +127,7 @@ def _intrinsics(views: Sequence[Array], board: Array, size: Size) -> tuple[Camer
         rms, matrix, lens, _, _, _, _, errors = cv2.calibrateCameraExtended(boards, kept, size[::-1], np.eye(3), np.zeros(5), flags=FLAGS)
         off = np.asarray(errors).ravel()
         good = off <= OUTLIER * max(float(np.median(off)), 0.05)
-        if good.all() or good.sum() < LEAST_VIEWS:
+        if good.all() or good.sum() < MIN_VIEWS:
             break
         kept = [view for view, fine in zip(kept, good, strict=True) if fine]
     camera = Camera(np.asarray(matrix), size, "plumb_bob", tuple(float(value) for value in np.ravel(lens)[:5]))
@@ -138,8 +138,10 @@ def _pose(both: Sequence[tuple[Array, Array]], board: Array, rgb: Camera, therma
     """Rotation and translation from rgb to thermal, their root mean square error in pixels, and how many views agree."""
     turns, ordered = [], []
     for in_rgb, in_thermal in both:
-        seen = _look(board, in_rgb, rgb)
-        readings = [(reading, _look(board, reading, thermal) @ seen.T) for reading in (in_thermal, np.ascontiguousarray(in_thermal[::-1]))]
+        seen = _board_rotation(board, in_rgb, rgb)
+        readings = [
+            (reading, _board_rotation(board, reading, thermal) @ seen.T) for reading in (in_thermal, np.ascontiguousarray(in_thermal[::-1]))
+        ]
         reading, turn = max(readings, key=lambda item: float(np.trace(item[1])))
         ordered.append((in_rgb, reading))
         turns.append(turn)
@@ -161,7 +163,7 @@ def _pose(both: Sequence[tuple[Array, Array]], board: Array, rgb: Camera, therma
     return np.asarray(result[5]), np.ravel(result[6]), float(result[0]), len(chosen)
 
 
-def _look(board: Array, points: Array, camera: Camera) -> Array:
-    """How the board is turned before a camera: float64 [3, 3]."""
+def _board_rotation(board: Array, points: Array, camera: Camera) -> Array:
+    """The board's rotation in a camera's frame: float64 [3, 3]."""
     _, turn, _ = cv2.solvePnP(board, points, camera.matrix, np.array(camera.distortion or (0.0,) * 5))
     return np.asarray(cv2.Rodrigues(turn)[0])
