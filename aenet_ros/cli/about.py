@@ -1,4 +1,4 @@
-"""What measured figures belong to: date, commit, versions and machine, for the reports of `aenet bench` and `aenet evaluate`."""
+"""The context of measurements: date, commit, versions and machine, for the reports of bench, demo and evaluate."""
 
 import os
 import platform
@@ -26,7 +26,7 @@ def about() -> dict[str, Any]:
         versions["torch"] = str(torch.__version__)
         try:
             gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else ""
-        except RuntimeError as error:  # lost, or another program's alone; the CPU can still be measured
+        except RuntimeError as error:  # lost, or in exclusive use; the CPU can still be measured
             gpu = first_line(error)
     return {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),

@@ -1,4 +1,4 @@
-"""What several subcommands share: options for the configuration, and output for people or machines."""
+"""What several subcommands share: configuration options and output."""
 
 import argparse
 import json
@@ -16,7 +16,12 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """``--params`` and ``--set``; ``config_from`` reads them."""
     group = parser.add_argument_group("configuration")
     group.add_argument(
-        "--params", metavar="YAML", type=Path, action="append", default=[], help="a ROS parameter file, the node's own (later ones win)"
+        "--params",
+        metavar="YAML",
+        type=Path,
+        action="append",
+        default=[],
+        help="a ROS parameter file of the node (the last one wins)",
     )
     group.add_argument(
         "--set",
@@ -29,7 +34,7 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def config_from(args: argparse.Namespace) -> Config:
-    """The defaults, overlaid with the files of ``--params``, then with ``--set``. Raises ConfigError or SourceError."""
+    """The defaults, overridden by the files of ``--params``, then by ``--set``. Raises ConfigError or SourceError."""
     values: dict[str, Any] = {}
     for path in args.params:
         values.update(read_params(path))
@@ -42,7 +47,7 @@ def config_from(args: argparse.Namespace) -> Config:
 
 
 def _value(name: str, text: str) -> Any:
-    """The text as the option's type; what does not fit stays a text, for ``build`` to refuse by name."""
+    """The text as the option's type; text that does not fit is returned as it is, and ``build`` refuses it."""
     spec = specs().get(name)
     if spec is None or isinstance(spec.default, str):
         return text
@@ -65,7 +70,7 @@ def _number(text: str) -> int | float | str:
 def read_params(path: Path) -> dict[str, Any]:
     """The options of a ROS parameter file by dotted name: those for all nodes (``/**``) and for nodes named ``fusion``.
 
-    Parameters that belong to ROS itself (use_sim_time, qos_overrides) are passed over. Raises SourceError or ConfigError.
+    Parameters of ROS itself (use_sim_time, qos_overrides) are ignored. Raises SourceError or ConfigError.
     """
     import yaml
 
@@ -97,13 +102,13 @@ def _flat(tree: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
 
 
 def print_json(report: Mapping[str, Any]) -> None:
-    """The report on stdout, for machines."""
+    """Print the report as JSON on stdout."""
     json.dump(report, sys.stdout, indent=1)
     print()
 
 
 def write_json(report: Mapping[str, Any], path: Path | None) -> None:
-    """The report into ``path``, whole or not at all, in a folder that is made; on stdout where it is None. Raises SourceError."""
+    """Write the report to ``path`` atomically, making its folder; on stdout where ``path`` is None. Raises SourceError."""
     if path is None:
         print_json(report)
         return
@@ -121,5 +126,5 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def remark(text: str) -> None:
-    """A sentence for the person at the terminal, on stderr, so that stdout stays parseable."""
+    """Print a message on stderr, so that stdout stays parseable."""
     print(text, file=sys.stderr)

@@ -1,6 +1,6 @@
-"""Print what makes a shell complete the words of aenet: commands, options, choices, option names of --set, files.
+"""Print the shell code that completes commands, options, choices, option names of --set, and files.
 
-Needs argcomplete (apt install python3-argcomplete, or pip install argcomplete). Put the line into ~/.bashrc to have it always.
+Needs argcomplete (apt install python3-argcomplete, or pip install argcomplete). Put the line into ~/.bashrc to keep it.
 
 examples:
   eval "$(aenet completion bash)"
@@ -15,7 +15,7 @@ from aenet_ros.core.errors import MissingDependencyError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("shell", choices=("bash", "zsh", "fish"), help="the shell that is to complete")
+    parser.add_argument("shell", choices=("bash", "zsh", "fish"), help="the shell")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def complete(parser: argparse.ArgumentParser) -> None:
-    """Answer the shell, which asks by environment variables, and end the process; nothing where argcomplete is missing."""
+    """Answer the shell, which asks by environment variables, and exit; do nothing without argcomplete."""
     try:
         from argcomplete import autocomplete
     except ImportError:
@@ -39,8 +39,8 @@ def complete(parser: argparse.ArgumentParser) -> None:
 
 
 def _name_options(parser: argparse.ArgumentParser) -> None:
-    """``--set`` completes the configuration's names."""
-    for action in parser._actions:  # argparse shows its own parts in no other way
+    """Let ``--set`` complete option names."""
+    for action in parser._actions:  # argparse has no public access to its actions
         if isinstance(action, argparse._SubParsersAction):
             for sub in action.choices.values():
                 _name_options(sub)

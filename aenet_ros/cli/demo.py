@@ -6,10 +6,12 @@ Exit status 0 if fused frames were received, with a warning where this machine i
 """
 
 import argparse
+import shutil
 import signal
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the demo; 0 if fused frames came out, at the required rate where there is one."""
     _check(args)
     from aenet_ros.cli.demo_report import compose, summary
-    from aenet_ros.cli.processes import Processes, removed_if_new
+    from aenet_ros.cli.processes import Processes
 
     config, rig = config_from(args), None if args.replay else _rig(args.rig)
     if args.record != "nothing" and find_spec("rosbags") is None:
@@ -68,11 +70,13 @@ def run(args: argparse.Namespace) -> int:
         args.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SourceError(f"-o {args.out} cannot be made: {error.strerror or error}") from error
+    present = set(args.out.iterdir())
     with (
         tempfile.TemporaryDirectory(prefix="aenet_demo_") as scratch,
-        removed_if_new(args.out, ".demo-*"),  # the bag that a killed receiver did not finish
+        ExitStack() as cleanup,
         Processes(Path(scratch)) as processes,
     ):
+        cleanup.callback(_remove_unfinished, args.out, present)
         cameras = "the replay" if args.replay else "the rig"
         print(f"starting {cameras}, the node and the receiver ...", file=sys.stderr if args.json else sys.stdout, flush=True)
         _start(processes, args, config, rig)
@@ -87,6 +91,12 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(summary(report, args.out))
     return 0 if report["ok"] else 1
+
+
+def _remove_unfinished(folder: Path, present: set[Path]) -> None:
+    """Remove the bag that a killed receiver did not finish."""
+    for path in set(folder.glob(".demo-*")) - present:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _check(args: argparse.Namespace) -> None:

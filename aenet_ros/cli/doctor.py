@@ -1,7 +1,7 @@
-"""Tell what is installed, what is missing, and what to do about it.
+"""Check what is installed and what is missing, and print the remedy.
 
-Each line is ok, warn (something optional is absent, or a trap) or missing (fusing cannot run), with the remedy in words. The last
-one is a self-test that fuses a synthetic pair. Exit status 0 if fusing can run here, 1 if not; ROS is not needed for that.
+Each line is ok, warn (an optional part is missing, or a known problem) or missing (fusion cannot run). The last line is a self-test
+that fuses a synthetic pair. Exit status 0 if fusion can run here, 1 if not; ROS is not needed for that.
 
 examples:
   aenet doctor
@@ -18,7 +18,6 @@ from collections.abc import Iterator
 from importlib import import_module, metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
 
 from aenet_ros.cli.common import print_json
 from aenet_ros.cli.doctor_ros import Finding, ros_findings
@@ -28,34 +27,27 @@ COLOURS = {"ok": "32", "warn": "33", "missing": "31"}
 SELF_TEST_RUNS = 10
 
 
-class Package(NamedTuple):
-    """A Python package by its import name, and what is said where it is absent."""
-
-    module: str
-    level: str
-    remedy: str
-
-
-PACKAGES = (
-    Package("numpy", "missing", "install it: apt install python3-numpy, or pip install numpy"),
-    Package("cv2", "missing", "install OpenCV 4: apt install python3-opencv, or pip install 'opencv-python-headless<5'"),
-    Package("yaml", "missing", "install it: apt install python3-yaml, or pip install PyYAML"),
-    Package("safetensors", "missing", "reads the weights: pip install safetensors"),
-    Package("tqdm", "missing", "shows progress: apt install python3-tqdm, or pip install tqdm"),
-    Package("rosbags", "warn", "needed to read and write bags: pip install rosbags"),
-    Package("aiohttp", "warn", "needed for aenet view only: apt install python3-aiohttp, or pip install aiohttp"),
-    Package("mcap", "warn", "needed for the demo's recording: pip install mcap"),
-    Package("tensorboard", "warn", "needed for training curves only: pip install tensorboard"),
-)
+# Import name: level and remedy where the package is missing.
+PACKAGES = {
+    "numpy": ("missing", "apt install python3-numpy, or pip install numpy"),
+    "cv2": ("missing", "OpenCV 4: apt install python3-opencv, or pip install 'opencv-python-headless<5'"),
+    "yaml": ("missing", "apt install python3-yaml, or pip install PyYAML"),
+    "safetensors": ("missing", "reads the weights: pip install safetensors"),
+    "tqdm": ("missing", "shows progress: apt install python3-tqdm, or pip install tqdm"),
+    "rosbags": ("warn", "reads and writes bags: pip install rosbags"),
+    "aiohttp": ("warn", "for aenet view only: apt install python3-aiohttp, or pip install aiohttp"),
+    "mcap": ("warn", "for the demo's recording: pip install mcap"),
+    "tensorboard": ("warn", "for training curves only: pip install tensorboard"),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--json", action="store_true", help="the findings as JSON on stdout")
+    parser.add_argument("--json", action="store_true", help="print the findings as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check; 0 if fusing can run here, 1 if not."""
+    """Check; 0 if fusion can run here, 1 if not."""
     findings: list[Finding] = []
     for finding in _findings():
         findings.append(finding)
@@ -66,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json({"can_fuse": can_fuse, "findings": [finding._asdict() for finding in findings]})
     else:
-        print(f"\nfusing {'can' if can_fuse else 'can NOT'} run here" + (f"; {warnings} warnings above" if warnings else ""))
+        print(f"\nfusion {'can' if can_fuse else 'can NOT'} run here" + (f"; {warnings} warnings above" if warnings else ""))
     return 0 if can_fuse else 1
 
 
@@ -78,33 +70,28 @@ def _show(finding: Finding) -> None:
 
 
 def _findings() -> Iterator[Finding]:
-    yield _python()
-    for package in PACKAGES:
-        yield _package(package)
+    yield Finding("python", "ok", f"{platform.python_version()} on {platform.machine()}, {os.cpu_count()} cores")
+    for module in PACKAGES:
+        yield _package(module)
     yield from _torch()
     yield _weights()
     yield from ros_findings()
     yield _self_test()
 
 
-def _python() -> Finding:
-    return Finding("python", "ok", f"{platform.python_version()} on {platform.machine()}, {os.cpu_count()} cores")
-
-
-def _package(package: Package) -> Finding:
-    if find_spec(package.module) is None:
-        return Finding(package.module, package.level, f"not installed; {package.remedy}")
+def _package(module: str) -> Finding:
+    level, remedy = PACKAGES[module]
+    if find_spec(module) is None:
+        return Finding(module, level, f"not installed; {remedy}")
     try:
-        version = str(getattr(import_module(package.module), "__version__", "")) or metadata.version(package.module)
+        version = str(getattr(import_module(module), "__version__", "")) or metadata.version(module)
     except metadata.PackageNotFoundError:
         version = "installed"
     except Exception as error:  # a broken installation can raise anything at import
-        return Finding(package.module, package.level, f"is installed but broken ({error}); reinstall: {package.remedy}")
-    if package.module == "cv2" and not version.startswith("4."):
-        return Finding(
-            "cv2", "warn", f"{version}: cv_bridge and this package are made for OpenCV 4; pip install 'opencv-python-headless<5'"
-        )
-    return Finding(package.module, "ok", version)
+        return Finding(module, level, f"cannot be imported ({error}); reinstall it: {remedy}")
+    if module == "cv2" and not version.startswith("4."):
+        return Finding("cv2", "warn", f"{version}: cv_bridge and this package need OpenCV 4; pip install 'opencv-python-headless<5'")
+    return Finding(module, "ok", version)
 
 
 def _torch() -> Iterator[Finding]:
@@ -123,7 +110,7 @@ def _torch() -> Iterator[Finding]:
     if torch.cuda.is_available():
         try:
             yield Finding("gpu", "ok", f"{torch.cuda.get_device_name(0)}, CUDA {torch.version.cuda}")
-        except RuntimeError as error:  # lost, or another program's alone
+        except RuntimeError as error:  # lost, or in exclusive use by another program
             yield Finding("gpu", "warn", f"the GPU does not answer ({first_line(error)}); end other programs on it, or restart")
     elif jetson or shutil.which("nvidia-smi"):
         built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
@@ -145,7 +132,7 @@ def _weights() -> Finding:
 
 
 def _self_test() -> Finding:
-    """Fuses a synthetic 640x512 pair, 16-bit counts with a warm square on a rgb gradient; timed after a warm-up."""
+    """Fuse a synthetic 640x512 pair, a warm square in 16-bit counts and an rgb gradient; timed after a warm-up."""
     try:
         import numpy as np
 
@@ -173,7 +160,7 @@ def _self_test() -> Finding:
     image = fused.image.astype(float)
     if image[210:290, 260:340].mean() <= image[320:, 250:350].mean():
         return Finding(
-            "self-test", "missing", "the warm square is not brighter in the fused picture; the weights are unfit, reinstall aenet_ros"
+            "self-test", "missing", "the warm square is not brighter in the fused picture; the weights are wrong, reinstall aenet_ros"
         )
     took = f"640x512 fused in {sorted(times)[len(times) // 2] * 1e3:.1f} ms (median of {SELF_TEST_RUNS}) on {fuser.device}"
     return Finding("self-test", "warn" if fuser.fallback else "ok", f"{took}; {fuser.fallback}" if fuser.fallback else took)

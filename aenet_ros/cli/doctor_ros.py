@@ -1,4 +1,4 @@
-"""What ``aenet doctor`` finds about ROS 2 and its middleware, without importing any of it."""
+"""The checks of ``aenet doctor`` on ROS 2 and its middleware, without importing either."""
 
 import fcntl
 import os
@@ -25,7 +25,7 @@ OPTIONAL_PACKAGES = {
 
 
 class Finding(NamedTuple):
-    """One line: what was looked at, ok, warn or missing, and in words what was found and what to do."""
+    """One line of the report: what was checked, the level (ok, warn or missing), and the result with its remedy."""
 
     name: str
     level: str
@@ -51,7 +51,7 @@ def ros_findings() -> Iterator[Finding]:
 
 
 def _installed(package: str) -> bool:
-    """Whether the package can be imported; a mere folder of that name in the current directory does not count."""
+    """Whether the package can be imported; a folder of that name in the current directory does not count."""
     spec = find_spec(package)
     return spec is not None and spec.origin is not None
 
@@ -76,7 +76,7 @@ def _rclpy(distro: str) -> Finding:
         remedy = f"source /opt/ros/{installed[-1]}/setup.bash first"
     else:
         remedy = "install ROS 2, or without apt: pip install 'aenet_ros[ros]'"
-    return Finding("ros", "warn", f"no rclpy, so files and folders can be fused, but no live topics; {remedy}")
+    return Finding("ros", "warn", f"no rclpy, so files can be fused, but not live topics; {remedy}")
 
 
 def _apt(distro: str, packages: list[str]) -> str:
@@ -86,14 +86,14 @@ def _apt(distro: str, packages: list[str]) -> str:
 def _middleware() -> Finding:
     name = os.environ.get("RMW_IMPLEMENTATION", "")
     if name and "fastrtps" not in name:
-        return Finding("middleware", "ok", f"{name}; make sure that its buffers hold whole images")
+        return Finding("middleware", "ok", f"{name}; its buffers must hold whole images")
     shown = name or "the distribution's default"
     variables = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")  # the latter up to Jazzy
     profiles = [os.environ[variable] for variable in variables if os.environ.get(variable)]
     lacking = [path for path in profiles if not Path(path).is_file()]
     if lacking:
         return Finding(
-            "middleware", "warn", f"{shown}, but its profile {lacking[0]} does not exist, so large images get lost; correct the path"
+            "middleware", "warn", f"{shown}, but its profile {lacking[0]} does not exist, so large images are dropped; correct the path"
         )
     if not profiles:
         return Finding(
@@ -117,12 +117,16 @@ def _profile() -> str:
 
 def _shared_memory() -> Iterator[Finding]:
     if not SHM.is_dir():
-        yield Finding("shared memory", "warn", f"there is no {SHM}; images go through UDP, which is slower")
+        yield Finding("shared memory", "warn", f"there is no {SHM}; images are sent by UDP, which is slower")
         return
     usage = shutil.disk_usage(SHM)
     text = f"{usage.free / 2**20:.0f} of {usage.total / 2**20:.0f} MB free in {SHM}"
     if usage.free < LEAST_FREE_SHM:
-        yield Finding("shared memory", "warn", f"{text}, 256 MB are wanted; in docker: --shm-size=1g or --ipc=host; else remount it larger")
+        yield Finding(
+            "shared memory",
+            "warn",
+            f"{text}, 256 MB are needed; docker: --shm-size=1g or --ipc=host; else remount it larger",
+        )
     else:
         yield Finding("shared memory", "ok", text)
     stale = stale_segments()
@@ -131,19 +135,19 @@ def _shared_memory() -> Iterator[Finding]:
         yield Finding(
             "stale segments",
             "warn",
-            f"{len(stale)} left by killed ROS processes ({size / 2**20:.0f} MB); "
-            "when no ROS program runs: rm /dev/shm/fastdds_* /dev/shm/sem.fastdds_*",
+            f"{len(stale)} left over from killed ROS processes ({size / 2**20:.0f} MB); "
+            "while no ROS program runs: rm /dev/shm/fastdds_* /dev/shm/sem.fastdds_*",
         )
 
 
 def stale_segments() -> list[Path]:
-    """Fast DDS's shared memory segments whose process has died without removing them."""
+    """Fast DDS's shared memory segments whose process died without removing them."""
     locks = [path for path in SHM.glob("fastdds_*_el") if "port" not in path.name]
     return [path.with_name(path.name.removesuffix("_el")) for path in locks if _unlocked(path)]
 
 
 def _unlocked(path: Path) -> bool:
-    """Whether no living process holds a Fast DDS segment's lock file; where that cannot be told, no."""
+    """Whether no process holds the lock file of a Fast DDS segment; False where that is unknown."""
     try:
         with path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -161,5 +165,5 @@ def _domain() -> Finding:
     if not text.isdecimal() or int(text) > HIGHEST_DOMAIN_ID:
         return Finding("domain", "warn", f"ROS_DOMAIN_ID is '{text}'; give a number from 0 to 101{ending}")
     if int(text) not in SAFE_DOMAIN_IDS:
-        return Finding("domain", "warn", f"ROS_DOMAIN_ID is {text}, whose ports other programs may take; give 0 to 101{ending}")
+        return Finding("domain", "warn", f"ROS_DOMAIN_ID is {text}, whose ports other programs may use; give 0 to 101{ending}")
     return Finding("domain", "ok", f"ROS_DOMAIN_ID {text}{ending}")

@@ -1,4 +1,4 @@
-"""The command line ``aenet``: a table of subcommands and how each ends.
+"""The command line ``aenet``: its subcommands and exit statuses.
 
 Each subcommand is a module of ``aenet_ros.cli``: its docstring (the first line is the help), ``add_arguments`` and ``run``.
 """
@@ -24,33 +24,33 @@ INTERRUPTED, TERMINATED = 130, 143
 DESCRIPTION = "Fuse a robot's thermal and RGB cameras into one picture: live in ROS 2, and here for files, bags, measuring and training."
 
 EXAMPLES = {
-    "doctor": ("aenet doctor", "what is installed, what is missing, what to do"),
+    "doctor": ("aenet doctor", "what is installed, what is missing, and the remedy"),
     "demo": ("aenet demo", "a simulated rig and the real node for 10 s; pictures in demo_out/"),
     "fuse": ("aenet fuse thermal/ rgb/ -o fused/", "folders whose file names match; also single pictures, videos, bags"),
     "inspect": ("aenet inspect drive.mcap", "what a bag holds and what would be paired"),
-    "view": ("aenet view", "a robot in a web page; or a bag: aenet view drive.mcap"),
-    "calibrate": ("aenet calibrate drive.mcap -o rig.yaml", "how the cameras lie to each other, from any scenes"),
-    "evaluate": ("aenet evaluate thermal/ rgb/", "measure the fused pictures"),
+    "view": ("aenet view", "show a robot in a web page; or a bag: aenet view drive.mcap"),
+    "calibrate": ("aenet calibrate drive.mcap -o rig.yaml", "registration of the two cameras, from any scene"),
+    "evaluate": ("aenet evaluate thermal/ rgb/", "measure the quality of fused pictures"),
     "train": ("aenet train --help", "weights from your own pairs"),
     "completion": ('eval "$(aenet completion bash)"', "the Tab key completes commands and options"),
 }
 
 EXIT_STATUS = """exit status:
   0    done
-  1    failed; one sentence on stderr says why and what to do (--debug shows where)
+  1    failed; stderr says why and what to do (--debug shows the traceback)
   2    the command line itself is wrong
-  130  stopped with Ctrl-C, nothing half-written is left (143: by SIGTERM)"""
+  130  stopped with Ctrl-C, no partial files are left (143: by SIGTERM)"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand; ``argv`` is without the program's name. Returns the exit status (see EXIT_STATUS)."""
     words = sys.argv[1:] if argv is None else list(argv)
     names = available()
-    if "_ARGCOMPLETE" in os.environ:  # the shell asks for words (aenet completion)
+    if "_ARGCOMPLETE" in os.environ:  # the shell asks for completions
         from aenet_ros.cli.completion import complete
 
         complete(_parser(load(names)))
-    # Only what was asked for is loaded; help, and a command misspelt, need them all.
+    # Load only the command that was asked for; help and usage errors need all of them.
     modules = load([words[0]] if words and words[0] in names else names)
     args = _parser(modules).parse_args(words)
     try:
@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"aenet {args.command}: stopped", file=sys.stderr)
         return TERMINATED if isinstance(stop, _Terminated) else INTERRUPTED
     except BrokenPipeError:
-        # The reader of our output (head, less) has gone. Python would complain again when it flushes stdout at exit.
+        # The reader of our output (head, less) is gone. Without this Python fails again when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 
@@ -111,12 +111,12 @@ def _parser(modules: dict[str, ModuleType]) -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         module.add_arguments(command)
-        command.add_argument("--debug", action="store_true", help="on an error show the traceback")
+        command.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 
 
 class _Terminated(KeyboardInterrupt):
-    """SIGTERM: cleaned up after exactly as Ctrl-C is."""
+    """SIGTERM, handled like Ctrl-C."""
 
 
 @contextmanager

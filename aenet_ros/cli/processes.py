@@ -5,12 +5,10 @@ import json
 import os
 import random
 import select
-import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -141,17 +139,6 @@ def _before_exec() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     if _prctl is not None:
         _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-
-
-@contextmanager
-def removed_if_new(folder: Path, pattern: str) -> Iterator[None]:
-    """Remove folders that match and were made within the block, however it ends."""
-    before = set(folder.glob(pattern))
-    try:
-        yield
-    finally:
-        for path in set(folder.glob(pattern)) - before:
-            shutil.rmtree(path, ignore_errors=True)
 
 
 def free_domain() -> int:

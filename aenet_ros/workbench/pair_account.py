@@ -1,4 +1,4 @@
-"""Rates, latencies and the account of pairs from lists of times. Knows no ROS messages."""
+"""Rates, latencies and the account of pairs, from lists of stamps and times."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,13 +11,13 @@ from aenet_ros.sync.matcher import nearest_pairs
 
 @dataclass
 class Arrivals:
-    """One stream as its receiver saw it: header stamps and times of arrival, both in ns of the system clock."""
+    """One received stream: header stamps and times of arrival, both in ns of the system clock."""
 
     stamps_ns: list[int] = field(default_factory=list)
     times_ns: list[int] = field(default_factory=list)
 
     def add(self, stamp_ns: int, time_ns: int) -> None:
-        """One frame came."""
+        """Add a frame."""
         self.stamps_ns.append(stamp_ns)
         self.times_ns.append(time_ns)
 
@@ -35,7 +35,7 @@ class Arrivals:
 
 
 def percentiles_ms(values_ns: Any) -> dict[str, float]:
-    """p50, p95 and the largest of durations in ns, in ms; empty without values."""
+    """Median, 95th percentile and maximum in ms of durations in ns; empty without values."""
     if len(values_ns) == 0:
         return {}
     p50, p95, most = (float(value) / 1e6 for value in (*np.percentile(values_ns, (50, 95)), np.max(values_ns)))
@@ -45,7 +45,7 @@ def percentiles_ms(values_ns: Any) -> dict[str, float]:
 def account(
     thermal_ns: Sequence[int], rgb_ns: Sequence[int], fused_ns: Sequence[int], slop_ns: int, offset_ns: int, start_ns: int, end_ns: int
 ) -> dict[str, Any]:
-    """What became of the pairs that were published from ``start_ns`` to before ``end_ns`` (rgb stamps).
+    """Count what happened to the pairs that were published from ``start_ns`` to before ``end_ns`` (rgb stamps).
 
     Each list holds stamps. ``stamp_error_ms``: distance of the fused stamps to the nearest published rgb stamp (0 by design).
     """

@@ -1,7 +1,11 @@
-"""A camera as our rig and replay play it: image_raw and camera_info under one stamp, and the clock that paces them."""
+"""What the tools share: a camera's publishers, the clock that paces them, read-only parameters, and JSON lines on stdout."""
 
+import json
+import sys
 import time
+from typing import Any
 
+from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -24,7 +28,7 @@ class CameraPublisher:
         self._infos = node.create_publisher(CameraInfo, f"{role}/camera_info", QoSProfile(depth=20, reliability=ReliabilityPolicy.RELIABLE))
 
     def publish(self, image: Array, encoding: str, stamp_ns: int) -> None:
-        """Send a frame of any of the codec's output encodings; the message's buffer is used again for the next one."""
+        """Publish a frame in any of the codec's output encodings. The message's buffer is reused for the next frame."""
         for message in (self._image, self._info):
             message.header.frame_id = self.frame_id
             set_stamp(message.header, stamp_ns)
@@ -46,8 +50,19 @@ class CameraPublisher:
         self._info.p = [focal, 0.0, centre_x, 0.0, 0.0, focal, centre_y, 0.0, 0.0, 0.0, 1.0, 0.0]
 
 
+def declare(node: Node, name: str, default: Any, doc: str) -> Any:
+    """Declare a read-only parameter and return its value; dynamic typing takes 30 for 30.0."""
+    return node.declare_parameter(name, default, ParameterDescriptor(description=doc, read_only=True, dynamic_typing=True)).value
+
+
+def print_line(message: dict[str, Any]) -> None:
+    """Print one line of JSON, for the program that started this one."""
+    sys.stdout.write(json.dumps(message) + "\n")
+    sys.stdout.flush()
+
+
 def wait_until(executor: SingleThreadedExecutor, due_ns: int) -> None:
-    """Serve the node until ``due_ns`` of the monotonic clock. Raises ExternalShutdownException."""
+    """Spin the executor until ``due_ns`` of the monotonic clock. Raises ExternalShutdownException."""
     while (left_ns := due_ns - time.monotonic_ns()) > 0:
         executor.spin_once(timeout_sec=left_ns / 1e9)
         if not executor.context.ok():

@@ -1,6 +1,6 @@
-"""The floor to measure the fusing node against: pairs two streams by stamp and republishes the rgb frame, nothing else.
+"""The reference for the fusing node's latency: pairs two streams by stamp and republishes the rgb frame.
 
-Same topics in, same QoS; ``passthrough/image`` out. What it costs is the middleware's and Python's share of a latency.
+Same input topics and QoS; output ``passthrough/image``. Its latency is the share of the middleware and of Python.
 """
 
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ class PassthroughNode(Node):
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run until told to stop."""
+    """Run until stopped."""
     with running("passthrough_node", PassthroughNode, args) as (_, executor):
         executor.spin()
 

@@ -6,8 +6,6 @@ the highest rate. Only one target works at a time, so that the targets do not sh
 stdout has lines of JSON for ``aenet bench``: ``ready``, ``active`` (a target has subscribed), ``begin`` and ``end`` of a block, ``report``.
 """
 
-import json
-import sys
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -18,7 +16,6 @@ from typing import Any
 import cv2
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
-from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -28,7 +25,7 @@ from sensor_msgs.msg import Image
 from aenet_ros.messages.codec import decode_rgb, decode_thermal, fill_image, serialized_stamp_ns, set_stamp
 from aenet_ros.ros.compat import no_event_callbacks
 from aenet_ros.ros.node_main import running
-from aenet_ros.ros.tools.camera_publisher import wait_until
+from aenet_ros.ros.tools.camera_publisher import declare, print_line, wait_until
 from aenet_ros.workbench.pair_account import Arrivals, percentiles_ms
 from aenet_ros.workbench.simulation.rig import Rig
 from aenet_ros.workbench.simulation.rig_config import RigConfig
@@ -49,10 +46,10 @@ class ProbeNode(Node):
 
     def __init__(self) -> None:
         super().__init__("probe")
-        self.seconds = float(self._declare("seconds", 3.0, "Duration of a block."))
-        self.rounds = int(self._declare("rounds", 3, "Rounds; each has all blocks of every target."))
-        self._period_ns = round(1e9 / float(self._declare("rate", 30.0, "Pairs a second in paced blocks.")))
-        width, height = (int(self._declare(name, size, "Size of the rgb frames.")) for name, size in (("width", 640), ("height", 512)))
+        self.seconds = float(declare(self, "seconds", 3.0, "Duration of a block."))
+        self.rounds = int(declare(self, "rounds", 3, "Rounds; each has all blocks of every target."))
+        self._period_ns = round(1e9 / float(declare(self, "rate", 30.0, "Pairs a second in paced blocks.")))
+        width, height = (int(declare(self, name, size, "Size of the rgb frames.")) for name, size in (("width", 640), ("height", 512)))
         self._pairs = cycle(rendered(RigConfig(rgb_width=width, rgb_height=height, scenes="night")))
         self._senders: dict[str, Any] = {}
         self._arrived: dict[str, Arrivals] = {}
@@ -68,9 +65,6 @@ class ProbeNode(Node):
             )
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10, event_callbacks=no_event_callbacks())
 
-    def _declare(self, name: str, default: Any, doc: str) -> Any:
-        return self.declare_parameter(name, default, ParameterDescriptor(description=doc, read_only=True, dynamic_typing=True)).value
-
     def _on_image(self, name: str, data: bytes) -> None:
         self._arrived[name].add(serialized_stamp_ns(data), time.time_ns())
 
@@ -81,18 +75,18 @@ class ProbeNode(Node):
 
     def play(self, executor: SingleThreadedExecutor) -> None:
         """Wait for all targets, measure each in turn, print the report."""
-        tell({"type": "ready"})
+        print_line({"type": "ready"})
         waiting = list(OUTPUTS)
         while waiting:
             for name in [name for name in waiting if all(sender.get_subscription_count() for sender in self._senders[name])]:
-                tell({"type": "active", "target": name, "at": time.time()})
+                print_line({"type": "active", "target": name, "at": time.time()})
                 waiting.remove(name)
             executor.spin_once(timeout_sec=0.01)
         blocks: list[dict[str, Any]] = []
         for _ in range(self.rounds):
             for name in OUTPUTS:
                 blocks += [self._block(executor, name, "closed loop" if window else "paced", window) for window in (0, *WINDOWS)]
-        tell({"type": "report", "blocks": blocks})
+        print_line({"type": "report", "blocks": blocks})
 
     def _block(self, executor: SingleThreadedExecutor, name: str, kind: str, window: int) -> dict[str, Any]:
         block: dict[str, Any] = {"target": name, "kind": kind, "window": window}
@@ -100,11 +94,11 @@ class ProbeNode(Node):
         while len(arrived.times_ns) < WARM_UP_FRAMES:  # after a pause the node waits for stable streams
             self._run(executor, name, WARM_UP_FRAMES, 0)
         self._arrived[name] = arrived = Arrivals()
-        tell({"type": "begin", **block})
+        print_line({"type": "begin", **block})
         begun_ns = time.time_ns()
         sent = self._run(executor, name, 0, window)
         seconds = (time.time_ns() - begun_ns) / 1e9
-        tell({"type": "end", **block})
+        print_line({"type": "end", **block})
         latencies = [time_ns - stamp_ns for stamp_ns, time_ns in zip(arrived.stamps_ns, arrived.times_ns, strict=True)]
         span_ns = arrived.times_ns[-1] - arrived.times_ns[0] if len(latencies) > 1 else 0
         block |= {"sent": sent, "came": len(latencies), "seconds": round(seconds, 3)}
@@ -177,12 +171,6 @@ def message_times(size: tuple[int, int], runs: int) -> dict[str, dict[str, float
         "publish": lambda: serialize_message(out),
     }
     return {name: spread_ms(time_runs(run, runs)) for name, run in work.items()}
-
-
-def tell(message: dict[str, Any]) -> None:
-    """Print one line of JSON."""
-    sys.stdout.write(json.dumps(message) + "\n")
-    sys.stdout.flush()
 
 
 def main(args: Sequence[str] | None = None) -> None:

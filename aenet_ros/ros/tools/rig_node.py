@@ -1,19 +1,17 @@
-"""The synthetic rig as a ROS node: two cameras' topics at the wall clock's pace, with real stamps.
+"""The synthetic rig as a ROS node: the topics of two cameras in real time, stamped by the system clock.
 
 Publishes ``thermal/image_raw`` (mono16), ``rgb/image_raw`` (rgb8), their ``camera_info``, and ``~/status`` (std_msgs/String, json).
-Every field of RigConfig is a parameter; ``seconds`` ends the node by itself. Run it with ``ros2 run aenet_ros rig_node`` or
-``python -m aenet_ros.ros.tools.rig_node``; its last line on stdout is the status, as json.
+Every field of RigConfig is a parameter; the node exits after ``seconds``. Run it with ``ros2 run aenet_ros rig_node`` or
+``python -m aenet_ros.ros.tools.rig_node``; its last line on stdout is the status as JSON.
 """
 
 import json
-import sys
 import time
 from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
 import cv2
-from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -22,7 +20,7 @@ from std_msgs.msg import String
 from aenet_ros.config.options import group_specs
 from aenet_ros.core.frames import Array
 from aenet_ros.ros.node_main import running
-from aenet_ros.ros.tools.camera_publisher import CameraPublisher, wait_until
+from aenet_ros.ros.tools.camera_publisher import CameraPublisher, declare, print_line, wait_until
 from aenet_ros.workbench.simulation.rig import Rig
 from aenet_ros.workbench.simulation.rig_config import RigConfig
 
@@ -31,12 +29,12 @@ ENCODINGS = {"thermal": "mono16", "rgb": "rgb8"}
 
 
 class RigNode(Node):
-    """Renders each frame ahead of its instant, waits for the instant, stamps and publishes."""
+    """Renders each frame in advance, waits for its instant, stamps it and publishes."""
 
     def __init__(self) -> None:
         super().__init__("rig")
-        values = {spec.name: self._declare(spec.name, spec.default, spec.doc) for spec in group_specs(RigConfig()).values()}
-        self.seconds = float(self._declare("seconds", 0.0, "Time after which the node ends by itself; 0: never."))
+        values = {spec.name: declare(self, spec.name, spec.default, spec.doc) for spec in group_specs(RigConfig()).values()}
+        self.seconds = float(declare(self, "seconds", 0.0, "Time after which the node exits; 0: never."))
         self.rig = Rig(_config(values))
         self.rig.prepare()
         config = self.rig.config
@@ -52,12 +50,8 @@ class RigNode(Node):
         self._late = 0
         self._pairs = 0
 
-    def _declare(self, name: str, default: Any, doc: str) -> Any:
-        # dynamic_typing: 30 is taken for 30.0.
-        return self.declare_parameter(name, default, ParameterDescriptor(description=doc, read_only=True, dynamic_typing=True)).value
-
     def play(self, executor: SingleThreadedExecutor) -> None:
-        """Publish until the time is up; raises KeyboardInterrupt or ExternalShutdownException when told to stop."""
+        """Publish until ``seconds`` are over. Raises KeyboardInterrupt or ExternalShutdownException on a stop signal."""
         start_ns = time.monotonic_ns()
         told_ns = 0
         shots = self.rig.schedule(seconds=self.seconds or float("inf"))
@@ -65,12 +59,12 @@ class RigNode(Node):
             instant = list(group)
             now_ns = time.monotonic_ns()
             if now_ns - start_ns > at_ns + 1e9 / self.rig.config.rgb_hz:
-                self._late += len(instant)  # a camera does not queue what its host was too busy to take
+                self._late += len(instant)  # like a camera, which does not queue frames that its host is too busy to read
                 continue
             for shot in instant:
                 self._pictures[shot.stream] = self.rig.render(shot, self._pictures.get(shot.stream))
             wait_until(executor, start_ns + at_ns)
-            # Frames of one instant share its time, so that their stamps differ by the rig's clock offset and jitter alone.
+            # Frames of one instant share its time: their stamps differ only by the rig's clock offset and jitter.
             captured_ns = time.time_ns()
             for shot in instant:
                 error_ns = shot.offset_ns + shot.jitter_ns
@@ -83,7 +77,7 @@ class RigNode(Node):
                 self._status.publish(String(data=json.dumps(self.status())))
 
     def status(self) -> dict[str, Any]:
-        """The scene and the stamp of its first frame, what was published so far, and the truth that does not change."""
+        """The scene and the stamp of its first frame, the counts so far, and the constant ground truth."""
         return {
             "scene": self._scene[0],
             "scene_since_ns": self._scene[1],
@@ -97,18 +91,18 @@ class RigNode(Node):
 
 
 def _config(values: dict[str, Any]) -> RigConfig:
-    """Parameters as given on a command line: an integer will do for a float."""
+    """The configuration from parameters of a command line, where a float may be given as an integer."""
     specs = group_specs(RigConfig())
     typed: dict[str, Any] = {name: float(value) if isinstance(specs[name].default, float) else value for name, value in values.items()}
     return RigConfig(**typed)
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run the rig until it is told to stop; an impossible parameter ends it with status 1 and a sentence."""
-    cv2.setNumThreads(1)  # small pictures: threads would cost more than they give, and the fusing node needs the cores
+    """Run the rig until stopped; exit status 1 with a message for an invalid parameter."""
+    cv2.setNumThreads(1)  # threads do not pay for small pictures, and the fusing node needs the cores
     with running("rig_node", RigNode, args) as (node, executor):
         node.play(executor)
-    sys.stdout.write(json.dumps(node.status()) + "\n")
+    print_line(node.status())
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Receives what the fusing node publishes: measures it, records it, and catches pictures for a contact sheet.
+"""Receives what the fusing node publishes: measures it, records it, and keeps pictures for a contact sheet.
 
-Its stdout is a line of json twice a second (``type`` status) and one at the end (``type`` report); ``aenet demo`` reads them.
+stdout has a line of JSON twice a second (``type`` status) and one at the end (``type`` report), for ``aenet demo``.
 Run by hand: ``python -m aenet_ros.ros.tools.sink_node --ros-args -p seconds:=10.0 -p out:=folder``.
 """
 
@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diagnostic_msgs.msg import DiagnosticArray
-from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
@@ -25,7 +24,8 @@ from aenet_ros.core.errors import AenetError
 from aenet_ros.messages.codec import serialized_stamp_ns
 from aenet_ros.ros.compat import no_event_callbacks
 from aenet_ros.ros.node_main import running, until_stopped
-from aenet_ros.ros.tools.snapshot_sampler import Sampler, liveliest
+from aenet_ros.ros.tools.camera_publisher import declare, print_line
+from aenet_ros.ros.tools.snapshot_sampler import Sampler, best_snapshots
 from aenet_ros.workbench.contact_sheet import Cell, write_contact_sheet
 from aenet_ros.workbench.pair_account import Arrivals, account
 
@@ -34,35 +34,35 @@ if TYPE_CHECKING:
 
 TICK_S = 0.05
 STATUS_NS = 500_000_000
-DRAIN_NS = 400_000_000  # after the window: frames of its last pairs are still on their way
+DRAIN_NS = 400_000_000  # after the window: the last pairs are still in flight
 RELIABLE, BEST_EFFORT = ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 CAMERA_INFO, DIAGNOSTICS = "sensor_msgs/msg/CameraInfo", "diagnostic_msgs/msg/DiagnosticArray"
 
 
 class SinkNode(Node):
-    """Waits for the first fused frame, lets all settle, then measures for ``seconds``; ``done`` when that is over, or when none came."""
+    """Waits for the first fused frame and the settling time, then measures for ``seconds``. ``done`` after that, or if no frame came."""
 
     def __init__(self) -> None:
         super().__init__("sink")
         sync = Config().sync
-        self._seconds = float(self._declare("seconds", 10.0, "Time to measure."))
-        self._settle_s = float(self._declare("settle_s", 1.0, "Time from the first fused frame to the start of measuring."))
-        self._wait_s = float(self._declare("wait_s", 60.0, "Longest time to wait for the first fused frame."))
-        self._out = Path(str(self._declare("out", "", "Folder for contact_sheet.png and demo.mcap; empty: neither.")))
-        self._sheet = bool(self._declare("moments", 6, "Pictures on the contact sheet; 0: no sheet.")) and self._out != Path()
-        self._moments = int(self.get_parameter("moments").value or 0)
-        self._floor = bool(self._declare("floor", False, "Measure passthrough/image too."))
-        record = str(self._declare("record", "compressed", "What demo.mcap holds: compressed, raw, or nothing."))
-        self._slop_ns = round(float(self._declare("slop_ms", sync.slop_ms, "The fusing node's sync.slop_ms.")) * 1e6)
-        self._offset_ns = round(float(self._declare("clock_offset_ms", 0.0, "Thermal minus rgb stamp of one instant.")) * 1e6)
+        self._seconds = float(declare(self, "seconds", 10.0, "Duration of the measurement."))
+        self._settle_s = float(declare(self, "settle_s", 1.0, "Time from the first fused frame to the start of measuring."))
+        self._wait_s = float(declare(self, "wait_s", 60.0, "Maximum wait for the first fused frame."))
+        self._out = Path(str(declare(self, "out", "", "Folder for contact_sheet.png and demo.mcap; empty: write neither.")))
+        self._sheet = bool(declare(self, "moments", 6, "Instants on the contact sheet; 0: no sheet.")) and self._out != Path()
+        self._snapshots = int(self.get_parameter("moments").value or 0)
+        self._floor = bool(declare(self, "floor", False, "Also measure passthrough/image."))
+        record = str(declare(self, "record", "compressed", "Content of demo.mcap: compressed, raw, or nothing."))
+        self._slop_ns = round(float(declare(self, "slop_ms", sync.slop_ms, "The fusing node's sync.slop_ms.")) * 1e6)
+        self._offset_ns = round(float(declare(self, "clock_offset_ms", 0.0, "Thermal minus rgb stamp of one instant.")) * 1e6)
         self.fused, self.passed = Arrivals(), Arrivals()
         self._stamps: dict[str, list[int]] = {"thermal": [], "rgb": []}
         self._statuses: dict[str, dict[str, Any]] = {}
         self._info: dict[str, Any] = {}
         self._scenes: dict[int, str] = {}  # by the stamp of its first frame
-        self._started_ns, self._told_ns = time.time_ns(), 0
-        self._begin_ns = 0  # start of measuring; 0 until a fused frame came
+        self._started_ns, self._printed_ns = time.time_ns(), 0
+        self._begin_ns = 0  # start of the measurement; 0 until a fused frame came
         self._bag: BagRecorder | None = None
         if record != "nothing" and self._out != Path():
             from aenet_ros.io import bag_sink  # needs rosbags
@@ -73,9 +73,6 @@ class SinkNode(Node):
         self.done = False
         self._subscribe(record)
         self.create_timer(TICK_S, self._tick)
-
-    def _declare(self, name: str, default: Any, doc: str) -> Any:
-        return self.declare_parameter(name, default, ParameterDescriptor(description=doc, read_only=True, dynamic_typing=True)).value
 
     def _subscribe(self, record: str) -> None:
         self._listen(Image, "fused/image", partial(self._on_fused, IMAGE if record == "raw" else ""), 5)
@@ -92,7 +89,7 @@ class SinkNode(Node):
         self.create_subscription(String, "rig/status", self._on_rig, latched, event_callbacks=no_event_callbacks())
 
     def _listen(self, message_type: type[Any], topic: str, callback: Any, depth: int) -> None:
-        """Serialized messages: images are measured by their header alone, and recorded as they came."""
+        """Subscribe to serialized messages: images are measured by their header only, and recorded unchanged."""
         qos = QoSProfile(depth=depth, reliability=RELIABLE)
         self.create_subscription(message_type, topic, callback, qos, raw=True, event_callbacks=no_event_callbacks())
 
@@ -132,9 +129,9 @@ class SinkNode(Node):
     def _tick(self) -> None:
         now_ns = time.time_ns()
         elapsed_ns = now_ns - self._begin_ns if self._begin_ns else 0
-        if now_ns - self._told_ns > STATUS_NS:
-            self._told_ns = now_ns
-            self._tell_status(now_ns)
+        if now_ns - self._printed_ns > STATUS_NS:
+            self._printed_ns = now_ns
+            self._print_status(now_ns)
         if not self._sampler.running:
             self._sampler.stop()
             self._sample(elapsed_ns / 1e9)
@@ -144,8 +141,12 @@ class SinkNode(Node):
             self.done = elapsed_ns > self._seconds * 1e9 + DRAIN_NS
 
     def _sample(self, elapsed_s: float) -> None:
-        """Twice as many moments as the sheet shows, evenly over the time."""
-        if self._sheet and self._sampled < 2 * self._moments and elapsed_s > self._seconds * (self._sampled + 0.5) / (2 * self._moments):
+        """Take twice as many samples as the sheet shows, evenly over the duration."""
+        if (
+            self._sheet
+            and self._sampled < 2 * self._snapshots
+            and elapsed_s > self._seconds * (self._sampled + 0.5) / (2 * self._snapshots)
+        ):
             self._sampled += 1
             self._sampler.start()
 
@@ -153,10 +154,10 @@ class SinkNode(Node):
         begun = [since for since in self._scenes if since <= stamp_ns]
         return self._scenes[max(begun)] if begun else ""
 
-    def _tell_status(self, now_ns: int) -> None:
+    def _print_status(self, now_ns: int) -> None:
         recent = self.fused.summary(now_ns - 2_000_000_000, now_ns)
         since_s = (now_ns - self.fused.times_ns[0]) / 1e9 if self.fused.times_ns else 2.0
-        tell(
+        print_line(
             {
                 "type": "status",
                 "elapsed_s": round(max(now_ns - self._begin_ns, 0) / 1e9, 1) if self._begin_ns else 0.0,
@@ -170,7 +171,7 @@ class SinkNode(Node):
         )
 
     def finish(self, complete: bool) -> None:
-        """Close the bag, write the sheet, and tell the report; ``complete`` is false after Ctrl-C: then nothing is written."""
+        """Close the bag, write the sheet and print the report. ``complete`` is False after Ctrl-C: then no file is written."""
         self._sampler.stop()
         start_ns = self._begin_ns or time.time_ns()
         end_ns = start_ns + round(self._seconds * 1e9)
@@ -181,10 +182,10 @@ class SinkNode(Node):
         report["pairs"] = account(*stamps, self._slop_ns, self._offset_ns, start_ns, end_ns)
         report["diagnostics"], report["info"] = self._statuses, self._info
         report["files"] = self._write_files(complete and report["fused"]["frames"] > 0, report)
-        tell(report)
+        print_line(report)
 
     def abandon(self) -> None:
-        """Throw away a bag that is not finished."""
+        """Delete an unfinished bag."""
         if self._bag is not None:
             self._bag.abort()
             self._bag = None
@@ -198,11 +199,11 @@ class SinkNode(Node):
             bag.close()
             report["bag"] = {"messages": bag.written, "lost": bag.lost}
             files += ["demo.mcap", "metadata.yaml"]
-        if keep and self._sampler.moments:
+        if keep and self._sampler.snapshots:
             cells: list[list[Cell]] = []
-            for moment in liveliest(self._sampler.moments, self._moments):
-                when = f"{moment.scene}, " * bool(moment.scene) + f"{(moment.stamp_ns - self._begin_ns) / 1e9:.1f} s"
-                cells.append([(f"rgb: {when}", moment.rgb), ("thermal", moment.thermal), ("fused", moment.fused)])
+            for snapshot in best_snapshots(self._sampler.snapshots, self._snapshots):
+                when = f"{snapshot.scene}, " * bool(snapshot.scene) + f"{(snapshot.stamp_ns - self._begin_ns) / 1e9:.1f} s"
+                cells.append([(f"rgb: {when}", snapshot.rgb), ("thermal", snapshot.thermal), ("fused", snapshot.fused)])
             latency = report["fused"]["latency_ms"].get("p50", 0.0)
             title = f"aenet_ros: {report['fused']['rate_hz']:.1f} fused frames a second, latency {latency:.1f} ms"
             write_contact_sheet(self._out / "contact_sheet.png", _rows(cells), title=title)
@@ -210,21 +211,15 @@ class SinkNode(Node):
         return files
 
 
-def _rows(moments: list[list[Cell]]) -> list[list[Cell]]:
-    """Two moments a row from four on, so that the sheet suits a screen."""
-    if len(moments) < 4:
-        return moments
-    return [[cell for moment in moments[index : index + 2] for cell in moment] for index in range(0, len(moments), 2)]
-
-
-def tell(message: dict[str, Any]) -> None:
-    """One line of json on stdout."""
-    sys.stdout.write(json.dumps(message) + "\n")
-    sys.stdout.flush()
+def _rows(snapshots: list[list[Cell]]) -> list[list[Cell]]:
+    """Two instants a row from four on, so that the sheet fits a screen."""
+    if len(snapshots) < 4:
+        return snapshots
+    return [[cell for snapshot in snapshots[index : index + 2] for cell in snapshot] for index in range(0, len(snapshots), 2)]
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Measure until done; status 0 when at least one fused frame came, 1 otherwise."""
+    """Measure until done; exit status 0 if at least one fused frame came, else 1."""
     status, complete = 1, False
     with running("sink_node", SinkNode, args) as (node, executor):
         with until_stopped():
@@ -235,7 +230,7 @@ def main(args: Sequence[str] | None = None) -> None:
             node.finish(complete)
             status = 0 if complete and node.fused.times_ns else 1
         except AenetError as error:
-            tell({"type": "error", "message": str(error)})
+            print_line({"type": "error", "message": str(error)})
         finally:
             node.abandon()
     sys.exit(status)

@@ -1,4 +1,4 @@
-"""Catches rgb, thermal and fused pictures of the same instant now and then, for the demo's contact sheet."""
+"""Samples of the rgb, thermal and fused pictures of one instant, for the demo's contact sheet."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ from aenet_ros.thermal.agc import ThermalAgc
 KEEP = 12
 
 
-class Moment(NamedTuple):
+class Snapshot(NamedTuple):
     """Three pictures, each uint8, rgb8 [H, W, 3] or grey [H, W], of the scene ``scene`` at ``stamp_ns``."""
 
     scene: str
@@ -32,27 +32,27 @@ class Moment(NamedTuple):
 
 
 class Sampler:
-    """Subscribes to both cameras only from ``start`` until a fused frame has met its rgb frame and a thermal one.
+    """Subscribes to both cameras from ``start`` until a fused frame is complete with its rgb and thermal frames.
 
-    ``scene`` tells the name of what a stamp shows; it is asked when a moment was caught.
+    ``scene``: from a stamp to the name of its scene.
     """
 
     def __init__(self, node: Node, slop_ns: int, offset_ns: int, scene: Callable[[int], str]) -> None:
-        self.moments: list[Moment] = []
+        self.snapshots: list[Snapshot] = []
         self._node, self._slop_ns, self._offset_ns = node, slop_ns, offset_ns
-        self._scene, self._caught = scene, False
+        self._scene, self._complete = scene, False
         self._kept: dict[str, OrderedDict[int, bytes]] = {}
         self._subscriptions: list[Subscription[Any]] = []
 
     @property
     def running(self) -> bool:
-        """True from ``start`` until a moment was caught."""
-        return bool(self._subscriptions) and not self._caught
+        """True from ``start`` until a sample is complete."""
+        return bool(self._subscriptions) and not self._complete
 
     def start(self) -> None:
-        """Catch the next instant that all three streams show."""
+        """Sample the next instant that all three streams have."""
         self.stop()
-        self._caught = False
+        self._complete = False
         self._kept = {"thermal": OrderedDict(), "rgb": OrderedDict(), "fused": OrderedDict()}
         qos = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
         for role in ("thermal", "rgb"):
@@ -73,42 +73,42 @@ class Sampler:
         kept[serialized_stamp_ns(data)] = data
         if len(kept) > KEEP:
             kept.popitem(last=False)
-        self._meet()
+        self._match()
 
     def stop(self) -> None:
-        """Leave the cameras alone again; not to be called by a callback of theirs."""
+        """Remove the subscriptions. Not to be called by one of their callbacks."""
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
         self._subscriptions = []
 
-    def _meet(self) -> None:
+    def _match(self) -> None:
         thermals = self._kept["thermal"]
         for stamp in self._kept["fused"].keys() & self._kept["rgb"].keys():
             nearest = min(thermals, key=lambda other: abs(other - self._offset_ns - stamp), default=None)
             if nearest is None or abs(nearest - self._offset_ns - stamp) > self._slop_ns:
                 continue
             try:
-                self.moments.append(self._picture(stamp, nearest))
+                self.snapshots.append(self._picture(stamp, nearest))
             except ImageError as error:
                 self._node.get_logger().warning(f"no picture for the contact sheet: {error}")
-            self._caught = True
+            self._complete = True
             return
 
-    def _picture(self, stamp: int, thermal_stamp: int) -> Moment:
+    def _picture(self, stamp: int, thermal_stamp: int) -> Snapshot:
         rgb, fused = (_as_rgb(deserialize_message(self._kept[role][stamp], Image)) for role in ("rgb", "fused"))
         thermal = decode_thermal(deserialize_message(self._kept["thermal"][thermal_stamp], Image))
         grey = (ThermalAgc().apply(thermal, AgcConfig()) * np.float32(255)).astype(np.uint8)
-        return Moment(self._scene(stamp), stamp, rgb, grey, fused)
+        return Snapshot(self._scene(stamp), stamp, rgb, grey, fused)
 
 
-def liveliest(moments: Sequence[Moment], count: int) -> list[Moment]:
-    """About ``count`` of the moments: as many of each scene, in the scenes' first order, and of each those with most thermal contrast."""
-    scenes = list(dict.fromkeys(moment.scene for moment in moments))
-    chosen: list[Moment] = []
+def best_snapshots(snapshots: Sequence[Snapshot], count: int) -> list[Snapshot]:
+    """About ``count`` samples: equally many of each scene, in order of appearance, those with the most thermal contrast."""
+    scenes = list(dict.fromkeys(snapshot.scene for snapshot in snapshots))
+    chosen: list[Snapshot] = []
     for scene in scenes:
-        of_scene = [moment for moment in moments if moment.scene == scene]
+        of_scene = [snapshot for snapshot in snapshots if snapshot.scene == scene]
         runs = np.array_split(np.arange(len(of_scene)), min(len(of_scene), max(1, round(count / len(scenes)))))
-        chosen += [max((of_scene[index] for index in run), key=lambda moment: float(moment.thermal.std())) for run in runs]
+        chosen += [max((of_scene[index] for index in run), key=lambda snapshot: float(snapshot.thermal.std())) for run in runs]
     return chosen
 
 

@@ -1,4 +1,4 @@
-"""A synthetic thermal + RGB rig whose truth is known: which instant each frame shows, where each body is, how warm.
+"""A synthetic thermal + RGB rig with ground truth: the instant that each frame shows, and where each person is.
 
 ``Rig(config).events()`` yields both cameras' frames in order of time. The same seed gives the same bytes.
 Thermal frames are mono16 counts of 0.01 K from 0 K (``celsius = counts * 0.01 - 273.15``), as radiometric
@@ -25,7 +25,7 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class BodyTruth:
-    """Where one body is: pixels (x, y) of its middle, and boxes (left, top, right, bottom), in both pictures.
+    """Where one person is: pixels (x, y) of the centre, and boxes (left, top, right, bottom), in both pictures.
 
     True to half a pixel. They may lie outside the pictures, or be hidden by nearer people or smoke.
     """
@@ -39,7 +39,7 @@ class BodyTruth:
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """One frame's truth, without its pixels.
+    """Ground truth of one frame, without its pixels.
 
     ``at_ns``: instant of capture since the rig's start. ``shows_ns``: the instant that the picture shows, which is
     earlier while the shutter is closed (``shutter``). ``stamp_ns`` = start + at_ns + offset_ns + jitter_ns.
@@ -61,7 +61,7 @@ class Shot:
 
 @dataclass(frozen=True, slots=True)
 class RigEvent:
-    """A frame with its truth; ``stream`` is ``thermal`` or ``rgb``."""
+    """A frame with its ground truth; ``stream`` is ``thermal`` or ``rgb``."""
 
     stream: str
     frame: Frame
@@ -86,41 +86,41 @@ class Rig:
 
     @property
     def homography(self) -> Array:
-        """The truth for registration: float64 [3, 3] from rgb pixels to thermal pixels, both at full size.
+        """Ground truth of the registration: float64 [3, 3] from rgb pixels to thermal pixels, both at full size.
 
-        It holds for the backdrop; bodies are off by up to ``parallax_px``, and a lens (``lens_k1``) bends what it gives.
+        It is true for the backdrop, before the lens (``lens_k1``); people are off by up to ``parallax_px``.
         """
         return geometry.rgb_to_thermal(self.config)
 
     def rgb_to_thermal(self, points: Array) -> Array:
-        """Where backdrop points of the rgb picture lie in the thermal picture, lens included: float64 [N, 2] pixels (x, y)."""
+        """Map points of the backdrop from rgb pixels to thermal pixels, lens included: float64 [N, 2], (x, y)."""
         return geometry.bend(self.config, geometry.apply(self.homography, points))
 
     def schedule(self, start_ns: int = 0, seconds: float = math.inf) -> Iterator[Shot]:
-        """The truth of each frame in order of capture, thermal before rgb where both are at once.
+        """Ground truth of each frame in order of capture; of frames captured at the same instant thermal comes first.
 
-        ``start_ns`` is the stamp of the rig's start. Lost frames are left out and counted in ``dropped``.
+        ``start_ns`` is the stamp of the rig's start. Lost frames are omitted and counted in ``dropped``.
         """
         streams = (self._stream(name, start_ns, seconds) for name in ("thermal", "rgb"))
         return heapq.merge(*streams, key=lambda shot: shot.at_ns)
 
     def render(self, shot: Shot, out: Array | None = None) -> Array:
-        """The picture of a shot: uint16 [H, W] counts or uint8 [H, W, 3] rgb; written into ``out`` where that is given."""
-        moment = (self._seconds(shot.shows_ns), shot.shows_index, shot.scene)
+        """Render a shot: uint16 [H, W] counts or uint8 [H, W, 3] rgb, in ``out`` where that is given."""
+        moment = (shot.shows_ns / 1e9, shot.shows_index, shot.scene)
         if shot.stream == "thermal":
             return self._renderer.thermal(*moment, shot.shutters, out)
-        return self._renderer.rgb(*moment, self._scene_seconds(shot.shows_ns), out)
+        return self._renderer.rgb(*moment, shot.shows_ns / 1e9 % self.config.scene_s, out)
 
     def events(self, seconds: float = math.inf, start_ns: int = 0) -> Iterator[RigEvent]:
-        """Frames with their truth for ``seconds`` of the rig's time, as fast as they are taken. Each has memory of its own."""
+        """Frames with their ground truth for ``seconds`` of the rig's time, not paced. Each frame has its own memory."""
         for shot in self.schedule(start_ns, seconds):
             encoding = "mono16" if shot.stream == "thermal" else "rgb8"
             frame = Frame(shot.stamp_ns, self.render(shot), encoding, f"{shot.stream}_camera")
             yield RigEvent(shot.stream, frame, shot, self.bodies(shot.shows_ns))
 
     def bodies(self, shows_ns: int) -> tuple[BodyTruth, ...]:
-        """Where the bodies are at an instant of the rig's time."""
-        seconds = self._seconds(shows_ns)
+        """Where the people are at an instant of the rig's time."""
+        seconds = shows_ns / 1e9
         to_rgb = geometry.world_to_rgb(self.config, seconds)
         found = []
         for index, walker in enumerate(WALKERS):
@@ -134,12 +134,12 @@ class Rig:
         return tuple(found)
 
     def celsius(self, shows_ns: int) -> Plane:
-        """The temperatures that the thermal camera looks at, free of noise and dead pixels: float32 [H, W], degrees Celsius."""
-        return self._renderer.celsius(self._seconds(shows_ns), self._scene(shows_ns))
+        """The temperatures in front of the thermal camera, without noise and dead pixels: float32 [H, W], degrees Celsius."""
+        return self._renderer.celsius(shows_ns / 1e9, self._scene(shows_ns))
 
     def sensor_marks(self, shutters: int = 0) -> tuple[Array, Plane]:
-        """The thermal sensor's own marks: its dead and weak pixels, bool [H, W]; its fixed pattern after so many shutter events,
-        float32 [H, W] counts, which is added to what it looks at.
+        """Defects of the thermal sensor: dead and weak pixels, bool [H, W]; the fixed pattern after so many shutter events,
+        float32 [H, W] counts, which is added to the scene's counts.
         """
         return self._renderer.sensor_defects(shutters)
 
@@ -168,7 +168,7 @@ class Rig:
             yield Shot(stream, index, at_ns, shows_ns, shows, stamp_ns, offset_ns, jitter_ns, scene, shows != index, shutters)
 
     def _shown(self, index: int, at_ns: int, rate: float, phase_ns: int) -> tuple[int, int]:
-        """Index of the capture that the picture shows, and the shutter events that were over by then."""
+        """Index of the capture that the picture shows, and the number of shutter events that had ended by then."""
         period_ns = round(self.config.shutter_period_s * 1e9)
         if not period_ns:
             return index, 0
@@ -178,15 +178,9 @@ class Rig:
         last = math.ceil((event * period_ns - phase_ns) * rate / 1e9) - 1
         return max(0, min(index, last)), event - 1
 
-    def _seconds(self, shows_ns: int) -> float:
-        return shows_ns / 1e9
-
     def _scene(self, shows_ns: int) -> str:
         names = self.config.scene_names
         return names[int(shows_ns / 1e9 / self.config.scene_s) % len(names)]
-
-    def _scene_seconds(self, shows_ns: int) -> float:
-        return (shows_ns / 1e9) % self.config.scene_s
 
 
 def _xy(points: Array) -> tuple[float, float]:

@@ -16,8 +16,8 @@ SCENES = ("day", "night", "smoke")
 class Look:
     """One scene's textures on the backdrop's grid, ``scale`` texels per view unit.
 
-    ``rgb`` uint8 [H, W, 3]; ``celsius`` float32 [H, W]; ``light`` float32 [H/8, W/8, 3], how much of a body's
-    colour is seen at a place (1 is daylight); ``noise`` is the rgb camera's noise (standard deviation, 0..255).
+    ``rgb`` uint8 [H, W, 3]; ``celsius`` float32 [H, W]; ``light`` float32 [H/8, W/8, 3], the light on a
+    person at a place (1 is daylight); ``noise`` is the rgb camera's noise (standard deviation, 0..255).
     """
 
     rgb: Array
@@ -35,7 +35,7 @@ class Look:
 
 @lru_cache(maxsize=1)
 def build_looks(scale: float, seed: int) -> dict[str, Look]:
-    """Paint the street and light it for every scene; about a second, so that the last ones are kept for the next rig."""
+    """Paint the street and light it for every scene. It takes about a second: the last result is cached for the next rig."""
     street = Street(scale, np.random.default_rng(seed))
     paint_street(street)
     rows, columns = street.grid()

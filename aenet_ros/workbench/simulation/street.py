@@ -24,7 +24,7 @@ Colour = tuple[float, float, float]
 def fractal(rng: np.random.Generator, height: int, width: int, coarsest: int, octaves: int, stretch: float = 1.0) -> Plane:
     """Fractal noise that tiles in both directions: float32 [height, width] of mean 0 and standard deviation 1.
 
-    ``coarsest`` is the period of the coarsest octave in pixels; ``stretch`` draws it out sideways.
+    ``coarsest`` is the period of the coarsest octave in pixels; ``stretch`` lengthens it along x.
     """
     total = np.zeros((height, width), np.float32)
     for octave in range(octaves):
@@ -46,7 +46,7 @@ def counts_of(celsius: Array | float) -> Array:
 
 
 class Street:
-    """The backdrop while it is painted: albedo, temperature by day and by night, and light that shines by itself."""
+    """The backdrop while it is painted: albedo, temperature by day and by night, and emitted light."""
 
     def __init__(self, scale: float, rng: np.random.Generator) -> None:
         self.scale, self.rng = scale, rng
@@ -83,7 +83,7 @@ class Street:
         mottle: float = 0.04,
         glow: Colour | None = None,
     ) -> None:
-        """Lay a textured surface over the polygon ``points`` (view units); temperatures in degrees Celsius."""
+        """Paint a textured surface over the polygon ``points`` (view units)."""
         found = self.mask(points)
         if found is None:
             return
@@ -181,7 +181,7 @@ def _house(street: Street, x: float, y: float, width: float, colour: Colour, *, 
 
 
 def _courses(street: Street, x: float, y: float, width: float, height: float) -> None:
-    """Brick joints: thin lighter rows, and shorter upright ones that alternate."""
+    """Brick joints: thin lighter rows, and shorter vertical ones that alternate."""
     for index, top in enumerate(np.arange(y + 4, y + height, 7.0)):
         street.box(x, top, width, 1.0, (0.60, 0.50, 0.44), 20.6, 12.2)
         for left in np.arange(x + (7 if index % 2 else 0), x + width - 1, 14.0):
