@@ -1,14 +1,14 @@
 """Fuses thermal and RGB camera streams with AENet; ``load_fuser`` is the shortest way in, ``pipeline`` the page to read first.
 
-The names of ``__all__`` are the public API. Importing this package is cheap: what needs torch is loaded at first use.
+The names of ``__all__`` are the public API. Importing this package is cheap: what needs numpy or torch is loaded at first use.
 """
 
 from typing import TYPE_CHECKING, Any
 
 from aenet_ros.config import Config, build
-from aenet_ros.core.frames import Frame, FramePair
 
 if TYPE_CHECKING:
+    from aenet_ros.core.frames import Frame, FramePair
     from aenet_ros.fusion.fuser import Fuser
     from aenet_ros.pipeline import FusionPipeline
 
@@ -30,6 +30,10 @@ def load_fuser(weights: str = "", device: str = "auto", precision: str = "auto",
 
 
 def __getattr__(name: str) -> Any:
+    if name in ("Frame", "FramePair"):
+        from aenet_ros.core import frames
+
+        return getattr(frames, name)
     if name == "FusionPipeline":
         from aenet_ros.pipeline import FusionPipeline
 

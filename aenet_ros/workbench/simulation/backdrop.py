@@ -25,7 +25,9 @@ class Backdrop:
     def __init__(
         self, picture: Array, pixel_to_texel: Array, size: tuple[int, int], reach: Vector, border: int = cv2.BORDER_REFLECT
     ) -> None:
-        self._picture, self._to_texel, self._frame, self._border = picture, pixel_to_texel, size, border
+        shrink = math.hypot(pixel_to_texel[0, 0], pixel_to_texel[1, 0])  # texels a pixel
+        self._picture = cv2.GaussianBlur(picture, (0, 0), 0.4 * shrink) if shrink > 1.5 else picture  # else it would alias
+        self._to_texel, self._frame, self._border = pixel_to_texel, size, border
         self._pad = math.ceil(reach[0]) + 1, math.ceil(reach[1]) + 1
         self._size = size[1] + 2 * self._pad[0], size[0] + 2 * self._pad[1]
         fitting = MEMORY_BYTES / (COLUMNS * self._size[0] * self._size[1] * picture[0, 0].nbytes)
