@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -400,29 +401,30 @@ def test_what_lies_outside_the_thermal_view_does_not_dim_the_rest():
     assert grey.max() > 235
 
 
-FACTS = RobotFacts("/fusion", "7", 60.0, True, 0.5, 0, "30.0 fused frames a second, latency 5.0 ms", "/fused/image", 1, 0.1, True, [], [])
+NOW_S = 1000.0
+FACTS = RobotFacts("/fusion", "7", NOW_S - 60, True, NOW_S - 0.5, OK, "30.0 fused frames", "/fused/image", 1, NOW_S - 0.1, True)
 
 
 @pytest.mark.parametrize(
     ("changes", "level", "words"),
     [
         ({}, OK, "30.0 fused frames"),
-        ({"searching_s": 0.5, "diagnostics_age_s": None, "in_graph": False}, WAITING, "searching for /fusion"),
-        ({"diagnostics_age_s": None, "in_graph": False}, OFFLINE, "no node /fusion on ROS domain 7"),
-        ({"diagnostics_age_s": 9.0, "in_graph": False}, OFFLINE, "/fusion has stopped"),
-        ({"diagnostics_age_s": 9.0}, OFFLINE, "no diagnostics for 9 s"),
+        ({"search_start_s": NOW_S - 0.5, "diagnostics_s": None, "in_graph": False}, WAITING, "searching for /fusion"),
+        ({"diagnostics_s": None, "in_graph": False}, OFFLINE, "no node /fusion on ROS domain 7"),
+        ({"diagnostics_s": NOW_S - 9, "in_graph": False}, OFFLINE, "/fusion has stopped"),
+        ({"diagnostics_s": NOW_S - 9}, OFFLINE, "no diagnostics for 9 s"),
         (
-            {"diagnostics_age_s": None, "in_graph": False, "other_fused_topics": ["/r1/fused/image"]},
+            {"diagnostics_s": None, "in_graph": False, "other_fused_topics": ["/r1/fused/image"]},
             OFFLINE,
             "fused pictures are on /r1/fused/image",
         ),
         ({"level": 2, "message": "no publisher on /rgb"}, ERROR, "no publisher on /rgb"),
         ({"fused_publishers": 0}, ERROR, "/fused/image has no publisher"),
-        ({"fused_age_s": None}, WARN, "this viewer receives no fused frame"),
-        ({"fused_age_s": None, "searching_s": 1.0}, WAITING, "waiting for the first fused frame"),
+        ({"fused_s": None}, WARN, "this viewer receives no fused frame"),
+        ({"fused_s": None, "search_start_s": NOW_S - 1}, WAITING, "waiting for the first fused frame"),
     ],
 )
 def test_status_text_of_a_robot(changes, level, words):
-    text = robot_status_text(FACTS._replace(**changes))
+    text = robot_status_text(replace(FACTS, **changes), NOW_S)
     assert text.level == level
     assert words in text.headline

@@ -46,14 +46,17 @@ class PlaybackClock:
 
 
 class BagView:
-    """See ``ViewSource``. One thread reads, waits and fuses; the methods of the server's thread change what it does next."""
+    """See ``ViewSource``. One thread reads, waits and fuses; the methods of the server's thread change what it does next.
+
+    ``remarks``: what the reader noticed, such as damage of the bag.
+    """
 
     kind = "bag"
 
     def __init__(self, path: Path, config: Config, thermal_topic: str = "", rgb_topic: str = "", *, fuse: bool = False) -> None:
         self.title = path.name
         self._player = BagPlayer(path, thermal_topic, rgb_topic, recorded=not fuse)
-        self._recorded = self._player.recorded
+        self._recorded, self.remarks = self._player.recorded, self._player.remarks
         self._config = config
         self._pipeline: FusionPipeline | None = None
         self._changed = threading.Condition()
@@ -73,11 +76,6 @@ class BagView:
         self._renderer = ThermalRenderer()
         self._on_snapshot: Callable[[Snapshot], None] = lambda _snapshot: None
         self._thread = threading.Thread(target=self._run, name="bag", daemon=True)
-
-    @property
-    def remarks(self) -> list[str]:
-        """What the reader noticed: topics that it chose, damage."""
-        return self._player.remarks
 
     # Called by the server's thread.
 
@@ -128,7 +126,7 @@ class BagView:
 
     def state(self) -> dict[str, Any]:
         """See ``ViewSource``; ``bag`` holds the state of the player."""
-        remarks = [{"name": "bag", "level": WARN, "message": text, "values": {}} for text in dict.fromkeys(self._player.remarks)]
+        remarks = [{"name": "bag", "level": WARN, "message": text, "values": {}} for text in dict.fromkeys(self.remarks)]
         return {
             **self._status_text()._asdict(),
             "timings_ms": self._timings_ms,

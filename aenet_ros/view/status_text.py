@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from aenet_ros.config import AgcConfig
@@ -14,26 +15,27 @@ SEARCH_S = 2.5
 """ROS discovery takes up to this long on a busy machine."""
 
 
-class RobotFacts(NamedTuple):
-    """What the viewer knows of the robot. All ages are in seconds; None: nothing came yet.
+@dataclass
+class RobotFacts:
+    """What the viewer knows of the robot. Times are of the monotonic clock; None: nothing came yet.
 
-    ``searching_s``: since the first page was opened. ``level`` and ``message``: the node's own status; meaningless without diagnostics.
+    ``search_start_s``: when the first page was opened. ``level`` and ``message``: the node's own status.
     ``other_fused_topics``: fused pictures of other namespaces.
     """
 
     node: str
     domain: str
-    searching_s: float
-    in_graph: bool
-    diagnostics_age_s: float | None
-    level: int
-    message: str
-    fused_topic: str
-    fused_publishers: int
-    fused_age_s: float | None
-    wants_fused: bool
-    other_fused_topics: Sequence[str]
-    image_topics: Sequence[str]
+    search_start_s: float
+    in_graph: bool = False
+    diagnostics_s: float | None = None
+    level: int = OK
+    message: str = ""
+    fused_topic: str = ""
+    fused_publishers: int = 0
+    fused_s: float | None = None
+    wants_fused: bool = False
+    other_fused_topics: Sequence[str] = ()
+    image_topics: Sequence[str] = ()
 
 
 class StatusText(NamedTuple):
@@ -44,10 +46,10 @@ class StatusText(NamedTuple):
     remedy: str = ""
 
 
-def robot_status_text(facts: RobotFacts) -> StatusText:
+def robot_status_text(facts: RobotFacts, now_s: float) -> StatusText:
     """The status that the page shows above the pictures."""
-    age_s = facts.diagnostics_age_s
-    searching = facts.searching_s < SEARCH_S
+    age_s = None if facts.diagnostics_s is None else now_s - facts.diagnostics_s
+    searching = now_s - facts.search_start_s < SEARCH_S
     if age_s is None or age_s >= SILENT_S:
         if searching:
             return StatusText(WAITING, f"searching for {facts.node}")
@@ -68,9 +70,9 @@ def robot_status_text(facts: RobotFacts) -> StatusText:
             f"{facts.fused_topic} has no publisher",
             "give --fused-topic if it was remapped; or configure and activate the node (`ros2 lifecycle set`)",
         )
-    if facts.wants_fused and facts.fused_age_s is None and searching:
+    if facts.wants_fused and facts.fused_s is None and searching:
         return StatusText(WAITING, "waiting for the first fused frame")
-    if facts.wants_fused and (facts.fused_age_s is None or facts.fused_age_s > SILENT_S) and facts.level == OK:
+    if facts.wants_fused and (facts.fused_s is None or now_s - facts.fused_s > SILENT_S) and facts.level == OK:
         return StatusText(
             WARN,
             f"{facts.message}; but this viewer receives no fused frame",
@@ -85,7 +87,7 @@ def _absent(facts: RobotFacts) -> StatusText:
         names = ", ".join(facts.other_fused_topics)
         return StatusText(OFFLINE, f"{facts.node} is not running, but fused pictures are on {names}", "give its --namespace (and --node)")
     start = "start it: ros2 launch aenet_ros fusion.launch.py"
-    if facts.diagnostics_age_s is not None:
+    if facts.diagnostics_s is not None:
         return StatusText(OFFLINE, f"{facts.node} has stopped", f"{start}. This page continues when the node is back.{topics}")
     return StatusText(
         OFFLINE,

@@ -30,7 +30,7 @@ from aenet_ros.ros.compat import ClockType, no_event_callbacks
 from aenet_ros.ros.graph import IMAGE_TYPES
 from aenet_ros.view.settings import ViewSettings
 from aenet_ros.view.snapshot import Snapshot, StampGrouper, ThermalRenderer
-from aenet_ros.view.source import dynamic_options, status_row
+from aenet_ros.view.source import OK, dynamic_options, status_row
 from aenet_ros.view.status_text import SILENT_S, RobotFacts, robot_status_text, temperature_note
 
 GRAPH_PERIOD_S = 1.0
@@ -58,16 +58,12 @@ class RobotView(Node):
         self._topics: dict[str, str] = {}
         self._status_subscriptions: list[Subscription[Any]] = []
         self._grouper: StampGrouper[bytes] = StampGrouper()
-        self._fused_s: float | None = None
-        self._search_start_s = time.monotonic()
-        self._diagnostics_s: float | None = None
+        self._facts = RobotFacts(self._target, os.environ.get("ROS_DOMAIN_ID", "0"), time.monotonic())
         self._statuses: list[dict[str, Any]] = []
         self._values: dict[str, Any] = {}
         self._model = ""
         self._agc: AgcConfig | None = None
-        self._in_graph, self._fused_publishers, self._registered_publishers = False, 0, 0
-        self._other_fused_topics: list[str] = []
-        self._image_topics: list[str] = []
+        self._registered_publishers = 0
         self._renderer = ThermalRenderer()
         self._on_snapshot: Callable[[Snapshot], None] = lambda _snapshot: None
         self._client: Any = self.create_client(SetParameters, f"{self._target}/set_parameters")
@@ -123,11 +119,11 @@ class RobotView(Node):
 
     def state(self) -> dict[str, Any]:
         """See ``ViewSource``. ``stale``: the statuses are old."""
-        facts = self._facts()
+        now_s, diagnostics_s = time.monotonic(), self._facts.diagnostics_s
         return {
-            **robot_status_text(facts)._asdict(),
+            **robot_status_text(self._facts, now_s)._asdict(),
             "statuses": self._statuses,
-            "stale": facts.diagnostics_age_s is None or facts.diagnostics_age_s >= SILENT_S,
+            "stale": diagnostics_s is None or now_s - diagnostics_s >= SILENT_S,
             "values": self._values,
             "options_note": "" if self._values else "The node has not published its configuration yet.",
             "model": self._model,
@@ -175,7 +171,7 @@ class RobotView(Node):
         for stream in [name for name, topic in self._topics.items() if needed.get(name) != topic]:
             self.destroy_subscription(self._image_subscriptions.pop(stream))
             del self._topics[stream]
-            self._fused_s = None if stream == "fused" else self._fused_s
+            self._facts.fused_s = None if stream == "fused" else self._facts.fused_s
             self._grouper.reset()
         for stream, topic in needed.items():
             if stream not in self._topics:
@@ -188,8 +184,9 @@ class RobotView(Node):
                     raw=True,
                     event_callbacks=no_event_callbacks(),
                 )
+        self._facts.wants_fused = "fused" in self._streams
         if self._streams and not self._status_subscriptions:
-            self._search_start_s, self._diagnostics_s = time.monotonic(), None
+            self._facts.search_start_s, self._facts.diagnostics_s = time.monotonic(), None
             self._status_subscriptions = [
                 self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10, event_callbacks=no_event_callbacks()),
                 self.create_subscription(String, f"{self._target}/info", self._on_info, LATCHED, event_callbacks=no_event_callbacks()),
@@ -204,7 +201,7 @@ class RobotView(Node):
         """``data`` is serialized. It is decoded only if a page shows it."""
         stamp_ns = serialized_stamp_ns(data)
         if stream == "fused":
-            self._fused_s = time.monotonic()
+            self._facts.fused_s = time.monotonic()
         if group := self._grouper.add(stream, stamp_ns, data, time.monotonic_ns()):
             self._on_snapshot(self._snapshot(stamp_ns, group))
 
@@ -230,7 +227,9 @@ class RobotView(Node):
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         own = [status_row(status) for status in message.status if status.name.startswith(f"{self._target}: ")]
         if own:
-            self._diagnostics_s, self._statuses = time.monotonic(), own
+            self._facts.diagnostics_s, self._statuses = time.monotonic(), own
+            fusion = [(row["level"], row["message"]) for row in own if row["name"] == "fusion"]
+            self._facts.level, self._facts.message = fusion[0] if fusion else (OK, "")
             self._subscribe()  # the topics of the cameras may be known now
 
     def _on_info(self, message: String) -> None:
@@ -248,36 +247,17 @@ class RobotView(Node):
         """Read nodes, topics and publishers from the ROS graph, while a page is open."""
         if not self._streams:
             return
-        nodes = {f"{namespace.rstrip('/')}/{name}" for name, namespace in self.get_node_names_and_namespaces()}
-        self._in_graph = self._target in nodes
-        before = self._registered_publishers
-        self._fused_publishers = self.count_publishers(self._topic_of("fused"))
+        facts, before = self._facts, self._registered_publishers
+        facts.in_graph = self._target in {f"{namespace.rstrip('/')}/{name}" for name, namespace in self.get_node_names_and_namespaces()}
+        facts.fused_topic = self._topic_of("fused")
+        facts.fused_publishers = self.count_publishers(facts.fused_topic)
         self._registered_publishers = self.count_publishers(self._topic_of("registered"))
         topics = [topic for topic, types in self.get_topic_names_and_types() if any(name in IMAGE_TYPES for name in types)]
         published = sorted(topic for topic in topics if self.count_publishers(topic))
-        self._image_topics = published[:MAX_TOPICS]
-        self._other_fused_topics = [topic for topic in published if topic.endswith("/fused/image") and topic != self._topic_of("fused")]
+        facts.image_topics = published[:MAX_TOPICS]
+        facts.other_fused_topics = [topic for topic in published if topic.endswith("/fused/image") and topic != facts.fused_topic]
         if before != self._registered_publishers:
             self._subscribe()
-
-    def _facts(self) -> RobotFacts:
-        now_s = time.monotonic()
-        status: dict[str, Any] = next((row for row in self._statuses if row["name"] == "fusion"), {"level": 0, "message": ""})
-        return RobotFacts(
-            node=self._target,
-            domain=os.environ.get("ROS_DOMAIN_ID", "0"),
-            searching_s=now_s - self._search_start_s,
-            in_graph=self._in_graph,
-            diagnostics_age_s=None if self._diagnostics_s is None else now_s - self._diagnostics_s,
-            level=status["level"],
-            message=status["message"],
-            fused_topic=self._topic_of("fused"),
-            fused_publishers=self._fused_publishers,
-            fused_age_s=None if self._fused_s is None else now_s - self._fused_s,
-            wants_fused="fused" in self._streams,
-            other_fused_topics=self._other_fused_topics,
-            image_topics=self._image_topics,
-        )
 
 
 def _message_type(topic: str) -> type[Any]:
