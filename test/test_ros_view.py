@@ -136,9 +136,7 @@ def test_pictures_of_one_instant_temperatures_and_words(viewer):
             lambda: any(len(pictures) == 3 and header["readings"][0]["celsius"] for header, pictures in page.snapshots), "all three"
         )
         await page.until(lambda: page.states and page.states[-1]["values"], "the configuration")
-        await page.until(
-            lambda: page.states[-1]["level"] == 0 and "fused frames a second" in page.states[-1]["headline"], "a robot that is well"
-        )
+        await page.until(lambda: page.states[-1]["level"] == 0 and "fused frames a second" in page.states[-1]["headline"], "status OK")
         return page
 
     page = with_page(viewer.url, talk)
@@ -322,18 +320,20 @@ def test_a_robot_that_stops_is_said_in_words_and_one_that_comes_back_is_shown(pa
     def headline():
         return element(page, "#headline").text
 
-    wait(lambda: "fused frames a second" in headline(), "a robot that is well")
+    wait(lambda: "fused frames a second" in headline(), "status OK")
     robot.processes.stop("rig")
     wait(lambda: "frame for" in headline() or "no publisher" in headline() or "silent" in headline(), "words on the cameras")
     robot.processes.stop("node")
     wait(lambda: "/fusion has stopped" in headline() or "/fusion has published no diagnostics" in headline(), "words on the node")
     assert "continues when the node" in element(page, "#remedy").text
+    wait(lambda: element(page, "#pill").text == "OFFLINE", "the label OFFLINE")
     assert page.execute_script("return document.querySelector('.pane.right').classList.contains('stale')")
     before = page.execute_script(STAMP, "fused")
     robot.start_node()
     robot.start_rig()
     wait(lambda: page.execute_script(STAMP, "fused") > before, "a new picture without loading the page again")
-    wait(lambda: "fused frames a second" in headline(), "the robot to be well again")
+    wait(lambda: "fused frames a second" in headline(), "status OK again")
+    assert element(page, "#pill").text == "OK"
 
 
 def test_a_viewer_that_stops_is_said_in_words_and_one_that_comes_back_is_found(browser, robot, tmp_path):

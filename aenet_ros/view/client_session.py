@@ -65,7 +65,7 @@ class SessionHub:
             self.update_streams()
 
     def update_streams(self) -> None:
-        """Tell the source which streams the open pages need; that none is needed is told after a delay."""
+        """Set the streams of the source to those that the open pages need. Without any, the streams stay open for RELEASE_DELAY_S."""
         streams = frozenset(stream for session in self._sessions for stream in session.streams)
         if self._release is not None:
             self._release.cancel()
@@ -215,7 +215,7 @@ class ClientSession:
                 header["errors"][stream] = format_error(error)
         try:
             header["readings"] = [reading._asdict() for reading in snapshot.readings(points)]
-        except Exception as error:  # likewise
+        except Exception as error:  # a damaged message must not close the page
             header["errors"]["thermal"] = format_error(error)
         text = json.dumps(_finite(header)).encode()
         return b"".join((struct.pack("<I", len(text)), text, *pictures))
