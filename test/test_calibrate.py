@@ -57,8 +57,8 @@ def test_a_good_start_needs_no_search_and_bad_pairs_do_not_matter(rig, pairs):
     start = rig.homography @ np.array([[1, 0, 5.0], [0, 1, -4.0], [0, 0, 1]])
     blank = Frame(0, np.full((256, 320), 30_000, np.uint16), "mono16")
     noise = Frame(0, rng.integers(0, 65_535, (256, 320)).astype(np.uint16), "mono16")
-    wrong = [FramePair(pairs[index].thermal, pairs[index + len(pairs) // 2].rgb) for index in range(3)]
-    found = estimate([*pairs[:15], FramePair(blank, pairs[0].rgb), FramePair(noise, pairs[1].rgb), *wrong], start)
+    wrong = [FramePair(pairs[index].thermal, pairs[index + len(pairs) // 2].rgb) for index in range(4)]
+    found = estimate([*pairs, FramePair(blank, pairs[0].rgb), FramePair(noise, pairs[1].rgb), *wrong], start)
     assert found.confidence > MIN_CONFIDENCE
     assert corner_distance(found.matrix, rig.homography, CONFIG.rgb_size) < 1.0
 
