@@ -1,11 +1,7 @@
 """Training end to end, tiny: data checks, determinism, resuming, what the command refuses, two processes."""
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import fields, replace
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -237,24 +233,6 @@ def test_command_refuses(folder, tmp_path, capsys, more, message):
 
 
 @pytest.mark.slow
-def test_two_processes_agree(folder, tmp_path):
-    """DDP over gloo: both processes step alike, one writes; killed after two minutes at the latest."""
-    root = Path(__file__).resolve().parents[1]
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "aenet_ros"]
-    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*command, *arguments(folder, tmp_path / "run", "--steps", "3")],
-        env=environment,
-        cwd=root,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.count("written:") == 1
-    assert json.loads((tmp_path / "run/aenet.json").read_text())["steps"] == 3
-
-
 def test_curves_of_every_term_are_written(folder, tmp_path):
     """Read back by TensorBoard's own reader."""
     pytest.importorskip("tensorboard", reason="tensorboard is not installed (extra train)")

@@ -1,7 +1,7 @@
 """Train the fusion network on your own registered pairs, or reproduce the packaged weights.
 
 THERMAL and RGB are folders of registered pairs (equal names and sizes). The result is OUT/aenet.safetensors with its card, for
---weights and model.weights. --resume continues a stopped run. Several processes: torchrun --nproc-per-node 2 -m aenet_ros train ...
+--weights and model.weights. --resume continues a stopped run.
 
 examples:
   aenet train thermal/ rgb/ --out run/ --init packaged --steps 3000
@@ -61,24 +61,20 @@ def run(args: argparse.Namespace) -> int:
 
     from aenet_ros.fusion.checkpoint import card_path, load_checkpoint
     from aenet_ros.workbench.training.data import read_pairs
-    from aenet_ros.workbench.training.train import RESUME_NAME, WEIGHTS_NAME, finish_processes, start_processes, train
+    from aenet_ros.workbench.training.train import RESUME_NAME, WEIGHTS_NAME, train
 
     _check(args, (args.out / RESUME_NAME).exists())
     if args.threads:
         torch.set_num_threads(args.threads)
-    leads = start_processes(args.device)
-    try:
-        sets = [read_pairs(folder, args.crop or 64) for folder in _folders(args)]
-        config = _config(args, sets)
-        start = load_checkpoint("" if args.init == "packaged" else args.init)[0] if args.init and not args.resume else None
-        with _progress(config.steps, args, leads) as report:
-            train(sets, config, args.out, {"data": [_describe(pairs) for pairs in sets]}, report, start)
-    finally:
-        finish_processes()
+    sets = [read_pairs(folder, args.crop or 64) for folder in _folders(args)]
+    config = _config(args, sets)
+    start = load_checkpoint("" if args.init == "packaged" else args.init)[0] if args.init and not args.resume else None
+    with _progress(config.steps, args) as report:
+        train(sets, config, args.out, {"data": [_describe(pairs) for pairs in sets]}, report, start)
     weights = args.out / WEIGHTS_NAME
-    if leads and args.json:
+    if args.json:
         print_json({"weights": str(weights), "card": json.loads(card_path(weights).read_text())})
-    elif leads:
+    else:
         print(f"written: {weights}")
     return 0
 
@@ -126,16 +122,16 @@ def _describe(pairs: "PairSet") -> dict[str, Any]:
 
 
 @contextmanager
-def _progress(steps: int, args: argparse.Namespace, leads: bool) -> "Iterator[Callable[[int, dict[str, float]], None]]":
-    """Provide the report function: progress bar and TensorBoard curves in the leading process, nothing in the others."""
+def _progress(steps: int, args: argparse.Namespace) -> "Iterator[Callable[[int, dict[str, float]], None]]":
+    """Provide the report function: progress bar and TensorBoard curves."""
     from tqdm import tqdm
 
-    with tqdm(total=steps, unit="step", desc="training", disable=None if leads else True) as bar, _curves(args, leads) as writer:
+    with tqdm(total=steps, unit="step", desc="training", disable=None) as bar, _curves(args) as writer:
 
         def report(step: int, terms: dict[str, float]) -> None:
             bar.update(step - bar.n)
             bar.set_postfix(loss=f"{terms['loss']:.4f}", refresh=False)
-            if leads and bar.disable:  # not a terminal: a line for the log
+            if bar.disable:  # not a terminal: a line for the log
                 remark(f"step {step} of {steps}, loss {terms['loss']:.4f}")
             if writer is not None:
                 for name, value in terms.items():
@@ -144,9 +140,9 @@ def _progress(steps: int, args: argparse.Namespace, leads: bool) -> "Iterator[Ca
         yield report
 
 
-def _curves(args: argparse.Namespace, leads: bool) -> Any:
+def _curves(args: argparse.Namespace) -> Any:
     """Return a TensorBoard writer as a context manager; its value is None if no curves are wanted."""
-    if not (leads and args.tensorboard):
+    if not args.tensorboard:
         return nullcontext()
     try:
         from torch.utils.tensorboard import SummaryWriter

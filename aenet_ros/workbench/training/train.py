@@ -1,7 +1,6 @@
-"""Training of AENet: deterministic for a seed, resumable, on one or more processes. Writes safetensors weights and their card."""
+"""Training of AENet: deterministic for a seed, and resumable. Writes safetensors weights and their card."""
 
 import math
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -10,7 +9,6 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from aenet_ros.core.atomic_io import atomic_file
@@ -68,10 +66,9 @@ def train(
     """Train up to step ``config.steps`` and return the averaged network. Weights, card and a resume file are written to ``out``.
 
     Training continues from a resume file in ``out``. ``start`` provides the initial weights of a new training. ``report`` receives
-    the step and the mean of each loss term since the last report. Under torchrun each process draws its own crops, gradients are
-    averaged, and rank 0 writes. Raises TrainingError if the loss is not finite; the files written before remain.
+    the step and the mean of each loss term since the last report.
+    Raises TrainingError if the loss is not finite; the files written before remain.
     """
-    rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     torch.manual_seed(config.seed)
     network = AENet(start.config if start else config.network)
     if start is not None:
@@ -81,17 +78,16 @@ def train(
     optimizer = torch.optim.Adam(network.parameters(), lr=config.rate, betas=(0.9, 0.99))
     state = _State(network, optimizer, {name: value.detach().clone() for name, value in network.state_dict().items()})
     _resume(out / RESUME_NAME, state, config)
-    parallel: nn.Module = nn.parallel.DistributedDataParallel(network) if world > 1 else network
     history: list[dict[str, float]] = []
     saved_at = time.monotonic()
     while state.step < config.steps:
         for group in optimizer.param_groups:
             group["lr"] = config.rate * schedule(state.step, config)
-        seed = config.seed, state.step, rank
+        seed = config.seed, state.step, 0
         batch = draw_batch(sets, config.crop, config.batch, config.follow, config.augmentation, seed).to(config.device)
-        terms = loss_terms(parallel(batch.thermal, batch.luma), batch)
+        terms = loss_terms(network(batch.thermal, batch.luma), batch)
         loss = weighted_sum(terms, config.weights)
-        if not _finite_everywhere(loss, world):
+        if not bool(torch.isfinite(loss.detach())):
             raise TrainingError(f"the loss is {loss.item()} at step {state.step}; lower --rate ({config.rate:g}) and resume from {out}")
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -106,34 +102,10 @@ def train(
         if state.step % config.report_every == 0 or last:
             report(state.step, {name: sum(row[name] for row in history) / len(history) for name in history[0]})
             history.clear()
-        if rank == 0 and (last or time.monotonic() - saved_at > config.save_every_s):
+        if last or time.monotonic() - saved_at > config.save_every_s:
             _save(out, state, config, card)
             saved_at = time.monotonic()
     return _averaged(state, config)
-
-
-def start_processes(device: str) -> bool:
-    """Join the process group of torchrun if there is one. Return whether this is rank 0, which prints and writes."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return True
-    if device == "cuda":
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if device == "cuda" else "gloo")
-    return dist.get_rank() == 0
-
-
-def finish_processes() -> None:
-    """Leave the process group if there is one."""
-    if dist.is_initialized():
-        dist.destroy_process_group()
-
-
-def _finite_everywhere(loss: Tensor, world: int) -> bool:
-    """Return whether the loss is finite in all processes, so that all stop at the same step."""
-    finite = torch.isfinite(loss.detach()).float()
-    if world > 1:
-        dist.all_reduce(finite, dist.ReduceOp.MIN)
-    return bool(finite)
 
 
 def schedule(step: int, config: TrainConfig) -> float:
