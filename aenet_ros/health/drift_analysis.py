@@ -39,10 +39,11 @@ class DriftAnalysis:
             self._changed.notify()
 
     def stop(self) -> None:
-        """End the thread; an analysis in progress ends by itself and its result is dropped."""
+        """End the thread after the analysis in progress, whose result is dropped."""
         with self._changed:
             self._stopping, self._pair = True, None
             self._changed.notify()
+        self._thread.join(5)  # a thread that is inside OpenCV when the interpreter ends aborts the process
 
     def _run(self) -> None:
         monitor, known_distance_m = DriftMonitor(), 0.0

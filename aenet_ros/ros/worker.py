@@ -116,14 +116,14 @@ class FusionWorker:
 
     def _submit(self, item: WorkItem) -> Submitted | None:
         self._config = item.config
-        subscribers = self._outputs.subscribers()
-        reason = self._reason_to_skip(item, subscribers)
-        if reason:
-            self._count_skipped(item, reason)
-            return None
         try:
+            subscribers = self._outputs.subscribers()
+            reason = self._reason_to_skip(item, subscribers)
+            if reason:
+                self._count_skipped(item, reason)
+                return None
             return Submitted(item, self._start(item, subscribers), subscribers)
-        except Exception as error:  # one bad frame, or a fault of the device, must not end the stream
+        except Exception as error:  # one bad frame, a fault of the device, or rclpy's shutdown must not end the thread
             self._count_failed(item, error)
             return None
 
