@@ -68,16 +68,16 @@ class FusionPipeline:
 
         warps = self.prepare_grid(thermal.size, rgb.size, config, pair.depth)
         image, encoding = prepare_rgb(rgb, config.output.encoding)
-        counts, scale = self._thermal_counts(thermal, gain), self._resolution.scale
+        thermal_input, scale = self._thermal_input(thermal, gain), self._resolution.scale
         timer.lap("registration")
 
         on_device = self.fuser.takes_counts and warps.samples and scale == 1.0
-        brightness = NO_PLANE if on_device else self._render(counts)
+        brightness = NO_PLANE if on_device else self._render(thermal_input)
         timer.lap("agc")
 
         image = warps.rgb(image, brightness)
         if on_device:
-            source = replace(counts, sampling=warps.sampling, weight=warps.weight)
+            source = replace(thermal_input, sampling=warps.sampling, weight=warps.weight)
         else:
             source = ThermalInput(warps.thermal(brightness), weight=warps.weight, rendered=True)
         timer.lap("registration")
@@ -91,8 +91,16 @@ class FusionPipeline:
         registered = warps.counts(thermal.data) if want_registered or config.output.isotherm else None
         timer.lap("registration")
         frame_id = thermal.frame_id if warps.role == "thermal" else rgb.frame_id
-        fused = FusedFrame(rgb.stamp_ns, NO_PLANE, config.output.encoding, frame_id, registered, {}, warps.role, thermal.counts_encoding)
-        return PendingFusion(pending, encoding, fused, want_registered, timer, config, self._resolution)
+        template = FusedFrame(
+            stamp_ns=rgb.stamp_ns,
+            image=NO_PLANE,
+            encoding=config.output.encoding,
+            frame_id=frame_id,
+            thermal_registered=registered,
+            grid=warps.role,
+            thermal_encoding=thermal.counts_encoding,
+        )
+        return PendingFusion(pending, encoding, template, want_registered, timer, config, self._resolution)
 
     def fallback(self, item: FallbackFrame, config: Config | None = None, want_registered: bool = False) -> FusedFrame:
         """One camera's frame alone, on the fused picture's grid; on its own grid where the other camera was never seen.
@@ -111,7 +119,7 @@ class FusionPipeline:
         To be called once for each frame, in order. The brightness is overwritten by the next call.
         """
         used, gain = self._select_thermal(thermal, self._check(config))
-        return used, self._render(self._thermal_counts(used, gain))
+        return used, self._render(self._thermal_input(used, gain))
 
     def prepare_grid(self, thermal_size: Size, rgb_size: Size, config: Config | None = None, depth: Frame | None = None) -> GridWarps:
         """The warps of frames of these sizes (height, width) onto the output grid; see ``OutputGrid.prepare``."""
@@ -178,15 +186,15 @@ class FusionPipeline:
             self.reset_temporal()
         self._thermal_ns = thermal.stamp_ns
         used = self._ffc.apply(thermal, config.shutter, self._driver_shutter_closed)
-        self._sensor.observe(thermal, config.sensor, self._ffc.closed)
+        self._sensor.observe(thermal, config.sensor, self._ffc.closed)  # the raw frame, not the held one
         return used, self._agc.gain(used, config.agc)
 
-    def _thermal_counts(self, thermal: Frame, gain: Gain) -> ThermalInput:
+    def _thermal_input(self, thermal: Frame, gain: Gain) -> ThermalInput:
         return ThermalInput(thermal.data, *gain, self._sensor.columns, self._sensor.bad_pixels)
 
-    def _render(self, counts: ThermalInput) -> Plane:
+    def _render(self, thermal_input: ThermalInput) -> Plane:
         # A pair that a device still works on may be fused again on the CPU: it must keep its plane.
-        self._brightness = render_brightness(counts, None if self.fuser.takes_counts else self._brightness)
+        self._brightness = render_brightness(thermal_input, None if self.fuser.takes_counts else self._brightness)
         return self._brightness
 
     def _check(self, config: Config | None) -> Config:
@@ -227,11 +235,11 @@ class FusionPipeline:
 
 @dataclass(frozen=True, slots=True)
 class PendingFusion:
-    """A submitted pair. ``frame`` is the result but for the picture, which ``image`` gives in ``encoding``."""
+    """A submitted pair. ``template`` is the result without its picture, which ``pending_image`` gives in ``encoding``."""
 
-    image: PendingImage
+    pending_image: PendingImage
     encoding: str
-    frame: FusedFrame
+    template: FusedFrame
     want_registered: bool
     timer: "StageTimer"
     config: Config
@@ -242,9 +250,9 @@ class PendingFusion:
 
         The picture has the rgb frame's stamp, the size and frame_id of ``output.grid``, and ``output.encoding``.
         """
-        timer, output, fused = self.timer, self.config.output, self.frame
+        timer, output, fused = self.timer, self.config.output, self.template
         timer.resume()
-        image = self.image.result()
+        image = self.pending_image.result()
         timer.lap("fusion")
         image = convert(image, "mono8" if self.encoding == "mono8" else output.encoding, output.encoding)
         if output.isotherm and fused.thermal_registered is not None:

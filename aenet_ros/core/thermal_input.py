@@ -34,7 +34,7 @@ class ThermalInput:
     the same pixel.
     weight: float32 [H, W] in 0..1, the thermal share in each pixel of the picture; None: 1.
     rendered: ``counts`` is that brightness already, float32 [H, W].
-    Arrays other than ``counts`` are the same objects as long as their content is the same.
+    Engines cache the arrays other than ``counts`` by identity: pass the same object until the content changes.
     """
 
     counts: Array

@@ -35,7 +35,7 @@ class Engine(Protocol):
     """Luma split, network and luma merge on one device."""
 
     takes_counts: bool
-    """Whether it renders brightness by itself, and works while the caller does something else."""
+    """True for a device: jobs may hold thermal counts, and ``submit`` returns before the picture is ready."""
 
     problem: str
     """Why it is slower than it could be; "" where it is not."""

@@ -38,9 +38,9 @@ class StreamInfo(NamedTuple):
 
 
 class FallbackFrame(NamedTuple):
-    """A frame of the working camera ``role``, to be published alone; ``streams``: what is known of both cameras, by role.
+    """What is published in place of a fused pair. ``streams``: what is known of both cameras, by role.
 
-    ``frame`` None (policy hold): publish the last fused frame again.
+    ``frame``: of the working camera ``role``, published alone. None (policy hold): the last fused frame is published again.
     """
 
     role: str

@@ -37,12 +37,12 @@ class Mode(NamedTuple):
 
 def choose(thermal: str, rgb: str) -> Mode:
     """The mode for these faults: the stream with the lesser fault, or both where the faults are equal and frames arrive."""
-    ours, theirs = SEVERITY[thermal], SEVERITY[rgb]
-    if min(ours, theirs) >= SEVERITY["late"]:
+    thermal_severity, rgb_severity = SEVERITY[thermal], SEVERITY[rgb]
+    if min(thermal_severity, rgb_severity) >= SEVERITY["late"]:
         return Mode("nothing", thermal, rgb)
-    if ours == theirs:
+    if thermal_severity == rgb_severity:
         return Mode("fused", thermal, rgb)
-    return Mode("rgb" if ours > theirs else "thermal", thermal, rgb)
+    return Mode("rgb" if thermal_severity > rgb_severity else "thermal", thermal, rgb)
 
 
 class StreamStates:
@@ -91,7 +91,7 @@ class StreamStates:
 
 
 class _Stream:
-    """One stream: the fault that counts (``fault``), and candidates that come and go."""
+    """One stream: the fault that counts (``fault``), and the last one that has not lasted long enough to count."""
 
     def __init__(self, started_ns: int) -> None:
         self.fault = ""

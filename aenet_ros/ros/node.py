@@ -46,7 +46,7 @@ from aenet_ros.ros.worker import FusionWorker, WorkItem
 from aenet_ros.sync.matcher import PairCounts
 
 HANG_S = 10.0  # of one item in the worker, after which diagnostics report a hang
-YIELD_S = 5e-4  # after a pair was handed over: lets the worker have the interpreter at once
+YIELD_S = 5e-4  # after a pair was handed over: releases the GIL to the worker at once
 WARM_UP_SIZE = (480, 640)
 """Height and width of the rgb frames fused at configure."""
 

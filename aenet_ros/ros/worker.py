@@ -97,7 +97,7 @@ class FusionWorker:
         while not self._mailbox.closed:
             item = self._mailbox.take(0.0 if in_flight is not None else IDLE_S)
             self._busy_since_ns = time.monotonic_ns()
-            finishes = in_flight is not None
+            had_in_flight = in_flight is not None
             if in_flight is not None and (item is None or not self._pipeline.overlaps):
                 self._finish(in_flight)
                 in_flight = None
@@ -108,7 +108,7 @@ class FusionWorker:
             if in_flight is not None and not self._pipeline.overlaps:
                 self._finish(in_flight)
                 in_flight = None
-            if finishes or in_flight is None:
+            if had_in_flight or in_flight is None:
                 self._analyze()
             self._busy_since_ns = 0
         if in_flight is not None:
@@ -140,7 +140,7 @@ class FusionWorker:
         item, pending, subscribers = submitted
         try:
             fused = pending if isinstance(pending, FusedFrame) else pending.result()
-            if self._is_late(item):  # published since it was submitted
+            if self._is_already_published(item):  # a picture of this instant was published meanwhile
                 self._count_skipped(item, "degraded" if isinstance(item.content, FramePair) else "fused already")
                 return
             self._publish(fused, item, subscribers)
@@ -148,7 +148,7 @@ class FusionWorker:
             self._count_failed(item, error)
 
     def _publish(self, fused: FusedFrame, item: WorkItem, subscribers: Subscribers) -> None:
-        """The one place where pictures leave the node."""
+        """Publish a picture, fused or fallback: the only caller of ``Outputs.publish``."""
         self._outputs.publish(fused, self._context.camera_infos(), subscribers, item.config.output.jpeg_quality)
         if isinstance(item.content, FallbackFrame):
             self._policy.record_published(fused, item.content)
@@ -166,12 +166,12 @@ class FusionWorker:
         if isinstance(content, FramePair):
             if 0 < config.sync.max_latency_ms * 1e6 < self._context.age_ns(content.rgb.stamp_ns):
                 return "too_old"
-            return "degraded" if self._is_late(item) else ""
+            return "degraded" if self._is_already_published(item) else ""
         if content.frame is None:
             return "" if self._policy.held is not None else "nothing to hold yet"
-        return "fused already" if self._is_late(item) else ""
+        return "fused already" if self._is_already_published(item) else ""
 
-    def _is_late(self, item: WorkItem) -> bool:
+    def _is_already_published(self, item: WorkItem) -> bool:
         """Whether a picture of the item's instant was published already; the held frame is published again on purpose."""
         content = item.content
         frame = content.rgb if isinstance(content, FramePair) else content.frame

@@ -73,11 +73,11 @@ class ThermalAgc:
             self._range, self._encoding = None, thermal.encoding
         sample = sorted_sample(thermal.data)
         if sample.size:
-            self._range = self._follow(sample, thermal, config)
+            self._range = self._smooth_range(sample, thermal, config)
         self._stamp_ns = thermal.stamp_ns
         return self._range or Range(0.0, 1.0)
 
-    def _follow(self, sample: Array, thermal: Frame, config: AgcConfig) -> Range:
+    def _smooth_range(self, sample: Array, thermal: Frame, config: AgcConfig) -> Range:
         least = config.min_range / (FLOAT_UNIT_COUNTS if thermal.encoding == "32FC1" else 1.0)
         target = percentile_range(sample, config.low_percentile, config.high_percentile, least)
         if self._range is None:
@@ -86,9 +86,9 @@ class ThermalAgc:
             self.resets += 1
             return target
         elapsed_ns = thermal.stamp_ns - self._stamp_ns
-        between = smooth(self._range, target, elapsed_ns if elapsed_ns > 0 else NOMINAL_PERIOD_NS, config.smoothing_s)
-        # After float counts of 1, counts of 1e38 give a range whose ends round to the same number.
-        return between if between.high - between.low > 1e-6 * max(abs(between.low), abs(between.high)) else target
+        smoothed = smooth(self._range, target, elapsed_ns if elapsed_ns > 0 else NOMINAL_PERIOD_NS, config.smoothing_s)
+        # After a huge jump of scale (float counts of 1, then 1e38) rounding makes both ends equal.
+        return smoothed if smoothed.high - smoothed.low > 1e-6 * max(abs(smoothed.low), abs(smoothed.high)) else target
 
 
 def fixed_range(config: AgcConfig) -> Range:
