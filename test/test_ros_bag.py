@@ -87,21 +87,18 @@ def test_the_fused_bag_shows_what_the_robot_published(tmp_path, grid):
         small = {"thermal_width": 160, "thermal_height": 128, "rgb_width": 160, "rgb_height": 128}
         rig = Rig(RigConfig(**small, scenes="day,smoke,night", scene_s=0.3, offset_ms=7.0))
         robot.wait(lambda: all(one.get_subscription_count() == 2 for one in info_publishers.values()), "camera_info to be heard", 60)
-        for role, publisher in info_publishers.items():
-            publisher.publish(cameras[role])
-        robot.wait(lambda: {*INPUTS[2:]} <= {*heard}, "camera_info to be recorded", 60)
-        time.sleep(0.5)  # for the node to have it as well
         begin_ns = time.time_ns()
         for sent, shot in enumerate(rig.schedule(seconds=PAIRS / 30 + 1), start=1):
             stamp_ns = begin_ns + shot.at_ns + shot.offset_ns + shot.jitter_ns
             thermal = shot.stream == "thermal"
             message = make_image(rig.render(shot), "mono16" if thermal else "rgb8", stamp_ns, f"{shot.stream}_camera")
+            info_publishers[shot.stream].publish(cameras[shot.stream])  # with each frame, as cameras do: the node takes it best-effort
             (robot.thermal_publisher if thermal else robot.rgb_publisher).publish(message)
             if sent == 2 * PAIRS:
                 break
             # Each waits for the one before, so that the node skips none, however busy the machine is.
             robot.wait(lambda sent=sent: len(robot.fused) >= sent // 2, f"the fused frame {sent // 2}", 60)
-        robot.wait(lambda: len(robot.fused) >= PAIRS and len(robot.camera_infos) >= PAIRS, "the last fused frames", 60)
+        robot.wait(lambda: len(robot.fused) >= PAIRS and len(robot.camera_infos) >= PAIRS // 2, "the last fused frames", 60)
         time.sleep(0.3)  # the recorder's copies of them
     finally:
         for subscription in subscriptions:
@@ -121,4 +118,6 @@ def test_the_fused_bag_shows_what_the_robot_published(tmp_path, grid):
         assert (offline[stamp_ns].encoding, offline[stamp_ns].header.frame_id) == (message.encoding, message.header.frame_id)
     assert len({bytes(message.data) for message in live.values()}) == len(live)
     of_bag = {stamp_of(info): described(info) for info in messages(tmp_path / "fused", "/fused/camera_info")}
-    assert {stamp_of(info): described(info) for info in robot.camera_infos} == of_bag
+    live_infos = {stamp_of(info): described(info) for info in robot.camera_infos}
+    assert len(live_infos) >= PAIRS // 2  # the first ones may be lost
+    assert live_infos == {stamp_ns: of_bag[stamp_ns] for stamp_ns in live_infos}
