@@ -11,7 +11,7 @@ GRACE_S = 10.0
 
 CAMERA = (
     r"no publisher on|has a publisher but no frame|no (thermal|rgb) frame for"
-    r"|(nothing is published|the last fused frame is held) until one is back"
+    r"|(nothing is published|the last fused frame is held) until a camera works again"
 )
 CAUSES: dict[str, str] = {
     "start": CAMERA,

@@ -184,7 +184,7 @@ class Robot:
             publisher.publish(message)
         return self.stamp_ns
 
-    def publish_until_fused(self, timeout_s: float = 20.0, **frames: Image) -> Image:
+    def publish_until_fused(self, timeout_s: float = 60.0, **frames: Image) -> Image:
         """Publish pairs at 20 Hz until one of these comes back fused; returns the fused message."""
         sent: set[int] = set()
         deadline = time.monotonic() + timeout_s
@@ -196,7 +196,7 @@ class Robot:
                     return message
         pytest.fail(f"nothing fused in {timeout_s} s\n--- diagnostics\n{self.last_words()}\n--- node's log\n{self.log()}")
 
-    def call(self, service_type: Any, service: str, request: Any, timeout_s: float = 15.0) -> Any:
+    def call(self, service_type: Any, service: str, request: Any, timeout_s: float = 60.0) -> Any:
         """Call one of the node's services and wait for the answer."""
         client = self.node.create_client(service_type, f"{self.name}/{service}")
         assert client.wait_for_service(timeout_s), f"no service {service}\n{self.log()}"
@@ -212,9 +212,23 @@ class Robot:
 
     def state(self) -> str:
         """The lifecycle state's label."""
-        return str(self.call(GetState, "get_state", GetState.Request()).current_state.label)
+        client = self.node.create_client(GetState, f"{self.name}/get_state")
+        futures: list[Any] = []
 
-    def wait_state(self, label: str, timeout_s: float = 20.0) -> None:
+        def answer() -> Any:
+            # Asked again every few seconds: an answer is lost where the node has not matched this client yet.
+            if not futures or time.monotonic() - asked[-1] > 5.0:
+                asked.append(time.monotonic())
+                futures.append(client.call_async(GetState.Request()))
+            return next((future.result() for future in futures if future.done()), None)
+
+        asked: list[float] = []
+        assert client.wait_for_service(60.0), f"no service get_state\n{self.log()}"
+        found = self.wait(answer, "an answer of get_state", 60.0)
+        self.node.destroy_client(client)
+        return str(found.current_state.label)
+
+    def wait_state(self, label: str, timeout_s: float = 60.0) -> None:
         """Wait for a lifecycle state."""
         self.wait(lambda: self.state() == label, f"state {label}", timeout_s)
 
