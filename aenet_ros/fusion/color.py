@@ -65,6 +65,11 @@ def output_order(encoding: str, wanted: str) -> str:
     return ORDERS[encoding] if encoding == "mono8" else ORDERS[wanted]
 
 
+def reorder(image: Array, order: str, wanted: str) -> Array:
+    """``image``, uint8 [H, W, 3] in ``order`` "rgb" or "bgr", in the order ``wanted``; a grey image [H, W] is returned as it is."""
+    return image if order == wanted or image.ndim == 2 else np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+
+
 def convert(image: Array, encoding: str, wanted: str) -> Array:
     """``image`` in the encoding ``wanted``; the same array where it has that already."""
     return image if encoding == wanted else cv2.cvtColor(image, CONVERSIONS[encoding, wanted])

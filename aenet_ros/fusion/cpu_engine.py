@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -47,7 +46,7 @@ class CpuEngine:
         elif job.thermal_weight != 1.0:
             _blend(luma_plane, fused, np.float32(job.thermal_weight))
         image = color.merge(job.rgb, luma, color.from_unit(fused))
-        return ReadyImage(image if job.output_order == job.order or image.ndim == 2 else np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2BGR)))
+        return ReadyImage(color.reorder(image, job.order, job.output_order))
 
 
 def _blend(base: Plane, other: Plane, share: Plane | np.float32) -> None:

@@ -31,4 +31,4 @@ def fuse_downscaled(engine: Engine, job: FusionJob) -> Array:
     if weight is not None:
         change[weight == 0.0] = 0
     image = color.merge(job.rgb, luma, cv2.add(luma, change, dtype=cv2.CV_8U))
-    return image if job.output_order == job.order or image.ndim == 2 else np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    return color.reorder(image, job.order, job.output_order)
