@@ -111,7 +111,9 @@ class FusionPipeline:
         config = self._check(config)
         if item.frame is None:
             raise ValueError("a held frame is published as it is; there is nothing to render")
-        return (self._rgb_alone if item.role == "rgb" else self._thermal_alone)(item, item.frame, config, want_registered)
+        if item.role == "rgb":
+            return self._rgb_alone(item, item.frame, config)
+        return self._thermal_alone(item, item.frame, config, want_registered)
 
     def prepare_thermal(self, thermal: Frame, config: Config | None = None) -> tuple[Frame, Plane]:
         """The thermal frame to use (the last good one during a shutter event) and its brightness, float32 [H, W] in 0..1.
@@ -208,7 +210,7 @@ class FusionPipeline:
         self._checked = config
         return config
 
-    def _rgb_alone(self, item: FallbackFrame, rgb: Frame, config: Config, want_registered: bool) -> FusedFrame:
+    def _rgb_alone(self, item: FallbackFrame, rgb: Frame, config: Config) -> FusedFrame:
         image, encoding = prepare_rgb(rgb, config.output.encoding)
         role, frame_id = "rgb", rgb.frame_id
         if self._grid.role == "rgb":
