@@ -73,6 +73,16 @@ class SyncConfig:
         unit="ms",
     )
 
+    @property
+    def slop_ns(self) -> int:
+        """``slop_ms`` in whole ns."""
+        return round(self.slop_ms * 1e6)
+
+    @property
+    def clock_offset_ns(self) -> int:
+        """``clock_offset_ms`` in whole ns."""
+        return round(self.clock_offset_ms * 1e6)
+
 
 @dataclass(frozen=True)
 class DegradedConfig:

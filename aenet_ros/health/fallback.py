@@ -86,7 +86,7 @@ class FallbackPolicy:
         if config.degraded.policy == "hold":
             return FallbackFrame(role, None, self._streams)
         if role == "thermal" and config.sync.clock_offset_ms:
-            frame = replace(frame, stamp_ns=frame.stamp_ns - round(config.sync.clock_offset_ms * 1e6))
+            frame = replace(frame, stamp_ns=frame.stamp_ns - config.sync.clock_offset_ns)
         return FallbackFrame(role, frame, dict(self._streams))
 
     def tick(self, at_ns: int, config: Config) -> FallbackFrame | None:
@@ -109,7 +109,7 @@ class FallbackPolicy:
         A stamp further back than the slop of a pair belongs to a clock that was set back, and is new.
         """
         back_ns = -1 if self._published_ns is None else self._published_ns - stamp_ns
-        return 0 <= back_ns <= config.sync.slop_ms * 1e6
+        return 0 <= back_ns <= config.sync.slop_ns
 
     def record_published(self, fused: FusedFrame, fallback: FallbackFrame | None = None) -> None:
         """``fused`` was published; ``fallback``: what it was made of, unless it was a pair."""

@@ -63,7 +63,7 @@ class BagSource:
         self.rate_hz = min(max(self.total / seconds, 0.1), 1000.0) if seconds > 0 else 30.0
 
     def __iter__(self) -> Iterator[SourceItem]:
-        matcher = PairMatcher(round(self._sync.slop_ms * 1e6), round(self._sync.clock_offset_ms * 1e6), self._sync.queue_size)
+        matcher = PairMatcher(self._sync.slop_ns, self._sync.clock_offset_ns, self._sync.queue_size)
         depths = DepthQueue(self._depth_slop_ns)
         cameras = (self.thermal_topic, self.rgb_topic, self.depth_topic)
         with open_bag(self.path, self.remarks) as reader:

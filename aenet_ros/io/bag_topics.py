@@ -198,7 +198,7 @@ def pairing_report(order: list[tuple[str, int]], stamps: dict[str, list[int]], t
 
     ``nearest_ms`` is the median of thermal minus nearest rgb stamp; an offset of whole periods cannot be seen from stamps alone.
     """
-    matcher = PairMatcher(round(sync.slop_ms * 1e6), round(sync.clock_offset_ms * 1e6), sync.queue_size)
+    matcher = PairMatcher(sync.slop_ns, sync.clock_offset_ns, sync.queue_size)
     differences = []
     for topic, stamp in order:
         frame = Frame(stamp, _NO_PIXELS, "mono8")

@@ -149,7 +149,7 @@ class VideoSource:
             self.remarks.append(f"{both}: the rest of the longer one is left out")
 
     def __iter__(self) -> Iterator[SourceItem]:
-        matcher = PairMatcher(round(self._sync.slop_ms * 1e6), round(self._sync.clock_offset_ms * 1e6), self._sync.queue_size)
+        matcher = PairMatcher(self._sync.slop_ns, self._sync.clock_offset_ns, self._sync.queue_size)
         count = 0
         for stream, frame in prefetch_items(self._frames()):
             for pair in matcher.push_thermal(frame) if stream == "thermal" else matcher.push_rgb(frame):

@@ -8,9 +8,6 @@ from aenet_ros.sync.matcher import PairMatcher
 if TYPE_CHECKING:
     from aenet_ros.ros.approximate_matcher import ApproximateMatcher
 
-NS_PER_MS = 1_000_000
-
-
 Matcher: TypeAlias = "PairMatcher | ApproximateMatcher"
 """Both have ``slop_ns``, ``clock_offset_ns``, ``counts``, ``pending``, ``push_thermal`` and ``push_rgb``."""
 
@@ -27,8 +24,7 @@ def make_matcher(config: SyncConfig) -> Matcher:
 
 def slop_and_offset_ns(config: SyncConfig) -> tuple[int, int]:
     """The two times of a matcher in nanoseconds; the policy exact has no slop."""
-    slop_ms = 0.0 if config.policy == "exact" else config.slop_ms
-    return round(slop_ms * NS_PER_MS), round(config.clock_offset_ms * NS_PER_MS)
+    return 0 if config.policy == "exact" else config.slop_ns, config.clock_offset_ns
 
 
 def follow_sync(matcher: Matcher, config: SyncConfig) -> None:

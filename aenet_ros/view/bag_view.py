@@ -201,7 +201,7 @@ class BagView:
     def _reset(self) -> None:
         """Time jumps: forget all earlier frames."""
         sync = self._config.sync
-        self._matcher = PairMatcher(round(sync.slop_ms * 1e6), round(sync.clock_offset_ms * 1e6), sync.queue_size)
+        self._matcher = PairMatcher(sync.slop_ns, sync.clock_offset_ns, sync.queue_size)
         self._grouper: StampGrouper[Frame] = StampGrouper()
         self._last_pair, self._statuses = None, []
         self._clock.reset()
@@ -246,7 +246,7 @@ class BagView:
 
     def _apply_options(self) -> None:
         sync = self._config.sync
-        self._matcher.slop_ns, self._matcher.clock_offset_ns = round(sync.slop_ms * 1e6), round(sync.clock_offset_ms * 1e6)
+        self._matcher.slop_ns, self._matcher.clock_offset_ns = sync.slop_ns, sync.clock_offset_ns
         if self._last_pair is not None:
             self._fuse(self._last_pair)
 

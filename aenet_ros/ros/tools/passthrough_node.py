@@ -23,7 +23,7 @@ class PassthroughNode(Node):
     def __init__(self) -> None:
         super().__init__("passthrough")
         sync = Config().sync
-        self._matcher = PairMatcher(round(sync.slop_ms * 1e6), round(sync.clock_offset_ms * 1e6), sync.queue_size)
+        self._matcher = PairMatcher(sync.slop_ns, sync.clock_offset_ns, sync.queue_size)
         self._message = Image()
         self._publisher = self.create_publisher(Image, "passthrough/image", QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE))
         best_effort = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
