@@ -140,8 +140,9 @@ class FusionWorker:
         item, pending, subscribers = submitted
         try:
             fused = pending if isinstance(pending, FusedFrame) else pending.result()
-            if self._is_already_published(item):  # a picture of this instant was published meanwhile
-                self._count_skipped(item, "degraded" if isinstance(item.content, FramePair) else "fused already")
+            reason = self._reason_if_published(item)  # meanwhile
+            if reason:
+                self._count_skipped(item, reason)
                 return
             self._publish(fused, item, subscribers)
         except Exception as error:  # as above
@@ -166,16 +167,17 @@ class FusionWorker:
         if isinstance(content, FramePair):
             if 0 < config.sync.max_latency_ms * 1e6 < self._context.age_ns(content.rgb.stamp_ns):
                 return "too_old"
-            return "degraded" if self._is_already_published(item) else ""
-        if content.frame is None:
-            return "" if self._policy.held is not None else "nothing to hold yet"
-        return "fused already" if self._is_already_published(item) else ""
+        elif content.frame is None and self._policy.held is None:
+            return "nothing to hold yet"
+        return self._reason_if_published(item)
 
-    def _is_already_published(self, item: WorkItem) -> bool:
-        """Whether a picture of the item's instant was published already; the held frame is published again on purpose."""
+    def _reason_if_published(self, item: WorkItem) -> str:
+        """Why the item is skipped where a picture of its instant was published; else "". The held frame is published again on purpose."""
         content = item.content
         frame = content.rgb if isinstance(content, FramePair) else content.frame
-        return frame is not None and self._policy.already_published(frame.stamp_ns, item.config)
+        if frame is None or not self._policy.already_published(frame.stamp_ns, item.config):
+            return ""
+        return "degraded" if isinstance(content, FramePair) else "fused already"
 
     def _count_skipped(self, item: WorkItem, reason: str) -> None:
         if isinstance(item.content, FramePair):
