@@ -149,6 +149,11 @@ class FusionPipeline:
         """Whether one more pair may be submitted before the last result is asked for, because a device works on it."""
         return self.fuser.takes_counts
 
+    @property
+    def registration_fallback(self) -> str:
+        """Why the latest pair was registered by the plane instead of by depth; "" where it was not."""
+        return self._grid.fallback
+
     def status(self) -> PipelineStatus:
         """A snapshot for diagnostics; any thread may call it."""
         return PipelineStatus(
@@ -161,7 +166,7 @@ class FusionPipeline:
             shutter_closed=self._ffc.closed,
             ffc=self._ffc.counts,
             sensor=self._sensor.marks,
-            registration_fallback=self._grid.fallback,
+            registration_fallback=self.registration_fallback,
             resolution=self._resolution.state,
         )
 

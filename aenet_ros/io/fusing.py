@@ -99,8 +99,8 @@ class _Run:
                     return
                 self._sink.write(item.name, self._panels.fuse(item.pair))
                 self.fused += 1
-                if self._pipeline.status().registration_fallback:
-                    self.without_depth, self.no_depth = self.without_depth + 1, self._pipeline.status().registration_fallback
+                if self._pipeline.registration_fallback:
+                    self.without_depth, self.no_depth = self.without_depth + 1, self._pipeline.registration_fallback
             except ImageError as error:
                 self.lost.append({"name": item.name, "reason": str(error)})
 
