@@ -38,7 +38,7 @@ class StreamInfo(NamedTuple):
 
 
 class FallbackFrame(NamedTuple):
-    """What is published in place of a fused pair. ``streams``: what is known of both cameras, by role.
+    """What is published in place of a fused pair. ``streams``: what is known of both cameras, by role; empty for the held frame.
 
     ``frame``: of the working camera ``role``, published alone. None (policy hold): the last fused frame is published again.
     """
@@ -84,7 +84,7 @@ class FallbackPolicy:
         if mode.show != role or config.degraded.policy == "silence":
             return None
         if config.degraded.policy == "hold":
-            return FallbackFrame(role, None, self._streams)
+            return FallbackFrame(role, None, {})
         if role == "thermal" and config.sync.clock_offset_ms:
             frame = replace(frame, stamp_ns=frame.stamp_ns - config.sync.clock_offset_ns)
         return FallbackFrame(role, frame, dict(self._streams))
@@ -93,7 +93,7 @@ class FallbackPolicy:
         """To be called every TICK_S: the held frame while neither camera sends, where the policy is hold."""
         mode = self._states.tick(at_ns, config.degraded)
         holds = mode.show == "nothing" and config.degraded.policy == "hold" and self.held is not None
-        return FallbackFrame("", None, self._streams) if holds else None
+        return FallbackFrame("", None, {}) if holds else None
 
     def analyze(self, role: str, frame: Frame, at_ns: int, config: Config) -> None:
         """Look for faults of the picture (frozen, black, saturated); frames of a stream in order of arrival."""
