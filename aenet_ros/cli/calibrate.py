@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--target", metavar="KIND:COLSxROWS:METRES", help="checkerboard (inner corners, square side) or circles (asymmetric)"
     )
     parser.add_argument("--start", metavar="YAML", type=Path, help="a calibration to begin from: a homography, or lenses and pose")
-    parser.add_argument("--pairs", metavar="N", type=int, default=40, help="use at most so many, evenly spread (default: %(default)s)")
+    parser.add_argument("--pairs", metavar="N", type=int, default=40, help="most pairs to use, evenly spread (default: %(default)s)")
     parser.add_argument("--in-order", action="store_true", help="pair the folders' files in their order instead of by name")
     parser.add_argument("--thermal-topic", metavar="TOPIC", default="", help="of a bag; else guessed by the names")
     parser.add_argument("--rgb-topic", metavar="TOPIC", default="", help="of a bag; else guessed by the names")

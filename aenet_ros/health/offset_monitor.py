@@ -11,7 +11,7 @@ from aenet_ros.core.frames import Frame
 from aenet_ros.health.status import OK, WARN, Status
 from aenet_ros.sync.clock_offset import MAX_DRIFT_PPM, TOLERANCE_NS, TRUSTED, ClockOffset, ClockOffsetEstimator, small_grey
 
-FRAME_STEP = 2  # one frame in so many is used: half the cost, and at 15 Hz still well within 5 ms
+FRAME_STEP = 2  # one of FRAME_STEP frames is used: half the cost, and at 15 Hz still well within 5 ms
 QUEUE_SIZE = 6
 ESTIMATE_PERIOD_S = 3.0
 FULL_RATE_HZ = 12.0  # of a stream that is slower than this after FRAME_STEP all frames are used
@@ -31,7 +31,8 @@ class AppliedOffset:
 class OffsetMonitor:
     """Feeds a ``ClockOffsetEstimator`` from both streams. ``put`` only appends to a queue; a daemon thread estimates every ``period_s``.
 
-    ``found``: the latest estimate. ``failures``: exceptions in the thread, after each of which it starts anew. ``applied``: see ``verify``.
+    ``found``: the latest estimate. ``applied``: see ``verify``.
+    ``failures``: exceptions in the thread; after each of them the estimate starts from the beginning.
     """
 
     def __init__(self, period_s: float = ESTIMATE_PERIOD_S) -> None:

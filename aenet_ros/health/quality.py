@@ -13,7 +13,7 @@ from aenet_ros.health.stats import NodeStats
 from aenet_ros.health.status import OK, WARN, PipelineStatus, Status
 
 EVERY = 5
-"""One fused frame in so many is measured."""
+"""One of EVERY fused frames is measured."""
 
 SAMPLE_PIXELS = 10_000
 KEPT = 18  # measured frames in the median: three seconds at 30 Hz

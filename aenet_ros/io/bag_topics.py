@@ -30,7 +30,7 @@ _RGB = re.compile(r"rgb|colou?r|visible|(^|[/_])(vis|eo|cam(era)?|left|usb_cam)\
 _NEITHER = re.compile(r"fused|registered|depth|disparity|mask|debug")
 
 GAP_PERIODS = 1.8
-"""A difference of stamps of more than so many median periods is a gap: at least one frame is missing."""
+"""A difference of stamps of more than this number of median periods is a gap: at least one frame is missing."""
 
 _NO_PIXELS = np.zeros((1, 1), np.uint8)
 

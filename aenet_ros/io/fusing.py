@@ -39,7 +39,7 @@ def fuse_job(job: FuseJob, config: Config, progress: Progress = lambda news: Non
         return _report(job, kept=1, remarks=["its result is there already and is kept (--resume)"])
     source, sink = open_job(job, config)
     if not source.timed:
-        # Nothing is learnt from one picture for the next, unrelated one.
+        # Unrelated pictures: no filter may carry its state from one to the next.
         config = build({"agc.smoothing_s": 0.0, "sensor.dead_pixels": "off", "sensor.column_noise": "off"}, config)
     progress(("opened", source.total, list(source.remarks)))
     sink.record_settings({"inputs": [str(path.resolve()) for path in job.inputs], **_settings(job), **flatten(config)})
@@ -128,7 +128,7 @@ def failed_report(job: FuseJob, error: str, trace: str = "") -> dict[str, Any]:
 
 
 def threads_per_job(jobs: int) -> int:
-    """Threads of the network for each of so many processes; each has as many cores again for reading and writing files."""
+    """Threads of the network in each of ``jobs`` processes; as many cores again are left to it for reading and writing files."""
     return max(1, min(MAX_AUTO_THREADS, allowed_cores() // (2 * jobs)))
 
 

@@ -53,7 +53,7 @@ class Source(Protocol):
 class Sink(Protocol):
     """Takes fused frames in order. Use it with ``with``: an interruption then leaves no incomplete file.
 
-    The defaults are those of a sink that writes everything anew, at once.
+    The defaults are those of a sink that keeps no earlier result and writes each one immediately.
     """
 
     existing: frozenset[str] = frozenset()

@@ -15,7 +15,7 @@ from aenet_ros.core.errors import ImageError
 from aenet_ros.core.frames import Array, Plane
 from aenet_ros.registration.calibration_file import Homography
 
-FEATHER = 0.05  # of the picture's shorter side: over so many pixels the weight falls to 0 inside the edge of the source's view
+FEATHER = 0.05  # of the picture's shorter side: the width over which the weight falls to 0 inside the edge of the source's view
 FloatMap = tuple[Plane, Plane]  # thermal x and thermal y of every rgb pixel, float32 [H, W]; NaN where there is none
 
 

@@ -15,10 +15,10 @@ from aenet_ros.config import SensorConfig
 from aenet_ros.core.frames import Array, Frame, Plane
 from aenet_ros.core.thermal_input import BadPixelMap
 
-EVERY = 8  # one frame in so many is analysed
+EVERY = 8  # one of EVERY frames is analysed
 HUGE = 1e6  # replaces float counts that are not finite
 VOTES, MAX_VOTES = 6, 12  # a pixel gets one vote for each analysed frame in which it is an outlier,
-AGAINST = 2  # and loses so many for each in which it is none
+AGAINST = 2  # and loses this number of votes for each frame in which it is none
 OUTLIER_SIGMAS = 6.0  # standard deviations of the pixels' differences from their neighbours' median
 VISIBLE = 0.04  # of the picture's range (1st to 99th percentile); smaller differences make no outlier
 CROWD = 5  # suspects in 5 x 5 pixels, from which they are an object in view: a wire, a lens hood, dirt

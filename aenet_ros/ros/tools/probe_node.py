@@ -115,7 +115,7 @@ class ProbeNode(Node):
         return block
 
     def _run(self, executor: SingleThreadedExecutor, name: str, frames: int, window: int) -> int:
-        """Send ``frames`` pairs (0: for ``seconds``), paced where ``window`` is 0, else so many in flight; returns the count."""
+        """Send ``frames`` pairs (0: for ``seconds``), paced where ``window`` is 0, else ``window`` of them in flight; returns the count."""
         arrived, sent = self._arrived[name], 0
         in_flight: deque[int] = deque()  # stamps
         start_ns = last_ns = time.monotonic_ns()

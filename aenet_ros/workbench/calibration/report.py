@@ -30,7 +30,7 @@ def overlay(pair: FramePair, registration: Registration) -> Array:
     size = pair.rgb.size
     warps = OutputGrid(registration).prepare(pair.thermal.size, size)
     thermal = warps.thermal(grey(pair.thermal))
-    # Over so many pixels, so that noise makes no edges.
+    # Blurred first, so that noise makes no edges.
     smooth = cv2.GaussianBlur(thermal, (0, 0), max(1.0, size[1] / 400))
     slope = np.hypot(cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1))
     around = cv2.GaussianBlur(slope, (0, 0), size[1] / 25)

@@ -17,7 +17,7 @@ from aenet_ros.core.frames import Array, Frame, FramePair
 from aenet_ros.registration.image_alignment import grey
 
 MIN_VIEWS = 5
-OUTLIER = 3.0  # views whose error exceeds so many times the median are left out
+OUTLIER = 3.0  # views whose error exceeds OUTLIER times the median are left out
 FLAGS = cv2.CALIB_FIX_K3  # a third radial term takes more and better views than most people have; it does harm outside them
 MIN_WIDTH = 640  # smaller pictures are enlarged for detection
 

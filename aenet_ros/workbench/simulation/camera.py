@@ -71,7 +71,7 @@ class Renderer:
         return frame
 
     def sensor_defects(self, shutters: int) -> tuple[Array, Plane]:
-        """The dead and weak pixels, bool [H, W], and the fixed pattern after so many shutter events, float32 [H, W] counts."""
+        """The dead and weak pixels, bool [H, W], and the fixed pattern after ``shutters`` shutter events, float32 [H, W] counts."""
         dead = np.zeros(self.config.thermal_size, bool)
         dead.flat[[*self._dead, *self._weak]] = True
         return dead, self._columns(shutters).view(np.int16).astype(np.float32)
@@ -141,7 +141,7 @@ class Renderer:
         return self._backdrops[stream, scene]
 
     def _columns(self, shutters: int) -> Array:
-        """The fixed pattern after so many shutter events: uint16 [H, W], to be added modulo 2^16."""
+        """The fixed pattern after ``shutters`` shutter events: uint16 [H, W], to be added modulo 2^16."""
         rng = np.random.default_rng((self.config.seed, shutters))
         height, width = self.config.thermal_size
         sigma = self.config.column_celsius / CELSIUS_PER_COUNT

@@ -138,7 +138,7 @@ class Rig:
         return self._renderer.celsius(shows_ns / 1e9, self._scene(shows_ns))
 
     def sensor_marks(self, shutters: int = 0) -> tuple[Array, Plane]:
-        """Defects of the thermal sensor: dead and weak pixels, bool [H, W]; the fixed pattern after so many shutter events,
+        """Defects of the thermal sensor: dead and weak pixels, bool [H, W]; the fixed pattern after ``shutters`` shutter events,
         float32 [H, W] counts, which is added to the scene's counts.
         """
         return self._renderer.sensor_defects(shutters)
