@@ -1,5 +1,7 @@
 """Every parameter that is not dynamic takes effect at the next configure; and a node that fails keeps its reason. In this process."""
 
+import gc
+
 import numpy as np
 import pytest
 
@@ -27,6 +29,7 @@ def context(tmp_path, monkeypatch):
     rclpy.init(context=context, domain_id=own_domain())
     yield context
     rclpy.try_shutdown(context=context)
+    gc.collect()  # a destroyed node in a reference cycle stays in the ROS graph, where later tests would find it under the same name
 
 
 @pytest.fixture
