@@ -1,15 +1,22 @@
-"""What several subcommands share: configuration options and output."""
+"""What several subcommands share: configuration options, output, and the context of measurements."""
 
 import argparse
 import json
+import os
+import platform
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timezone
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from aenet_ros import __version__
 from aenet_ros.config import Config, build, specs
 from aenet_ros.core.atomic_io import write_atomic
-from aenet_ros.core.errors import ConfigError, SourceError
+from aenet_ros.core.errors import ConfigError, SourceError, first_line
+from aenet_ros.core.process import allowed_cores
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,17 +87,16 @@ def read_params(path: Path) -> dict[str, Any]:
         raise SourceError(f"--params {path}: {error.strerror or error}") from error
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"--params {path} is not YAML: {error}") from error
-    nodes = content if isinstance(content, dict) else {}
-    sections = [body["ros__parameters"] for body in nodes.values() if isinstance(body, dict) and "ros__parameters" in body]
+    nodes = content.items() if isinstance(content, dict) else ()
+    sections = [(str(name), body["ros__parameters"]) for name, body in nodes if isinstance(body, dict) and "ros__parameters" in body]
     if not sections:
         raise ConfigError(f"--params {path} is no ROS parameter file; it should begin with '/**:' and 'ros__parameters:'")
     values: dict[str, Any] = {}
-    for name, body in nodes.items():
-        if isinstance(body, dict) and (name in ("/**", "/*") or str(name).rsplit("/", 1)[-1] == "fusion"):
-            values.update(_flat(body.get("ros__parameters") or {}, ""))
-    return {
-        name: value for name, value in values.items() if not name.startswith(("use_sim_time", "qos_overrides.", "start_type_description"))
-    }
+    for name, section in sections:
+        if name in ("/**", "/*") or name.rsplit("/", 1)[-1] == "fusion":
+            values.update(_flat(section or {}, ""))
+    of_ros = ("use_sim_time", "qos_overrides.", "start_type_description")
+    return {name: value for name, value in values.items() if not name.startswith(of_ros)}
 
 
 def _flat(tree: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
@@ -128,3 +134,52 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def remark(text: str) -> None:
     """Print a message on stderr, so that stdout stays parseable."""
     print(text, file=sys.stderr)
+
+
+def about() -> dict[str, Any]:
+    """For reports of measurements: ``date`` (UTC), ``commit``, ``versions`` by package, and ``machine``.
+
+    ``machine``: processor, cores, load average, gpu (empty: none).
+    """
+    import cv2
+    import numpy as np
+
+    versions = {"aenet_ros": __version__, "python": platform.python_version(), "numpy": np.__version__, "opencv": cv2.__version__}
+    gpu = ""
+    if find_spec("torch"):
+        import torch
+
+        versions["torch"] = str(torch.__version__)
+        try:
+            gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else ""
+        except RuntimeError as error:  # lost, or in exclusive use; the CPU can still be measured
+            gpu = first_line(error)
+    machine = {
+        "processor": _processor(),
+        "cores": allowed_cores(),
+        "load_average_before": round(os.getloadavg()[0], 2),
+        "gpu": gpu,
+    }
+    return {
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "commit": _commit(),
+        "versions": versions,
+        "machine": machine,
+    }
+
+
+def _commit() -> str:
+    command = ["git", "describe", "--always", "--dirty"]
+    try:
+        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    except OSError:  # no git on this machine
+        return "unknown"
+    return done.stdout.strip() or "unknown"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
