@@ -225,7 +225,8 @@ def summarise(blocks: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _median(blocks: list[dict[str, Any]], *keys: str, digits: int = 3) -> float:
-    values = [block[keys[0]] if len(keys) == 1 else block[keys[0]][keys[1]] for block in blocks]
+    """The median of an entry of the blocks, or of an entry in it."""
+    values = [float(block[keys[0]] if len(keys) == 1 else block[keys[0]][keys[1]]) for block in blocks]
     return round(median(values), digits)
 
 
