@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timezone
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,26 +19,16 @@ from aenet_ros.core.atomic_io import write_atomic
 from aenet_ros.core.errors import ConfigError, SourceError, first_line
 from aenet_ros.core.process import allowed_cores
 
+OPTIONS_OF_ROS = ("use_sim_time", "qos_overrides.", "start_type_description")
+
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """``--params`` and ``--set``; ``config_from`` reads them."""
     group = parser.add_argument_group("configuration")
-    group.add_argument(
-        "--params",
-        metavar="YAML",
-        type=Path,
-        action="append",
-        default=[],
-        help="a ROS parameter file of the node (the last one wins)",
-    )
-    group.add_argument(
-        "--set",
-        metavar="NAME=VALUE",
-        nargs="+",
-        action="extend",
-        default=[],
-        help="single options, for example agc.mode=fixed sync.slop_ms=10",
-    )
+    params_help = "a ROS parameter file of the node (the last one wins)"
+    group.add_argument("--params", metavar="YAML", type=Path, action="append", default=[], help=params_help)
+    set_help = "single options, for example agc.mode=fixed sync.slop_ms=10"
+    group.add_argument("--set", metavar="NAME=VALUE", nargs="+", action="extend", default=[], help=set_help)
 
 
 def config_from(args: argparse.Namespace) -> Config:
@@ -67,10 +58,8 @@ def _value(name: str, text: str) -> Any:
 
 def _number(text: str) -> int | float | str:
     for kind in (int, float):
-        try:
+        with suppress(ValueError):
             return kind(text)
-        except ValueError:
-            continue
     return text
 
 
@@ -88,15 +77,14 @@ def read_params(path: Path) -> dict[str, Any]:
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"--params {path} is not YAML: {error}") from error
     nodes = content.items() if isinstance(content, dict) else ()
-    sections = [(str(name), body["ros__parameters"]) for name, body in nodes if isinstance(body, dict) and "ros__parameters" in body]
+    sections = [(str(node), body["ros__parameters"]) for node, body in nodes if isinstance(body, dict) and "ros__parameters" in body]
     if not sections:
         raise ConfigError(f"--params {path} is no ROS parameter file; it should begin with '/**:' and 'ros__parameters:'")
     values: dict[str, Any] = {}
-    for name, section in sections:
-        if name in ("/**", "/*") or name.rsplit("/", 1)[-1] == "fusion":
+    for node, section in sections:
+        if node in ("/**", "/*") or node.rsplit("/", 1)[-1] == "fusion":
             values.update(_flat(section or {}, ""))
-    of_ros = ("use_sim_time", "qos_overrides.", "start_type_description")
-    return {name: value for name, value in values.items() if not name.startswith(of_ros)}
+    return {name: value for name, value in values.items() if not name.startswith(OPTIONS_OF_ROS)}
 
 
 def _flat(tree: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
@@ -154,18 +142,10 @@ def about() -> dict[str, Any]:
             gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else ""
         except RuntimeError as error:  # lost, or in exclusive use; the CPU can still be measured
             gpu = first_line(error)
-    machine = {
-        "processor": _processor(),
-        "cores": allowed_cores(),
-        "load_average_before": round(os.getloadavg()[0], 2),
-        "gpu": gpu,
-    }
-    return {
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "commit": _commit(),
-        "versions": versions,
-        "machine": machine,
-    }
+    load = round(os.getloadavg()[0], 2)
+    machine = {"processor": _processor(), "cores": allowed_cores(), "load_average_before": load, "gpu": gpu}
+    date = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return {"date": date, "commit": _commit(), "versions": versions, "machine": machine}
 
 
 def _commit() -> str:

@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     for finding in _findings():
         findings.append(finding)
         if not args.json:
-            _show(finding)
+            print(f"{_coloured(finding.level)}  {finding.name:<16}  {finding.text}", flush=True)
     levels = [finding.level for finding in findings]
     can_fuse, warnings = "missing" not in levels, levels.count("warn")
     if args.json:
@@ -86,11 +86,9 @@ def run(args: argparse.Namespace) -> int:
     return 0 if can_fuse else 1
 
 
-def _show(finding: Finding) -> None:
-    level = f"{finding.level:<7}"
-    if sys.stdout.isatty() and "NO_COLOR" not in os.environ:
-        level = f"\033[{COLOURS[finding.level]}m{level}\033[0m"
-    print(f"{level}  {finding.name:<16}  {finding.text}", flush=True)
+def _coloured(level: str) -> str:
+    coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    return f"\033[{COLOURS[level]}m{level:<7}\033[0m" if coloured else f"{level:<7}"
 
 
 def _findings() -> Iterator[Finding]:

@@ -50,7 +50,6 @@ class BagView:
         self._lost, self._last_loss = 0, ""
         self._timings_ms: dict[str, float] = {}
         self._statuses: list[dict[str, Any]] = []
-        self._renderer = ThermalRenderer()
         self._thread = threading.Thread(target=self._run, name="bag", daemon=True)
 
     # Called by the server's thread.
@@ -155,11 +154,17 @@ class BagView:
                 self._pipeline.close()
 
     def _play(self, reader: Any) -> None:
-        """Play from the place of the last seek to the next seek, or to the end."""
+        """Play from the place of the last seek to the next seek, or to the end. All earlier frames are forgotten."""
         with self._changed:
             self._at_ns, self._seek_ns = self._seek_ns or 0, None
-            self._ended, self._single_step = False, True
-        self._reset()
+            self._ended, self._single_step, self._clock = False, True, None
+        sync = self._config.sync
+        self._matcher = PairMatcher(sync.slop_ns, sync.clock_offset_ns, sync.queue_size)
+        self._grouper: StampGrouper[Frame] = StampGrouper()
+        self._last_pair, self._statuses = None, []
+        self._renderer = ThermalRenderer()
+        if self._pipeline is not None:
+            self._pipeline.reset_temporal()
         for event in self._player.events(reader, self._at_ns):
             if not self._wait_for(event.at_ns):
                 return
@@ -170,17 +175,6 @@ class BagView:
                 self._fuse(pair)
         self._ended = True
         self._wait_for(None)
-
-    def _reset(self) -> None:
-        """Time jumps: forget all earlier frames."""
-        sync = self._config.sync
-        self._matcher = PairMatcher(sync.slop_ns, sync.clock_offset_ns, sync.queue_size)
-        self._grouper: StampGrouper[Frame] = StampGrouper()
-        self._last_pair, self._statuses = None, []
-        self._clock = None
-        self._renderer = ThermalRenderer()
-        if self._pipeline is not None:
-            self._pipeline.reset_temporal()
 
     def _wait_for(self, at_ns: int | None) -> bool:
         """Wait until ``at_ns`` is due; None: the end, after which nothing is due. False: the bag was closed, or a seek is pending."""

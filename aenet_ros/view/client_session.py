@@ -6,7 +6,7 @@ import json
 import math
 import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -39,15 +39,13 @@ class SessionHub:
         self._release: asyncio.TimerHandle | None = None
 
     async def start(self, _app: web.Application) -> None:
-        """Start the source and the periodic state messages."""
+        """Start the source."""
         cv2.setNumThreads(1)
         self._loop = asyncio.get_running_loop()
         self.source.start(self._on_snapshot)
-        self._state_task = self._loop.create_task(self._send_states())
 
     async def stop(self, _app: web.Application) -> None:
         """Close all pages and the source."""
-        self._state_task.cancel()
         for session in list(self._sessions):
             await session.socket.close(code=1001, message=b"the viewer was stopped")
         if self._release is not None:
@@ -83,46 +81,48 @@ class SessionHub:
         for session in self._sessions:
             session.changed.set()
 
-    async def _send_states(self) -> None:
-        while True:
-            if self._sessions:
-                state = {"type": "state", **self.source.state()}
-                await asyncio.gather(*(session.send_json(state) for session in list(self._sessions)), return_exceptions=True)
-            await asyncio.sleep(STATE_PERIOD_S)
-
 
 class ClientSession:
     """The server's end of one open page. ``streams``: the streams that the page needs, of STREAMS; empty while its tab is hidden."""
 
     def __init__(self, socket: web.WebSocketResponse, hub: SessionHub) -> None:
+        self.socket, self._hub = socket, hub
         self.streams: tuple[str, ...] = ()
         self.changed = asyncio.Event()
-        self.socket, self._hub = socket, hub
         self._width = 1280
         self._points: list[Point] = []
         self._shown: tuple[str, ...] = ()
         self._credit = WINDOW
         self._sent: Snapshot | None = None  # the latest; None also after a new request, for which it is sent again
-        self._set_tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def serve(self) -> None:
         """Send snapshots and handle messages until the page is closed."""
-        await self.send_json(self._hub.hello)
-        await self.send_json({"type": "state", **self._hub.source.state()})
-        sending = asyncio.create_task(self._send_snapshots())
+        await self._send_json(self._hub.hello)
+        self._start_task(self._send_states())
+        self._start_task(self._send_snapshots())
         try:
             async for message in self.socket:
                 if message.type == WSMsgType.TEXT:
                     self._on_message(message.data)
         finally:
-            sending.cancel()
-            for task in self._set_tasks:
+            for task in self._tasks:
                 task.cancel()
 
-    async def send_json(self, message: Mapping[str, Any]) -> None:
+    def _start_task(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _send_json(self, message: Mapping[str, Any]) -> None:
         """Send a message as JSON. NaN and infinity become null, because JSON has neither."""
         with contextlib.suppress(ConnectionError, RuntimeError):
             await self.socket.send_str(json.dumps(_finite(message)))
+
+    async def _send_states(self) -> None:
+        while True:
+            await self._send_json({"type": "state", **self._hub.source.state()})
+            await asyncio.sleep(STATE_PERIOD_S)
 
     # Messages of the page are not trusted: whatever does not fit is ignored.
 
@@ -140,9 +140,7 @@ class ClientSession:
         elif kind == "request":
             self._on_request(message)
         elif kind == "set" and isinstance(message.get("name"), str):
-            task = asyncio.create_task(self._set_option(message["name"], message.get("value")))
-            self._set_tasks.add(task)
-            task.add_done_callback(self._set_tasks.discard)
+            self._start_task(self._set_option(message["name"], message.get("value")))
         elif kind in ("play", "pause", "seek", "step", "speed"):
             self._hub.source.control(kind, _number(message.get("value")))
 
@@ -168,7 +166,7 @@ class ClientSession:
                 reason = await self._hub.source.set_option(name, value)
             except Exception as error:  # a value of a wrong type; the page waits for an answer
                 reason = f"{name}: the value cannot be used: {format_error(error)}"
-        await self.send_json({"type": "answer", "name": name, "ok": not reason, "reason": reason})
+        await self._send_json({"type": "answer", "name": name, "ok": not reason, "reason": reason})
 
     async def _send_snapshots(self) -> None:
         loop, settings = asyncio.get_running_loop(), self._hub.settings
