@@ -92,13 +92,13 @@ def _around_row(size: Size, runs: int) -> dict[str, Any]:
     from aenet_ros.workbench import speed
     from aenet_ros.workbench.timing import spread_ms
 
-    found = {"match": spread_ms(speed.time_matcher(speed.rig_pairs(speed.rig_of(size), 2)[0], runs))}
+    match = spread_ms(speed.time_matcher(speed.rig_pairs(speed.rig_of(size), 2)[0], runs))
+    row = {"rgb": f"{size[1]}x{size[0]}", "match": match}
     if find_spec("rclpy") is not None and find_spec("sensor_msgs") is not None:
         from aenet_ros.ros.tools.probe_node import message_times
 
-        found |= message_times(size, runs)
-    order = ("receive", "decode", "match", "encode", "publish")
-    return {"rgb": f"{size[1]}x{size[0]}", **{name: found[name] for name in order if name in found}}
+        row |= message_times(size, runs)
+    return row
 
 
 def _medians(row: dict[str, Any]) -> str:

@@ -28,7 +28,12 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     params_help = "a ROS parameter file of the node (the last one wins)"
     group.add_argument("--params", metavar="YAML", type=Path, action="append", default=[], help=params_help)
     set_help = "single options, for example agc.mode=fixed sync.slop_ms=10"
-    group.add_argument("--set", metavar="NAME=VALUE", nargs="+", action="extend", default=[], help=set_help)
+    option = group.add_argument("--set", metavar="NAME=VALUE", nargs="+", action="extend", default=[], help=set_help)
+    vars(option)["completer"] = _set_names  # for argcomplete
+
+
+def _set_names(**_: object) -> list[str]:
+    return [f"{name}=" for name in specs()]
 
 
 def config_from(args: argparse.Namespace) -> Config:
