@@ -170,9 +170,8 @@ class BagView:
                 return
             self._at_ns = event.at_ns
             self._handle(event)
-        if not self._recorded:
-            for pair in self._matcher.flush():
-                self._fuse(pair)
+        for pair in self._matcher.flush():
+            self._fuse(pair)
         self._ended = True
         self._wait_for(None)
 
