@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from aenet_ros.cli.about import about
-from aenet_ros.cli.common import remark, write_json
+from aenet_ros.cli.common import about, remark, write_json
 from aenet_ros.core.process import keep_large_buffers
 from aenet_ros.fusion.checkpoint import load_checkpoint
 from aenet_ros.fusion.export import export_network

@@ -19,8 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from aenet_ros.cli.about import about
-from aenet_ros.cli.common import remark, write_json
+from aenet_ros.cli.common import about, remark, write_json
 from aenet_ros.core.frames import FramePair
 from aenet_ros.core.thermal_input import ThermalInput
 from aenet_ros.fusion.checkpoint import load_checkpoint

@@ -43,7 +43,7 @@ def complaint(line: str, whole: bool = True) -> str:
 @cache
 def parsers() -> dict[str, argparse.ArgumentParser]:
     """The parsers of aenet's subcommands."""
-    parser = cli._parser(cli.load(cli.available()))
+    parser = cli._parser(cli.load(cli.COMMANDS))
     return next(action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction))
 
 

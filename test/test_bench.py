@@ -7,7 +7,7 @@ import cv2
 import pytest
 import torch
 
-from aenet_ros.cli.bench_node import measure_node, summarise
+from aenet_ros.cli.bench import measure_node, summarise
 from aenet_ros.cli.main import main
 from aenet_ros.workbench.timing import TwoConvolutions, spread_ms, time_runs
 

@@ -66,7 +66,7 @@ def test_other_shells_get_a_script(shell):
 
 
 def test_starting_aenet_does_not_load_it():
-    code = "import sys, aenet_ros.cli.main as c; c._parser(c.load(c.available())); print('argcomplete' in sys.modules)"
+    code = "import sys, aenet_ros.cli.main as c; c._parser(c.load(c.COMMANDS)); print('argcomplete' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=HARD_LIMIT_S, check=True)
     assert done.stdout.strip() == "False"
 

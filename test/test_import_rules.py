@@ -35,7 +35,7 @@ CONFINED = [
 ]
 TORCH_FREE = {"core", "config", "messages", "sync", "thermal", "registration"}
 # The command line writes both by name: main loads commands, doctor tries what is installed.
-COMPUTED_ALLOWED = {"cli/main.py", "cli/doctor.py", "cli/doctor_ros.py"}
+COMPUTED_ALLOWED = {"cli/main.py", "cli/doctor.py"}
 COMPUTED = "<computed>"
 
 

@@ -19,12 +19,11 @@ from view_client import PATIENCE_S, Viewer, aiohttp, fetch, with_page
 from aenet_ros.config import AgcConfig, build
 from aenet_ros.core.errors import ConfigError
 from aenet_ros.core.frames import Frame
+from aenet_ros.view import choose_token, is_local
 from aenet_ros.view.bag_view import BagView
-from aenet_ros.view.server import FILES
-from aenet_ros.view.settings import Access, choose_token, is_local
+from aenet_ros.view.server import FILES, Access
 from aenet_ros.view.snapshot import Reading, Snapshot, StampGrouper, ThermalRenderer, read_point
-from aenet_ros.view.source import ERROR, OFFLINE, OK, WAITING, WARN
-from aenet_ros.view.status_text import RobotFacts, robot_status_text
+from aenet_ros.view.source import ERROR, OFFLINE, OK, WAITING, WARN, RobotFacts, robot_status_text
 
 COUNT = 100
 MIDDLE = (0.5, 0.5)

@@ -8,17 +8,26 @@ memory and CPU time. All of it takes some minutes. On a busy machine run it with
 
 import argparse
 import json
-import math
+import os
+import subprocess
+import tempfile
+import time
 from importlib.util import find_spec
 from pathlib import Path
+from statistics import median
 from typing import Any
 
-from aenet_ros.cli.about import about
-from aenet_ros.cli.common import print_json, remark
-from aenet_ros.core.atomic_io import write_atomic
-from aenet_ros.core.errors import ConfigError, DeviceError, MissingDependencyError
+from aenet_ros.cli.common import about, remark, write_json
+from aenet_ros.core.errors import AenetError, ConfigError, DeviceError, MissingDependencyError
+
+Size = tuple[int, int]
+"""(height, width)"""
 
 SIZES = "640x512,1280x720,1920x1080"
+NODES = {"fused": "aenet_ros.ros.node", "passthrough": "aenet_ros.ros.tools.passthrough_node"}
+TIMEOUT_S = 120.0
+LATENCY_MARGIN_MS = 2.0
+RATE_SHARE = 0.85
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,11 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--registration", choices=("identity", "homography"), default="identity", help="homography: that of the rig (default: %(default)s)"
     )
     parser.add_argument(
-        "--rate",
-        metavar="HZ",
-        type=float,
-        default=0.0,
-        help="pairs a second, for caches as cold as behind a camera (default: no pause)",
+        "--rate", metavar="HZ", type=float, default=0.0, help="pairs a second, for caches as cold as behind a camera (default: no pause)"
     )
     parser.add_argument("--runs", metavar="N", type=int, default=60, help="runs of each measurement (default: %(default)s)")
     parser.add_argument("--node", action="store_true", help="also measure the node beside a passthrough node, over ROS 2 (2 minutes)")
@@ -48,6 +53,8 @@ def run(args: argparse.Namespace) -> int:
     """Measure; 0 when done."""
     import torch
 
+    from aenet_ros.workbench import speed
+
     sizes, threads = [_size(text) for text in args.sizes.split(",")], [_count(text) for text in args.threads.split(",")]
     if args.runs < 3:
         raise ConfigError(f"--runs {args.runs}: give 3 or more")
@@ -56,70 +63,50 @@ def run(args: argparse.Namespace) -> int:
     devices = [args.device] if args.device != "auto" else ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
     if "cuda" in devices and not torch.cuda.is_available():
         raise DeviceError("--device cuda: torch finds no CUDA device here; 'aenet doctor' says why")
+    cpu = [("cpu", "fp32", count) for count in threads]
+    gpu = [(device, precision, threads[0]) for device in devices if device != "cpu" for precision in ("fp32", "fp16")]
     report: dict[str, Any] = {**about(), "runs": args.runs, "pipeline": [], "network": [], "around_the_pipeline": []}
-    for device in devices:
-        for precision in ("fp32",) if device == "cpu" else ("fp32", "fp16"):
-            for count in threads if device == "cpu" else threads[:1]:
-                _measure(report, device, precision, count, sizes, args)
+    for device, precision, count in (cpu if "cpu" in devices else []) + gpu:
+        setting = f"{device} {precision}, {count} threads"
+        for size in sizes:
+            report["pipeline"].append(row := speed.pipeline_row(device, precision, count, size, args))
+            remark(f"{setting}, pipeline {row['rgb']}: {_medians(row['stages'])} ({_medians(row['within_fusion'])})")
+            report["network"].append(row := speed.network_row(device, precision, count, size, args.runs))
+            remark(f"{setting}, network {row['size']}: {_medians(row)}")
     for size in sizes:
         report["around_the_pipeline"].append(row := _around_row(size, args.runs))
         remark(f"around the pipeline, {row['rgb']}: {_medians(row)}")
     if args.node:
-        from aenet_ros.cli.bench_node import measure_node
-
         report["node"] = measure_node(sizes[0])
         remark(f"node: {json.dumps(report['node']['floor'])}")
-    if args.out is None:
-        print_json(report)
-    else:
-        write_atomic(args.out, json.dumps(report, indent=1, allow_nan=False) + "\n")
-        remark(f"written: {args.out}")
+    write_json(report, args.out)
     if args.plot:
         _write_plot(report, args.plot)
-        remark(f"written: {args.plot}")
+    for path in filter(None, (args.out, args.plot)):
+        remark(f"written: {path}")
     return 0
 
 
-def _measure(
-    report: dict[str, Any], device: str, precision: str, threads: int, sizes: list[tuple[int, int]], args: argparse.Namespace
-) -> None:
-    """Measure the pipeline and the networks at every size into the report."""
-    from aenet_ros.workbench import speed
-
-    for size in sizes:
-        row = speed.pipeline_row(device, precision, threads, size, args)
-        report["pipeline"].append(row)
-        remark(
-            f"{device} {precision}, {threads} threads, pipeline {row['rgb']}: {_medians(row['stages'])} ({_medians(row['within_fusion'])})"
-        )
-        row = speed.network_row(device, precision, threads, size, args.runs)
-        report["network"].append(row)
-        remark(f"{device} {precision}, {threads} threads, network {row['size']}: {_medians(row)}")
-
-
-def _around_row(size: tuple[int, int], runs: int) -> dict[str, Any]:
+def _around_row(size: Size, runs: int) -> dict[str, Any]:
     """The node's stages around the pipeline: match, and where ROS is installed receive, decode, encode and publish."""
     from aenet_ros.workbench import speed
     from aenet_ros.workbench.timing import spread_ms
 
-    found = {"match": spread_ms(speed.time_matcher(speed.rig_pairs(speed.rig_of(size), 2)[0], runs))}
+    match = spread_ms(speed.time_matcher(speed.rig_pairs(speed.rig_of(size), 2)[0], runs))
+    row = {"rgb": f"{size[1]}x{size[0]}", "match": match}
     if find_spec("rclpy") is not None and find_spec("sensor_msgs") is not None:
         from aenet_ros.ros.tools.probe_node import message_times
 
-        found |= message_times(size, runs)
-    order = ("receive", "decode", "match", "encode", "publish")
-    return {"rgb": f"{size[1]}x{size[0]}", **{name: found[name] for name in order if name in found}}
+        row |= message_times(size, runs)
+    return row
 
 
 def _medians(row: dict[str, Any]) -> str:
-    return (
-        ", ".join(f"{name} {value['median_ms']:.2f}" for name, value in row.items() if isinstance(value, dict) and "median_ms" in value)
-        + " ms"
-    )
+    spreads = {name: value for name, value in row.items() if isinstance(value, dict) and "median_ms" in value}
+    return ", ".join(f"{name} {value['median_ms']:.2f}" for name, value in spreads.items()) + " ms"
 
 
-def _size(text: str) -> tuple[int, int]:
-    """(height, width) of "640x512"."""
+def _size(text: str) -> Size:
     width, x, height = text.strip().partition("x")
     if not x or not width.isdecimal() or not height.isdecimal():
         raise ConfigError(f"--sizes {text}: give sizes as WIDTHxHEIGHT, for example 640x512,1280x720")
@@ -134,6 +121,8 @@ def _count(text: str) -> int:
 
 def _write_plot(report: dict[str, Any], path: Path) -> None:
     """A PNG of time over pixels, both logarithmic. Raises MissingDependencyError without matplotlib."""
+    import numpy as np
+
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -148,14 +137,15 @@ def _write_plot(report: dict[str, Any], path: Path) -> None:
     figure = Figure(figsize=(9.6, 5.4), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
+    pixels = {row["rgb"]: np.prod(_size(row["rgb"])) for row in report["pipeline"]}
     for label, points in curves.items():
-        pixels = [math.prod(_size(size)) for size in points]
-        low, middle, high = ([spread[name] for spread in points.values()] for name in ("q25_ms", "median_ms", "q75_ms"))
-        whiskers = [[m - q for m, q in zip(middle, low, strict=True)], [q - m for m, q in zip(middle, high, strict=True)]]
-        axes.errorbar(pixels, middle, whiskers, fmt="o-" if label.startswith("pipeline") else "s--", label=label, capsize=2, markersize=4)
-    sizes = list(dict.fromkeys(size for points in curves.values() for size in points))
+        low, middle, high = np.array([[spread[name] for spread in points.values()] for name in ("q25_ms", "median_ms", "q75_ms")])
+        style = "o-" if label.startswith("pipeline") else "s--"
+        axes.errorbar(
+            [pixels[size] for size in points], middle, [middle - low, high - middle], fmt=style, label=label, capsize=2, markersize=4
+        )
     axes.set(xscale="log", yscale="log", xlabel="rgb frame", ylabel="ms, median and quartiles")
-    axes.set_xticks([math.prod(_size(size)) for size in sizes], sizes)
+    axes.set_xticks(list(pixels.values()), list(pixels))
     axes.set_xticks([], minor=True)
     axes.grid(True, which="both", alpha=0.25)
     axes.legend(fontsize=8)
@@ -167,3 +157,107 @@ def _write_plot(report: dict[str, Any], path: Path) -> None:
 
 def _setting(row: dict[str, Any]) -> str:
     return f"{row['threads']} CPU threads" if row["device"] == "cpu" else f"{row['device']} {row['precision']}"
+
+
+# With --node: the fusing node beside a passthrough node, over real ROS 2 topics.
+
+
+def measure_node(size: Size, seconds: float = 3.0, rounds: int = 3) -> dict[str, Any]:
+    """Measure latency, highest rate, start time, memory and CPU time of both nodes in turns, by ``probe_node``.
+
+    ``size``: of the rgb frames. Raises AenetError if a process ends too early.
+    """
+    from aenet_ros.cli.processes import Processes
+
+    started_s: dict[str, float] = {}
+    active_s: dict[str, float] = {}
+    used_s = dict.fromkeys(NODES, 0.0)  # CPU time of the paced blocks
+    deadline_s = time.monotonic() + TIMEOUT_S + rounds * 8 * seconds
+    with tempfile.TemporaryDirectory(prefix="aenet_bench_") as scratch, Processes(Path(scratch)) as processes:
+        probe = {"seconds": seconds, "rounds": rounds, "width": size[1], "height": size[0]}
+        processes.start("probe", "aenet_ros.ros.tools.probe_node", probe, stdout=subprocess.PIPE)
+        for message in processes.messages("probe"):
+            if message is None:
+                if problem := processes.watch():
+                    raise AenetError(problem)
+                if time.monotonic() > deadline_s:
+                    raise AenetError(f"the measurement of the node timed out: {processes.last_words('fused') or 'no output'}")
+            elif message["type"] == "ready":
+                for name, module in NODES.items():
+                    started_s[name] = time.time()
+                    processes.start(name, module, {}, remap=[f"__ns:=/{name}"])
+            elif message["type"] == "active":
+                active_s[message["target"]] = message["at"] - started_s[message["target"]]
+            elif message["type"] == "report":
+                report = summarise(message["blocks"])
+                for name in NODES:
+                    report[name]["start_to_active_s"] = round(active_s[name], 2)
+                    report[name]["rss_mb"] = _peak_memory_mb(processes.children[name].pid)
+                    sent = sum(block["sent"] for block in message["blocks"] if block["target"] == name and not block["window"])
+                    report[name]["processor_ms_a_pair"] = round(1e3 * used_s[name] / sent, 2)
+                return {"rgb": f"{size[1]}x{size[0]}", "registration": "identity", **report}
+            elif not message["window"]:
+                now_s = _cpu_time_s(processes.children[message["target"]].pid)
+                used_s[message["target"]] += now_s if message["type"] == "end" else -now_s
+    raise AenetError("the probe ended without a report")
+
+
+def summarise(blocks: list[dict[str, Any]]) -> dict[str, Any]:
+    """Medians over the rounds of each target, and the fusing node against the passthrough node plus its own pipeline."""
+    report: dict[str, Any] = {}
+    for name in NODES:
+        own = [block for block in blocks if block["target"] == name]
+        paced = [block for block in own if not block["window"]]
+        loops = {str(window): [block for block in own if block["window"] == window] for window in sorted({b["window"] for b in own} - {0})}
+        report[name] = {
+            "frames": sum(block["came"] for block in paced),
+            "rate_hz": _median(paced, "rate_hz", digits=2),
+            "latency_ms": {key: _median(paced, "latency_ms", key) for key in ("p50", "p95", "max")},
+            "lost": sum(block["sent"] - block["came"] for block in own),
+            # From the median time between two pictures: other real-time programs interrupt for up to 50 ms.
+            "closed_loop_hz": {window: round(1e3 / median(b["cycle_ms"]["p50"] for b in loop), 2) for window, loop in loops.items()},
+        }
+        if name == "fused":
+            report[name]["stages_ms"] = {stage: _median(paced, "stages_ms", stage) for stage in paced[0]["stages_ms"]}
+            report[name]["pipeline_p95_ms"] = _median(paced, "pipeline_p95_ms")
+            report[name]["closed_loop_pipeline_ms"] = {window: _median(loop, "stages_ms", "total") for window, loop in loops.items()}
+    return {**report, "floor": _floor(report["fused"], report["passthrough"]), "blocks": blocks}
+
+
+def _median(blocks: list[dict[str, Any]], *keys: str, digits: int = 3) -> float:
+    """The median of an entry of the blocks, or of an entry in it."""
+    values = [float(block[keys[0]] if len(keys) == 1 else block[keys[0]][keys[1]]) for block in blocks]
+    return round(median(values), digits)
+
+
+def _floor(fused: dict[str, Any], passed: dict[str, Any]) -> dict[str, Any]:
+    """The fusing node against the sum of the passthrough node and its own pipeline, as it ran in the node."""
+    p50_ms, p95_ms = (fused["latency_ms"][key] - passed["latency_ms"][key] for key in ("p50", "p95"))
+    over_p95_ms = round(p95_ms - fused["stages_ms"]["total"], 3)
+    shares = {
+        window: round(rate * (1.0 / passed["closed_loop_hz"][window] + fused["closed_loop_pipeline_ms"][window] / 1e3), 3)
+        for window, rate in fused["closed_loop_hz"].items()
+    }
+    best = max(shares, key=lambda window: fused["closed_loop_hz"][window])
+    return {
+        "over_p50_ms": round(p50_ms - fused["stages_ms"]["total"], 3),
+        "over_p95_ms": over_p95_ms,
+        "over_p95_with_the_pipelines_p95_ms": round(p95_ms - fused["pipeline_p95_ms"], 3),
+        "over_wanted_ms": LATENCY_MARGIN_MS,
+        "highest_rate_share": shares[best],
+        "rate_shares": shares,
+        "rate_share_wanted": RATE_SHARE,
+        "holds": {"latency": over_p95_ms <= LATENCY_MARGIN_MS, "rate": shares[best] >= RATE_SHARE},
+    }
+
+
+def _cpu_time_s(pid: int) -> float:
+    """User and system time of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _peak_memory_mb(pid: int) -> float:
+    """Peak resident memory of a process, in 10^6 bytes."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return round(next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) * 1024 / 1e6, 1)

@@ -1,36 +1,39 @@
-"""What several subcommands share: configuration options and output."""
+"""What several subcommands share: configuration options, output, and the context of measurements."""
 
 import argparse
 import json
+import os
+import platform
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime, timezone
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from aenet_ros import __version__
 from aenet_ros.config import Config, build, specs
 from aenet_ros.core.atomic_io import write_atomic
-from aenet_ros.core.errors import ConfigError, SourceError
+from aenet_ros.core.errors import ConfigError, SourceError, first_line
+from aenet_ros.core.process import allowed_cores
+
+OPTIONS_OF_ROS = ("use_sim_time", "qos_overrides.", "start_type_description")
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """``--params`` and ``--set``; ``config_from`` reads them."""
     group = parser.add_argument_group("configuration")
-    group.add_argument(
-        "--params",
-        metavar="YAML",
-        type=Path,
-        action="append",
-        default=[],
-        help="a ROS parameter file of the node (the last one wins)",
-    )
-    group.add_argument(
-        "--set",
-        metavar="NAME=VALUE",
-        nargs="+",
-        action="extend",
-        default=[],
-        help="single options, for example agc.mode=fixed sync.slop_ms=10",
-    )
+    params_help = "a ROS parameter file of the node (the last one wins)"
+    group.add_argument("--params", metavar="YAML", type=Path, action="append", default=[], help=params_help)
+    set_help = "single options, for example agc.mode=fixed sync.slop_ms=10"
+    option = group.add_argument("--set", metavar="NAME=VALUE", nargs="+", action="extend", default=[], help=set_help)
+    vars(option)["completer"] = _set_names  # for argcomplete
+
+
+def _set_names(**_: object) -> list[str]:
+    return [f"{name}=" for name in specs()]
 
 
 def config_from(args: argparse.Namespace) -> Config:
@@ -60,10 +63,8 @@ def _value(name: str, text: str) -> Any:
 
 def _number(text: str) -> int | float | str:
     for kind in (int, float):
-        try:
+        with suppress(ValueError):
             return kind(text)
-        except ValueError:
-            continue
     return text
 
 
@@ -80,17 +81,15 @@ def read_params(path: Path) -> dict[str, Any]:
         raise SourceError(f"--params {path}: {error.strerror or error}") from error
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"--params {path} is not YAML: {error}") from error
-    nodes = content if isinstance(content, dict) else {}
-    sections = [body["ros__parameters"] for body in nodes.values() if isinstance(body, dict) and "ros__parameters" in body]
+    nodes = content.items() if isinstance(content, dict) else ()
+    sections = [(str(node), body["ros__parameters"]) for node, body in nodes if isinstance(body, dict) and "ros__parameters" in body]
     if not sections:
         raise ConfigError(f"--params {path} is no ROS parameter file; it should begin with '/**:' and 'ros__parameters:'")
     values: dict[str, Any] = {}
-    for name, body in nodes.items():
-        if isinstance(body, dict) and (name in ("/**", "/*") or str(name).rsplit("/", 1)[-1] == "fusion"):
-            values.update(_flat(body.get("ros__parameters") or {}, ""))
-    return {
-        name: value for name, value in values.items() if not name.startswith(("use_sim_time", "qos_overrides.", "start_type_description"))
-    }
+    for node, section in sections:
+        if node in ("/**", "/*") or node.rsplit("/", 1)[-1] == "fusion":
+            values.update(_flat(section or {}, ""))
+    return {name: value for name, value in values.items() if not name.startswith(OPTIONS_OF_ROS)}
 
 
 def _flat(tree: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
@@ -128,3 +127,44 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def remark(text: str) -> None:
     """Print a message on stderr, so that stdout stays parseable."""
     print(text, file=sys.stderr)
+
+
+def about() -> dict[str, Any]:
+    """For reports of measurements: ``date`` (UTC), ``commit``, ``versions`` by package, and ``machine``.
+
+    ``machine``: processor, cores, load average, gpu (empty: none).
+    """
+    import cv2
+    import numpy as np
+
+    versions = {"aenet_ros": __version__, "python": platform.python_version(), "numpy": np.__version__, "opencv": cv2.__version__}
+    gpu = ""
+    if find_spec("torch"):
+        import torch
+
+        versions["torch"] = str(torch.__version__)
+        try:
+            gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else ""
+        except RuntimeError as error:  # lost, or in exclusive use; the CPU can still be measured
+            gpu = first_line(error)
+    load = round(os.getloadavg()[0], 2)
+    machine = {"processor": _processor(), "cores": allowed_cores(), "load_average_before": load, "gpu": gpu}
+    date = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return {"date": date, "commit": _commit(), "versions": versions, "machine": machine}
+
+
+def _commit() -> str:
+    command = ["git", "describe", "--always", "--dirty"]
+    try:
+        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    except OSError:  # no git on this machine
+        return "unknown"
+    return done.stdout.strip() or "unknown"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())

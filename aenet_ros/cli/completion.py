@@ -34,21 +34,4 @@ def complete(parser: argparse.ArgumentParser) -> None:
         from argcomplete import autocomplete
     except ImportError:
         return
-    _name_options(parser)
     autocomplete(parser)
-
-
-def _name_options(parser: argparse.ArgumentParser) -> None:
-    """Let ``--set`` complete option names."""
-    for action in parser._actions:  # argparse has no public access to its actions
-        if isinstance(action, argparse._SubParsersAction):
-            for sub in action.choices.values():
-                _name_options(sub)
-        elif "--set" in action.option_strings:
-            vars(action)["completer"] = _set_names
-
-
-def _set_names(**_: object) -> list[str]:
-    from aenet_ros.config import specs
-
-    return [f"{name}=" for name in specs()]

@@ -49,7 +49,7 @@ def compose(
     ``measured`` is the receiver's report, ``camera`` the last status of the rig or the replay; ``rates``: of the cameras, and the
     required one (0: none), in Hz.
     """
-    from aenet_ros.cli.about import about
+    from aenet_ros.cli.common import about
 
     pairs = dict(measured["pairs"])
     stamp_error = pairs.pop("stamp_error_ms")

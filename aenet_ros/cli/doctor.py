@@ -9,25 +9,28 @@ examples:
 """
 
 import argparse
+import fcntl
 import os
 import platform
+import re
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from importlib import import_module, metadata
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 from aenet_ros.cli.common import print_json
-from aenet_ros.cli.doctor_ros import Finding, ros_findings
-from aenet_ros.core.errors import AenetError, first_line
+from aenet_ros.core.errors import AenetError, SourceError, first_line
+from aenet_ros.core.resources import share_dir
 
 COLOURS = {"ok": "32", "warn": "33", "missing": "31"}
 SELF_TEST_RUNS = 10
 
-
-# Import name: level and remedy where the package is missing.
+# Import name: level and remedy if the package is missing.
 PACKAGES = {
     "numpy": ("missing", "apt install python3-numpy, or pip install numpy"),
     "cv2": ("missing", "OpenCV 4: apt install python3-opencv, or pip install 'opencv-python-headless<5'"),
@@ -39,6 +42,27 @@ PACKAGES = {
     "mcap": ("warn", "for the demo's recording: pip install mcap"),
     "tensorboard": ("warn", "for training curves only: pip install tensorboard"),
 }
+NODE_PACKAGES = ("sensor_msgs", "std_msgs", "std_srvs", "diagnostic_msgs", "lifecycle_msgs", "rcl_interfaces")
+OPTIONAL_ROS_PACKAGES = {
+    "message_filters": "needed for sync.policy approximate only",
+    "cv_bridge": "needed for encodings outside the table of docs/cameras.md only",
+    "tf2_ros": "needed for registration.extrinsics_source tf only",
+    "launch": "needed for ros2 launch only",
+    "launch_ros": "needed for ros2 launch only",
+}
+
+SHM = Path("/dev/shm")
+MIN_FREE_SHM_MB = 256  # seven participants at 32 MB each
+MAX_DOMAIN_ID = 232
+UNSAFE_DOMAIN_IDS = range(102, 215)  # their ports are Linux's ephemeral ones
+
+
+class Finding(NamedTuple):
+    """One line of the report: what was checked, the level (ok, warn or missing), and the result with its remedy."""
+
+    name: str
+    level: str
+    text: str
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,9 +76,9 @@ def run(args: argparse.Namespace) -> int:
     for finding in _findings():
         findings.append(finding)
         if not args.json:
-            _show(finding)
-    can_fuse = all(finding.level != "missing" for finding in findings)
-    warnings = sum(finding.level == "warn" for finding in findings)
+            print(f"{_coloured(finding.level)}  {finding.name:<16}  {finding.text}", flush=True)
+    levels = [finding.level for finding in findings]
+    can_fuse, warnings = "missing" not in levels, levels.count("warn")
     if args.json:
         print_json({"can_fuse": can_fuse, "findings": [finding._asdict() for finding in findings]})
     else:
@@ -62,25 +86,22 @@ def run(args: argparse.Namespace) -> int:
     return 0 if can_fuse else 1
 
 
-def _show(finding: Finding) -> None:
-    level = f"{finding.level:<7}"
-    if sys.stdout.isatty() and "NO_COLOR" not in os.environ:
-        level = f"\033[{COLOURS[finding.level]}m{level}\033[0m"
-    print(f"{level}  {finding.name:<16}  {finding.text}", flush=True)
+def _coloured(level: str) -> str:
+    coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    return f"\033[{COLOURS[level]}m{level:<7}\033[0m" if coloured else f"{level:<7}"
 
 
 def _findings() -> Iterator[Finding]:
     yield Finding("python", "ok", f"{platform.python_version()} on {platform.machine()}, {os.cpu_count()} cores")
-    for module in PACKAGES:
-        yield _package(module)
+    for module, (level, remedy) in PACKAGES.items():
+        yield _package(module, level, remedy)
     yield from _torch()
-    yield _weights()
+    yield _tried("weights", _weights, "; reinstall aenet_ros")
     yield from ros_findings()
-    yield _self_test()
+    yield _tried("self-test", _self_test, "")
 
 
-def _package(module: str) -> Finding:
-    level, remedy = PACKAGES[module]
+def _package(module: str, level: str, remedy: str) -> Finding:
     if find_spec(module) is None:
         return Finding(module, level, f"not installed; {remedy}")
     try:
@@ -96,11 +117,9 @@ def _package(module: str) -> Finding:
 
 def _torch() -> Iterator[Finding]:
     jetson = Path("/etc/nv_tegra_release").exists()
-    remedy = (
-        "install NVIDIA's wheel for this JetPack"
-        if jetson
-        else "pip install torch, with --index-url https://download.pytorch.org/whl/cpu where there is no NVIDIA GPU"
-    )
+    remedy = "pip install torch, with --index-url https://download.pytorch.org/whl/cpu where there is no NVIDIA GPU"
+    if jetson:
+        remedy = "install NVIDIA's wheel for this JetPack"
     try:
         import torch
     except Exception as error:
@@ -119,48 +138,165 @@ def _torch() -> Iterator[Finding]:
         yield Finding("gpu", "ok", "none; the network runs on the CPU")
 
 
-def _weights() -> Finding:
+def _tried(name: str, check: Callable[[], Finding], remedy: str) -> Finding:
+    """The finding of a check that needs the packages above; ``remedy`` is added to its error."""
     try:
-        from aenet_ros.fusion.checkpoint import load_checkpoint
-
-        _, card = load_checkpoint(None)
+        return check()
     except ImportError as error:
-        return Finding("weights", "missing", f"cannot be checked before the packages above are installed ({error})")
+        return Finding(name, "missing", f"cannot be checked before the packages above are installed ({error})")
     except AenetError as error:
-        return Finding("weights", "missing", f"{error}; reinstall aenet_ros")
+        return Finding(name, "missing", f"{error}{remedy}")
+
+
+def _weights() -> Finding:
+    from aenet_ros.fusion.checkpoint import load_checkpoint
+
+    _, card = load_checkpoint(None)
     return Finding("weights", "ok", f"{card['parameters']} parameters, SHA-256 {card['sha256'][:12]} verified")
 
 
 def _self_test() -> Finding:
     """Fuse a synthetic 640x512 pair, a warm square in 16-bit counts and an rgb gradient; timed after a warm-up."""
-    try:
-        import numpy as np
+    import numpy as np
 
-        from aenet_ros.core.frames import Frame, FramePair
-        from aenet_ros.pipeline import FusionPipeline
+    from aenet_ros.core.frames import Frame, FramePair
+    from aenet_ros.pipeline import FusionPipeline
 
-        counts = np.full((512, 640), 29_500, np.uint16)
-        counts += np.random.default_rng(0).integers(0, 200, counts.shape, np.uint16)
-        counts[200:300, 250:350] += 1_000
-        gradient = np.broadcast_to(np.linspace(20, 120, 640).astype(np.uint8)[None, :, None], (512, 640, 3))
-        pair = FramePair(Frame(1, counts, "mono16"), Frame(1, np.ascontiguousarray(gradient), "rgb8"))
-        pipeline = FusionPipeline()
-        pipeline.warm_up((512, 640))
-        times = []
-        for _ in range(SELF_TEST_RUNS):
-            begin = time.perf_counter()
-            fused = pipeline.process(pair)
-            times.append(time.perf_counter() - begin)
-        fuser = pipeline.fuser
-        pipeline.close()
-    except ImportError as error:
-        return Finding("self-test", "missing", f"cannot run before the packages above are installed ({error})")
-    except AenetError as error:
-        return Finding("self-test", "missing", str(error))
-    image = fused.image.astype(float)
+    counts = np.random.default_rng(0).integers(29_500, 29_700, (512, 640), np.uint16)
+    counts[200:300, 250:350] += 1_000
+    rgb = np.tile(np.linspace(20, 120, 640).astype(np.uint8)[:, None], (512, 1, 3))
+    pair = FramePair(Frame(1, counts, "mono16"), Frame(1, rgb, "rgb8"))
+    pipeline = FusionPipeline()
+    pipeline.warm_up((512, 640))
+    times = []
+    for _ in range(SELF_TEST_RUNS):
+        begin = time.perf_counter()
+        image = pipeline.process(pair).image.astype(float)
+        times.append(time.perf_counter() - begin)
+    fuser = pipeline.fuser
+    pipeline.close()
     if image[210:290, 260:340].mean() <= image[320:, 250:350].mean():
-        return Finding(
-            "self-test", "missing", "the warm square is not brighter in the fused picture; the weights are wrong, reinstall aenet_ros"
-        )
+        text = "the warm square is not brighter in the fused picture; the weights are wrong, reinstall aenet_ros"
+        return Finding("self-test", "missing", text)
     took = f"640x512 fused in {sorted(times)[len(times) // 2] * 1e3:.1f} ms (median of {SELF_TEST_RUNS}) on {fuser.device}"
-    return Finding("self-test", "warn" if fuser.fallback else "ok", f"{took}; {fuser.fallback}" if fuser.fallback else took)
+    return Finding("self-test", "warn", f"{took}; {fuser.fallback}") if fuser.fallback else Finding("self-test", "ok", took)
+
+
+# ROS 2 and its middleware, without importing either.
+
+
+def ros_findings() -> Iterator[Finding]:
+    """ROS packages, middleware, shared memory and domain."""
+    distro = _distro()
+    if not _installed("rclpy"):
+        yield Finding("ros", "warn", f"no rclpy, so files can be fused, but not live topics; {_rclpy_remedy(distro)}")
+    else:
+        yield Finding("ros", "ok", f"{distro or 'unknown distribution'}, rclpy found")
+        absent = [name for name in NODE_PACKAGES if not _installed(name)]
+        if absent:
+            yield Finding("messages", "warn", f"the node cannot run without {', '.join(absent)}; {_apt(distro, absent)}")
+        else:
+            yield Finding("messages", "ok", ", ".join(NODE_PACKAGES))
+        for name, use in OPTIONAL_ROS_PACKAGES.items():
+            if _installed(name):
+                yield Finding(name, "ok", "installed")
+            else:
+                yield Finding(name, "warn", f"not installed; {use}: {_apt(distro, [name])}")
+        yield _middleware()
+    yield from _shared_memory()
+    yield _domain()
+
+
+def _installed(package: str) -> bool:
+    """Whether the package can be imported; a folder of that name in the current directory does not count."""
+    spec = find_spec(package)
+    return spec is not None and spec.origin is not None
+
+
+def _distro() -> str:
+    """The ROS distribution's name, from the sourced environment or from the installed wheels; empty for none."""
+    if os.environ.get("ROS_DISTRO"):
+        return os.environ["ROS_DISTRO"]
+    wheels = (re.fullmatch("ros-([a-z]+)-rclpy", str(item.metadata["Name"])) for item in metadata.distributions())
+    return next((wheel[1] for wheel in wheels if wheel), "")
+
+
+def _rclpy_remedy(distro: str) -> str:
+    if os.environ.get("ROS_DISTRO"):
+        return f"ROS {distro} is sourced, but its rclpy is for another Python than this one; use the system's python3, or a venv made by it"
+    if installed := sorted(path.parent.name for path in Path("/opt/ros").glob("*/setup.bash")):
+        return f"source /opt/ros/{installed[-1]}/setup.bash first"
+    return "install ROS 2, or without apt: pip install 'aenet_ros[ros]'"
+
+
+def _apt(distro: str, packages: list[str]) -> str:
+    return "apt install " + " ".join(f"ros-{distro or '$ROS_DISTRO'}-{name.replace('_', '-')}" for name in packages)
+
+
+def _middleware() -> Finding:
+    name = os.environ.get("RMW_IMPLEMENTATION", "")
+    if name and "fastrtps" not in name:
+        return Finding("middleware", "ok", f"{name}; its buffers must hold whole images")
+    shown = name or "the distribution's default"
+    variables = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")  # the latter up to Jazzy
+    profiles = [os.environ[variable] for variable in variables if os.environ.get(variable)]
+    for path in profiles:
+        if not Path(path).is_file():
+            text = f"{shown}, but its profile {path} does not exist, so large images are dropped; correct the path"
+            return Finding("middleware", "warn", text)
+    if profiles:
+        return Finding("middleware", "ok", f"{shown}, profile {profiles[0]}")
+    try:
+        profile = str(share_dir() / "config" / "fastdds_shm.xml")
+    except SourceError:
+        profile = "/path/to/fastdds_shm.xml"
+    return Finding(
+        "middleware",
+        "warn",
+        f"{shown} with no profile in this shell: Fast DDS's own shared memory is smaller than one image, so images get lost. "
+        "Our launch files and the demo set one; for camera drivers: export " + " ".join(f"{item}={profile}" for item in variables),
+    )
+
+
+def _shared_memory() -> Iterator[Finding]:
+    if not SHM.is_dir():
+        yield Finding("shared memory", "warn", f"there is no {SHM}; images are sent by UDP, which is slower")
+        return
+    usage = shutil.disk_usage(SHM)
+    text = f"{usage.free / 2**20:.0f} of {usage.total / 2**20:.0f} MB free in {SHM}"
+    enough = usage.free >= MIN_FREE_SHM_MB * 2**20
+    remedy = "" if enough else f", {MIN_FREE_SHM_MB} MB are needed; docker: --shm-size=1g or --ipc=host; else remount it larger"
+    yield Finding("shared memory", "ok" if enough else "warn", text + remedy)
+    if stale := stale_segments():
+        size = sum(path.stat().st_size for path in stale if path.exists())
+        yield Finding(
+            "stale segments",
+            "warn",
+            f"{len(stale)} left over from killed ROS processes ({size / 2**20:.0f} MB); "
+            "while no ROS program runs: rm /dev/shm/fastdds_* /dev/shm/sem.fastdds_*",
+        )
+
+
+def stale_segments() -> list[Path]:
+    """Fast DDS's shared memory segments whose process died without removing them: nobody holds the lock of their lock file."""
+    stale = []
+    for lock in SHM.glob("fastdds_*_el"):
+        if "port" in lock.name:
+            continue
+        with suppress(OSError), lock.open("rb") as file:  # locked, or not ours to read
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            stale.append(lock.with_name(lock.name.removesuffix("_el")))
+    return stale
+
+
+def _domain() -> Finding:
+    text = os.environ.get("ROS_DOMAIN_ID", "")
+    reach = os.environ.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "")
+    ending = f"; discovery range {reach}" if reach else ""
+    if not text:
+        return Finding("domain", "ok", f"ROS_DOMAIN_ID is not set: 0{ending}")
+    if not text.isdecimal() or int(text) > MAX_DOMAIN_ID:
+        return Finding("domain", "warn", f"ROS_DOMAIN_ID is '{text}'; give a number from 0 to 101{ending}")
+    if int(text) in UNSAFE_DOMAIN_IDS:
+        return Finding("domain", "warn", f"ROS_DOMAIN_ID is {text}, whose ports other programs may use; give 0 to 101{ending}")
+    return Finding("domain", "ok", f"ROS_DOMAIN_ID {text}{ending}")

@@ -134,7 +134,7 @@ def _methods(args: argparse.Namespace) -> "list[Method]":
 
 
 def _about(weights: str | None, methods: "Sequence[Method]") -> dict[str, Any]:
-    from aenet_ros.cli.about import about
+    from aenet_ros.cli.common import about
     from aenet_ros.fusion.checkpoint import load_checkpoint
 
     if OURS not in [method.name for method in methods]:

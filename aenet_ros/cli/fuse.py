@@ -78,8 +78,7 @@ def run(args: argparse.Namespace) -> int:
     config = config_from(args)
     if args.weights is not None:
         config = build({"model.weights": args.weights}, config)
-    options = _options(args, config)
-    jobs = plan_jobs(args.sources, args.out, options)
+    jobs = plan_jobs(args.sources, args.out, _options(args, config))
     single = len(jobs) == 1 and jobs[0].out == args.out
     report = _run_one(jobs[0], config, args) if single else _run_many(jobs, config, args)
     return 0 if report["ok"] else 1
@@ -117,18 +116,17 @@ def _run_one(job: "FuseJob", config: "Config", args: argparse.Namespace) -> dict
 
     from aenet_ros.io.fusing import fuse_job, threads_per_job
 
-    shown = 0
+    shown: list[str] = []
     with tqdm(unit="pair", desc="fusing", disable=None, leave=False) as bar:
 
         def show_progress(news: Any) -> None:
-            nonlocal shown
             if news[0] == "pair":
                 bar.update()
                 return
             bar.reset(total=news[1])
             if not args.json:
-                shown = len(news[2])
-                for text in news[2]:
+                shown.extend(news[2])
+                for text in shown:
                     bar.write(text, file=sys.stderr)
 
         try:
@@ -140,7 +138,7 @@ def _run_one(job: "FuseJob", config: "Config", args: argparse.Namespace) -> dict
     if args.json:
         print_json(report)
     else:
-        _print_report(report, report["remarks"][shown:])
+        _print_report(report, report["remarks"][len(shown) :])
     return report
 
 
@@ -184,12 +182,12 @@ def _run_many(jobs: "list[FuseJob]", config: "Config", args: argparse.Namespace)
 
 def _sum_up(reports: list[dict[str, Any]], seconds: float, args: argparse.Namespace) -> dict[str, Any]:
     fused = sum(report["fused"] for report in reports)
-    good = [succeeded(report) for report in reports]
+    incomplete = sum(not succeeded(report) for report in reports)
     for report in reports:
         report.pop("traceback", None)
     summary = {
         "out": str(args.out),
-        "ok": all(good),
+        "ok": not incomplete,
         "fused": fused,
         "failed": sum("error" in report for report in reports),
         "seconds": round(seconds, 3),
@@ -201,8 +199,8 @@ def _sum_up(reports: list[dict[str, Any]], seconds: float, args: argparse.Namesp
     else:
         speed = f"{seconds:.1f} s, {summary['pairs_per_s']:.1f} pairs a second, {min(args.jobs, len(reports))} at a time"
         print(f"{fused} fused of {len(reports)} sources into {args.out} ({speed})")
-        if not all(good):
-            remark(f"{good.count(False)} of {len(reports)} sources failed or lost frames: see above; --resume makes only what is missing")
+        if incomplete:
+            remark(f"{incomplete} of {len(reports)} sources failed or lost frames: see above; --resume makes only what is missing")
     return summary
 
 

@@ -47,8 +47,7 @@ def run(args: argparse.Namespace) -> int:
     import torch
     from tqdm import tqdm
 
-    from aenet_ros.cli.about import about
-    from aenet_ros.cli.common import print_json, remark
+    from aenet_ros.cli.common import about, print_json, remark
     from aenet_ros.core.errors import ConfigError
     from aenet_ros.fusion.blocks import BLOCKS, DOWNSAMPLINGS
     from aenet_ros.fusion.network import AENet, parameter_count

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from aenet_ros.cli.common import add_config_arguments, config_from, remark
 from aenet_ros.core.errors import ConfigError, MissingDependencyError
-from aenet_ros.view.settings import ViewSettings, choose_token
+from aenet_ros.view import ViewSettings, choose_token
 
 TOKEN_VARIABLE = "AENET_VIEW_TOKEN"
 DEFAULTS = ViewSettings()
@@ -94,10 +94,9 @@ def _exec_node(settings: ViewSettings) -> None:
 def _show_bag(args: argparse.Namespace, settings: ViewSettings) -> int:
     from aenet_ros.view.bag_view import BagView
     from aenet_ros.view.server import serve
-    from aenet_ros.view.status_text import startup_text
 
     source = BagView(args.bag, config_from(args), args.thermal_topic, args.rgb_topic, fuse=args.fuse)
     for text in source.remarks:
         remark(text)
-    serve(source, settings, lambda port: print(startup_text(settings, port, str(args.bag)), flush=True))
+    serve(source, settings, str(args.bag))
     return 0

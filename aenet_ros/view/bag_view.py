@@ -8,41 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from aenet_ros.config import Config, build, flatten
-from aenet_ros.core.errors import AenetError, ConfigError, DeviceError, ImageError
+from aenet_ros.core.errors import ConfigError, DeviceError, ImageError, format_error
 from aenet_ros.core.frames import Array, Frame, FramePair
 from aenet_ros.io.bag_source import BagPlayer, Event
 from aenet_ros.pipeline import FusionPipeline
 from aenet_ros.sync.matcher import PairMatcher
 from aenet_ros.view.snapshot import Snapshot, StampGrouper, ThermalRenderer
-from aenet_ros.view.source import ERROR, OK, WAITING, WARN, dynamic_options, status_row
-from aenet_ros.view.status_text import StatusText, temperature_note
+from aenet_ros.view.source import ERROR, OK, WAITING, WARN, StatusText, dynamic_options, status_row, temperature_note
 
 SPEEDS = (0.1, 8.0)
 MAX_LAG_NS = 200_000_000
 OPTIONS = ("sync.slop_ms", "sync.clock_offset_ms", "shutter.", "sensor.", "agc.", "registration.plane_distance_m", "output.")
 EXCLUDED_OPTIONS = ("output.jpeg_quality", "output.encoding")
-
-
-class PlaybackClock:
-    """Maps times in the bag to the monotonic clock, at a speed that may change."""
-
-    def __init__(self) -> None:
-        self._start: tuple[int, int, float] | None = None  # monotonic time in ns, time in the bag in ns, speed
-
-    def reset(self) -> None:
-        """Start again at the next ``wait_s``: after a pause or a jump."""
-        self._start = None
-
-    def wait_s(self, at_ns: int, speed: float) -> float:
-        """Seconds until ``at_ns`` is due, negative if it is late. If fusing is slower than the recording, the bag plays slower."""
-        now_ns = time.monotonic_ns()
-        if self._start is None or self._start[2] != speed:
-            self._start = (now_ns, at_ns, speed)
-        started_ns, first_ns, _ = self._start
-        wait_ns = started_ns + (at_ns - first_ns) / speed - now_ns
-        if wait_ns < -MAX_LAG_NS:
-            self.reset()
-        return wait_ns * 1e-9
 
 
 class BagView:
@@ -66,15 +43,13 @@ class BagView:
         self._at_ns = 0
         self._ended = self._started = False
         self._single_step = False  # show the next picture at once, even while paused
-        self._clock = PlaybackClock()
+        self._clock: tuple[int, int] | None = None  # the same instant as monotonic time and as time in the bag, ns
         self._last_pair: FramePair | None = None  # fused again when an option changes
         self._fuse_again = False
         self._fatal = ""
         self._lost, self._last_loss = 0, ""
         self._timings_ms: dict[str, float] = {}
         self._statuses: list[dict[str, Any]] = []
-        self._renderer = ThermalRenderer()
-        self._on_snapshot: Callable[[Snapshot], None] = lambda _snapshot: None
         self._thread = threading.Thread(target=self._run, name="bag", daemon=True)
 
     # Called by the server's thread.
@@ -121,7 +96,7 @@ class BagView:
             elif action == "seek" and not math.isnan(value):
                 self._seek_ns = round(min(max(value * 1e9, 0.0), self._player.duration_ns))
             elif action == "speed" and SPEEDS[0] <= value <= SPEEDS[1]:
-                self._speed = value
+                self._speed, self._clock = value, None
             self._changed.notify()
 
     def state(self) -> dict[str, Any]:
@@ -148,8 +123,7 @@ class BagView:
         with self._changed:
             self._closed = True
             self._changed.notify()
-        if self._thread.ident is not None:
-            self._thread.join(5.0)
+        self._thread.join(5.0)
 
     def _status_text(self) -> StatusText:
         if self._fatal:
@@ -173,41 +147,33 @@ class BagView:
             with self._player.open() as reader:
                 while not self._closed:
                     self._play(reader)
-        except AenetError as error:
-            self._fatal = str(error)
         except Exception as error:  # the page shows it; the thread has no other reader
-            self._fatal = f"{type(error).__name__}: {error}"
+            self._fatal = format_error(error)
         finally:
             if self._pipeline is not None:
                 self._pipeline.close()
 
     def _play(self, reader: Any) -> None:
-        """Play from the place of the last seek to the next seek, or to the end."""
+        """Play from the place of the last seek to the next seek, or to the end. All earlier frames are forgotten."""
         with self._changed:
             self._at_ns, self._seek_ns = self._seek_ns or 0, None
-            self._ended, self._single_step = False, True
-        self._reset()
+            self._ended, self._single_step, self._clock = False, True, None
+        sync = self._config.sync
+        self._matcher = PairMatcher(sync.slop_ns, sync.clock_offset_ns, sync.queue_size)
+        self._grouper: StampGrouper[Frame] = StampGrouper()
+        self._last_pair, self._statuses = None, []
+        self._renderer = ThermalRenderer()
+        if self._pipeline is not None:
+            self._pipeline.reset_temporal()
         for event in self._player.events(reader, self._at_ns):
             if not self._wait_for(event.at_ns):
                 return
             self._at_ns = event.at_ns
             self._handle(event)
-        if not self._recorded:
-            for pair in self._matcher.flush():
-                self._fuse(pair)
+        for pair in self._matcher.flush():
+            self._fuse(pair)
         self._ended = True
         self._wait_for(None)
-
-    def _reset(self) -> None:
-        """Time jumps: forget all earlier frames."""
-        sync = self._config.sync
-        self._matcher = PairMatcher(sync.slop_ns, sync.clock_offset_ns, sync.queue_size)
-        self._grouper: StampGrouper[Frame] = StampGrouper()
-        self._last_pair, self._statuses = None, []
-        self._clock.reset()
-        self._renderer = ThermalRenderer()
-        if self._pipeline is not None:
-            self._pipeline.reset_temporal()
 
     def _wait_for(self, at_ns: int | None) -> bool:
         """Wait until ``at_ns`` is due; None: the end, after which nothing is due. False: the bag was closed, or a seek is pending."""
@@ -215,18 +181,29 @@ class BagView:
             with self._changed:
                 if self._closed or self._seek_ns is not None:
                     return False
-                if not self._fuse_again:
+                fuse_again, self._fuse_again = self._fuse_again, False
+                if not fuse_again:
+                    wait_s = None
                     if at_ns is None or not self._watched or not (self._playing or self._single_step):
-                        self._clock.reset()
-                        self._changed.wait()
-                        continue
-                    wait_s = self._clock.wait_s(at_ns, self._speed)
-                    if wait_s <= 0 or self._single_step:
-                        return True
+                        self._clock = None
+                    else:
+                        wait_s = self._due_in_s(at_ns)
+                        if wait_s <= 0 or self._single_step:
+                            return True
                     self._changed.wait(wait_s)
-                    continue
-                self._fuse_again = False
-            self._apply_options()
+            if fuse_again:
+                self._apply_options()
+
+    def _due_in_s(self, at_ns: int) -> float:
+        """Seconds until ``at_ns`` is due, negative if it is late. If fusing is slower than the recording, the bag plays slower."""
+        now_ns = time.monotonic_ns()
+        if self._clock is None:
+            self._clock = (now_ns, at_ns)
+        started_ns, first_ns = self._clock
+        wait_ns = started_ns + (at_ns - first_ns) / self._speed - now_ns
+        if wait_ns < -MAX_LAG_NS:
+            self._clock = None
+        return wait_ns * 1e-9
 
     def _handle(self, event: Event) -> None:
         try:

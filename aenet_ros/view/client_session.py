@@ -6,14 +6,15 @@ import json
 import math
 import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import cv2
 from aiohttp import WSMsgType, web
 
 from aenet_ros.core.errors import format_error
-from aenet_ros.view.settings import ViewSettings
+from aenet_ros.view import ViewSettings
 from aenet_ros.view.snapshot import STREAMS, Point, Snapshot
 from aenet_ros.view.source import ViewSource, option_controls
 
@@ -35,20 +36,18 @@ class SessionHub:
         self.encoder = ThreadPoolExecutor(1, thread_name_prefix="encoder")
         self.hello = {"type": "hello", "kind": source.kind, "title": source.title, "options": option_controls(source.options())}
         self._sessions: set[ClientSession] = set()
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._release: asyncio.TimerHandle | None = None
 
-    def start(self) -> None:
-        """Start the source and the periodic state messages. Call it from the event loop."""
+    async def start(self, _app: web.Application) -> None:
+        """Start the source."""
+        cv2.setNumThreads(1)
         self._loop = asyncio.get_running_loop()
         self.source.start(self._on_snapshot)
-        self._state_task = self._loop.create_task(self._send_states())
 
-    async def stop(self) -> None:
+    async def stop(self, _app: web.Application) -> None:
         """Close all pages and the source."""
-        self._state_task.cancel()
         for session in list(self._sessions):
-            await session.close("the viewer was stopped")
+            await session.socket.close(code=1001, message=b"the viewer was stopped")
         if self._release is not None:
             self._release.cancel()
         self.source.close()
@@ -69,68 +68,61 @@ class SessionHub:
         streams = frozenset(stream for session in self._sessions for stream in session.streams)
         if self._release is not None:
             self._release.cancel()
-            self._release = None
-        if streams:
-            self.source.set_streams(streams)
-        else:
-            assert self._loop is not None
-            self._release = self._loop.call_later(RELEASE_DELAY_S, self.source.set_streams, streams)
+        delay_s = 0.0 if streams else RELEASE_DELAY_S
+        self._release = self._loop.call_later(delay_s, self.source.set_streams, streams)
 
     def _on_snapshot(self, snapshot: Snapshot) -> None:
         """Called from any thread."""
         self.newest = snapshot
-        if self._loop is not None:
-            with contextlib.suppress(RuntimeError):  # the loop has ended
-                self._loop.call_soon_threadsafe(self._wake_sessions)
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(self._wake_sessions)
 
     def _wake_sessions(self) -> None:
         for session in self._sessions:
             session.changed.set()
-
-    async def _send_states(self) -> None:
-        while True:
-            if self._sessions:
-                state = {"type": "state", **self.source.state()}
-                await asyncio.gather(*(session.send_json(state) for session in list(self._sessions)), return_exceptions=True)
-            await asyncio.sleep(STATE_PERIOD_S)
 
 
 class ClientSession:
     """The server's end of one open page. ``streams``: the streams that the page needs, of STREAMS; empty while its tab is hidden."""
 
     def __init__(self, socket: web.WebSocketResponse, hub: SessionHub) -> None:
+        self.socket, self._hub = socket, hub
         self.streams: tuple[str, ...] = ()
         self.changed = asyncio.Event()
-        self._socket, self._hub = socket, hub
         self._width = 1280
         self._points: list[Point] = []
         self._shown: tuple[str, ...] = ()
         self._credit = WINDOW
-        self._resend = False  # the request changed: send the newest snapshot again
-        self._set_tasks: set[asyncio.Task[None]] = set()
+        self._sent: Snapshot | None = None  # the latest; None also after a new request, for which it is sent again
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def serve(self) -> None:
         """Send snapshots and handle messages until the page is closed."""
-        await self.send_json(self._hub.hello)
-        await self.send_json({"type": "state", **self._hub.source.state()})
-        sending = asyncio.create_task(self._send_snapshots())
+        await self._send_json(self._hub.hello)
+        self._start_task(self._send_states())
+        self._start_task(self._send_snapshots())
         try:
-            async for message in self._socket:
+            async for message in self.socket:
                 if message.type == WSMsgType.TEXT:
                     self._on_message(message.data)
         finally:
-            sending.cancel()
-            for task in self._set_tasks:
+            for task in self._tasks:
                 task.cancel()
 
-    async def close(self, reason: str) -> None:
-        """Close the WebSocket."""
-        await self._socket.close(code=1001, message=reason.encode())
+    def _start_task(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
-    async def send_json(self, message: Mapping[str, Any]) -> None:
+    async def _send_json(self, message: Mapping[str, Any]) -> None:
         """Send a message as JSON. NaN and infinity become null, because JSON has neither."""
         with contextlib.suppress(ConnectionError, RuntimeError):
-            await self._socket.send_str(json.dumps(_finite(message)))
+            await self.socket.send_str(json.dumps(_finite(message)))
+
+    async def _send_states(self) -> None:
+        while True:
+            await self._send_json({"type": "state", **self._hub.source.state()})
+            await asyncio.sleep(STATE_PERIOD_S)
 
     # Messages of the page are not trusted: whatever does not fit is ignored.
 
@@ -148,9 +140,7 @@ class ClientSession:
         elif kind == "request":
             self._on_request(message)
         elif kind == "set" and isinstance(message.get("name"), str):
-            task = asyncio.create_task(self._set_option(message["name"], message.get("value")))
-            self._set_tasks.add(task)
-            task.add_done_callback(self._set_tasks.discard)
+            self._start_task(self._set_option(message["name"], message.get("value")))
         elif kind in ("play", "pause", "seek", "step", "speed"):
             self._hub.source.control(kind, _number(message.get("value")))
 
@@ -165,7 +155,7 @@ class ClientSession:
         # Readings need the thermal stream, shown or not.
         add_thermal = bool(self._shown and self._points and "thermal" not in self._shown)
         self.streams = (*self._shown, "thermal") if add_thermal else self._shown
-        self._resend = True
+        self._sent = None
         self.changed.set()
         self._hub.update_streams()
 
@@ -176,29 +166,25 @@ class ClientSession:
                 reason = await self._hub.source.set_option(name, value)
             except Exception as error:  # a value of a wrong type; the page waits for an answer
                 reason = f"{name}: the value cannot be used: {format_error(error)}"
-        await self.send_json({"type": "answer", "name": name, "ok": not reason, "reason": reason})
+        await self._send_json({"type": "answer", "name": name, "ok": not reason, "reason": reason})
 
     async def _send_snapshots(self) -> None:
-        sent: Snapshot | None = None
+        loop, settings = asyncio.get_running_loop(), self._hub.settings
         last_s = 0.0
         while True:
             await self.changed.wait()
             self.changed.clear()
             snapshot = self._hub.newest
-            if snapshot is None or not self.streams or self._credit < 1 or (snapshot is sent and not self._resend):
+            if snapshot is None or snapshot is self._sent or not self.streams or self._credit < 1:
                 continue
-            pause_s = last_s + 1.0 / self._hub.settings.max_hz * 0.9 - time.monotonic()
-            if pause_s > 0:
-                await asyncio.sleep(pause_s)
-                snapshot = self._hub.newest or snapshot
+            await asyncio.sleep(max(0.0, last_s + 0.9 / settings.max_hz - time.monotonic()))
             last_s = time.monotonic()
-            self._resend, sent = False, snapshot
-            loop = asyncio.get_running_loop()
+            self._sent = snapshot = self._hub.newest or snapshot
             data = await loop.run_in_executor(self._hub.encoder, self._pack, snapshot, self._shown, list(self._points))
             self._credit -= 1
             with contextlib.suppress(ConnectionError, RuntimeError):
-                await self._socket.send_bytes(data)
-            if self._hub.newest is not sent or self._resend:
+                await self.socket.send_bytes(data)
+            if self._hub.newest is not self._sent:
                 self.changed.set()
 
     def _pack(self, snapshot: Snapshot, streams: tuple[str, ...], points: list[Point]) -> bytes:
@@ -206,16 +192,15 @@ class ClientSession:
         pictures: list[bytes] = []
         header: dict[str, Any] = {"stamp_ns": str(snapshot.stamp_ns), "at_s": snapshot.at_ns * 1e-9, "parts": [], "errors": {}}
         for stream in streams:
-            if stream not in snapshot.streams:
-                continue
-            try:
-                pictures.append(snapshot.jpeg(stream, self._width, self._hub.settings.quality))
-                header["parts"].append([stream, len(pictures[-1])])
-            except Exception as error:  # a damaged message must not close the page
-                header["errors"][stream] = format_error(error)
+            if stream in snapshot.pictures:
+                try:
+                    pictures.append(snapshot.jpeg(stream, self._width, self._hub.settings.quality))
+                    header["parts"].append([stream, len(pictures[-1])])
+                except Exception as error:  # a damaged message must not close the page
+                    header["errors"][stream] = format_error(error)
         try:
             header["readings"] = [reading._asdict() for reading in snapshot.readings(points)]
-        except Exception as error:  # a damaged message must not close the page
+        except Exception as error:
             header["errors"]["thermal"] = format_error(error)
         text = json.dumps(_finite(header)).encode()
         return b"".join((struct.pack("<I", len(text)), text, *pictures))
@@ -223,20 +208,17 @@ class ClientSession:
 
 def _point(given: Any) -> Point | None:
     """Two numbers from 0 to 1, or None."""
-    if not isinstance(given, list) or len(given) != 2:
-        return None
-    if not all(isinstance(value, (int, float)) and 0.0 <= value <= 1.0 for value in given):
-        return None
-    return float(given[0]), float(given[1])
+    if isinstance(given, list) and len(given) == 2 and all(0.0 <= _number(value) <= 1.0 for value in given):
+        return float(given[0]), float(given[1])
+    return None
 
 
 def _number(value: Any) -> float:
     """A finite number, or NaN for anything else."""
-    try:
-        number = float(value) if isinstance(value, (int, float)) else math.nan
-    except OverflowError:
-        return math.nan
-    return number if math.isfinite(number) else math.nan
+    with contextlib.suppress(OverflowError):
+        if isinstance(value, (int, float)) and math.isfinite(value):
+            return float(value)
+    return math.nan
 
 
 def _finite(value: Any) -> Any:

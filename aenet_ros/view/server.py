@@ -6,20 +6,23 @@ fewer snapshots, never late ones, and nothing is queued. While no page is open t
 
 import asyncio
 import errno
-import signal
+import hashlib
+import hmac
+import socket
+import sys
 from collections.abc import Awaitable, Callable
 from importlib.resources import files
+from urllib.parse import urlsplit
 
-import cv2
 from aiohttp import web
 
-from aenet_ros.core.errors import AenetError, SourceError
+from aenet_ros.core.errors import SourceError
+from aenet_ros.view import ViewSettings, is_local
 from aenet_ros.view.client_session import SessionHub
-from aenet_ros.view.settings import Access, ViewSettings, is_local
 from aenet_ros.view.source import ViewSource
 
-FILES = {"/": ("index.html", "text/html"), "/style.css": ("style.css", "text/css"), "/app.js": ("app.js", "text/javascript")}
-FILES |= {f"/{name}.js": (f"{name}.js", "text/javascript") for name in ("stage", "panels")}
+FILES = {"/": ("index.html", "text/html"), "/style.css": ("style.css", "text/css")}
+FILES |= {f"/{name}.js": (f"{name}.js", "text/javascript") for name in ("app", "stage", "panels")}
 WRONG_TOKEN_DELAY_S = 0.5
 MAX_MESSAGE_BYTES = 16 * 1024
 HEADERS = {
@@ -30,7 +33,44 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Access:
+    """Checks of a request. ``token``: the required token, or empty. ``local``: the server listens on this machine only.
+
+    The browser keeps ``cookie`` instead of the token. It stays valid over restarts with the same token. ``cookie_name`` depends on the
+    token, because browsers send cookies of a host to all of its ports.
+    """
+
+    def __init__(self, token: str, local: bool) -> None:
+        self._token, self._local = token, local
+        self.cookie = hmac.new(token.encode(), b"aenet view", hashlib.sha256).hexdigest()
+        self.cookie_name = f"aenet_view_{self.cookie[:8]}"
+
+    def token_matches(self, given: str) -> bool:
+        """Compare in constant time."""
+        return not self._token or hmac.compare_digest(given.encode(), self._token.encode())
+
+    def cookie_matches(self, given: str) -> bool:
+        """Compare in constant time."""
+        return not self._token or hmac.compare_digest(given.encode(), self.cookie.encode())
+
+    def host_allowed(self, host: str) -> bool:
+        """Whether a request's Host header may name this server. Protects against DNS rebinding.
+
+        A foreign site can let its own name resolve to 127.0.0.1, but its requests then carry that name. A local server accepts only names
+        of this machine; any other server requires the cookie, which such a site does not have. The port is not compared, because ssh may
+        forward another one.
+        """
+        try:
+            return not self._local or is_local(urlsplit(f"//{host}").hostname or "")
+        except ValueError:
+            return False
+
+    @staticmethod
+    def origin_allowed(origin: str | None, host: str) -> bool:
+        """Whether a request comes from our own page. Browsers send Origin with every WebSocket and every POST."""
+        return origin is None or urlsplit(origin).netloc.lower() == host.lower()
 
 
 class Server:
@@ -43,42 +83,31 @@ class Server:
     def app(self) -> web.Application:
         """The web application, for aiohttp to run."""
         app = web.Application(middlewares=[self._guard], client_max_size=MAX_MESSAGE_BYTES)
-        for path, (name, kind) in FILES.items():
-            app.router.add_get(path, _file(name, kind))
+        for path in FILES:
+            app.router.add_get(path, _send_file)
         app.router.add_post("/", self._sign_in)
         app.router.add_get("/ws", self._connect)
         app.on_response_prepare.append(_set_headers)
-        app.on_startup.append(self._start)
-        app.on_shutdown.append(self._stop)
+        app.on_startup.append(self._hub.start)
+        app.on_shutdown.append(self._hub.stop)
         return app
 
-    async def _start(self, _app: web.Application) -> None:
-        cv2.setNumThreads(1)
-        self._hub.start()
-
-    async def _stop(self, _app: web.Application) -> None:
-        await self._hub.stop()
-
     @web.middleware
-    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def _guard(self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> web.StreamResponse:
         host = request.headers.get("Host", "")
         if not self._access.host_allowed(host):
             text = f"'{host}' is not this machine's own name: open http://localhost:PORT/ or http://127.0.0.1:PORT/"
             return web.Response(status=403, text=f"{text}\n")
         if not self._access.origin_allowed(request.headers.get("Origin"), host):
             return web.Response(status=403, text="requests of other sites' pages are refused\n")
-        if request.method != "POST" and not self._access.cookie_matches(request.cookies.get(self._access.cookie_name, "")):
-            return await self._require_token(request)
-        return await handler(request)
-
-    async def _require_token(self, request: web.Request) -> web.StreamResponse:
-        given = request.query.get("token", "")
-        if request.path == "/" and given:
-            return await self._accept_token(given)
-        if request.path == "/style.css":
-            return await _file(*FILES["/style.css"])(request)
+        if self._access.cookie_matches(request.cookies.get(self._access.cookie_name, "")):
+            return await handler(request)
+        if request.method == "POST" or request.path == "/style.css":  # the sign-in, and the look of its page
+            return await handler(request)
         if request.path != "/":
             return web.Response(status=401, text="a token is required: open this viewer's start page\n")
+        if token := request.query.get("token", ""):
+            return await self._accept_token(token)
         return web.Response(status=401, text=_read_page("token.html"), content_type="text/html")
 
     async def _sign_in(self, request: web.Request) -> web.StreamResponse:
@@ -95,17 +124,15 @@ class Server:
         return answer
 
     async def _connect(self, request: web.Request) -> web.StreamResponse:
-        socket = web.WebSocketResponse(heartbeat=15.0, compress=False, max_msg_size=MAX_MESSAGE_BYTES)
-        await socket.prepare(request)
-        await self._hub.run_session(socket)
-        return socket
+        page = web.WebSocketResponse(heartbeat=15.0, compress=False, max_msg_size=MAX_MESSAGE_BYTES)
+        await page.prepare(request)
+        await self._hub.run_session(page)
+        return page
 
 
-def _file(name: str, kind: str) -> Handler:
-    async def respond(_request: web.Request) -> web.StreamResponse:
-        return web.Response(text=_read_page(name), content_type=kind, charset="utf-8")
-
-    return respond
+async def _send_file(request: web.Request) -> web.StreamResponse:
+    name, kind = FILES[request.path]
+    return web.Response(text=_read_page(name), content_type=kind, charset="utf-8")
 
 
 def _read_page(name: str) -> str:
@@ -116,31 +143,31 @@ async def _set_headers(_request: web.Request, response: web.StreamResponse) -> N
     response.headers.update(HEADERS)
 
 
-def serve(source: ViewSource, settings: ViewSettings, ready: Callable[[int], None]) -> None:
-    """Serve until Ctrl-C or SIGTERM. ``ready`` is called with the port. Raises SourceError if the address cannot be bound."""
-    asyncio.run(_serve(source, settings, ready))
-
-
-async def _serve(source: ViewSource, settings: ViewSettings, ready: Callable[[int], None]) -> None:
-    runner = web.AppRunner(Server(source, settings).app(), access_log=None)
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopped.set)
-    await runner.setup()
+def serve(source: ViewSource, settings: ViewSettings, title: str) -> None:
+    """Print the address, and serve until Ctrl-C or SIGTERM. Raises SourceError if the address cannot be bound."""
     try:
-        site = web.TCPSite(runner, settings.host, settings.port, shutdown_timeout=1.0)
-        try:
-            await site.start()
-        except OSError as error:
-            raise _cannot_listen(settings, error) from error
-        ready(int(runner.addresses[0][1]))
-        await stopped.wait()
-    finally:
-        await runner.cleanup()
+        addresses = socket.getaddrinfo(settings.host or None, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        listeners = [socket.create_server(address, family=family) for family, _, _, _, address in addresses]
+    except OSError as error:
+        raise _cannot_listen(settings, error) from error
+    sys.stdout.write(f"{_startup_text(settings, listeners[0].getsockname()[1], title)}\n")
+    sys.stdout.flush()
+    web.run_app(Server(source, settings).app(), sock=listeners, print=None, access_log=None, shutdown_timeout=1.0)
 
 
-def _cannot_listen(settings: ViewSettings, error: OSError) -> AenetError:
+def _startup_text(settings: ViewSettings, port: int, title: str) -> str:
+    """What the terminal shows when the page can be opened: its address with the token, and the ssh command."""
+    name = socket.gethostname() if settings.host in ("0.0.0.0", "::") else settings.host
+    name = f"[{name}]" if ":" in name else name
+    token = f"?token={settings.token}" if settings.token else ""
+    if is_local(settings.host):
+        note = f"from another machine: ssh -L {port}:{name}:{port} THIS_MACHINE, then open the same address there"
+    else:
+        note = "anyone with this address and token can view and change parameters; the connection is not encrypted"
+    return f"showing {title}: http://{name}:{port}/{token}\n{note}\nCtrl-C stops it"
+
+
+def _cannot_listen(settings: ViewSettings, error: OSError) -> SourceError:
     where = f"port {settings.port} of {settings.host}"
     if error.errno == errno.EADDRINUSE:
         return SourceError(f"{where} is in use, perhaps by another `aenet view`: give another --port, or --port 0 for any free one")

@@ -1,7 +1,5 @@
 """Snapshots: the pictures of one instant, encoded once for all pages, with thermal readings at points."""
 
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Generic, NamedTuple, TypeVar
@@ -45,7 +43,7 @@ NO_READING = Reading(None, None)
 
 
 class Snapshot:
-    """The pictures of one instant. Each is decoded and encoded when the first page needs it. Thread-safe.
+    """The pictures of one instant. Each is decoded and encoded when the first page needs it, by one thread for all pages.
 
     ``pictures``: for each stream, a Frame in rgb8, bgr8 or mono8, or a function that returns it. ``counts``: returns thermal counts (uint8,
     uint16 or float32 [H, W]) on the same grid, with 0 or NaN outside the thermal view. ``agc``: has the counts' scale; None if unknown.
@@ -60,43 +58,33 @@ class Snapshot:
         agc: AgcConfig | None = None,
         at_ns: int = 0,
     ) -> None:
-        self.stamp_ns, self.at_ns, self.agc = stamp_ns, at_ns, agc
-        self._pictures, self._counts_of = pictures, counts
+        self.stamp_ns, self.pictures, self.at_ns = stamp_ns, pictures, at_ns
+        self._counts, self._agc = counts, agc
         self._frames: dict[str, Frame] = {}
         self._jpegs: dict[tuple[str, int, int], bytes] = {}
-        self._counts: Array | None = None
-        self._lock = threading.Lock()
-
-    @property
-    def streams(self) -> tuple[str, ...]:
-        """The streams that have a picture."""
-        return tuple(self._pictures)
 
     def jpeg(self, stream: str, width: int, quality: int) -> bytes:
         """The picture as JPEG, scaled down to ``width`` pixels if it is wider. Raises ImageError if it cannot be decoded."""
-        with self._lock:
-            if stream not in self._frames:
-                picture = self._pictures[stream]
-                self._frames[stream] = picture if isinstance(picture, Frame) else picture()
-            frame = self._frames[stream]
-            width = min(width, frame.size[1])
-            key = (stream, width, quality)
-            if key not in self._jpegs:
-                data = frame.data
-                if width < frame.size[1]:
-                    height = max(1, round(frame.size[0] * width / frame.size[1]))
-                    data = cv2.resize(data, (width, height), interpolation=cv2.INTER_AREA)
-                self._jpegs[key] = encode_jpeg(data, frame.encoding, quality)
-            return self._jpegs[key]
+        if stream not in self._frames:
+            picture = self.pictures[stream]
+            self._frames[stream] = picture if isinstance(picture, Frame) else picture()
+        frame = self._frames[stream]
+        height, full_width = frame.size
+        width = min(width, full_width)
+        key = (stream, width, quality)
+        if key not in self._jpegs:
+            data = frame.data
+            if width < full_width:
+                data = cv2.resize(data, (width, max(1, round(height * width / full_width))), interpolation=cv2.INTER_AREA)
+            self._jpegs[key] = encode_jpeg(data, frame.encoding, quality)
+        return self._jpegs[key]
 
     def readings(self, points: Sequence[Point]) -> list[Reading]:
         """The thermal values at the points. Raises ImageError if the counts cannot be decoded."""
-        if self._counts_of is None or not points:
+        if self._counts is None or not points:
             return [NO_READING] * len(points)
-        with self._lock:
-            if self._counts is None:
-                self._counts = self._counts_of()
-        return [read_point(self._counts, point, self.agc) for point in points]
+        counts = self._counts()
+        return [read_point(counts, point, self._agc) for point in points]
 
 
 def read_point(counts: Array, point: Point, agc: AgcConfig | None) -> Reading:
@@ -135,7 +123,11 @@ class StampGrouper(Generic[T]):
     """Groups frames of several streams by stamp. Keeps the latest MAX_FRAMES of each stream of LEADERS."""
 
     def __init__(self) -> None:
-        self._frames: dict[str, OrderedDict[int, T]] = {}
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all frames, after a jump in time or when a stream is left."""
+        self._frames: dict[str, dict[int, T]] = {name: {} for name in LEADERS}
         self._seen_ns: dict[str, int] = {}
 
     def add(self, stream: str, stamp_ns: int, frame: T, now_ns: int) -> dict[str, T]:
@@ -143,27 +135,17 @@ class StampGrouper(Generic[T]):
 
         ``now_ns``: time of arrival, of any clock that never goes back.
         """
-        frames = self._frames.setdefault(stream, OrderedDict())
-        if frames and stamp_ns < next(reversed(frames)) - JUMP_NS:
-            self._drop_after(stamp_ns + JUMP_NS)
+        frames = self._frames[stream]
+        if frames and stamp_ns < next(reversed(frames)) - JUMP_NS:  # later stamps are of the time before the jump
+            for name, others in self._frames.items():
+                self._frames[name] = {stamp: other for stamp, other in others.items() if stamp <= stamp_ns + JUMP_NS}
+            frames = self._frames[stream]
         frames[stamp_ns] = frame
         if len(frames) > MAX_FRAMES:
-            frames.popitem(last=False)
+            del frames[next(iter(frames))]
         self._seen_ns[stream] = now_ns
-        active = [name for name in LEADERS if now_ns - self._seen_ns.get(name, now_ns - ACTIVE_NS) < ACTIVE_NS]
+        active = [name for name in LEADERS if name in self._seen_ns and now_ns - self._seen_ns[name] < ACTIVE_NS]
         if stream != active[0]:
             return {}
-        return {name: self._frames[name][self._nearest(name, stamp_ns)] for name in active if self._frames[name]}
-
-    def _nearest(self, stream: str, stamp_ns: int) -> int:
-        return min(self._frames[stream], key=lambda other: abs(other - stamp_ns))
-
-    def _drop_after(self, limit_ns: int) -> None:
-        """Time jumped back: later stamps are of the time before the jump."""
-        for frames in self._frames.values():
-            for stamp_ns in [stamp for stamp in frames if stamp > limit_ns]:
-                del frames[stamp_ns]
-
-    def reset(self) -> None:
-        """Forget all frames, after a jump in time or when a stream is left."""
-        self._frames, self._seen_ns = {}, {}
+        groups = {name: self._frames[name] for name in active if self._frames[name]}
+        return {name: others[min(others, key=lambda stamp: abs(stamp - stamp_ns))] for name, others in groups.items()}

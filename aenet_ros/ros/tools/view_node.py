@@ -10,9 +10,8 @@ from rclpy.signals import SignalHandlerOptions
 
 from aenet_ros.core.errors import AenetError
 from aenet_ros.ros.tools.view_source import RobotView
+from aenet_ros.view import ViewSettings
 from aenet_ros.view.server import serve
-from aenet_ros.view.settings import ViewSettings
-from aenet_ros.view.status_text import startup_text
 
 
 def main() -> None:
@@ -21,12 +20,7 @@ def main() -> None:
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     try:
         source = RobotView(settings)
-
-        def ready(port: int) -> None:
-            sys.stdout.write(startup_text(settings, port, f"the node {source.title}") + "\n")
-            sys.stdout.flush()
-
-        serve(source, settings, ready)
+        serve(source, settings, f"the node {source.title}")
     except (AenetError, InvalidNamespaceException, InvalidNodeNameException, InvalidTopicNameException) as error:
         sys.exit(f"aenet view: {' '.join(str(error).split())}")
     finally:

@@ -28,10 +28,9 @@ from aenet_ros.core.frames import Array, Frame
 from aenet_ros.messages.codec import decode_rgb, decode_thermal, serialized_stamp_ns
 from aenet_ros.ros.compat import ClockType, no_event_callbacks
 from aenet_ros.ros.graph import IMAGE_TYPES
-from aenet_ros.view.settings import ViewSettings
+from aenet_ros.view import ViewSettings
 from aenet_ros.view.snapshot import Snapshot, StampGrouper, ThermalRenderer
-from aenet_ros.view.source import OK, dynamic_options, status_row
-from aenet_ros.view.status_text import SILENT_S, RobotFacts, robot_status_text, temperature_note
+from aenet_ros.view.source import OK, SILENT_S, RobotFacts, dynamic_options, robot_status_text, status_row, temperature_note
 
 GRAPH_PERIOD_S = 1.0
 SERVICE_TIMEOUT_S = 5.0
