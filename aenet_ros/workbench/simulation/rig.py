@@ -70,10 +70,15 @@ class RigEvent:
 
 
 class Rig:
-    """The rig. Raises ConfigError (from RigConfig) for impossible settings."""
+    """The rig. ``dropped`` counts lost frames by stream.
+
+    ``homography`` is the ground truth of the registration: float64 [3, 3] from rgb pixels to thermal pixels, both at full size. It is true
+    for the backdrop, before the lens (``lens_k1``); people are off by up to ``parallax_px``.
+    """
 
     def __init__(self, config: RigConfig | None = None) -> None:
         self.config = config or RigConfig()
+        self.homography = geometry.rgb_to_thermal(self.config)
         self.dropped = {"thermal": 0, "rgb": 0}
 
     @cached_property
@@ -83,14 +88,6 @@ class Rig:
     def prepare(self) -> None:
         """Render the world now (about two seconds), not when the first frames are taken."""
         self._renderer.prepare()
-
-    @property
-    def homography(self) -> Array:
-        """Ground truth of the registration: float64 [3, 3] from rgb pixels to thermal pixels, both at full size.
-
-        It is true for the backdrop, before the lens (``lens_k1``); people are off by up to ``parallax_px``.
-        """
-        return geometry.rgb_to_thermal(self.config)
 
     def rgb_to_thermal(self, points: Array) -> Array:
         """Map points of the backdrop from rgb pixels to thermal pixels, lens included: float64 [N, 2], (x, y)."""
