@@ -81,7 +81,9 @@ def print_text(text: str) -> None:
 
 def wait_until(executor: SingleThreadedExecutor, due_ns: int) -> None:
     """Spin the executor until ``due_ns`` of the monotonic clock. Raises ExternalShutdownException."""
-    while (left_ns := due_ns - time.monotonic_ns()) > 0:
+    while executor.context.ok():
+        left_ns = due_ns - time.monotonic_ns()
+        if left_ns <= 0:
+            return
         executor.spin_once(timeout_sec=left_ns / 1e9)
-        if not executor.context.ok():
-            raise ExternalShutdownException
+    raise ExternalShutdownException
