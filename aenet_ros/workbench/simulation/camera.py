@@ -20,7 +20,7 @@ _MARGIN = 64  # noise tiles are larger than a frame by this much: each frame tak
 
 
 class Renderer:
-    """Renders the frames of an instant. Backdrops, sprites and noise are rendered once; a frame puts them together."""
+    """Renders the frames of an instant. Backdrops, people and noise are rendered once; a frame puts them together."""
 
     def __init__(self, config: RigConfig) -> None:
         self.config = config
@@ -32,7 +32,7 @@ class Renderer:
             self._border, self._optics = self._optics_map()
         flat = geometry.shift(self._border, self._border) @ geometry.flat_thermal_at_rest(config)
         self._at_rest = {"thermal": flat, "rgb": geometry.rgb_at_rest(config)}  # world to the pixels that are drawn
-        self._backdrops: dict[tuple[str, str], geometry.Backdrop] = {}
+        self._backdrops = {(stream, scene): self._backdrop(stream, scene) for stream in self._at_rest for scene in config.scene_names}
         self._sprites: dict[tuple[str, Walker, int, int], Sprite] = {}
         self._smoke = Smoke(config)
         rng = np.random.default_rng(config.seed + 1)
@@ -49,10 +49,8 @@ class Renderer:
             self._rgb_noise[name] = np.maximum(grain, 0).astype(np.uint8), np.maximum(-grain, 0).astype(np.uint8)
 
     def prepare(self) -> None:
-        """Render all that frames are made of now, not when the first one needs it."""
+        """Draw all people now, not when the first frames need them."""
         for stream in self._at_rest:
-            for scene in self.config.scene_names:
-                self._backdrop(stream, scene)
             for walker, heading, phase in itertools.product(WALKERS, (1, -1), range(PHASES)):
                 self._sprite(stream, walker, heading, phase)
 
@@ -119,21 +117,18 @@ class Renderer:
     def _view(self, stream: str, scene: str, seconds: float, out: Array | None) -> Array:
         """The backdrop as a camera sees it at an instant, in ``out`` or in new memory."""
         moved = self._at_rest[stream][:2, :2] @ geometry.camera_motion(self.config, seconds)
-        return self._backdrop(stream, scene).view(moved, out)
+        return self._backdrops[stream, scene].view(moved, out)
 
     def _backdrop(self, stream: str, scene: str) -> geometry.Backdrop:
-        if (stream, scene) not in self._backdrops:
-            at_rest, scale, look = self._at_rest[stream], self._scale, self._looks[scene]
-            picture, (height, width), border = look.rgb, self.config.rgb_size, 0
-            if stream == "thermal":
-                celsius = cv2.GaussianBlur(look.celsius, (0, 0), 0.8 * scale)
-                picture = np.rint((celsius - CELSIUS_AT_ZERO) / CELSIUS_PER_COUNT).astype(np.uint16)
-                (height, width), border = self.config.thermal_size, 2 * self._border
-            reach = self.config.motion * np.abs(at_rest[:2, :2]) @ geometry.REACH
-            world_to_texel = geometry.shift(scale / 2 - 0.5, scale / 2 - 0.5) @ np.diag([scale, scale, 1.0])
-            size = height + border, width + border
-            self._backdrops[stream, scene] = geometry.Backdrop(picture, world_to_texel @ np.linalg.inv(at_rest), size, reach)
-        return self._backdrops[stream, scene]
+        at_rest, scale, look = self._at_rest[stream], self._scale, self._looks[scene]
+        picture, (height, width), border = look.rgb, self.config.rgb_size, 0
+        if stream == "thermal":
+            celsius = cv2.GaussianBlur(look.celsius, (0, 0), 0.8 * scale)
+            picture = np.rint((celsius - CELSIUS_AT_ZERO) / CELSIUS_PER_COUNT).astype(np.uint16)
+            (height, width), border = self.config.thermal_size, 2 * self._border
+        reach = self.config.motion * np.abs(at_rest[:2, :2]) @ geometry.REACH
+        world_to_texel = geometry.shift(scale / 2 - 0.5, scale / 2 - 0.5) @ np.diag([scale, scale, 1.0])
+        return geometry.Backdrop(picture, world_to_texel @ np.linalg.inv(at_rest), (height + border, width + border), reach)
 
     def _columns(self, shutters: int) -> Array:
         """The fixed pattern after ``shutters`` shutter events: uint16 [H, W], to be added modulo 2^16."""
