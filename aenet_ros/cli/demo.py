@@ -11,7 +11,6 @@ import signal
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,14 +70,17 @@ def run(args: argparse.Namespace) -> int:
     except OSError as error:
         raise SourceError(f"-o {args.out} cannot be made: {error.strerror or error}") from error
     present = set(args.out.iterdir())
-    with tempfile.TemporaryDirectory(prefix="aenet_demo_") as scratch, ExitStack() as cleanup, Processes(Path(scratch)) as processes:
-        cleanup.callback(_remove_unfinished, args.out, present)
-        cameras = "the replay" if args.replay else "the rig"
-        print(f"starting {cameras}, the node and the receiver ...", file=sys.stderr if args.json else sys.stdout, flush=True)
-        _start(processes, args, config, rig)
-        measured = _follow(processes, quiet=args.json)
-        processes.stop(*processes.children)
-        camera = processes.output("camera")
+    cameras = "the replay" if args.replay else "the rig"
+    print(f"starting {cameras}, the node and the receiver ...", file=sys.stderr if args.json else sys.stdout, flush=True)
+    try:
+        with tempfile.TemporaryDirectory(prefix="aenet_demo_") as scratch, Processes(Path(scratch)) as processes:
+            _start(processes, args, config, rig)
+            measured = _follow(processes, quiet=args.json)
+            processes.stop(*processes.children)
+            camera = processes.output("camera")
+    finally:
+        for path in set(args.out.glob(".demo-*")) - present:  # the bag that a killed receiver did not finish
+            shutil.rmtree(path, ignore_errors=True)
     camera_hz = args.rate if rig is None else min(rig.rgb_hz, rig.thermal_hz)
     report = compose(measured, camera, (camera_hz, args.require_rate), str(args.replay or "rig"), args.seconds)
     write_json(report, args.out / "report.json")
@@ -87,12 +89,6 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(summary(report, args.out))
     return 0 if report["ok"] else 1
-
-
-def _remove_unfinished(folder: Path, present: set[Path]) -> None:
-    """Remove the bag that a killed receiver did not finish."""
-    for path in set(folder.glob(".demo-*")) - present:
-        shutil.rmtree(path, ignore_errors=True)
 
 
 def _check(args: argparse.Namespace) -> None:
