@@ -92,6 +92,8 @@ def sprite(stream: str, walker: Walker, heading: int, phase: int, linear: Array)
     right, bottom = (math.ceil(value) + 2 for value in corners.max(1))
     matrix[:2, 2] -= left, top
     turned = geometry.warp(figure, np.linalg.inv(matrix), (right - left, bottom - top))
+    covered = np.flatnonzero(turned[..., -1].any(axis=0))
+    turned, left = np.ascontiguousarray(turned[:, covered[0] : covered[-1] + 1]), left + int(covered[0])
     picture, cover = turned[..., :-1], turned[..., -1]
     if stream == "thermal":
         counts = (picture[..., 0] - CELSIUS_AT_ZERO * cover) / CELSIUS_PER_COUNT
