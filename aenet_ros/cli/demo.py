@@ -11,7 +11,6 @@ import signal
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,18 +70,17 @@ def run(args: argparse.Namespace) -> int:
     except OSError as error:
         raise SourceError(f"-o {args.out} cannot be made: {error.strerror or error}") from error
     present = set(args.out.iterdir())
-    with (
-        tempfile.TemporaryDirectory(prefix="aenet_demo_") as scratch,
-        ExitStack() as cleanup,
-        Processes(Path(scratch)) as processes,
-    ):
-        cleanup.callback(_remove_unfinished, args.out, present)
-        cameras = "the replay" if args.replay else "the rig"
-        print(f"starting {cameras}, the node and the receiver ...", file=sys.stderr if args.json else sys.stdout, flush=True)
-        _start(processes, args, config, rig)
-        measured = _follow(processes, quiet=args.json)
-        processes.stop(*processes.children)
-        camera = processes.output("camera")
+    cameras = "the replay" if args.replay else "the rig"
+    print(f"starting {cameras}, the node and the receiver ...", file=sys.stderr if args.json else sys.stdout, flush=True)
+    try:
+        with tempfile.TemporaryDirectory(prefix="aenet_demo_") as scratch, Processes(Path(scratch)) as processes:
+            _start(processes, args, config, rig)
+            measured = _follow(processes, quiet=args.json)
+            processes.stop(*processes.children)
+            camera = processes.output("camera")
+    finally:
+        for path in set(args.out.glob(".demo-*")) - present:  # the bag that a killed receiver did not finish
+            shutil.rmtree(path, ignore_errors=True)
     camera_hz = args.rate if rig is None else min(rig.rgb_hz, rig.thermal_hz)
     report = compose(measured, camera, (camera_hz, args.require_rate), str(args.replay or "rig"), args.seconds)
     write_json(report, args.out / "report.json")
@@ -91,12 +89,6 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(summary(report, args.out))
     return 0 if report["ok"] else 1
-
-
-def _remove_unfinished(folder: Path, present: set[Path]) -> None:
-    """Remove the bag that a killed receiver did not finish."""
-    for path in set(folder.glob(".demo-*")) - present:
-        shutil.rmtree(path, ignore_errors=True)
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -119,7 +111,7 @@ def _rig(items: list[str]) -> "RigConfig":
     """The rig's configuration from NAME=VALUE items. Raises ConfigError."""
     import yaml
 
-    from aenet_ros.config.options import group_specs
+    from aenet_ros.config.options import check, group_specs
     from aenet_ros.workbench.simulation.rig_config import RigConfig
 
     known = group_specs(RigConfig())
@@ -128,8 +120,7 @@ def _rig(items: list[str]) -> "RigConfig":
         name, equals, text = item.partition("=")
         if not equals or name not in known:
             raise ConfigError(f"--rig {item}: give NAME=VALUE with one of {', '.join(known)}")
-        value = yaml.safe_load(text)
-        values[name] = float(value) if isinstance(known[name].default, float) and isinstance(value, int) else value
+        values[name] = check(known[name], yaml.safe_load(text))
     return RigConfig(**values)
 
 
@@ -157,8 +148,8 @@ def _start(processes: "Processes", args: argparse.Namespace, config: "Config", r
         processes.start("camera", "aenet_ros.ros.tools.rig_node", asdict(rig))
     else:
         processes.start("camera", "aenet_ros.ros.tools.replay_node", {"dir": str(args.replay.expanduser().resolve()), "rate": args.rate})
-    receiver: dict[str, Any] = {"seconds": args.seconds, "out": str(args.out.resolve()), "floor": args.floor, "record": args.record}
-    receiver.update(slop_ms=config.sync.slop_ms, clock_offset_ms=config.sync.clock_offset_ms)
+    receiver = {"seconds": args.seconds, "out": str(args.out.resolve()), "floor": args.floor, "record": args.record}
+    receiver |= {"slop_ms": config.sync.slop_ms, "clock_offset_ms": config.sync.clock_offset_ms}
     processes.start("receiver", "aenet_ros.ros.tools.sink_node", receiver, stdout=subprocess.PIPE)
 
 

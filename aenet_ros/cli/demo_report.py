@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 PLAIN_PERIOD_S = 2.0
+ERASE_LINE = "\033[K"
+LOSSES = ("unpaired: ", "not fused: ", "replaced by a newer pair", "failed")
 SLOW_SHARE = 0.8  # of the cameras' rate: below it the report warns
 
 
@@ -17,27 +19,25 @@ class StatusLine:
 
     def __init__(self) -> None:
         self._on_terminal = sys.stdout.isatty()
-        self._printed_s, self._text, self._width = 0.0, "", 0
+        self._printed_s, self._text = 0.0, ""
 
     def show(self, status: Mapping[str, Any]) -> None:
         """Show the receiver's status."""
         latency = status["latency_ms"].get("p50")
+        text = f"waiting for the first fused frame ... {status['message']}".rstrip()
         if status["frames"] and latency is not None:
             scene = f"  {status['scene']}" if status["scene"] else ""
             text = f"{status['elapsed_s']:5.1f} s  {status['rate_hz']:5.1f} Hz  latency {latency:6.1f} ms  {status['frames']} fused{scene}"
-        else:
-            text = f"waiting for the first fused frame ... {status['message']}".rstrip()
         if self._on_terminal:
-            text = text[: shutil.get_terminal_size().columns - 1]
-            print("\r" + text.ljust(self._width), end="", flush=True)
-            self._width = len(text)
+            print(f"\r{ERASE_LINE}{text[: shutil.get_terminal_size().columns - 1]}", end="", flush=True)
         elif text != self._text and time.monotonic() - self._printed_s > PLAIN_PERIOD_S:
-            self._printed_s, self._text = time.monotonic(), text
+            self._printed_s = time.monotonic()
             print(text, flush=True)
+        self._text = text
 
     def end(self) -> None:
         """Finish the line."""
-        if self._width:
+        if self._on_terminal and self._text:
             print(flush=True)
 
 
@@ -88,11 +88,8 @@ def compose(
 
 def losses(diagnostics: Mapping[str, Any]) -> dict[str, int]:
     """Frames and pairs that the node did not fuse since it was activated, by reason, from its diagnostics."""
-    pairing = diagnostics.get("pairing", {}).get("values", {})
-    fusion = diagnostics.get("fusion", {}).get("values", {})
-    found = {name: int(value) for name, value in pairing.items() if name.startswith("unpaired: ")}
-    found.update({name: int(value) for name, value in fusion.items() if name.startswith("not fused: ")})
-    found.update({name: int(fusion[name]) for name in ("replaced by a newer pair", "failed") if name in fusion})
+    values = {**diagnostics.get("pairing", {}).get("values", {}), **diagnostics.get("fusion", {}).get("values", {})}
+    found = {name: int(value) for name, value in values.items() if name.startswith(LOSSES)}
     return {name: count for name, count in found.items() if count}
 
 

@@ -1,5 +1,6 @@
 """The package's ROS programs as child processes: they get the environment that images need, and leave nothing behind."""
 
+import contextlib
 import ctypes
 import json
 import os
@@ -65,10 +66,9 @@ class Processes:
     ) -> "subprocess.Popen[bytes]":
         """Run ``python -m module`` with ROS parameters (a mapping by dotted name) and remappings; stderr goes to ``NAME.log``."""
         file = self.folder / f"{name}.yaml"
-        file.write_text(yaml.safe_dump({"/**": {"ros__parameters": _nested(parameters)}}))
+        file.write_text(yaml.safe_dump({"/**": {"ros__parameters": dict(parameters)}}))
         command = [sys.executable, "-m", module, "--ros-args", "--params-file", str(file)]
-        for rule in remap:
-            command += ["-r", rule]
+        command += [part for rule in remap for part in ("-r", rule)]
         with (self.folder / f"{name}.log").open("wb") as log:
             # A session of its own: Ctrl-C does not reach the children, so that they are stopped in order.
             child = subprocess.Popen(
@@ -99,13 +99,11 @@ class Processes:
         while True:
             if not select.select([stream], [], [], 0.1)[0]:
                 yield None
-                continue
-            part = os.read(stream.fileno(), 65536)
-            if not part:
+            elif part := os.read(stream.fileno(), 65536):
+                *lines, waiting = (waiting + part).split(b"\n")
+                yield from map(json.loads, lines)
+            else:
                 return
-            *lines, waiting = (waiting + part).split(b"\n")
-            for line in lines:
-                yield json.loads(line)
 
     def output(self, name: str) -> dict[str, Any]:
         """The last line of json that a child wrote (into its log); empty where there is none."""
@@ -116,8 +114,7 @@ class Processes:
 
     def last_words(self, name: str) -> str:
         """The last line that a child wrote to stderr."""
-        lines = (self.folder / f"{name}.log").read_text(errors="replace").strip().splitlines()
-        return lines[-1] if lines else ""
+        return (self.folder / f"{name}.log").read_text(errors="replace").strip().rpartition("\n")[2]
 
     def stop(self, *names: str) -> None:
         """End children, the last named first: SIGINT, then SIGTERM, then SIGKILL."""
@@ -125,13 +122,10 @@ class Processes:
             child = self.children[name]
             self._shared |= _mapped(child.pid)
             for number, patience_s in _STOPS:
-                if child.poll() is not None:
-                    break
-                child.send_signal(number)
-                try:
-                    child.wait(patience_s)
-                except subprocess.TimeoutExpired:
-                    continue
+                if child.poll() is None:
+                    child.send_signal(number)
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        child.wait(patience_s)
 
 
 def _before_exec() -> None:
@@ -164,15 +158,3 @@ def _mapped(pid: int) -> set[Path]:
 def mapped_by_anyone() -> set[Path]:
     """Fast DDS's shared memory files that any readable process maps."""
     return set().union(*(_mapped(int(entry.name)) for entry in Path("/proc").iterdir() if entry.name.isdigit()))
-
-
-def _nested(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """{"a.b": 1} as {"a": {"b": 1}}, the form of parameter files."""
-    tree: dict[str, Any] = {}
-    for name, value in parameters.items():
-        *groups, leaf = name.split(".")
-        branch = tree
-        for group in groups:
-            branch = branch.setdefault(group, {})
-        branch[leaf] = list(value) if isinstance(value, tuple) else value
-    return tree

@@ -1,18 +1,26 @@
-"""What the tools share: a camera's publishers, the clock that paces them, read-only parameters, and JSON lines on stdout."""
+"""What the tools share: a camera's publishers, subscriptions, the clock that paces them, read-only parameters, JSON lines on stdout."""
 
 import json
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, Image
 
 from aenet_ros.core.frames import Array
 from aenet_ros.messages.codec import fill_image, set_stamp
+from aenet_ros.ros.compat import no_event_callbacks
+
+BEST_EFFORT = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+RELIABLE = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
+LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+ENCODINGS = {"thermal": "mono16", "rgb": "rgb8"}  # of the rig's frames
 
 
 class CameraPublisher:
@@ -20,17 +28,17 @@ class CameraPublisher:
 
     def __init__(self, node: Node, role: str, distortion: float = 0.0, field_of_view: float = 1.0) -> None:
         """``field_of_view``: half the width over the focal length; ``distortion``: k1 of the plumb_bob model."""
-        self.frame_id = f"{role}_camera"
         self.published = 0
         self._field_of_view, self._distortion = field_of_view, distortion
         self._image, self._info = Image(), CameraInfo()
-        self._images = node.create_publisher(Image, f"{role}/image_raw", QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT))
-        self._infos = node.create_publisher(CameraInfo, f"{role}/camera_info", QoSProfile(depth=20, reliability=ReliabilityPolicy.RELIABLE))
+        for message in (self._image, self._info):
+            message.header.frame_id = f"{role}_camera"
+        self._images = node.create_publisher(Image, f"{role}/image_raw", BEST_EFFORT)
+        self._infos = node.create_publisher(CameraInfo, f"{role}/camera_info", 20)
 
     def publish(self, image: Array, encoding: str, stamp_ns: int) -> None:
         """Publish a frame in any of the codec's output encodings. The message's buffer is reused for the next frame."""
         for message in (self._image, self._info):
-            message.header.frame_id = self.frame_id
             set_stamp(message.header, stamp_ns)
         fill_image(self._image, image, encoding)
         self._images.publish(self._image)
@@ -50,6 +58,11 @@ class CameraPublisher:
         self._info.p = [focal, 0.0, centre_x, 0.0, 0.0, focal, centre_y, 0.0, 0.0, 0.0, 1.0, 0.0]
 
 
+def listen(node: Node, message_type: type[Any], topic: str, callback: Callable[[Any], None], qos: QoSProfile | int) -> Subscription[Any]:
+    """Subscribe to serialized messages: an image that is not shown is measured by its header only, or recorded unchanged."""
+    return node.create_subscription(message_type, topic, callback, qos, raw=True, event_callbacks=no_event_callbacks())
+
+
 def declare(node: Node, name: str, default: Any, doc: str) -> Any:
     """Declare a read-only parameter and return its value; dynamic typing takes 30 for 30.0."""
     return node.declare_parameter(name, default, ParameterDescriptor(description=doc, read_only=True, dynamic_typing=True)).value
@@ -57,13 +70,20 @@ def declare(node: Node, name: str, default: Any, doc: str) -> Any:
 
 def print_line(message: dict[str, Any]) -> None:
     """Print one line of JSON, for the program that started this one."""
-    sys.stdout.write(json.dumps(message) + "\n")
+    print_text(json.dumps(message))
+
+
+def print_text(text: str) -> None:
+    """Print it on stdout now."""
+    sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 
 def wait_until(executor: SingleThreadedExecutor, due_ns: int) -> None:
     """Spin the executor until ``due_ns`` of the monotonic clock. Raises ExternalShutdownException."""
-    while (left_ns := due_ns - time.monotonic_ns()) > 0:
+    while executor.context.ok():
+        left_ns = due_ns - time.monotonic_ns()
+        if left_ns <= 0:
+            return
         executor.spin_once(timeout_sec=left_ns / 1e9)
-        if not executor.context.ok():
-            raise ExternalShutdownException
+    raise ExternalShutdownException

@@ -18,14 +18,12 @@ import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import Image
 
 from aenet_ros.messages.codec import decode_rgb, decode_thermal, fill_image, serialized_stamp_ns, set_stamp
-from aenet_ros.ros.compat import no_event_callbacks
 from aenet_ros.ros.node_main import running
-from aenet_ros.ros.tools.camera_publisher import declare, print_line, wait_until
+from aenet_ros.ros.tools.camera_publisher import BEST_EFFORT, ENCODINGS, RELIABLE, declare, listen, print_line, wait_until
 from aenet_ros.workbench.pair_account import Arrivals, percentiles_ms
 from aenet_ros.workbench.simulation.rig import Rig
 from aenet_ros.workbench.simulation.rig_config import RigConfig
@@ -35,10 +33,11 @@ OUTPUTS = {"fused": "fused/image", "passthrough": "passthrough/image"}
 """Targets (the namespaces that the nodes run in) and the topic that each publishes."""
 
 WINDOWS = (1, 2)  # pairs in flight in a closed loop; with more the fusing node replaces all but the newest
+RATE_HZ = 30.0  # of paced blocks
 PAIRS = 12  # more than the caches hold
 LOST_NS = 500_000_000
 WARM_UP_FRAMES = 15
-ENCODINGS = {"thermal": "mono16", "rgb": "rgb8"}
+WARM_UP_S = 0.5
 
 
 class ProbeNode(Node):
@@ -48,28 +47,23 @@ class ProbeNode(Node):
         super().__init__("probe")
         self.seconds = float(declare(self, "seconds", 3.0, "Duration of a block."))
         self.rounds = int(declare(self, "rounds", 3, "Rounds; each has all blocks of every target."))
-        self._period_ns = round(1e9 / float(declare(self, "rate", 30.0, "Pairs a second in paced blocks.")))
-        width, height = (int(declare(self, name, size, "Size of the rgb frames.")) for name, size in (("width", 640), ("height", 512)))
+        width = int(declare(self, "width", 640, "Width of the rgb frames."))
+        height = int(declare(self, "height", 512, "Height of the rgb frames."))
         self._pairs = cycle(rendered(RigConfig(rgb_width=width, rgb_height=height, scenes="night")))
         self._senders: dict[str, Any] = {}
         self._arrived: dict[str, Arrivals] = {}
         self._values: dict[str, str] = {}
-        best_effort, reliable = (
-            QoSProfile(depth=5, reliability=kind) for kind in (ReliabilityPolicy.BEST_EFFORT, ReliabilityPolicy.RELIABLE)
-        )
         for name, output in OUTPUTS.items():
-            self._senders[name] = [self.create_publisher(Image, f"{name}/{role}/image_raw", best_effort) for role in ENCODINGS]
+            self._senders[name] = [self.create_publisher(Image, f"{name}/{role}/image_raw", BEST_EFFORT) for role in ENCODINGS]
             self._arrived[name] = Arrivals()
-            self.create_subscription(
-                Image, f"{name}/{output}", partial(self._on_image, name), reliable, raw=True, event_callbacks=no_event_callbacks()
-            )
-        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10, event_callbacks=no_event_callbacks())
+            listen(self, Image, f"{name}/{output}", partial(self._on_image, name), RELIABLE)
+        listen(self, DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
 
     def _on_image(self, name: str, data: bytes) -> None:
         self._arrived[name].add(serialized_stamp_ns(data), time.time_ns())
 
-    def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        for status in message.status:
+    def _on_diagnostics(self, data: bytes) -> None:
+        for status in deserialize_message(data, DiagnosticArray).status:
             if status.name.endswith(": fusion"):
                 self._values = {item.key: item.value for item in status.values}
 
@@ -85,26 +79,26 @@ class ProbeNode(Node):
         blocks: list[dict[str, Any]] = []
         for _ in range(self.rounds):
             for name in OUTPUTS:
-                blocks += [self._block(executor, name, "closed loop" if window else "paced", window) for window in (0, *WINDOWS)]
+                blocks += [self._block(executor, name, window) for window in (0, *WINDOWS)]
         print_line({"type": "report", "blocks": blocks})
 
-    def _block(self, executor: SingleThreadedExecutor, name: str, kind: str, window: int) -> dict[str, Any]:
-        block: dict[str, Any] = {"target": name, "kind": kind, "window": window}
+    def _block(self, executor: SingleThreadedExecutor, name: str, window: int) -> dict[str, Any]:
+        block: dict[str, Any] = {"target": name, "kind": "closed loop" if window else "paced", "window": window}
         self._arrived[name] = arrived = Arrivals()
         while len(arrived.times_ns) < WARM_UP_FRAMES:  # after a pause the node waits for stable streams
-            self._run(executor, name, WARM_UP_FRAMES, 0)
+            self._run(executor, name, WARM_UP_S, 0)
         self._arrived[name] = arrived = Arrivals()
         print_line({"type": "begin", **block})
         begun_ns = time.time_ns()
-        sent = self._run(executor, name, 0, window)
+        sent = self._run(executor, name, self.seconds, window)
         seconds = (time.time_ns() - begun_ns) / 1e9
         print_line({"type": "end", **block})
-        latencies = [time_ns - stamp_ns for stamp_ns, time_ns in zip(arrived.stamps_ns, arrived.times_ns, strict=True)]
-        span_ns = arrived.times_ns[-1] - arrived.times_ns[0] if len(latencies) > 1 else 0
-        block |= {"sent": sent, "came": len(latencies), "seconds": round(seconds, 3)}
-        block["rate_hz"] = round((len(latencies) - 1) * 1e9 / span_ns, 2) if span_ns else 0.0
-        block["cycle_ms"] = percentiles_ms(np.diff(arrived.times_ns))
-        block["latency_ms"] = percentiles_ms(latencies)
+        times_ns = np.array(arrived.times_ns, np.int64)
+        span_ns = int(np.ptp(times_ns)) if len(times_ns) else 0
+        block |= {"sent": sent, "came": len(times_ns), "seconds": round(seconds, 3)}
+        block["rate_hz"] = round((len(times_ns) - 1) * 1e9 / span_ns, 2) if span_ns else 0.0
+        block["cycle_ms"] = percentiles_ms(np.diff(times_ns))
+        block["latency_ms"] = percentiles_ms(times_ns - arrived.stamps_ns)
         if name == "fused":
             self._values = {}
             while not self._values:  # its stage times are medians of the last 90 pairs
@@ -114,23 +108,21 @@ class ProbeNode(Node):
             block["pipeline_p95_ms"] = stages["stage total p95 [ms]"]
         return block
 
-    def _run(self, executor: SingleThreadedExecutor, name: str, frames: int, window: int) -> int:
-        """Send ``frames`` pairs (0: for ``seconds``), paced where ``window`` is 0, else ``window`` of them in flight; returns the count."""
+    def _run(self, executor: SingleThreadedExecutor, name: str, seconds: float, window: int) -> int:
+        """Send pairs for ``seconds``, paced where ``window`` is 0, else ``window`` of them in flight; returns the count."""
         arrived, sent = self._arrived[name], 0
         in_flight: deque[int] = deque()  # stamps
         start_ns = last_ns = time.monotonic_ns()
-        end_ns = start_ns + (60_000_000_000 if frames else round(self.seconds * 1e9))
-        while time.monotonic_ns() < end_ns and not 0 < frames <= sent:
-            if window:
-                while len(in_flight) >= window:
-                    executor.spin_once(timeout_sec=0.1)
-                    # Frames arrive in order: one older than the latest was dropped.
-                    while in_flight and arrived.stamps_ns and in_flight[0] <= arrived.stamps_ns[-1]:
-                        in_flight.popleft()
-                    if time.monotonic_ns() - last_ns > LOST_NS:
-                        in_flight.clear()
-            else:
-                wait_until(executor, start_ns + sent * self._period_ns)
+        while time.monotonic_ns() < start_ns + seconds * 1e9:
+            if not window:
+                wait_until(executor, start_ns + round(sent * 1e9 / RATE_HZ))
+            while 0 < window <= len(in_flight):
+                executor.spin_once(timeout_sec=0.1)
+                # Frames arrive in order: one older than the latest was dropped.
+                while in_flight and arrived.stamps_ns and in_flight[0] <= arrived.stamps_ns[-1]:
+                    in_flight.popleft()
+                if time.monotonic_ns() - last_ns > LOST_NS:
+                    in_flight.clear()
             in_flight.append(self._send(name))
             sent, last_ns = sent + 1, time.monotonic_ns()
         wait_until(executor, time.monotonic_ns() + LOST_NS // 4)  # the last pairs are still in flight
@@ -146,14 +138,13 @@ class ProbeNode(Node):
 
 def rendered(config: RigConfig, count: int = PAIRS) -> list[tuple[Image, ...]]:
     """Thermal and rgb messages of the rig's first pairs."""
-    pairs: list[dict[str, Image]] = []
-    for event in islice(Rig(config).events(), 2 * count):
-        if not pairs or event.stream in pairs[-1]:
-            pairs.append({})
-        message = pairs[-1][event.stream] = Image()
+    messages = []
+    for event in islice(Rig(config).events(), 2 * count):  # thermal and rgb frames in turn
+        message = Image()
         message.header.frame_id = f"{event.stream}_camera"
         fill_image(message, event.frame.data, ENCODINGS[event.stream])
-    return [tuple(pair[role] for role in ENCODINGS) for pair in pairs]
+        messages.append(message)
+    return list(zip(messages[::2], messages[1::2], strict=True))
 
 
 def message_times(size: tuple[int, int], runs: int) -> dict[str, dict[str, float]]:

@@ -14,18 +14,16 @@ from typing import Any
 import cv2
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import String
 
-from aenet_ros.config.options import group_specs
+from aenet_ros.config.options import check, group_specs
 from aenet_ros.core.frames import Array
 from aenet_ros.ros.node_main import running
-from aenet_ros.ros.tools.camera_publisher import CameraPublisher, declare, print_line, wait_until
+from aenet_ros.ros.tools.camera_publisher import ENCODINGS, LATCHED, CameraPublisher, declare, print_line, wait_until
 from aenet_ros.workbench.simulation.rig import Rig
 from aenet_ros.workbench.simulation.rig_config import RigConfig
 
 STATUS_PERIOD_NS = 1_000_000_000
-ENCODINGS = {"thermal": "mono16", "rgb": "rgb8"}
 
 
 class RigNode(Node):
@@ -33,11 +31,13 @@ class RigNode(Node):
 
     def __init__(self) -> None:
         super().__init__("rig")
-        values = {spec.name: declare(self, spec.name, spec.default, spec.doc) for spec in group_specs(RigConfig()).values()}
-        self.seconds = float(declare(self, "seconds", 0.0, "Time after which the node exits; 0: never."))
-        self.rig = Rig(_config(values))
+        values: dict[str, Any] = {
+            name: check(spec, declare(self, name, spec.default, spec.doc)) for name, spec in group_specs(RigConfig()).items()
+        }
+        self._seconds = float(declare(self, "seconds", 0.0, "Time after which the node exits; 0: never."))
+        config = RigConfig(**values)
+        self.rig = Rig(config)
         self.rig.prepare()
-        config = self.rig.config
         # Half the field of view's tangent: the scene is 640 view units wide and stands 560 of them away.
         opening = 320 / 560
         self._cameras = {
@@ -45,16 +45,15 @@ class RigNode(Node):
             "rgb": CameraPublisher(self, "rgb", 0.0, opening),
         }
         self._pictures: dict[str, Array] = {}
-        self._status = self.create_publisher(String, "~/status", QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL))
+        self._status = self.create_publisher(String, "~/status", LATCHED)
         self._scene = ("", 0)
-        self._late = 0
-        self._pairs = 0
+        self._late = self._pairs = 0
 
     def play(self, executor: SingleThreadedExecutor) -> None:
         """Publish until ``seconds`` are over. Raises KeyboardInterrupt or ExternalShutdownException on a stop signal."""
         start_ns = time.monotonic_ns()
         told_ns = 0
-        shots = self.rig.schedule(seconds=self.seconds or float("inf"))
+        shots = self.rig.schedule(seconds=self._seconds or float("inf"))
         for at_ns, group in groupby(shots, key=lambda shot: shot.at_ns):
             instant = list(group)
             now_ns = time.monotonic_ns()
@@ -88,13 +87,6 @@ class RigNode(Node):
             "offset_ms": self.rig.config.offset_ms,
             "homography": [round(float(value), 9) for value in self.rig.homography.ravel()],
         }
-
-
-def _config(values: dict[str, Any]) -> RigConfig:
-    """The configuration from parameters of a command line, where a float may be given as an integer."""
-    specs = group_specs(RigConfig())
-    typed: dict[str, Any] = {name: float(value) if isinstance(specs[name].default, float) else value for name, value in values.items()}
-    return RigConfig(**typed)
 
 
 def main(args: Sequence[str] | None = None) -> None:

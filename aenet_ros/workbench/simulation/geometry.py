@@ -1,4 +1,4 @@
-"""The rig's geometry: world (view units on the backdrop), rgb pixels and thermal pixels.
+"""The rig's geometry: world (view units on the backdrop), rgb pixels and thermal pixels, and pictures rendered through its maps.
 
 All maps are float64 [3, 3] for points (x, y, 1); pixel (0, 0) is the centre of the first pixel. The rgb camera at rest sees
 640 x 512 view units; a picture of another width sees the same 640 units across.
@@ -7,8 +7,8 @@ The thermal optics come in two steps: an affine map to *flat* thermal pixels, th
 """
 
 import math
-from functools import lru_cache
 
+import cv2
 import numpy as np
 
 from aenet_ros.core.frames import Array
@@ -31,42 +31,38 @@ def shift(x: float, y: float) -> Array:
     return np.array([[1, 0, x], [0, 1, y], [0, 0, 1]], np.float64)
 
 
-def camera_motion(config: RigConfig, seconds: float) -> tuple[float, float]:
-    """Position (x, y) of both cameras relative to rest, in view units: a slow pan, and the up and down of a walking robot.
+def camera_motion(config: RigConfig, seconds: float) -> Array:
+    """Position [2] of both cameras relative to rest, in view units: a slow pan, and the up and down of a walking robot.
 
     The pan repeats only after 19 minutes, so that no two stretches of a recording are mistaken for each other.
     """
     pan = 150 * math.sin(2 * math.pi * seconds / 13.7 - 0.5) + 25 * math.sin(2 * math.pi * seconds / 8.3 - 0.5)
     bob = 1.3 * math.sin(2 * math.pi * 1.7 * seconds) + 5 * math.sin(2 * math.pi * seconds / 5.3)
-    return config.motion * pan, config.motion * bob
+    return config.motion * np.array([pan, bob])
 
 
-@lru_cache
 def rgb_at_rest(config: RigConfig) -> Array:
     """World to rgb pixels while the cameras are at rest: an affine map."""
-    return _constant(_view_to_pixels(config.rgb_size) @ shift(-WIDTH / 2, -HEIGHT / 2 - 32))
+    return np.asarray(_view_to_pixels(config.rgb_size) @ shift(-WIDTH / 2, -HEIGHT / 2 - 32))
 
 
-@lru_cache
 def flat_thermal_at_rest(config: RigConfig) -> Array:
     """World to flat thermal pixels while the cameras are at rest: an affine map."""
     cosine, sine = (config.zoom * turn(math.radians(config.rotation_deg)) for turn in (math.cos, math.sin))
     turned = np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]])
     moved = shift(config.shift_x, config.shift_y) @ turned @ shift(-WIDTH / 2, -HEIGHT / 2 - 32)
-    return _constant(_view_to_pixels(config.thermal_size) @ moved)
+    return np.asarray(_view_to_pixels(config.thermal_size) @ moved)
 
 
-@lru_cache
 def rgb_to_thermal(config: RigConfig) -> Array:
     """Rgb pixels to thermal pixels, before the lens."""
     matrix = _keystone(config) @ flat_thermal_at_rest(config) @ np.linalg.inv(rgb_at_rest(config))
-    return _constant(matrix / matrix[2, 2])
+    return np.asarray(matrix / matrix[2, 2])
 
 
 def world_to_rgb(config: RigConfig, seconds: float) -> Array:
     """World to rgb pixels at an instant."""
-    x, y = camera_motion(config, seconds)
-    return rgb_at_rest(config) @ shift(-x, -y)
+    return rgb_at_rest(config) @ shift(*-camera_motion(config, seconds))
 
 
 def parallax(config: RigConfig, foot_y: float) -> float:
@@ -90,6 +86,37 @@ def flatten(config: RigConfig, points: Array) -> Array:
     return apply(np.linalg.inv(_keystone(config)), centre + offset * unit)
 
 
+def warp(picture: Array, pixel_to_texel: Array, size: tuple[int, int], border: int = cv2.BORDER_CONSTANT) -> Array:
+    """Render ``picture`` through an affine map, float64 [3, 3], at ``size`` (width, height). It is smoothed before where it shrinks."""
+    shrink = math.hypot(pixel_to_texel[0, 0], pixel_to_texel[1, 0])  # texels a pixel
+    smooth = cv2.GaussianBlur(picture, (0, 0), 0.4 * shrink) if shrink > 1.5 else picture  # else it would alias
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return np.asarray(cv2.warpAffine(smooth, pixel_to_texel[:2], size, flags=flags, borderMode=border))
+
+
+class Backdrop:
+    """A picture as a camera sees it that moves parallel to it: rendered once, so that a frame is only a window of it.
+
+    ``picture`` [H, W] or [H, W, C] in texels; ``pixel_to_texel`` float64 [3, 3], affine, for the camera at rest; ``size`` (height, width)
+    of a frame; ``reach``: largest motion (x, y) of the camera in pixels; ``border``: OpenCV's border mode beyond the picture.
+    """
+
+    def __init__(
+        self, picture: Array, pixel_to_texel: Array, size: tuple[int, int], reach: Array, border: int = cv2.BORDER_REFLECT
+    ) -> None:
+        self._size, self._pad = size, np.ceil(reach) + 1
+        width, height = (size[1], size[0]) + 2 * self._pad.astype(int)
+        self._picture = warp(picture, pixel_to_texel @ shift(*-self._pad), (int(width), int(height)), border)
+
+    def view(self, motion: Array, out: Array | None = None) -> Array:
+        """The frame after the camera has moved by (x, y) pixels; in ``out`` where that is given."""
+        (left, top), (right, below) = (part.tolist() for part in np.divmod(motion + self._pad, 1.0))
+        height, width = self._size
+        window = self._picture[int(top) : int(top) + height + 1, int(left) : int(left) + width + 1]
+        columns = cv2.addWeighted(window[:, :-1], 1.0 - right, window[:, 1:], right, 0.0)
+        return cv2.addWeighted(columns[:-1], 1.0 - below, columns[1:], below, 0.0, dst=out)
+
+
 def _view_to_pixels(size: tuple[int, int]) -> Array:
     """View units about the optical axis to pixels of a picture (height, width)."""
     height, width = size
@@ -106,8 +133,3 @@ def _keystone(config: RigConfig) -> Array:
 def _axis(config: RigConfig) -> tuple[Array, float]:
     height, width = config.thermal_size
     return np.array([(width - 1) / 2, (height - 1) / 2]), width / 2
-
-
-def _constant(matrix: Array) -> Array:
-    matrix.flags.writeable = False  # callers share it
-    return matrix

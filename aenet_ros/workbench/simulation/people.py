@@ -1,7 +1,6 @@
 """The rig's people: they walk along the street, and are drawn in colour and in temperature."""
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -9,14 +8,14 @@ import cv2
 import numpy as np
 
 from aenet_ros.core.frames import Array, Plane
-from aenet_ros.workbench.simulation.street import HORIZON, Colour, counts_of
+from aenet_ros.workbench.simulation import geometry
+from aenet_ros.workbench.simulation.street import CELSIUS_AT_ZERO, CELSIUS_PER_COUNT, HORIZON, Colour
 
-FIGURE_HEIGHT, FIGURE_WIDTH = 320, 200  # texels; a person fills the height
+FIGURE_HEIGHT, FIGURE_WIDTH = 256, 160  # texels; a person fills the height
 PHASES = 12  # pictures of one stride
 
 
-@dataclass(frozen=True)
-class Walker:
+class Walker(NamedTuple):
     """One person: clothes, and a walk to and fro between two places at one depth.
 
     ``foot_y`` is the height of the feet on the backdrop: the lower, the nearer, the larger and the faster.
@@ -61,106 +60,106 @@ WALKERS = (
 )
 
 
-class Figure(NamedTuple):
-    """A person in one phase of the stride, facing right: ``rgba`` uint8 [H, W, 4], colour times coverage, and coverage 0..255;
-    ``heat`` float32 [H, W, 2], thermal counts times coverage, and coverage 0..1.
-    """
+class Limb(NamedTuple):
+    """A stroke through ``points`` (x + yj, y downwards), ``widths`` from point to point; all in shares of the person's height."""
 
-    rgba: Array
-    heat: Plane
+    points: list[complex]
+    widths: list[float]
+    colour: Array | Colour
+    celsius: float
 
 
 class Sprite(NamedTuple):
-    """A figure in the pixels of one camera; ``left`` and ``top`` are relative to the pixel of the feet."""
+    """A person in the pixels of one camera: ``picture`` in the frame's dtype, its values times coverage; ``clear`` float32 [H, W],
+    1 - coverage; ``left`` and ``top`` are relative to the pixel of the feet.
+    """
 
     picture: Array
+    clear: Array
     left: int
     top: int
 
 
 def sprite(stream: str, walker: Walker, heading: int, phase: int, linear: Array) -> Sprite:
     """The person as a camera sees them. ``linear`` [2, 2]: view units to pixels; ``stream``: thermal takes the heat, rgb the colour."""
-    figure = draw_figure(walker, phase)
-    picture = (figure.heat if stream == "thermal" else figure.rgba)[:, ::heading]
-    pixels = walker.height * math.hypot(*linear[:, 0])
-    height = max(2, round(pixels))
-    width = max(2, round(pixels * FIGURE_WIDTH / FIGURE_HEIGHT))
-    # Resized first: a warp alone would alias what it shrinks.
-    kind = cv2.INTER_AREA if height < FIGURE_HEIGHT else cv2.INTER_LINEAR
-    small = cv2.resize(np.ascontiguousarray(picture), (width, height), interpolation=kind)
-    unit = walker.height / height
-    matrix = linear @ np.array([[unit, 0, (0.5 - width / 2) * unit], [0, unit, (0.5 - height) * unit]])
-    corners = matrix @ np.array([[0, width, width, 0], [0, 0, height, height], [1, 1, 1, 1]])
+    channels = [3, 4] if stream == "thermal" else [0, 1, 2, 4]
+    figure = np.ascontiguousarray(draw_figure(walker, phase)[:, ::heading, channels])
+    unit = walker.height / FIGURE_HEIGHT
+    matrix = np.eye(3)  # texels to pixels
+    matrix[:2] = linear @ np.array([[unit, 0, (0.5 - FIGURE_WIDTH / 2) * unit], [0, unit, (0.5 - FIGURE_HEIGHT) * unit]])
+    corners = matrix[:2] @ np.array([[0, FIGURE_WIDTH, FIGURE_WIDTH, 0], [0, 0, FIGURE_HEIGHT, FIGURE_HEIGHT], [1, 1, 1, 1]])
     left, top = (math.floor(value) - 1 for value in corners.min(1))
     right, bottom = (math.ceil(value) + 2 for value in corners.max(1))
-    matrix[:, 2] -= left, top
-    turned = np.asarray(cv2.warpAffine(small, matrix, (right - left, bottom - top)))
-    covered = np.flatnonzero(turned[:, :, -1].any(axis=0))
-    first, last = int(covered[0]), int(covered[-1]) + 1
-    return Sprite(np.ascontiguousarray(turned[:, first:last]), left + first, top)
+    matrix[:2, 2] -= left, top
+    turned = geometry.warp(figure, np.linalg.inv(matrix), (right - left, bottom - top))
+    covered = np.flatnonzero(turned[..., -1].any(axis=0))
+    turned, left = np.ascontiguousarray(turned[:, covered[0] : covered[-1] + 1]), left + int(covered[0])
+    picture, cover = turned[..., :-1], turned[..., -1]
+    if stream == "thermal":
+        counts = (picture[..., 0] - CELSIUS_AT_ZERO * cover) / CELSIUS_PER_COUNT
+        return Sprite(counts.astype(np.uint16), 1 - cover, left, top)
+    return Sprite(picture.astype(np.uint8), 1 - cover, left, top)
 
 
 @lru_cache
-def draw_figure(walker: Walker, phase: int) -> Figure:
-    """One phase of the stride; lengths are shares of the person's height."""
-    angle = 2 * math.pi * phase / PHASES
-    size, middle = FIGURE_HEIGHT, FIGURE_WIDTH / FIGURE_HEIGHT
-    shape = (size, FIGURE_WIDTH)
-    rgb = np.zeros((*shape, 3), np.float32)
-    heat, cover = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    bob = 0.008 * abs(math.cos(angle))
-    centre = middle / 2
-    neck, hip = (centre + 0.012, 0.185 + bob), (centre, 0.50 + bob)
-
-    def limb(points: list[tuple[float, float]], widths: list[float], colour: Colour, celsius: float) -> None:
-        dots = np.array([(round(x * size), round(y * size)) for x, y in points])
-        margin = round(max(widths) * size / 2) + 3
-        x0, y0 = np.maximum(dots.min(0) - margin, 0)
-        x1, y1 = dots.max(0) + margin
-        box = (slice(y0, y1), slice(x0, x1))
-        mask = np.zeros(cover[box].shape, np.uint8)
-        for start, end, thickness in zip(dots - (x0, y0), dots[1:] - (x0, y0), widths, strict=False):
-            cv2.line(mask, start.tolist(), end.tolist(), 255, max(1, round(thickness * size)), cv2.LINE_AA)
+def draw_figure(walker: Walker, phase: int) -> Plane:
+    """One phase of the stride, facing right: float32 [H, W, 5], each times coverage: red, green, blue 0..255, degrees Celsius, and 1."""
+    figure = np.zeros((FIGURE_HEIGHT, FIGURE_WIDTH, 5), np.float32)
+    for points, widths, colour, celsius in _limbs(walker, 2 * math.pi * phase / PHASES):
+        dots = np.rint([(point.real * FIGURE_HEIGHT, point.imag * FIGURE_HEIGHT) for point in points]).astype(int)
+        mask = np.zeros(figure.shape[:2], np.uint8)
+        for start, end, thickness in zip(dots, dots[1:], widths, strict=False):
+            cv2.line(mask, start.tolist(), end.tolist(), 255, round(thickness * FIGURE_HEIGHT), cv2.LINE_AA)
+        x, y, width, height = cv2.boundingRect(mask)
+        box = slice(y, y + height), slice(x, x + width)
+        mask = mask[box]
         inside = cv2.distanceTransform((mask > 127).astype(np.uint8), cv2.DIST_L2, 3)
-        rounding = np.clip(inside * (2 / (max(widths) * size)), 0, 1)  # darker and cooler towards the outline
-        share = (mask / np.float32(255)).astype(np.float32)
-        shade = np.asarray(colour, np.float32) * (0.62 + 0.48 * rounding)[..., None]
-        rgb[box] += (shade - rgb[box]) * share[..., None]
-        heat[box] += (celsius - 1.6 + 2.2 * rounding - heat[box]) * share
-        cover[box] += (1 - cover[box]) * share
+        rounding = np.clip(inside * (2 / (max(widths) * FIGURE_HEIGHT)), 0, 1)[..., None]  # darker and cooler towards the outline
+        red, green, blue = np.multiply(colour, 255)
+        outline = np.array([0.62 * red, 0.62 * green, 0.62 * blue, celsius - 1.6, 1], np.float32)
+        middle = np.array([1.10 * red, 1.10 * green, 1.10 * blue, celsius + 0.6, 1], np.float32)
+        figure[box] += (outline + (middle - outline) * rounding - figure[box]) * (mask / np.float32(255))[..., None]
+    return figure
 
-    def leg(swing: float, colour: Colour) -> None:
-        thigh = 0.42 * math.sin(swing)
-        bend = 0.08 + 0.55 * max(0.0, math.sin(swing + 2.1)) ** 2
-        knee = (hip[0] + 0.235 * math.sin(thigh), hip[1] + 0.235 * math.cos(thigh))
-        shin = thigh - bend
-        ankle = (knee[0] + 0.215 * math.sin(shin), knee[1] + 0.215 * math.cos(shin))
-        limb([hip, knee, ankle], [0.098, 0.066], colour, 24.5)
-        limb([ankle, (ankle[0] + 0.055, ankle[1] + 0.020)], [0.042], (0.09, 0.08, 0.08), 21.5)
 
-    def arm(swing: float, colour: Colour) -> None:
-        upper = 0.42 * math.sin(swing)
-        shoulder = (neck[0] - 0.006, neck[1] + 0.045)
-        elbow = (shoulder[0] + 0.155 * math.sin(upper), shoulder[1] + 0.155 * math.cos(upper))
-        fore = upper + 0.42
-        wrist = (elbow[0] + 0.135 * math.sin(fore), elbow[1] + 0.135 * math.cos(fore))
-        hand = (wrist[0] + 0.022 * math.sin(fore), wrist[1] + 0.022 * math.cos(fore))
-        limb([shoulder, elbow, wrist], [0.062, 0.050], colour, 25.0)
-        limb([wrist, hand], [0.034], walker.skin, 31.5)
+def _limbs(walker: Walker, angle: float) -> list[Limb]:
+    """A body at an angle of its stride, from far to near."""
+    centre, bob = FIGURE_WIDTH / FIGURE_HEIGHT / 2, 0.008 * abs(math.cos(angle))
+    neck, hip = complex(centre + 0.012, 0.185 + bob), complex(centre, 0.50 + bob)
+    face = neck + 0.016 - 0.092j
+    return [
+        *_arm(neck, angle + math.pi, walker, 0.66),
+        *_leg(hip, angle, walker, 0.66),
+        *_leg(hip, angle + math.pi, walker, 1.0),
+        Limb([neck, neck + 0.006 - 0.03j], [0.055], walker.skin, 33.5),
+        Limb([neck - 0.004 + 0.075j, hip - 0.006 - 0.15j, hip - 0.02j], [0.150, 0.138], walker.jacket, 26.0),
+        *_arm(neck, angle, walker, 0.9),
+        Limb([face, face - 0.004 + 0.024j], [0.098], walker.skin, 34.0),
+        Limb([face - 0.014 - 0.022j, face - 0.026 + 0.004j], [0.080], walker.hair, 28.0),
+    ]
 
-    def darker(colour: Colour) -> Colour:
-        return (colour[0] * 0.66, colour[1] * 0.66, colour[2] * 0.66)
 
-    arm(angle + math.pi, darker(walker.jacket))
-    leg(angle, darker(walker.trousers))
-    leg(angle + math.pi, walker.trousers)
-    chest, belly = (neck[0] - 0.004, neck[1] + 0.075), (hip[0], hip[1] - 0.02)
-    limb([neck, (neck[0] + 0.006, neck[1] - 0.03)], [0.055], walker.skin, 33.5)
-    limb([chest, (belly[0] - 0.006, belly[1] - 0.13), belly], [0.150, 0.138], walker.jacket, 26.0)
-    arm(angle, (walker.jacket[0] * 0.9, walker.jacket[1] * 0.9, walker.jacket[2] * 0.9))
-    face = (neck[0] + 0.016, neck[1] - 0.092)
-    limb([face, (face[0] - 0.004, face[1] + 0.024)], [0.098], walker.skin, 34.0)
-    limb([(face[0] - 0.014, face[1] - 0.022), (face[0] - 0.026, face[1] + 0.004)], [0.080], walker.hair, 28.0)
-    # rgb was laid over black, so it is times coverage already.
-    rgba = np.clip(np.dstack([rgb, cover]) * 255, 0, 255).astype(np.uint8)
-    return Figure(rgba, np.dstack([counts_of(heat) * cover, cover]).astype(np.float32))
+def _leg(hip: complex, swing: float, walker: Walker, shade: float) -> list[Limb]:
+    thigh = 0.42 * math.sin(swing)
+    knee = hip + _bone(0.235, thigh)
+    ankle = knee + _bone(0.215, thigh - 0.08 - 0.55 * max(0.0, math.sin(swing + 2.1)) ** 2)
+    return [
+        Limb([hip, knee, ankle], [0.098, 0.066], np.multiply(walker.trousers, shade), 24.5),
+        Limb([ankle, ankle + 0.055 + 0.020j], [0.042], (0.09, 0.08, 0.08), 21.5),
+    ]
+
+
+def _arm(neck: complex, swing: float, walker: Walker, shade: float) -> list[Limb]:
+    upper = 0.42 * math.sin(swing)
+    shoulder = neck - 0.006 + 0.045j
+    elbow = shoulder + _bone(0.155, upper)
+    wrist = elbow + _bone(0.135, upper + 0.42)
+    return [
+        Limb([shoulder, elbow, wrist], [0.062, 0.050], np.multiply(walker.jacket, shade), 25.0),
+        Limb([wrist, wrist + _bone(0.022, upper + 0.42)], [0.034], walker.skin, 31.5),
+    ]
+
+
+def _bone(length: float, angle: float) -> complex:
+    """What hangs at ``angle`` from the vertical, from its upper end to its lower end."""
+    return complex(length * math.sin(angle), length * math.cos(angle))

@@ -6,6 +6,7 @@ cameras give them; rgb frames are rgb8.
 """
 
 import heapq
+import itertools
 import math
 import random
 from collections.abc import Iterator
@@ -20,8 +21,6 @@ from aenet_ros.workbench.simulation.camera import Renderer
 from aenet_ros.workbench.simulation.people import WALKERS
 from aenet_ros.workbench.simulation.rig_config import RigConfig
 
-Box = tuple[float, float, float, float]
-
 
 @dataclass(frozen=True, slots=True)
 class BodyTruth:
@@ -31,10 +30,10 @@ class BodyTruth:
     """
 
     name: str
-    rgb_xy: tuple[float, float]
-    thermal_xy: tuple[float, float]
-    rgb_box: Box
-    thermal_box: Box
+    rgb_xy: tuple[float, ...]
+    thermal_xy: tuple[float, ...]
+    rgb_box: tuple[float, ...]
+    thermal_box: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +69,15 @@ class RigEvent:
 
 
 class Rig:
-    """The rig. Raises ConfigError (from RigConfig) for impossible settings."""
+    """The rig. ``dropped`` counts lost frames by stream.
+
+    ``homography`` is the ground truth of the registration: float64 [3, 3] from rgb pixels to thermal pixels, both at full size. It is true
+    for the backdrop, before the lens (``lens_k1``); people are off by up to ``parallax_px``.
+    """
 
     def __init__(self, config: RigConfig | None = None) -> None:
         self.config = config or RigConfig()
+        self.homography = geometry.rgb_to_thermal(self.config)
         self.dropped = {"thermal": 0, "rgb": 0}
 
     @cached_property
@@ -83,14 +87,6 @@ class Rig:
     def prepare(self) -> None:
         """Render the world now (about two seconds), not when the first frames are taken."""
         self._renderer.prepare()
-
-    @property
-    def homography(self) -> Array:
-        """Ground truth of the registration: float64 [3, 3] from rgb pixels to thermal pixels, both at full size.
-
-        It is true for the backdrop, before the lens (``lens_k1``); people are off by up to ``parallax_px``.
-        """
-        return geometry.rgb_to_thermal(self.config)
 
     def rgb_to_thermal(self, points: Array) -> Array:
         """Map points of the backdrop from rgb pixels to thermal pixels, lens included: float64 [N, 2], (x, y)."""
@@ -125,12 +121,12 @@ class Rig:
         found = []
         for index, walker in enumerate(WALKERS):
             x = walker.at(seconds if self.config.walking else 0.0)[0]
-            corners = walker.outline(x)
-            middle = np.array([[x, walker.foot_y - walker.height / 2]])
+            points = np.vstack([[x, walker.foot_y - walker.height / 2], walker.outline(x)])
+            in_rgb = geometry.apply(to_rgb, points)
             aside = np.array([geometry.parallax(self.config, walker.foot_y), 0.0])
-            in_rgb = geometry.apply(to_rgb, np.vstack([middle, corners]))
-            in_thermal = self.rgb_to_thermal(geometry.apply(to_rgb, np.vstack([middle, corners]) + aside))
-            found.append(BodyTruth(f"person {index}", _xy(in_rgb), _xy(in_thermal), _box(in_rgb[1:]), _box(in_thermal[1:])))
+            in_thermal = self.rgb_to_thermal(geometry.apply(to_rgb, points + aside))
+            boxes = [(*at[1:].min(0).tolist(), *at[1:].max(0).tolist()) for at in (in_rgb, in_thermal)]
+            found.append(BodyTruth(f"person {index}", tuple(in_rgb[0].tolist()), tuple(in_thermal[0].tolist()), *boxes))
         return tuple(found)
 
     def celsius(self, shows_ns: int) -> Plane:
@@ -144,23 +140,18 @@ class Rig:
         return self._renderer.sensor_defects(shutters)
 
     def _stream(self, stream: str, start_ns: int, seconds: float) -> Iterator[Shot]:
-        config = self.config
-        thermal = stream == "thermal"
+        config, thermal = self.config, stream == "thermal"
         rate, lost = (config.thermal_hz, config.thermal_drop) if thermal else (config.rgb_hz, config.rgb_drop)
-        phase_ns = round(config.phase_ms * 1e6) if thermal else 0
-        offset_ns = round(config.offset_ms * 1e6) if thermal else 0
-        index = -1
-        while True:
-            index += 1
+        phase_ns, offset_ns = (round(config.phase_ms * 1e6), round(config.offset_ms * 1e6)) if thermal else (0, 0)
+        for index in itertools.count():
             at_ns = phase_ns + round(index * 1e9 / rate)
             if at_ns >= seconds * 1e9:
                 return
             dice = random.Random(f"{config.seed} {stream} {index}")
-            error = max(-3.0, min(3.0, dice.gauss(0.0, 1.0)))
+            jitter_ns = round(max(-3.0, min(3.0, dice.gauss(0.0, 1.0))) * config.jitter_ms * 1e6)
             if dice.random() < lost:
                 self.dropped[stream] += 1
                 continue
-            jitter_ns = round(error * config.jitter_ms * 1e6)
             shows, shutters = self._shown(index, at_ns, rate, phase_ns) if thermal else (index, 0)
             shows_ns = phase_ns + round(shows * 1e9 / rate)
             stamp_ns = start_ns + at_ns + offset_ns + jitter_ns
@@ -181,12 +172,3 @@ class Rig:
     def _scene(self, shows_ns: int) -> str:
         names = self.config.scene_names
         return names[int(shows_ns / 1e9 / self.config.scene_s) % len(names)]
-
-
-def _xy(points: Array) -> tuple[float, float]:
-    return float(points[0, 0]), float(points[0, 1])
-
-
-def _box(points: Array) -> Box:
-    low, high = points.min(0), points.max(0)
-    return float(low[0]), float(low[1]), float(high[0]), float(high[1])

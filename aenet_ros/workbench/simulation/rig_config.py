@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from aenet_ros.config.options import check_group, option
 from aenet_ros.core.errors import ConfigError
-from aenet_ros.workbench.simulation.scenes import SCENES
+
+SCENES = ("day", "night", "smoke")
 
 
 @dataclass(frozen=True)
