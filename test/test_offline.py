@@ -232,6 +232,14 @@ def test_videos_of_different_rates_are_paired_by_time(tmp_path):
     assert any("6 frames left out" in text for text in source.remarks)
 
 
+def test_the_policy_exact_pairs_video_frames_of_equal_time_only(tmp_path):
+    thermal = video(tmp_path / "t.avi", [10, 60, 110, 160, 210], 20.0)  # 0, 50, 100, 150, 200 ms
+    rgb = video(tmp_path / "v.avi", [10, 40, 70, 100, 130, 160, 190], 30.0)  # 0, 33, 67, 100, 133, 167, 200 ms
+    pairs = [item.pair for item in open_source(thermal, rgb, SyncConfig(policy="exact"))]
+    greys = [(round(pair.thermal.data.mean(), -1), round(pair.rgb.data.mean(), -1)) for pair in pairs]
+    assert greys == [(10, 10), (110, 100), (210, 190)]
+
+
 def test_a_side_by_side_video(tmp_path):
     path = tmp_path / "both.avi"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25.0, (128, 48))

@@ -244,7 +244,8 @@ def _advice(pairing: dict[str, Any], sync: SyncConfig) -> str:
             f"the thermal stamps begin {begin / 1000:.3f} s from the rgb ones: the cameras' clocks differ; "
             f"try --set sync.clock_offset_ms={begin:.0f}, or stamp both by one clock"
         )
-    if abs(nearest - sync.clock_offset_ms) > sync.slop_ms:
-        apart = f"the nearest stamps are {nearest:.1f} ms apart and the slop is {sync.slop_ms:g} ms"
+    slop_ms = sync.slop_ns * 1e-6
+    if abs(nearest - sync.clock_offset_ms) > slop_ms:
+        apart = f"the nearest stamps are {nearest:.1f} ms apart and the slop is {slop_ms:g} ms"
         return f"{apart}; try --set sync.clock_offset_ms={nearest:.1f}"
     return f"only {pairing['pairs']} of {possible} possible pairs: see what was left out, and the gaps of the topics"
