@@ -23,7 +23,7 @@ from aenet_ros.io.bags import METADATA, open_bag
 from aenet_ros.io.interfaces import Sink, is_bag
 from aenet_ros.io.signals import delay_signals
 from aenet_ros.io.staging import StagingDir, staging_path
-from aenet_ros.messages.camera_info import fused_camera_info
+from aenet_ros.messages.codec import fused_camera_info
 
 IMAGE = "sensor_msgs/msg/Image"
 FUSED_IMAGE, FUSED_INFO = "/fused/image", "/fused/camera_info"
