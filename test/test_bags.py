@@ -19,7 +19,7 @@ from aenet_ros.config import SyncConfig
 from aenet_ros.core.errors import SourceError
 from aenet_ros.io.bag_source import BagSource
 from aenet_ros.io.bag_topics import choose_topics, nearest_differences, report_bag, stamp_report
-from aenet_ros.io.interfaces import is_bag
+from aenet_ros.io.files import is_bag
 
 IMAGE, INFO, STRING = "sensor_msgs/msg/Image", "sensor_msgs/msg/CameraInfo", "std_msgs/msg/String"
 BEGIN_NS = 1_700_000_000_000_000_000

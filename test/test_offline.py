@@ -10,7 +10,7 @@ from aenet_ros.config import SyncConfig
 from aenet_ros.core.atomic_io import atomic_file
 from aenet_ros.core.errors import SourceError
 from aenet_ros.core.frames import FusedFrame
-from aenet_ros.io.picture_files import read_rgb, read_thermal, write_picture
+from aenet_ros.io.files import read_rgb, read_thermal, write_picture
 from aenet_ros.io.sinks import VideoSink, open_sink
 from aenet_ros.io.sources import open_source
 from aenet_ros.workbench.contact_sheet import contact_sheet, write_contact_sheet

@@ -14,7 +14,7 @@ from rosbags.interfaces import Connection, ConnectionExtRosbag2, MessageDefiniti
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from aenet_ros.core.errors import ImageError, SourceError
-from aenet_ros.io.interfaces import storage_files
+from aenet_ros.io.files import storage_files
 
 METADATA = "metadata.yaml"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"  # CDR never begins with these bytes

@@ -14,11 +14,11 @@ from aenet_ros.core.errors import AenetError, ImageError, SourceError
 from aenet_ros.core.frames import Array, FramePair, FusedFrame
 from aenet_ros.core.process import MAX_AUTO_THREADS, allowed_cores
 from aenet_ros.core.thermal_input import ThermalInput, render_brightness
-from aenet_ros.io.background import Progress
-from aenet_ros.io.fuse_job import FuseJob, open_job
-from aenet_ros.io.interfaces import Sink, SourceItem, is_bag
-from aenet_ros.io.signals import delay_signals
-from aenet_ros.io.staging import HIDDEN_FOLDER
+from aenet_ros.io.files import is_bag
+from aenet_ros.io.fuse_job import FuseJob, Progress, open_job
+from aenet_ros.io.sinks import Sink
+from aenet_ros.io.sources import SourceItem
+from aenet_ros.io.staging import HIDDEN_FOLDER, delay_signals
 from aenet_ros.thermal.agc import Range, gain_of
 
 if TYPE_CHECKING:
