@@ -30,23 +30,17 @@ _STOP_S = 20.0
 class FuseOptions:
     """How to read and to write; empty: decided by the source."""
 
-    to: str = ""
-    """``bag``, ``pictures`` or ``video``."""
-    suffix: str = ".png"
-    """Of pictures."""
+    to: str = ""  # bag, pictures or video
+    suffix: str = ".png"  # of pictures
     in_order: bool = False
     sequence_hz: float = 0.0
-    thermal_side: str = ""
-    """``left`` or ``right``: videos show both cameras side by side."""
-    depth: Path | None = None
-    """Depth picture or folder of depth pictures."""
+    thermal_side: str = ""  # left or right: videos show both cameras side by side
+    depth: Path | None = None  # depth picture or folder of depth pictures
     thermal_topic: str = ""
     rgb_topic: str = ""
     depth_topic: str = ""
-    keep: tuple[str, ...] = ("all",)
-    """Topics to copy into a new bag: ``all``, ``none`` or names."""
-    panels: tuple[str, ...] = ("fused",)
-    """What a picture or video frame shows side by side: ``thermal``, ``rgb``, ``fused``."""
+    keep: tuple[str, ...] = ("all",)  # topics to copy into a new bag: all, none or names
+    panels: tuple[str, ...] = ("fused",)  # what a picture or video frame shows side by side: thermal, rgb, fused
     labels: bool = False
     force: bool = False
     resume: bool = False
@@ -116,7 +110,7 @@ def open_job(job: FuseJob, config: Config) -> tuple[Source, Sink]:
             return source, sink
     else:
         thermal, rgb = job.inputs if len(job.inputs) == 2 else (job.inputs[0], None)
-        if rgb is None and is_pair_folder(thermal):
+        if rgb is None and _is_pair_folder(thermal):
             thermal, rgb = thermal / "thermal", thermal / "rgb"
         source = open_source(
             thermal,
@@ -135,18 +129,17 @@ def open_job(job: FuseJob, config: Config) -> tuple[Source, Sink]:
     return source, open_sink(out, source, force=options.force, resume=options.resume, suffix=options.suffix)
 
 
-def is_pair_folder(path: Path) -> bool:
-    """Whether the folder holds the folders thermal and rgb."""
+def _is_pair_folder(path: Path) -> bool:
     return (path / "thermal").is_dir() and (path / "rgb").is_dir()
 
 
 def _is_complete_source(path: Path, options: FuseOptions) -> bool:
-    return is_bag(path) or is_pair_folder(path) or (bool(options.thermal_side) and path.suffix.lower() in VIDEO_SUFFIXES)
+    return is_bag(path) or _is_pair_folder(path) or (bool(options.thermal_side) and path.suffix.lower() in VIDEO_SUFFIXES)
 
 
 def _bags_below(path: Path) -> list[Path]:
     """The bags in a folder that is not a source itself, and in its folders."""
-    if not path.is_dir() or is_bag(path) or is_pair_folder(path):
+    if not path.is_dir() or is_bag(path) or _is_pair_folder(path):
         return []
     found = []
     for entry in sorted(path.iterdir()):
@@ -270,12 +263,8 @@ class _Worker:
 
 def _serve(connection: "Connection[Any, Any]", work: Work) -> None:
     """The worker process: receives items, sends progress and results, until the pipe is closed."""
-
-    def stop(_signal: int, _frame: object) -> None:
-        raise KeyboardInterrupt
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         while True:
             item = connection.recv()

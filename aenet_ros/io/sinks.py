@@ -19,13 +19,9 @@ from aenet_ros.io.staging import HIDDEN_FOLDER, BackgroundWriter, StagingDir, de
 
 
 class Sink(ABC):
-    """Takes fused frames in order. Use it with ``with``: an interruption then leaves no incomplete file.
+    """Takes fused frames in order. Use it with ``with``: an interruption then leaves no incomplete file."""
 
-    The defaults are those of a sink that keeps no earlier result and writes each one immediately.
-    """
-
-    existing: frozenset[str] = frozenset()
-    """Names of results that exist already and are kept."""
+    existing: frozenset[str] = frozenset()  # names of results that exist already and are kept
 
     def record_settings(self, settings: Mapping[str, Any]) -> None:
         """Call before ``with``: store the run's settings for --resume. Raises SourceError if existing results have others."""
@@ -129,7 +125,7 @@ class SinglePictureSink(Sink):
         self._path = path
 
     def write(self, name: str, fused: FusedFrame) -> None:
-        """Write the picture."""
+        """Write the picture at once."""
         write_picture(self._path, fused.image, fused.encoding)
 
 
@@ -139,7 +135,7 @@ class PictureSink(StagedSink):
     def __init__(self, folder: Path, suffix: str, existing: frozenset[str]) -> None:
         super().__init__(folder / HIDDEN_FOLDER)
         self.existing = existing
-        self._folder, self._suffix = folder, suffix
+        self._folder, self._suffix, self._is_new = folder, suffix, not folder.exists()
         self._settings: Mapping[str, Any] = {}
         self._threads = file_threads()
 
@@ -163,11 +159,6 @@ class PictureSink(StagedSink):
         target = self._folder / part.name
         with write_errors(f"'{target}'"):
             part.replace(target)
-
-    def __enter__(self) -> "PictureSink":
-        self._is_new = not self._folder.exists()
-        super().__enter__()
-        return self
 
     def _open(self, stack: ExitStack) -> None:
         self._staging.save_settings(self._settings)

@@ -1,13 +1,14 @@
 """Pairs from picture files, folders of pictures and videos. Bags: ``bag_source``."""
 
 import heapq
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import repeat
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -16,45 +17,36 @@ from aenet_ros.config import SyncConfig
 from aenet_ros.core.camera import Camera
 from aenet_ros.core.errors import SourceError
 from aenet_ros.core.frames import Frame, FramePair
-from aenet_ros.core.process import allowed_cores
+from aenet_ros.core.process import MAX_AUTO_THREADS, allowed_cores
 from aenet_ros.io.files import VIDEO_SUFFIXES, first_names, luma, pair_by_name, pair_in_order, pictures_in, read_rgb, read_thermal
 from aenet_ros.sync.matcher import DROP_REASONS, PairMatcher
 
 T = TypeVar("T")
-_MOST_FILE_THREADS = 4
 
 
 class SourceItem(NamedTuple):
     """One pair of a source, or the reason why it is missing."""
 
-    name: str
-    """Name of the result: a file's stem, a frame's number or its stamp."""
-    pair: FramePair | None = None
-    """None: not read."""
-    error: str = ""
-    """Why it cannot be read; empty without a pair: it is in ``Source.skip``."""
+    name: str  # of the result: a file's stem, a frame's number or its stamp
+    pair: FramePair | None = None  # None: not read
+    error: str = ""  # why it cannot be read; empty without a pair: it is in Source.skip
 
 
-class Source(Protocol):
+class Source(ABC):
     """Pairs in order. The constructor checks what it can without reading everything."""
 
-    timed: bool
-    """True: consecutive frames of two cameras; False: each pair stands alone."""
-    total: int
-    """Number of pairs, or an upper estimate."""
-    rate_hz: float
-    """Pairs a second, if ``timed``."""
-    names: Sequence[str]
-    """Names of all pairs, if they are known before reading; else empty."""
-    files: list[Path]
-    """Every file that is read, so that no result overwrites one."""
-    remarks: list[str]
-    """Sentences on what is left out and why; complete after the last item."""
-    intrinsics: dict[str, Camera]
-    """The cameras by role (``thermal``, ``rgb``), if the source describes them."""
-    skip: frozenset[str]
-    """Names of pairs whose results exist; they are not read if pairs stand alone."""
+    timed = True  # consecutive frames of two cameras; False: each pair stands alone
+    total: int  # number of pairs, or an upper estimate
+    rate_hz: float  # pairs a second, if timed
+    names: Sequence[str] = ()  # of all pairs, if they are known before reading
+    files: list[Path]  # every file that is read, so that no result overwrites one
 
+    def __init__(self) -> None:
+        self.remarks: list[str] = []  # sentences on what is left out and why; complete after the last item
+        self.intrinsics: dict[str, Camera] = {}  # by role (thermal, rgb), if the source describes the cameras
+        self.skip: frozenset[str] = frozenset()  # names of pairs whose results exist; they are not read if pairs stand alone
+
+    @abstractmethod
     def __iter__(self) -> Iterator[SourceItem]: ...
 
 
@@ -65,7 +57,7 @@ def dropped_frames(matcher: PairMatcher) -> list[str]:
 
 def file_threads() -> int:
     """Number of threads for files that do not depend on one another."""
-    return min(_MOST_FILE_THREADS, allowed_cores())
+    return min(MAX_AUTO_THREADS, allowed_cores())
 
 
 def prefetch(tasks: Iterable[Callable[[], T]], threads: int = 1) -> Iterator[T]:
@@ -137,15 +129,13 @@ def open_source(
     return PictureSource(thermal, rgb, in_order, sequence_hz, depth, threads)
 
 
-class PictureSource:
+class PictureSource(Source):
     """Two pictures or two folders of them; see ``open_source`` and ``Source``."""
 
     def __init__(self, thermal: Path, rgb: Path, in_order: bool, sequence_hz: float, depth: Path | None, threads: int) -> None:
+        super().__init__()
         self._threads = threads
         self.timed, self.rate_hz = sequence_hz > 0, sequence_hz
-        self.remarks: list[str] = []
-        self.skip: frozenset[str] = frozenset()
-        self.intrinsics: dict[str, Camera] = {}
         if not thermal.is_dir():
             self._pairs = [(thermal, rgb)]
         elif in_order:
@@ -153,7 +143,7 @@ class PictureSource:
         else:
             self._pairs, self.remarks = pair_by_name(thermal, rgb)
         self.total = len(self._pairs)
-        self.names: Sequence[str] = [rgb.stem for _, rgb in self._pairs]
+        self.names = [rgb.stem for _, rgb in self._pairs]
         self._depths = self._find_depths(depth)
         self.files = [path for pair in self._pairs for path in pair] + list(self._depths.values())
 
@@ -196,21 +186,15 @@ def frame_stamp_ns(index: int, rate_hz: float) -> int:
     return 1_000_000_000 + round(index * 1e9 / rate_hz)
 
 
-class VideoSource:
+class VideoSource(Source):
     """Two videos, or one that shows both cameras side by side; frames are paired by their times, through ``PairMatcher``.
 
     ``remarks`` reports unequal durations, and frames that a file promises and does not hold. See ``Source``.
     """
 
-    timed = True
-    names: Sequence[str] = ()
-
     def __init__(self, files: list[Path], sync: SyncConfig, thermal_side: str) -> None:
-        self.files = files
-        self.remarks: list[str] = []
-        self.skip: frozenset[str] = frozenset()
-        self.intrinsics: dict[str, Camera] = {}
-        self._sync, self._thermal_side = sync, thermal_side
+        super().__init__()
+        self.files, self._sync, self._thermal_side = files, sync, thermal_side
         videos = [_Video(path) for path in files]
         self.rate_hz = videos[-1].rate_hz
         self.total = min(video.frames for video in videos)

@@ -39,9 +39,9 @@ GAP_S = 1.0  # frames further apart than this show no motion
 class ClockOffset:
     """``offset_ns``: thermal stamp minus rgb stamp of the same instant, at the middle of the latest window.
 
-    ``drift_ppm``: growth of the offset, in millionths; NaN where the history is shorter than two windows. ``confidence`` 0..1: the share of
-    the motion that both cameras agree on, times the certainty that no other lag explains it as well; 0 where separate windows disagree or
-    the drift is implausible. Below TRUSTED do not use the offset; ``problem`` says why, else it is empty.
+    ``drift_ppm``: growth of the offset, in millionths; NaN if the history is shorter than two windows. ``confidence`` 0..1: the share of
+    the motion that both cameras agree on, times the certainty that no other lag explains it as well; 0 if separate windows disagree or
+    the drift is implausible. Below TRUSTED the offset must not be used, and ``problem`` says why.
     """
 
     offset_ns: int
@@ -56,12 +56,10 @@ class ClockOffset:
 
 
 class _Motion(NamedTuple):
-    """Motion at an instant between two frames: shift in small pixels a second along x and y, and change in contrasts a second."""
-
-    stamp_ns: int
-    right: float
+    stamp_ns: int  # between two frames
+    right: float  # small pixels per second
     down: float
-    change: float
+    change: float  # contrasts per second
 
 
 def small_grey(frame: Frame) -> Plane:
@@ -193,17 +191,17 @@ class _MotionSeries:
         self._last: tuple[int, Plane] | None = None
 
     def push(self, stamp_ns: int, grey: Plane) -> None:
-        if self._last is not None and stamp_ns < self._last[0]:
+        before_ns, before = self._last or (stamp_ns, grey)
+        if stamp_ns < before_ns:
             self.motions.clear()
-        elif self._last is not None and 0 < stamp_ns - self._last[0] <= GAP_S * 1e9:
-            before_ns, before = self._last
+        elif 0 < stamp_ns - before_ns <= GAP_S * 1e9:
             seconds = (stamp_ns - before_ns) / 1e9
             right, down = global_shift(before, grey)
             change = float(np.abs(grey - before).mean() / (grey.std() + 1e-6))
             self.motions.append(_Motion((before_ns + stamp_ns) // 2, right / seconds, down / seconds, change / seconds))
             while self.motions[0].stamp_ns < self.motions[-1].stamp_ns - HISTORY_S * 1e9:
                 self.motions.popleft()
-        if self._last is None or stamp_ns != self._last[0]:
+        if self._last is None or stamp_ns != before_ns:
             self._last = (stamp_ns, grey)
 
     def on_grid(self, start_ns: int, count: int) -> tuple[Series, Series]:
@@ -222,7 +220,7 @@ class _MotionSeries:
 def agreement(first: Series, first_valid: Series, second: Series, second_valid: Series, most: int) -> Series:
     """Pearson's correlation of two [K, N] series, over what is valid (1, else 0) in both, by lag of the first: float64 [K, 2 most + 1].
 
-    Lag ``most`` is none; at a higher one the first series comes later than the second. Lags with less than a third of N in common get 0.
+    Index ``most`` is lag 0; above it the first series is later than the second. Lags with less than a third of N in common get 0.
     """
     count = first.shape[1]
     size = 1 << (2 * count - 1).bit_length()
@@ -249,12 +247,8 @@ def _likelihood(correlations: Series, limit: float = 0.999) -> Series:
 
 
 def _high_pass(series: Series) -> Series:
-    """The series less its running mean over SLOW_S."""
-    length = round(SLOW_S / STEP_S) | 1
-    padded = np.pad(series, ((0, 0), (length // 2, length // 2)), mode="edge")
-    sums = np.cumsum(np.pad(padded, ((0, 0), (1, 0))), axis=1)
-    means: Series = (sums[:, length:] - sums[:, :-length]) / length
-    return series - means
+    """The series minus its running mean over SLOW_S."""
+    return series - cv2.blur(series, (round(SLOW_S / STEP_S) | 1, 1), borderType=cv2.BORDER_REPLICATE)
 
 
 def _clipped(values: Series) -> Series:
