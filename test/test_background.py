@@ -6,7 +6,8 @@ from functools import partial
 
 import pytest
 
-from aenet_ros.io.background import BackgroundWriter, prefetch, prefetch_items
+from aenet_ros.io.sources import prefetch, prefetch_items
+from aenet_ros.io.staging import BackgroundWriter
 
 
 @pytest.mark.parametrize("threads", [1, 3])

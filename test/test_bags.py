@@ -19,7 +19,7 @@ from aenet_ros.config import SyncConfig
 from aenet_ros.core.errors import SourceError
 from aenet_ros.io.bag_source import BagSource
 from aenet_ros.io.bag_topics import choose_topics, nearest_differences, report_bag, stamp_report
-from aenet_ros.io.interfaces import is_bag
+from aenet_ros.io.files import is_bag
 
 IMAGE, INFO, STRING = "sensor_msgs/msg/Image", "sensor_msgs/msg/CameraInfo", "std_msgs/msg/String"
 BEGIN_NS = 1_700_000_000_000_000_000
@@ -309,6 +309,22 @@ def test_pairs_come_through_the_matcher(tmp_path):
         np.testing.assert_array_equal(item.pair.rgb.data, rgb_of(index))
         assert item.pair.difference_ns == 0
     assert "thermal: /ir/image_raw (8), rgb: /cam/image_raw (8)" in source.remarks
+
+
+def test_the_policy_exact_pairs_equal_stamps_only(tmp_path):
+    """As the node does; the nearest of these stamps differ by at most 3 ms."""
+    maker = BagMaker(tmp_path / "in", "mcap")
+    with maker.writer:
+        thermal, rgb = maker.topic("/ir/image_raw", IMAGE), maker.topic("/cam/image_raw", IMAGE)
+        for index, (thermal_ms, rgb_ms) in enumerate([(0, 0), (40, 41), (83, 80), (120, 120), (160, 161)]):
+            log_ns = BEGIN_NS + (40 * index + 5) * 1_000_000
+            maker.image(thermal, log_ns, BEGIN_NS + thermal_ms * 1_000_000, thermal_of(index), "mono16", "thermal")
+            maker.image(rgb, log_ns + 1, BEGIN_NS + rgb_ms * 1_000_000, rgb_of(index), "rgb8", "rgb")
+    sync = SyncConfig(policy="exact")
+    pairs = [item.pair for item in BagSource(tmp_path / "in", sync)]
+    assert [(pair.thermal.stamp_ns - BEGIN_NS, pair.rgb.stamp_ns - BEGIN_NS) for pair in pairs] == [(0, 0), (120_000_000, 120_000_000)]
+    assert report_bag(tmp_path / "in", sync)["pairing"]["pairs"] == 2
+    assert len(list(BagSource(tmp_path / "in", SyncConfig()))) == 5
 
 
 def topics(*names):

@@ -339,7 +339,7 @@ def test_bombs_are_refused_by_their_header():
 
 def test_truncated_or_foreign_compressed_data_says_so():
     noise = np.random.default_rng(0).integers(0, 256, (32, 32), np.uint8)
-    for data in (image_codec.encode_png(noise, "mono8"), image_codec.encode_jpeg(noise, "mono8", 90)):
+    for data in (cv2.imencode(".png", noise)[1].tobytes(), image_codec.encode_jpeg(noise, "mono8", 90)):
         for size in (0, 1, 8, 20, 40, len(data) // 2, len(data) - 12):
             with pytest.raises(ImageError, match=r"truncated|begins with|damaged"):
                 image_codec.decode_thermal(compressed("jpeg", data[:size]))
@@ -417,16 +417,6 @@ def test_arrays_that_are_not_what_they_are_called(data, encoding):
     assert message.data == b"x"
     with pytest.raises(ImageError, match=encoding):
         image_codec.encode_jpeg(data, encoding, 90)
-    with pytest.raises(ImageError):
-        image_codec.encode_png(data, encoding)
-
-
-def test_png_keeps_16_bit_and_colour_order():
-    counts = np.array([[0, 65535], [256, 1]], ">u2")
-    assert cv2.imdecode(np.frombuffer(image_codec.encode_png(counts, "mono16"), np.uint8), cv2.IMREAD_UNCHANGED).tolist() == counts.tolist()
-    pixel = np.array([[[10, 20, 30]]], np.uint8)
-    assert cv2.imdecode(np.frombuffer(image_codec.encode_png(pixel, "rgb8"), np.uint8), cv2.IMREAD_COLOR).tolist() == [[[30, 20, 10]]]
-    assert cv2.imdecode(np.frombuffer(image_codec.encode_png(pixel, "bgr8"), np.uint8), cv2.IMREAD_COLOR).tolist() == [[[10, 20, 30]]]
 
 
 @pytest.mark.parametrize("ns", [0, 1, 1_999_999_999, 1_750_000_000_123_456_789, -1])

@@ -10,7 +10,7 @@ from aenet_ros.config import SyncConfig
 from aenet_ros.core.atomic_io import atomic_file
 from aenet_ros.core.errors import SourceError
 from aenet_ros.core.frames import FusedFrame
-from aenet_ros.io.picture_files import read_rgb, read_thermal, write_picture
+from aenet_ros.io.files import read_rgb, read_thermal, write_picture
 from aenet_ros.io.sinks import VideoSink, open_sink
 from aenet_ros.io.sources import open_source
 from aenet_ros.workbench.contact_sheet import contact_sheet, write_contact_sheet
@@ -230,6 +230,14 @@ def test_videos_of_different_rates_are_paired_by_time(tmp_path):
         assert abs(item.pair.difference_ns) < 1_000_000
     assert source.rate_hz == pytest.approx(15.0)
     assert any("6 frames left out" in text for text in source.remarks)
+
+
+def test_the_policy_exact_pairs_video_frames_of_equal_time_only(tmp_path):
+    thermal = video(tmp_path / "t.avi", [10, 60, 110, 160, 210], 20.0)  # 0, 50, 100, 150, 200 ms
+    rgb = video(tmp_path / "v.avi", [10, 40, 70, 100, 130, 160, 190], 30.0)  # 0, 33, 67, 100, 133, 167, 200 ms
+    pairs = [item.pair for item in open_source(thermal, rgb, SyncConfig(policy="exact"))]
+    greys = [(round(pair.thermal.data.mean(), -1), round(pair.rgb.data.mean(), -1)) for pair in pairs]
+    assert greys == [(10, 10), (110, 100), (210, 190)]
 
 
 def test_a_side_by_side_video(tmp_path):

@@ -204,7 +204,7 @@ def test_a_camera_info_that_was_wrong_for_a_while_leaves_no_trace(tmp_path):
 def test_camera_info_is_scaled_with_the_picture():
     """A point in space falls on the same spot of the picture, whichever of the two camera_infos projects it."""
     messages = pytest.importorskip("sensor_msgs.msg", reason="sensor_msgs is not installed: pip install '.[ros]' or source a ROS 2")
-    from aenet_ros.messages.camera_info import scaled_camera_info
+    from aenet_ros.messages.codec import scaled_camera_info
 
     info = messages.CameraInfo(width=640, height=480, distortion_model="plumb_bob", d=[0.1, 0.0, 0.0, 0.0, 0.0])
     info.k = [520.0, 0.0, 322.0, 0.0, 518.0, 238.0, 0.0, 0.0, 1.0]

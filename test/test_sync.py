@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aenet_ros.core.errors import ConfigError
 from aenet_ros.core.frames import Frame
 from aenet_ros.sync.matcher import DROP_REASONS, GAP_MINIMUM, GAP_SHARE, GAP_WINDOW, PairMatcher, nearest_pairs
 
@@ -144,7 +143,7 @@ def test_no_matching_is_cheaper_for_streams_with_little_jitter(data):
 
 @settings(max_examples=300, deadline=None)
 @given(
-    st.lists(st.tuples(st.sampled_from(["thermal", "rgb", "flush", "reset", "slop", "offset"]), st.integers(-3, 60)), max_size=80),
+    st.lists(st.tuples(st.sampled_from(["thermal", "rgb", "flush", "slop", "offset"]), st.integers(-3, 60)), max_size=80),
     st.integers(0, 2000),
     st.integers(1, 4),
 )
@@ -154,8 +153,6 @@ def test_every_frame_is_accounted_for_whatever_comes(events, slop_ms, queue_size
     for kind, value in events:
         if kind == "flush":
             matcher.flush()
-        elif kind == "reset":
-            matcher.reset()
         elif kind == "slop":
             matcher.slop_ns = abs(value) * 100 * MS
         elif kind == "offset":
@@ -363,20 +360,6 @@ def test_a_new_source_after_flush_may_start_at_any_stamp():
     assert dropped(matcher) == {"no_partner": 1}
 
 
-def test_reset_drops_what_waits_and_keeps_counting():
-    matcher = PairMatcher(slop_ns=10 * MS)
-    push(matcher, "thermal", START)
-    matcher.reset()
-    assert matcher.pending == 0
-    assert dropped(matcher) == {"reset": 1}
-    assert [*push(matcher, "rgb", START - 1), *push(matcher, "thermal", START - 1)] == [(START - 1, START - 1)]
-
-
 def test_reasons_are_words_for_people():
     assert set(PairMatcher(slop_ns=0).counts.dropped) == set(DROP_REASONS)
     assert all(" " in words for words in DROP_REASONS.values())
-
-
-def test_an_impossible_queue_is_refused():
-    with pytest.raises(ConfigError, match="queue_size: 0"):
-        PairMatcher(slop_ns=0, queue_size=0)

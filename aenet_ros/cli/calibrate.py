@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from aenet_ros.config import Config
     from aenet_ros.core.camera import Stereo
     from aenet_ros.core.frames import FramePair
-    from aenet_ros.io.interfaces import Source
+    from aenet_ros.io.sources import Source
     from aenet_ros.registration.calibration_file import Homography
     from aenet_ros.registration.estimate import Estimate
 
@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _open(args: argparse.Namespace, config: "Config") -> "Source":
-    from aenet_ros.io.interfaces import is_bag
+    from aenet_ros.io.files import is_bag
     from aenet_ros.io.sources import open_source
 
     if args.rgb is None and is_bag(args.thermal):
@@ -159,7 +159,7 @@ def _targets(text: str, named: "list[tuple[str, FramePair]]") -> dict[str, Any]:
 def _write(out: Path, picture: Path, named: "list[tuple[str, FramePair]]", config: "Config", report: dict[str, Any]) -> None:
     from dataclasses import replace
 
-    from aenet_ros.io.picture_files import write_picture
+    from aenet_ros.io.files import write_picture
     from aenet_ros.registration.calibration_file import write_calibration
     from aenet_ros.registration.registration import Registration
     from aenet_ros.workbench.calibration.report import before_and_after

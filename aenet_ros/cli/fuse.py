@@ -145,7 +145,7 @@ def _run_one(job: "FuseJob", config: "Config", args: argparse.Namespace) -> dict
 def _run_many(jobs: "list[FuseJob]", config: "Config", args: argparse.Namespace) -> dict[str, Any]:
     from tqdm import tqdm
 
-    from aenet_ros.io.background import WorkerDied, run_jobs
+    from aenet_ros.io.fuse_job import WorkerDied, run_jobs
     from aenet_ros.io.fusing import failed_report, threads_per_job, try_fuse_job
 
     reports: list[dict[str, Any]] = [failed_report(job, "not begun") for job in jobs]

@@ -75,8 +75,8 @@ class SyncConfig:
 
     @property
     def slop_ns(self) -> int:
-        """``slop_ms`` in whole ns."""
-        return round(self.slop_ms * 1e6)
+        """Largest stamp difference of a pair in whole ns: ``slop_ms``, or 0 with the policy exact."""
+        return 0 if self.policy == "exact" else round(self.slop_ms * 1e6)
 
     @property
     def clock_offset_ns(self) -> int:

@@ -106,10 +106,10 @@ class FallbackPolicy:
     def already_published(self, stamp_ns: int, config: Config) -> bool:
         """Whether a picture of that instant was published: a single frame may precede its pair, or the pair the frame.
 
-        A stamp further back than the slop of a pair belongs to a clock that was set back, and is new.
+        A stamp further back than ``sync.slop_ms``, with any policy, belongs to a clock that was set back, and is new.
         """
         back_ns = -1 if self._published_ns is None else self._published_ns - stamp_ns
-        return 0 <= back_ns <= config.sync.slop_ns
+        return 0 <= back_ns <= round(config.sync.slop_ms * 1e6)
 
     def record_published(self, fused: FusedFrame, fallback: FallbackFrame | None = None) -> None:
         """``fused`` was published; ``fallback``: what it was made of, unless it was a pair."""

@@ -5,7 +5,6 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -17,13 +16,12 @@ from rosbags.typesys import Stores, get_typestore
 
 from aenet_ros.core.errors import SourceError
 from aenet_ros.core.frames import FusedFrame
-from aenet_ros.io.background import BackgroundWriter
 from aenet_ros.io.bag_topics import CAMERA_INFO, info_topic
 from aenet_ros.io.bags import METADATA, open_bag
-from aenet_ros.io.interfaces import Sink, is_bag
-from aenet_ros.io.signals import delay_signals
-from aenet_ros.io.staging import StagingDir, staging_path
-from aenet_ros.messages.camera_info import fused_camera_info
+from aenet_ros.io.files import is_bag
+from aenet_ros.io.sinks import StagedSink
+from aenet_ros.io.staging import BackgroundWriter, staging_path, write_errors
+from aenet_ros.messages.codec import fused_camera_info
 
 IMAGE = "sensor_msgs/msg/Image"
 FUSED_IMAGE, FUSED_INFO = "/fused/image", "/fused/camera_info"
@@ -35,7 +33,7 @@ _RELIABLE = Qos(
 )  # as the node publishes
 
 
-class BagSink(Sink):
+class BagSink(StagedSink):
     """Writes ``/fused/image`` and, if the camera has one, ``/fused/camera_info``, and copies other topics unchanged. See ``Sink``.
 
     ``source``: the bag whose messages are passed to ``copy``, in its order. ``cameras``: picture topic by role (``thermal``, ``rgb``).
@@ -54,21 +52,19 @@ class BagSink(Sink):
         scaled: bool = False,
         force: bool = False,
     ) -> None:
+        super().__init__(staging_path(out))
         self._out, self._source, self._keep, self._scaled = out, source, keep, scaled
         self._info_roles = {info_topic(topic): role for role, topic in cameras.items()}
         self._infos: dict[str, Any] = {}
         self._types = get_typestore(Stores.ROS2_HUMBLE)
-        self._stack = ExitStack()
         self._log_ns = 0
-        self._count = 0
-        self._staging = StagingDir(staging_path(out))
+        self._replaced = self._staging.folder / REPLACED
         self._check_target(force)
 
     def _check_target(self, force: bool) -> None:
         out, source = self._out, self._source.resolve()
-        replaced = self._staging.folder / REPLACED
-        if not out.exists() and replaced.exists():  # an earlier run was killed while it replaced the bag
-            replaced.rename(out)
+        if not out.exists() and self._replaced.exists():  # an earlier run was killed while it replaced the bag
+            self._replaced.rename(out)
         if out.suffix in (".db3", ".bag"):
             raise SourceError(f"bags are written as mcap, not as '{out.suffix}'; give a name that ends in .mcap, or a folder's")
         if out.exists() and out.resolve() in (source, *source.parents):
@@ -80,41 +76,30 @@ class BagSink(Sink):
         if out.is_dir() and not (is_bag(out) and all(path.is_file() for path in out.iterdir())):
             raise SourceError(f"'{out}' is a folder that is no bag, so it is not overwritten; give another -o")
 
-    def __enter__(self) -> "BagSink":
-        try:
-            self._open()
-        except BaseException as error:
-            self._stack.close()
-            if isinstance(error, OSError):
-                raise self._write_error(error) from error
-            raise
-        return self
-
-    def _open(self) -> None:
-        self._stack.enter_context(self._staging)
-        self._stack.callback(self._staging.remove)
-        self._bag = self._staging.folder / (self._out.stem if self._out.suffix == ".mcap" else self._out.name)
-        self._writer = Writer(self._bag, version=9, storage_plugin=StoragePlugin.MCAP)
-        self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
-        self._writer.open()
-        self._image = self._add(FUSED_IMAGE, IMAGE)
-        reader = self._stack.enter_context(open_bag(self._source, []))
-        types = None
-        if not reader.is2:  # ROS 2's definitions of the common messages, which differ here and there, and the bag's own of the others
-            types = get_typestore(Stores.ROS2_HUMBLE)
-            types.register({name: fields for name, fields in reader.typestore.fielddefs.items() if name not in types.fielddefs})
-        copies, self._converters = create_connections_converters(self._topics_to_copy(reader), types, reader, self._writer)
-        self._copies = {(number, target.topic): target for (number, _), target in copies.items()}
-        self._fused_info: Connection | None = None
-        if any(connection.topic in self._info_roles for connection in reader.connections):
-            self._fused_info = self._add(FUSED_INFO, CAMERA_INFO)
-            self._convert_info = generate_message_converter(
-                reader.typestore, self._types, CAMERA_INFO, CAMERA_INFO, {}, src_is2=reader.is2, dst_is2=True
-            )
-        self._background = BackgroundWriter()
+    def _open(self, stack: ExitStack) -> None:
+        stack.callback(self._staging.remove)
+        reader = stack.enter_context(open_bag(self._source, []))
+        with write_errors(f"'{self._out}'"):
+            self._bag = self._staging.folder / (self._out.stem if self._out.suffix == ".mcap" else self._out.name)
+            self._bag_writer = Writer(self._bag, version=9, storage_plugin=StoragePlugin.MCAP)
+            self._bag_writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
+            self._bag_writer.open()
+            self._image = self._add(FUSED_IMAGE, IMAGE)
+            types = None
+            if not reader.is2:  # ROS 2's definitions of the common messages, which differ a little, and the bag's own of the others
+                types = get_typestore(Stores.ROS2_HUMBLE)
+                types.register({name: fields for name, fields in reader.typestore.fielddefs.items() if name not in types.fielddefs})
+            copies, self._converters = create_connections_converters(self._topics_to_copy(reader), types, reader, self._bag_writer)
+            self._copies = {(number, target.topic): target for (number, _), target in copies.items()}
+            self._fused_info: Connection | None = None
+            if any(connection.topic in self._info_roles for connection in reader.connections):
+                self._fused_info = self._add(FUSED_INFO, CAMERA_INFO)
+                self._convert_info = generate_message_converter(
+                    reader.typestore, self._types, CAMERA_INFO, CAMERA_INFO, {}, src_is2=reader.is2, dst_is2=True
+                )
 
     def _add(self, topic: str, msgtype: str) -> Connection:
-        return self._writer.add_connection(topic, msgtype, typestore=self._types, offered_qos_profiles=[_RELIABLE])
+        return self._bag_writer.add_connection(topic, msgtype, typestore=self._types, offered_qos_profiles=[_RELIABLE])
 
     def _topics_to_copy(self, reader: AnyReader) -> list[Connection]:
         if self._keep == ("none",):
@@ -133,7 +118,7 @@ class BagSink(Sink):
             self._infos[role] = self._types.deserialize_cdr(self._convert_info(data), CAMERA_INFO)
         target = self._copies.get((connection.id, connection.topic))
         if target is not None:
-            self._write(target, log_ns, self._converters[connection.msgtype](data))
+            self._writer.call(self._write, target, log_ns, self._converters[connection.msgtype](data))
 
     def write(self, name: str, fused: FusedFrame) -> None:
         """Queue one fused frame, and the camera_info of the camera whose pixels it has."""
@@ -149,54 +134,35 @@ class BagSink(Sink):
             step=fused.image.strides[0],
             data=np.ascontiguousarray(fused.image).reshape(-1),
         )
-        self._write(self._image, self._log_ns, self._types.serialize_cdr(image, IMAGE))
+        self._writer.call(self._write, self._image, self._log_ns, self._types.serialize_cdr(image, IMAGE))
         info = fused_camera_info(self._infos, fused, scaled=self._scaled)
         if self._fused_info is not None and info is not None:
-            self._write(self._fused_info, self._log_ns, self._types.serialize_cdr(info, CAMERA_INFO))
-        self._count += 1
+            self._writer.call(self._write, self._fused_info, self._log_ns, self._types.serialize_cdr(info, CAMERA_INFO))
+        self._written += 1
 
     def _write(self, connection: Connection, log_ns: int, data: bytes | memoryview) -> None:
-        self._background.call(self._write_now, connection, log_ns, data)
+        with write_errors(f"'{self._out}'"):
+            self._bag_writer.write(connection, log_ns, data)
 
-    def _write_now(self, connection: Connection, log_ns: int, data: bytes | memoryview) -> None:
-        try:
-            self._writer.write(connection, log_ns, data)
-        except OSError as error:
-            raise self._write_error(error) from error
-
-    @delay_signals()  # messages that are queued are written
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        with self._stack:
-            failure = self._background.finish()
-            if kind is None and failure is None and self._count:
-                try:
-                    self._writer.close()
-                    self._move_into_place()
-                    return
-                except OSError as os_error:
-                    failure = self._write_error(os_error)
+    def _finish(self, good: bool) -> None:
+        if not (good and self._written):
             with suppress(OSError):  # a full disk fails here too
-                self._writer.abort()
-            if kind is None:
-                nothing = "no pair was fused, so no bag was written; 'aenet inspect' says what would be paired, and why not"
-                raise failure or SourceError(nothing)
-
-    def _write_error(self, error: OSError) -> SourceError:
-        return SourceError(f"'{self._out}' cannot be written: {error.strerror or error}")
-
-    def _move_into_place(self) -> None:
-        """Rename the finished bag, or for an ``out`` that ends in .mcap its only file, to ``out``."""
-        finished = self._bag / f"{self._bag.name}.mcap" if self._out.suffix == ".mcap" else self._bag
-        if not self._out.exists():
-            finished.rename(self._out)
+                self._bag_writer.abort()
+            if good:
+                raise SourceError("no pair was fused, so no bag was written; 'aenet inspect' says what would be paired, and why not")
             return
-        replaced = self._staging.folder / REPLACED
-        self._out.rename(replaced)
-        try:
-            finished.rename(self._out)
-        except BaseException:
-            replaced.rename(self._out)
-            raise
+        with write_errors(f"'{self._out}'"):
+            self._bag_writer.close()
+            # For an ``out`` that ends in .mcap, the bag's only file.
+            finished = self._bag / f"{self._bag.name}.mcap" if self._out.suffix == ".mcap" else self._bag
+            if self._out.exists():
+                self._out.rename(self._replaced)
+            try:
+                finished.rename(self._out)
+            except BaseException:
+                if self._replaced.exists():
+                    self._replaced.rename(self._out)
+                raise
 
 
 class BagRecorder:
@@ -211,11 +177,9 @@ class BagRecorder:
         self.written = self.lost = 0
         self._types = get_typestore(Stores.LATEST)
         self._connections: dict[str, Connection] = {}
-        try:
+        with write_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._scratch = Path(tempfile.mkdtemp(prefix=f".{path.stem}-", dir=path.parent))
-        except OSError as error:
-            raise SourceError(f"{path} cannot be written: {error.strerror or error}") from error
         # rosbags names the file after its folder. Every rosbag2 from Humble on reads version 8; 9 needs Jazzy.
         self._writer = Writer(self._scratch / path.stem, version=8, storage_plugin=StoragePlugin.MCAP)
         self._writer.open()
@@ -240,12 +204,11 @@ class BagRecorder:
         try:
             if error is not None:
                 raise SourceError(f"{self.path} cannot be written: {error}") from error
-            self._writer.close()
-            folder = self._scratch / self.path.stem
-            (folder / f"{self.path.stem}.mcap").replace(self.path)
-            (folder / METADATA).replace(self.path.parent / METADATA)
-        except OSError as os_error:
-            raise SourceError(f"{self.path} cannot be written: {os_error.strerror or os_error}") from os_error
+            with write_errors(self.path):
+                self._writer.close()
+                folder = self._scratch / self.path.stem
+                (folder / f"{self.path.stem}.mcap").replace(self.path)
+                (folder / METADATA).replace(self.path.parent / METADATA)
         finally:
             shutil.rmtree(self._scratch, ignore_errors=True)
 

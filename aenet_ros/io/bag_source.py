@@ -1,6 +1,6 @@
 """Frames of rosbags: pairs for `aenet fuse` through the live node's decoding and matcher, and a player for `aenet view`."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ from aenet_ros.core.errors import ImageError, SourceError
 from aenet_ros.core.frames import Frame, FramePair
 from aenet_ros.io.bag_topics import choose_depth, choose_topics, image_topics, read_intrinsics
 from aenet_ros.io.bags import deserialize, open_bag, read_messages
-from aenet_ros.io.interfaces import SourceItem, dropped_frames
+from aenet_ros.io.sources import Source, SourceItem, dropped_frames
 from aenet_ros.messages.codec import decode_rgb, decode_thermal
 from aenet_ros.registration.depth import DepthQueue
 from aenet_ros.sync.matcher import PairMatcher
@@ -23,16 +23,13 @@ Listener = Callable[[Connection, int, bytes], None]
 """Gets every message as it is read: connection, log time in ns, bytes."""
 
 
-class BagSource:
+class BagSource(Source):
     """The pairs of two picture topics of a bag, each topic given or guessed by its name; ``remarks`` names them. See ``Source``.
 
     ``depth_topic`` "" is guessed too; None: no depth is needed. ``intrinsics`` come from the first camera_info beside each topic.
     ``listeners`` get every message of the bag before its frame is paired.
     Raises SourceError if the bag cannot be read or the topics are not clear.
     """
-
-    timed = True
-    names: Sequence[str] = ()
 
     def __init__(
         self,
@@ -43,11 +40,10 @@ class BagSource:
         depth_topic: str | None = None,
         depth_slop_ms: float = 0.0,
     ) -> None:
+        super().__init__()
         self.path = path
         self.files = [path] if path.is_file() else [entry for entry in path.iterdir() if entry.is_file()]
-        self.remarks: list[str] = []
         self.listeners: list[Listener] = []
-        self.skip: frozenset[str] = frozenset()
         self._sync, self._depth_slop_ns = sync, round(depth_slop_ms * 1e6)
         with open_bag(path, []) as reader:
             topics = image_topics(reader)
@@ -73,22 +69,20 @@ class BagSource:
                     listener(connection, log_ns, data)
                 if connection.topic not in cameras:
                     continue
+                pairs: list[FramePair] = []
                 try:
-                    pairs = self._push(connection.topic, deserialize(reader, connection, data), matcher, depths)
+                    message = deserialize(reader, connection, data)
+                    if connection.topic == self.thermal_topic:
+                        pairs = matcher.push_thermal(decode_thermal(message))
+                    elif connection.topic == self.rgb_topic:
+                        pairs = matcher.push_rgb(decode_rgb(message))
+                    else:
+                        depths.push(decode_thermal(message))  # depth images have the encodings of counts
                 except ImageError as error:
                     yield SourceItem(f"{connection.topic} at {log_ns}", error=str(error))
-                else:
-                    yield from (_item(depths.join(pair)) for pair in pairs)
+                yield from (_item(depths.join(pair)) for pair in pairs)
             yield from (_item(depths.join(pair)) for pair in matcher.flush())
         self.remarks += dropped_frames(matcher)
-
-    def _push(self, topic: str, message: Any, matcher: PairMatcher, depths: DepthQueue) -> list[FramePair]:
-        if topic == self.thermal_topic:
-            return matcher.push_thermal(decode_thermal(message))
-        if topic == self.rgb_topic:
-            return matcher.push_rgb(decode_rgb(message))
-        depths.push(decode_thermal(message))  # depth images have the encodings of counts
-        return []
 
 
 def _item(pair: FramePair) -> SourceItem:

@@ -2,6 +2,7 @@
 
 import re
 import statistics
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -41,28 +42,23 @@ def image_topics(reader: AnyReader) -> dict[str, int]:
     return dict(sorted(found.items()))
 
 
-def _listing(topics: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} ({count})" for name, count in topics.items()) or "none"
-
-
 def choose_topics(topics: Mapping[str, int], thermal: str = "", rgb: str = "") -> tuple[str, str]:
     """The names of the thermal and the rgb topic: as given, else guessed by words in the names.
 
     Raises SourceError, which lists the picture topics, if the choice is not clear.
     """
+    listing = _listing(topics)
     for given in (thermal, rgb):
         if given and given not in topics:
-            raise SourceError(f"the bag has no picture topic '{given}'; it has: {_listing(topics)}")
+            raise SourceError(f"the bag has no picture topic '{given}'; it has: {listing}")
     plain = [name for name in topics if not _NEITHER.search(name)]
     thermals = [thermal] if thermal else _prefer_raw([name for name in plain if _THERMAL.search(name.lower()) and name != rgb])
     others = [name for name in plain if name not in thermals and not _THERMAL.search(name.lower())]
     rgbs = [rgb] if rgb else _prefer_raw([name for name in others if _RGB.search(name.lower())] or others)
-    if len(thermals) != 1 or len(rgbs) != 1:
-        unclear = [f"thermal ({', '.join(thermals) or 'none found'})"] if len(thermals) != 1 else []
-        unclear += [f"rgb ({', '.join(rgbs) or 'none found'})"] if len(rgbs) != 1 else []
-        raise SourceError(
-            f"which topic is {' and which is '.join(unclear)}? Give --thermal-topic and --rgb-topic; the bag has: {_listing(topics)}"
-        )
+    found = {"thermal": thermals, "rgb": rgbs}
+    unclear = [f"{role} ({', '.join(names) or 'none found'})" for role, names in found.items() if len(names) != 1]
+    if unclear:
+        raise SourceError(f"which topic is {' and which is '.join(unclear)}? Give --thermal-topic and --rgb-topic; the bag has: {listing}")
     return thermals[0], rgbs[0]
 
 
@@ -90,15 +86,17 @@ def read_intrinsics(reader: AnyReader, topics: dict[str, str]) -> dict[str, Came
         wanted = [item for item in reader.connections if item.topic == info_topic(topic) and item.msgtype == CAMERA_INFO]
         for connection, _, data in read_messages(reader, wanted, []):
             with suppress(ImageError, ConfigError):  # reported where the camera is needed
-                info = deserialize(reader, connection, data)
-                # ROS 1 writes these in capitals.
-                parts = {name: getattr(info, name if hasattr(info, name) else name.upper()) for name in ("k", "d")}
-                size = {"height": info.height, "width": info.width}
-                camera = camera_from_info(SimpleNamespace(**parts, **size, distortion_model=info.distortion_model))
+                fields = vars(deserialize(reader, connection, data))
+                # ROS 1 writes the matrices in capitals.
+                camera = camera_from_info(SimpleNamespace(**{name.lower(): value for name, value in fields.items()}))
                 if camera is not None:
                     found[role] = camera
             break
     return found
+
+
+def _listing(topics: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} ({count})" for name, count in topics.items()) or "none"
 
 
 def _prefer_raw(names: list[str]) -> list[str]:
@@ -133,7 +131,9 @@ def report_bag(
             stamp = stamp_ns(message)
             stamps[connection.topic].append(stamp)
             delays[connection.topic].append(log_ns - stamp)
-            encodings[connection.topic][_encoding(message)] = None
+            compressed = hasattr(message, "format")
+            kind = f"{message.format} (compressed)" if compressed else f"{message.encoding} {message.width}x{message.height}"
+            encodings[connection.topic][kind] = None
             order.append((connection.topic, stamp))
             if progress:
                 progress()
@@ -164,12 +164,6 @@ def report_bag(
         "advice": advice,
         "remarks": remarks,
     }
-
-
-def _encoding(message: Any) -> str:
-    if hasattr(message, "format"):
-        return f"{message.format} (compressed)"
-    return f"{message.encoding} {message.width}x{message.height}"
 
 
 def stamp_report(stamps: list[int], delays: list[int]) -> dict[str, float]:
@@ -221,14 +215,11 @@ def pairing_report(order: list[tuple[str, int]], stamps: dict[str, list[int]], t
 
 def nearest_differences(thermal: list[int], rgb: list[int]) -> list[int]:
     """Each thermal stamp minus the nearest rgb stamp, ns; empty if either list is."""
-    if not thermal or not rgb:
-        return []
-    sorted_rgb = np.sort(np.asarray(rgb, np.int64))
-    stamps = np.asarray(thermal, np.int64)
-    place = np.clip(np.searchsorted(sorted_rgb, stamps), 1, max(len(sorted_rgb) - 1, 1))
-    before, after = sorted_rgb[place - 1], sorted_rgb[np.minimum(place, len(sorted_rgb) - 1)]
-    nearest = np.where(stamps - before <= after - stamps, before, after)
-    return [int(difference) for difference in stamps - nearest]
+    ordered, differences = sorted(rgb), []
+    for stamp in thermal if rgb else ():
+        place = bisect_left(ordered, stamp)
+        differences.append(min((stamp - other for other in ordered[max(place - 1, 0) : place + 1]), key=abs))
+    return differences
 
 
 def _advice(pairing: dict[str, Any], sync: SyncConfig) -> str:
@@ -244,7 +235,8 @@ def _advice(pairing: dict[str, Any], sync: SyncConfig) -> str:
             f"the thermal stamps begin {begin / 1000:.3f} s from the rgb ones: the cameras' clocks differ; "
             f"try --set sync.clock_offset_ms={begin:.0f}, or stamp both by one clock"
         )
-    if abs(nearest - sync.clock_offset_ms) > sync.slop_ms:
-        apart = f"the nearest stamps are {nearest:.1f} ms apart and the slop is {sync.slop_ms:g} ms"
+    slop_ms = sync.slop_ns * 1e-6
+    if abs(nearest - sync.clock_offset_ms) > slop_ms:
+        apart = f"the nearest stamps are {nearest:.1f} ms apart and the slop is {slop_ms:g} ms"
         return f"{apart}; try --set sync.clock_offset_ms={nearest:.1f}"
     return f"only {pairing['pairs']} of {possible} possible pairs: see what was left out, and the gaps of the topics"

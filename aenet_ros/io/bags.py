@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any, cast
 
 from mcap.exceptions import EndOfFile
+from mcap.reader import NonSeekingReader
 from mcap.records import Channel, Message, Schema
-from mcap.stream_reader import StreamReader
 from rosbags.highlevel import AnyReader
 from rosbags.interfaces import Connection, ConnectionExtRosbag2, MessageDefinition, MessageDefinitionFormat, TopicInfo
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from aenet_ros.core.errors import ImageError, SourceError
-from aenet_ros.io.interfaces import storage_files
+from aenet_ros.io.files import storage_files
 
 METADATA = "metadata.yaml"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"  # CDR never begins with these bytes
@@ -33,10 +33,12 @@ def open_bag(path: Path, remarks: list[str]) -> Iterator[AnyReader]:
     has_metadata = (path / METADATA).exists()
     if path.is_dir() and not has_metadata:
         remarks.append(f"{path} has no {METADATA} (was the recorder killed?); its {len(files)} files are read one by one")
-    reader = _open_reader(path, [path] if has_metadata or path.is_file() else files, files, remarks)
+    reader = _open_reader(path, [path] if has_metadata else files, files, remarks)
     try:
-        if not has_metadata:
-            _check_uncompressed(reader, path)
+        if reader.is2 and not has_metadata:
+            first = next(read_messages(reader, reader.connections, []), None)
+            if first is not None and first[2][:4] == ZSTD_MAGIC:  # messages compressed one by one, which only the metadata says
+                raise SourceError(f"the messages of {path} are compressed, and the {METADATA} that says so is missing; {_remedy(path)}")
         yield reader
     finally:
         reader.close()
@@ -60,7 +62,6 @@ def _open_reader(path: Path, paths: list[Path], files: list[Path], remarks: list
 
 
 def _remedy(path: Path) -> str:
-    """What the user can do about a damaged bag."""
     if path.suffix in (".bag", ".active"):
         return f"try `rosbag reindex {path}`"
     return f"try `ros2 bag reindex {path if path.is_dir() else path.parent}`"
@@ -88,13 +89,6 @@ def _files(path: Path) -> list[Path]:
         if file.suffix == ".db3" and log.exists() and log.stat().st_size:
             raise SourceError(f"{file} is not complete: {log.name} holds messages that the recorder did not write back; {_remedy(path)}")
     return files
-
-
-def _check_uncompressed(reader: AnyReader, path: Path) -> None:
-    """Raises SourceError where messages are compressed one by one, which only metadata.yaml says."""
-    first = next(read_messages(reader, reader.connections, []), None) if reader.is2 else None
-    if first is not None and first[2][:4] == ZSTD_MAGIC:
-        raise SourceError(f"the messages of {path} are compressed, and the {METADATA} that says so is missing; {_remedy(path)}")
 
 
 class McapStreamReader:
@@ -126,18 +120,12 @@ class McapStreamReader:
 
     def _records(self) -> Iterator[tuple[Channel, Schema, Message]]:
         for file in self.paths:
-            schemas: dict[int, Schema] = {}
-            channels: dict[int, Channel] = {}
             try:
                 with file.open("rb") as stream:
-                    for record in StreamReader(stream, record_size_limit=None).records:
-                        if isinstance(record, Schema):
-                            schemas[record.id] = record
-                        elif isinstance(record, Channel):
-                            channels[record.id] = record
-                        elif isinstance(record, Message):
-                            channel = channels[record.channel_id]
-                            yield channel, schemas[channel.schema_id], record
+                    reader = NonSeekingReader(stream, record_size_limit=None)
+                    for schema, channel, message in reader.iter_messages(log_time_order=False):
+                        if schema is not None:
+                            yield channel, schema, message
             except (EndOfFile, struct.error):
                 self.damage[file.name] = "ends in the middle"
             except Exception as error:  # damaged bytes make mcap and the decompressors raise anything
@@ -166,10 +154,9 @@ def read_messages(
 
     ``start_ns``: the first log time that is wanted; None: the bag's first.
     """
-    wanted = list(connections)
+    wanted, count = list(connections), 0
     if not wanted:
         return
-    count = 0
     try:
         for item in reader.messages(wanted, start=start_ns):
             yield item

@@ -1,39 +1,46 @@
-"""What one call of `aenet fuse` has to do: its sources, and where the result of each goes."""
+"""The jobs of one call of `aenet fuse`: plans them, opens the source and sink of each, and runs several in processes."""
 
-from collections import Counter
+import contextlib
+import multiprocessing
+import os
+import signal
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from aenet_ros.config import Config
 from aenet_ros.core.errors import SourceError
-from aenet_ros.io.background import file_threads
-from aenet_ros.io.interfaces import BAG_SUFFIXES, VIDEO_SUFFIXES, Sink, Source, is_bag
-from aenet_ros.io.sinks import open_sink
-from aenet_ros.io.sources import open_source
+from aenet_ros.io.files import BAG_SUFFIXES, VIDEO_SUFFIXES, is_bag
+from aenet_ros.io.sinks import Sink, open_sink
+from aenet_ros.io.sources import Source, file_threads, open_source
+
+Progress = Callable[[Any], None]
+Work = Callable[[Any, Progress], Any]
+"""A module's function: takes an item and a progress callback, returns the result. Items, progress and result are pickled."""
+
+IDLE = -1
+_STOP_S = 20.0
 
 
 @dataclass(frozen=True)
 class FuseOptions:
     """How to read and to write; empty: decided by the source."""
 
-    to: str = ""
-    """``bag``, ``pictures`` or ``video``."""
-    suffix: str = ".png"
-    """Of pictures."""
+    to: str = ""  # bag, pictures or video
+    suffix: str = ".png"  # of pictures
     in_order: bool = False
     sequence_hz: float = 0.0
-    thermal_side: str = ""
-    """``left`` or ``right``: videos show both cameras side by side."""
-    depth: Path | None = None
-    """Depth picture or folder of depth pictures."""
+    thermal_side: str = ""  # left or right: videos show both cameras side by side
+    depth: Path | None = None  # depth picture or folder of depth pictures
     thermal_topic: str = ""
     rgb_topic: str = ""
     depth_topic: str = ""
-    keep: tuple[str, ...] = ("all",)
-    """Topics to copy into a new bag: ``all``, ``none`` or names."""
-    panels: tuple[str, ...] = ("fused",)
-    """What a picture or video frame shows side by side: ``thermal``, ``rgb``, ``fused``."""
+    keep: tuple[str, ...] = ("all",)  # topics to copy into a new bag: all, none or names
+    panels: tuple[str, ...] = ("fused",)  # what a picture or video frame shows side by side: thermal, rgb, fused
     labels: bool = False
     force: bool = False
     resume: bool = False
@@ -103,7 +110,7 @@ def open_job(job: FuseJob, config: Config) -> tuple[Source, Sink]:
             return source, sink
     else:
         thermal, rgb = job.inputs if len(job.inputs) == 2 else (job.inputs[0], None)
-        if rgb is None and is_pair_folder(thermal):
+        if rgb is None and _is_pair_folder(thermal):
             thermal, rgb = thermal / "thermal", thermal / "rgb"
         source = open_source(
             thermal,
@@ -122,18 +129,17 @@ def open_job(job: FuseJob, config: Config) -> tuple[Source, Sink]:
     return source, open_sink(out, source, force=options.force, resume=options.resume, suffix=options.suffix)
 
 
-def is_pair_folder(path: Path) -> bool:
-    """Whether the folder holds the folders thermal and rgb."""
+def _is_pair_folder(path: Path) -> bool:
     return (path / "thermal").is_dir() and (path / "rgb").is_dir()
 
 
 def _is_complete_source(path: Path, options: FuseOptions) -> bool:
-    return is_bag(path) or is_pair_folder(path) or (bool(options.thermal_side) and path.suffix.lower() in VIDEO_SUFFIXES)
+    return is_bag(path) or _is_pair_folder(path) or (bool(options.thermal_side) and path.suffix.lower() in VIDEO_SUFFIXES)
 
 
 def _bags_below(path: Path) -> list[Path]:
     """The bags in a folder that is not a source itself, and in its folders."""
-    if not path.is_dir() or is_bag(path) or is_pair_folder(path):
+    if not path.is_dir() or is_bag(path) or _is_pair_folder(path):
         return []
     found = []
     for entry in sorted(path.iterdir()):
@@ -165,3 +171,105 @@ def _check_folder(out: Path, paths: list[Path]) -> None:
     for path in paths:
         if path.is_dir() and (out.resolve() == path.resolve() or path.resolve() in out.resolve().parents):
             raise SourceError(f"'{out}' lies in '{path}', which is read, and would be taken for a source the next time; give another -o")
+
+
+class WorkerDied(Exception):
+    """A process ended without a result; the text says how."""
+
+
+def run_jobs(
+    items: Sequence[Any], work: Work, jobs: int, on_progress: Callable[[int, Any], None], on_result: Callable[[int, Any], None]
+) -> None:
+    """Do ``work`` on every item in at most ``jobs`` processes; a process that dies loses only its own item.
+
+    ``on_progress`` and ``on_result`` are called in this process with the item's index, and with what the worker reported or
+    returned (WorkerDied if it was killed). An exception here (Ctrl-C) stops the workers, which clean up first.
+    """
+    waiting = deque(enumerate(items))
+    workers = [_Worker(work) for _ in range(min(jobs, len(items)))]
+    try:
+        for worker in workers:
+            worker.assign(*waiting.popleft())
+        while busy := [worker for worker in workers if worker.index != IDLE]:
+            ready = wait([worker.connection for worker in busy])
+            for worker in [worker for worker in busy if worker.connection in ready]:
+                index = worker.index
+                try:
+                    kind, value = worker.connection.recv()
+                except (EOFError, OSError):
+                    kind, value = "result", WorkerDied(worker.exit_reason())
+                    worker.start()
+                if kind == "progress":
+                    on_progress(index, value)
+                    continue
+                worker.index = IDLE
+                on_result(index, value)
+                if waiting:
+                    worker.assign(*waiting.popleft())
+    finally:
+        for worker in workers:
+            worker.stop()
+        for worker in workers:
+            worker.join()
+
+
+class _Worker:
+    """A process that does one item after the other. ``index``: of the item it does, or IDLE."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self.index = IDLE
+        self.start()
+
+    def start(self) -> None:
+        # spawn: the threads of torch and OpenCV do not survive a fork.
+        context = multiprocessing.get_context("spawn")
+        self.connection, child = context.Pipe()
+        self._process = context.Process(target=_serve, args=(child, self._work), daemon=True)
+        # Ctrl-C during the child's imports would print a traceback; the parent stops the child instead.
+        # The resource tracker is started first, because its start unblocks the signal.
+        resource_tracker.ensure_running()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self._process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        child.close()
+
+    def assign(self, index: int, item: Any) -> None:
+        self.index = index
+        with contextlib.suppress(OSError):  # it died already; recv will tell
+            self.connection.send(item)
+
+    def exit_reason(self) -> str:
+        self._process.join(_STOP_S)
+        code = self._process.exitcode or 0
+        if code == -signal.SIGKILL:
+            return "its process was killed (signal 9; usually because memory ran out): give fewer --jobs"
+        return f"its process ended with {f'signal {-code}' if code < 0 else f'status {code}'}"
+
+    def stop(self) -> None:
+        if self.index == IDLE:
+            self.connection.close()  # ends a worker that waits for an item
+        elif self._process.is_alive():
+            self._process.terminate()
+
+    def join(self) -> None:
+        self._process.join(_STOP_S)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+
+
+def _serve(connection: "Connection[Any, Any]", work: Work) -> None:
+    """The worker process: receives items, sends progress and results, until the pipe is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        while True:
+            item = connection.recv()
+            connection.send(("result", work(item, lambda progress: connection.send(("progress", progress)))))
+    except (EOFError, KeyboardInterrupt):
+        pass
+    except OSError:  # the parent was killed
+        os._exit(1)

@@ -2,7 +2,6 @@
 
 import time
 import traceback
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,21 +9,22 @@ import cv2
 import numpy as np
 
 from aenet_ros.config import Config, build, flatten
-from aenet_ros.core.errors import AenetError, ImageError, SourceError
+from aenet_ros.core.errors import ImageError, SourceError, format_error
 from aenet_ros.core.frames import Array, FramePair, FusedFrame
 from aenet_ros.core.process import MAX_AUTO_THREADS, allowed_cores
 from aenet_ros.core.thermal_input import ThermalInput, render_brightness
-from aenet_ros.io.background import Progress
-from aenet_ros.io.fuse_job import FuseJob, open_job
-from aenet_ros.io.interfaces import Sink, SourceItem, is_bag
-from aenet_ros.io.signals import delay_signals
-from aenet_ros.io.staging import HIDDEN_FOLDER
+from aenet_ros.io.files import is_bag
+from aenet_ros.io.fuse_job import FuseJob, FuseOptions, Progress, open_job
+from aenet_ros.io.sinks import Sink
+from aenet_ros.io.sources import SourceItem
+from aenet_ros.io.staging import HIDDEN_FOLDER, delay_signals
 from aenet_ros.thermal.agc import Range, gain_of
 
 if TYPE_CHECKING:
     from aenet_ros.pipeline import FusionPipeline
 
 MOST_REASONS = 3
+CAPTION_ROWS, PAPER, INK = 24, (32, 32, 32), (235, 235, 235)
 
 
 def fuse_job(job: FuseJob, config: Config, progress: Progress = lambda news: None, threads: int = 0) -> dict[str, Any]:
@@ -36,18 +36,19 @@ def fuse_job(job: FuseJob, config: Config, progress: Progress = lambda news: Non
     """
     if job.options.resume and _is_finished(job):
         progress(("opened", 0, []))
-        return _report(job, kept=1, remarks=["its result is there already and is kept (--resume)"])
+        return {**_report(job), "kept": 1, "remarks": ["its result is there already and is kept (--resume)"]}
     source, sink = open_job(job, config)
     if not source.timed:
         # Unrelated pictures: no filter may carry its state from one to the next.
         config = build({"agc.smoothing_s": 0.0, "sensor.dead_pixels": "off", "sensor.column_noise": "off"}, config)
     progress(("opened", source.total, list(source.remarks)))
-    sink.record_settings({"inputs": [str(path.resolve()) for path in job.inputs], **_settings(job), **flatten(config)})
+    options = {f"options.{name}": str(value) for name, value in asdict(job.options).items() if name not in ("force", "resume", "keep")}
+    sink.record_settings({"inputs": [str(path.resolve()) for path in job.inputs], **options, **flatten(config)})
     from aenet_ros.pipeline import FusionPipeline  # loads torch, which takes seconds: after everything else is checked
 
     begin, opening_remarks = time.monotonic(), len(source.remarks)
     pipeline = FusionPipeline(build({"model.threads": config.model.threads or threads}, config))
-    run = _Run(pipeline, Panels(job.options.panels, job.options.labels, pipeline), sink, source.timed)
+    run = _Run(pipeline, job.options, sink, source.timed)
     read_all = False
     try:
         for role, camera in source.intrinsics.items():
@@ -68,14 +69,23 @@ def fuse_job(job: FuseJob, config: Config, progress: Progress = lambda news: Non
     if run.without_depth:
         source.remarks.append(f"{run.without_depth} pairs were registered by the plane: {run.no_depth}")
     seconds = time.monotonic() - begin
-    return _report(job, run.fused, run.kept, run.lost, source.remarks, seconds, str(pipeline.fuser.device))
+    return {
+        **_report(job),
+        "fused": run.fused,
+        "kept": run.kept,
+        "lost": run.lost,
+        "seconds": round(seconds, 3),
+        "pairs_per_s": round(run.fused / seconds, 2),
+        "device": str(pipeline.fuser.device),
+        "remarks": source.remarks,
+    }
 
 
 class _Run:
     """Fuses a source's items into a sink, and counts what became of them."""
 
-    def __init__(self, pipeline: "FusionPipeline", panels: "Panels", sink: Sink, timed: bool) -> None:
-        self._pipeline, self._panels, self._sink, self._timed = pipeline, panels, sink, timed
+    def __init__(self, pipeline: "FusionPipeline", options: FuseOptions, sink: Sink, timed: bool) -> None:
+        self._pipeline, self._options, self._sink, self._timed = pipeline, options, sink, timed
         self._last_ns = 0
         self.fused = self.kept = self.without_depth = 0
         self.no_depth = ""
@@ -83,32 +93,66 @@ class _Run:
 
     def take(self, item: SourceItem) -> None:
         """Fuse the pair and write the result. A stop signal waits for that."""
-        if item.pair is None:
-            self._skip(item)
-            return
-        stamp_ns = item.pair.rgb.stamp_ns
-        if not self._timed or stamp_ns < self._last_ns:  # unrelated pictures, or a bag that starts over
-            self._pipeline.reset_temporal()
-        self._last_ns = stamp_ns
-        with delay_signals():
-            try:
-                if item.name in self._sink.existing:  # the pipeline follows it, so that the next results do not depend on --resume
-                    self._pipeline.prepare_thermal(item.pair.thermal)
-                    self._pipeline.update_sensor_model()
-                    self.kept += 1
-                    return
-                self._sink.write(item.name, self._panels.fuse(item.pair))
-                self.fused += 1
-                if self._pipeline.registration_fallback:
-                    self.without_depth, self.no_depth = self.without_depth + 1, self._pipeline.registration_fallback
-            except ImageError as error:
-                self.lost.append({"name": item.name, "reason": str(error)})
-
-    def _skip(self, item: SourceItem) -> None:
         if item.error:
             self.lost.append({"name": item.name, "reason": item.error})
-        else:
+        elif item.pair is None:
             self.kept += 1
+        else:
+            with delay_signals():
+                try:
+                    self._take_pair(item.name, item.pair)
+                except ImageError as error:
+                    self.lost.append({"name": item.name, "reason": str(error)})
+
+    def _take_pair(self, name: str, pair: FramePair) -> None:
+        if not self._timed or pair.rgb.stamp_ns < self._last_ns:  # unrelated pictures, or a bag that starts over
+            self._pipeline.reset_temporal()
+        self._last_ns = pair.rgb.stamp_ns
+        if name in self._sink.existing:  # the pipeline follows it, so that the next results do not depend on --resume
+            self._pipeline.prepare_thermal(pair.thermal)
+            self._pipeline.update_sensor_model()
+            self.kept += 1
+            return
+        self._sink.write(name, _fuse(pair, self._options, self._pipeline))
+        self.fused += 1
+        if self._pipeline.registration_fallback:
+            self.without_depth, self.no_depth = self.without_depth + 1, self._pipeline.registration_fallback
+
+
+def _fuse(pair: FramePair, options: FuseOptions, pipeline: "FusionPipeline") -> FusedFrame:
+    """The fused frame; with panels or labels its image holds them, rgb8. Raises what the pipeline raises."""
+    if options.panels == ("fused",) and not options.labels:
+        return pipeline.process(pair)
+    fused = pipeline.process(pair, want_registered="thermal" in options.panels)
+    panels = [_panel(name, pair, fused, pipeline) for name in options.panels]
+    if options.labels:
+        panels = [_labelled(panel, name) for panel, name in zip(panels, options.panels, strict=True)]
+    return replace(fused, image=np.ascontiguousarray(np.hstack(panels)), encoding="rgb8", thermal_registered=None)
+
+
+def _panel(name: str, pair: FramePair, fused: FusedFrame, pipeline: "FusionPipeline") -> Array:
+    """uint8 [H, W, 3], red first. ``thermal``: on the fused grid, with the brightness that fusion uses; black outside its view."""
+    if name == "fused":
+        return _as_rgb(fused.image, fused.encoding)
+    if name == "rgb":
+        warps = pipeline.prepare_grid(pair.thermal.size, pair.rgb.size, depth=pair.depth)
+        return warps.rgb(_as_rgb(pair.rgb.data, pair.rgb.encoding), np.zeros(pair.thermal.size, np.float32))
+    assert fused.thermal_registered is not None
+    gain = gain_of(Range(*pipeline.status().agc_range), pipeline.config.agc.invert)
+    brightness = render_brightness(ThermalInput(fused.thermal_registered, *gain))
+    return _as_rgb(np.round(brightness * 255.0).astype(np.uint8), "mono8")
+
+
+def _labelled(image: Array, text: str) -> Array:
+    strip = np.full((CAPTION_ROWS, image.shape[1], 3), PAPER, np.uint8)
+    cv2.putText(strip, text, (6, CAPTION_ROWS - 7), cv2.FONT_HERSHEY_SIMPLEX, 0.55, INK, 1, cv2.LINE_AA)
+    return np.vstack([strip, image])
+
+
+def _as_rgb(image: Array, encoding: str) -> Array:
+    if encoding == "rgb8":
+        return image
+    return np.asarray(cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_GRAY2RGB if encoding == "mono8" else cv2.COLOR_BGR2RGB))
 
 
 def try_fuse_job(task: tuple[FuseJob, Config, int], progress: Progress) -> dict[str, Any]:
@@ -116,10 +160,8 @@ def try_fuse_job(task: tuple[FuseJob, Config, int], progress: Progress) -> dict[
     job, config, threads = task
     try:
         return fuse_job(job, config, progress, threads)
-    except AenetError as error:
-        return failed_report(job, str(error), traceback.format_exc())
     except Exception as error:  # a bug here or in a library must not end the other sources' work
-        return failed_report(job, f"{type(error).__name__}: {error}", traceback.format_exc())
+        return failed_report(job, format_error(error), traceback.format_exc())
 
 
 def failed_report(job: FuseJob, error: str, trace: str = "") -> dict[str, Any]:
@@ -144,74 +186,16 @@ def _is_finished(job: FuseJob) -> bool:
     return is_bag(job.out) or any(path.suffix == job.options.suffix for path in job.out.iterdir())
 
 
-def _settings(job: FuseJob) -> dict[str, Any]:
-    """The options that change the result."""
-    return {f"options.{name}": str(value) for name, value in asdict(job.options).items() if name not in ("force", "resume", "keep")}
-
-
-def _report(
-    job: FuseJob,
-    fused: int = 0,
-    kept: int = 0,
-    lost: Sequence[dict[str, str]] = (),
-    remarks: Sequence[str] = (),
-    seconds: float = 0.0,
-    device: str = "",
-) -> dict[str, Any]:
+def _report(job: FuseJob) -> dict[str, Any]:
+    """The report of a job that has not begun."""
     return {
         "source": [str(path) for path in job.inputs],
         "out": str(job.out),
-        "fused": fused,
-        "kept": kept,
-        "lost": list(lost),
-        "seconds": round(seconds, 3),
-        "pairs_per_s": round(fused / seconds, 2) if seconds else 0.0,
-        "device": device,
-        "remarks": list(remarks),
+        "fused": 0,
+        "kept": 0,
+        "lost": [],
+        "seconds": 0.0,
+        "pairs_per_s": 0.0,
+        "device": "",
+        "remarks": [],
     }
-
-
-class Panels:
-    """Fuses pairs and puts the wanted panels, of ``thermal``, ``rgb`` and ``fused``, side by side.
-
-    ``thermal`` is the thermal frame on the fused picture's grid, with the brightness that fusion uses; black outside its view.
-    """
-
-    CAPTION_ROWS = 24
-    PAPER, INK = (32, 32, 32), (235, 235, 235)
-
-    def __init__(self, names: Sequence[str], labels: bool, pipeline: "FusionPipeline") -> None:
-        self._names, self._labels, self._pipeline = tuple(names), labels, pipeline
-
-    def fuse(self, pair: FramePair) -> FusedFrame:
-        """The fused frame whose image holds the panels, rgb8; raises what the pipeline raises."""
-        if self._names == ("fused",) and not self._labels:
-            return self._pipeline.process(pair)
-        fused = self._pipeline.process(pair, want_registered="thermal" in self._names)
-        panels = [self._panel(name, pair, fused) for name in self._names]
-        if self._labels:
-            panels = [self._labelled(panel, name) for panel, name in zip(panels, self._names, strict=True)]
-        return replace(fused, image=np.ascontiguousarray(np.hstack(panels)), encoding="rgb8", thermal_registered=None)
-
-    def _panel(self, name: str, pair: FramePair, fused: FusedFrame) -> Array:
-        """uint8 [H, W, 3], red first."""
-        if name == "fused":
-            return _as_rgb(fused.image, fused.encoding)
-        if name == "rgb":
-            warps = self._pipeline.prepare_grid(pair.thermal.size, pair.rgb.size, depth=pair.depth)
-            return warps.rgb(_as_rgb(pair.rgb.data, pair.rgb.encoding), np.zeros(pair.thermal.size, np.float32))
-        assert fused.thermal_registered is not None
-        gain = gain_of(Range(*self._pipeline.status().agc_range), self._pipeline.config.agc.invert)
-        brightness = render_brightness(ThermalInput(fused.thermal_registered, *gain))
-        return _as_rgb(np.round(brightness * 255.0).astype(np.uint8), "mono8")
-
-    def _labelled(self, image: Array, text: str) -> Array:
-        strip = np.full((self.CAPTION_ROWS, image.shape[1], 3), self.PAPER, np.uint8)
-        cv2.putText(strip, text, (6, self.CAPTION_ROWS - 7), cv2.FONT_HERSHEY_SIMPLEX, 0.55, self.INK, 1, cv2.LINE_AA)
-        return np.vstack([strip, image])
-
-
-def _as_rgb(image: Array, encoding: str) -> Array:
-    if encoding == "rgb8":
-        return image
-    return np.asarray(cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_GRAY2RGB if encoding == "mono8" else cv2.COLOR_BGR2RGB))

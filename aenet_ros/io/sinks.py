@@ -1,7 +1,9 @@
 """Fused frames into picture files and videos, each written completely or not at all. Bags: ``bag_sink``."""
 
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -11,11 +13,63 @@ import numpy as np
 
 from aenet_ros.core.errors import SourceError
 from aenet_ros.core.frames import FusedFrame
-from aenet_ros.io.background import BackgroundWriter, file_threads
-from aenet_ros.io.interfaces import BAG_SUFFIXES, VIDEO_SUFFIXES, Sink, Source
-from aenet_ros.io.picture_files import SUFFIXES, write_picture
-from aenet_ros.io.signals import delay_signals
-from aenet_ros.io.staging import HIDDEN_FOLDER, StagingDir, changed_settings, staging_path
+from aenet_ros.io.files import BAG_SUFFIXES, PICTURE_SUFFIXES, VIDEO_SUFFIXES, write_picture
+from aenet_ros.io.sources import Source, file_threads
+from aenet_ros.io.staging import HIDDEN_FOLDER, BackgroundWriter, StagingDir, delay_signals, staging_path, write_errors
+
+
+class Sink(ABC):
+    """Takes fused frames in order. Use it with ``with``: an interruption then leaves no incomplete file."""
+
+    existing: frozenset[str] = frozenset()  # names of results that exist already and are kept
+
+    def record_settings(self, settings: Mapping[str, Any]) -> None:
+        """Call before ``with``: store the run's settings for --resume. Raises SourceError if existing results have others."""
+        return
+
+    @abstractmethod
+    def write(self, name: str, fused: FusedFrame) -> None:
+        """Take one result. Raises SourceError if it cannot be written."""
+
+    def __enter__(self) -> "Sink":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        return
+
+
+class StagedSink(Sink):
+    """A sink that writes in background threads, into a locked hidden folder until the result is complete."""
+
+    _threads = 1
+
+    def __init__(self, staging: Path) -> None:
+        self._staging = StagingDir(staging)
+        self._written = 0
+
+    def __enter__(self) -> "StagedSink":
+        with ExitStack() as stack:
+            stack.enter_context(self._staging)
+            self._open(stack)
+            self._writer = BackgroundWriter(self._threads)
+            self._stack = stack.pop_all()
+        return self
+
+    @delay_signals()  # results that are queued are written
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        with self._stack:
+            write_error = self._writer.finish()
+            self._finish(kind is None and write_error is None)
+            if kind is None and write_error is not None:
+                raise write_error
+
+    @abstractmethod
+    def _open(self, stack: ExitStack) -> None:
+        """Begin the result; ``stack`` is closed after ``_finish``."""
+
+    @abstractmethod
+    def _finish(self, good: bool) -> None:
+        """Complete the result or, if the run ended with an error, discard what cannot be kept."""
 
 
 def open_sink(out: Path, source: Source, *, force: bool = False, resume: bool = False, suffix: str = ".png") -> Sink:
@@ -31,7 +85,7 @@ def open_sink(out: Path, source: Source, *, force: bool = False, resume: bool = 
         return VideoSink(out, source.rate_hz)
     if out.suffix in BAG_SUFFIXES:
         raise SourceError(f"'{out}': only a bag becomes a bag; give a folder, or a video's name")
-    if source.total == len(source.names) == 1 and out.suffix.lower() in SUFFIXES and not out.is_dir():
+    if source.total == len(source.names) == 1 and out.suffix.lower() in PICTURE_SUFFIXES and not out.is_dir():
         _refuse_existing([out], source.files, force)
         return SinglePictureSink(out)
     if out.is_file():
@@ -71,26 +125,23 @@ class SinglePictureSink(Sink):
         self._path = path
 
     def write(self, name: str, fused: FusedFrame) -> None:
-        """Write the picture."""
+        """Write the picture at once."""
         write_picture(self._path, fused.image, fused.encoding)
 
 
-class PictureSink(Sink):
-    """A picture file for each result, ``folder/name + suffix``. See ``Sink``.
+class PictureSink(StagedSink):
+    """A picture file for each result, ``folder/name + suffix``. Until it is complete, a hidden folder in there holds the run's settings."""
 
-    Until it is complete, a hidden folder in there holds the run's settings.
-    """
-
-    def __init__(self, folder: Path, suffix: str = ".png", existing: frozenset[str] = frozenset()) -> None:
+    def __init__(self, folder: Path, suffix: str, existing: frozenset[str]) -> None:
+        super().__init__(folder / HIDDEN_FOLDER)
         self.existing = existing
-        self._folder, self._suffix = folder, suffix
+        self._folder, self._suffix, self._is_new = folder, suffix, not folder.exists()
         self._settings: Mapping[str, Any] = {}
-        self._staging = StagingDir(folder / HIDDEN_FOLDER)
-        self._written = 0
+        self._threads = file_threads()
 
     def record_settings(self, settings: Mapping[str, Any]) -> None:
         """Refuse to mix results of two settings in one folder."""
-        if self.existing and (changed := changed_settings(self._staging.folder, settings)):
+        if self.existing and (changed := self._staging.changed_settings(settings)):
             raise SourceError(
                 f"'{self._folder}' holds part of a run with other settings ({'; '.join(changed[:3])}); "
                 "give those again to go on, or --force instead of --resume to start over"
@@ -105,41 +156,29 @@ class PictureSink(Sink):
     def _write(self, name: str, fused: FusedFrame) -> None:
         part = self._staging.folder / f"{name}{self._suffix}"
         write_picture(part, fused.image, fused.encoding)
-        _move(part, self._folder / part.name)
+        target = self._folder / part.name
+        with write_errors(f"'{target}'"):
+            part.replace(target)
 
-    def __enter__(self) -> "PictureSink":
-        self._is_new = not self._folder.exists()
-        self._staging.__enter__()
-        try:
-            self._staging.save_settings(self._settings)
-        except BaseException:
-            self._staging.__exit__()
-            raise
-        self._writer = BackgroundWriter(file_threads())
-        return self
+    def _open(self, stack: ExitStack) -> None:
+        self._staging.save_settings(self._settings)
 
-    @delay_signals()  # results that are queued are written
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        write_error = self._writer.finish()
-        if (kind is None and write_error is None) or not (self._written or self.existing):
+    def _finish(self, good: bool) -> None:
+        if good or not (self._written or self.existing):
             self._staging.remove()
-        self._staging.__exit__()
         if self._is_new and not any(self._folder.iterdir()):
             self._folder.rmdir()
-        if kind is None and write_error is not None:
-            raise write_error
 
 
-class VideoSink(Sink):
+class VideoSink(StagedSink):
     """A video at a constant rate, renamed to its name when it is complete. mp4 is encoded as MPEG-4 part 2, which every OpenCV has."""
 
     def __init__(self, path: Path, rate_hz: float) -> None:
+        super().__init__(staging_path(path))
         self._path, self._rate_hz = path, rate_hz
-        self._staging = StagingDir(staging_path(path))
         self._part = self._staging.folder / f"part{path.suffix}"
         self._video: cv2.VideoWriter | None = None
         self._size = (0, 0)
-        self._frames = 0
 
     def write(self, name: str, fused: FusedFrame) -> None:
         """Queue one frame. All must have the first one's size."""
@@ -160,45 +199,27 @@ class VideoSink(Sink):
         if fused.encoding != "bgr8":
             bgr = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_GRAY2BGR if fused.encoding == "mono8" else cv2.COLOR_RGB2BGR))
         self._video.write(bgr)
-        self._frames += 1
+        self._written += 1
 
-    def __enter__(self) -> "VideoSink":
-        self._writer = BackgroundWriter()
-        self._staging.__enter__()
-        return self
+    def _open(self, stack: ExitStack) -> None:
+        stack.callback(self._staging.remove)
 
-    @delay_signals()  # results that are queued are written
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        try:
-            write_error = self._writer.finish()
-            if self._video is not None:
-                self._video.release()
-            if kind is None:
-                if write_error is not None:
-                    raise write_error
-                self._complete()
-        finally:
-            self._staging.remove()
-            self._staging.__exit__()
-
-    def _complete(self) -> None:
+    def _finish(self, good: bool) -> None:
+        if self._video is not None:
+            self._video.release()
+        if not good:
+            return
         if self._video is None:
             raise SourceError("no frame was fused, so no video was written")
-        if not _is_playable(self._part, self._frames):  # OpenCV does not say when a write fails
+        if not _is_playable(self._part, self._written):  # OpenCV does not say when a write fails
             self._check_space()
             raise SourceError(f"'{self._path}' is damaged after writing and was not kept; check the disk, or write pictures into a folder")
-        _move(self._part, self._path)
+        with write_errors(f"'{self._path}'"):
+            self._part.replace(self._path)
 
     def _check_space(self) -> None:
         if shutil.disk_usage(self._staging.folder).free < 1 << 20:
             raise SourceError(f"'{self._path}' cannot be written: No space left on device; make room, or give an -o on another disk")
-
-
-def _move(part: Path, target: Path) -> None:
-    try:
-        part.replace(target)
-    except OSError as error:
-        raise SourceError(f"'{target}' cannot be written: {error.strerror or error}") from error
 
 
 def _is_playable(path: Path, frames: int) -> bool:

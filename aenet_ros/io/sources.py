@@ -1,9 +1,14 @@
 """Pairs from picture files, folders of pictures and videos. Bags: ``bag_source``."""
 
-from collections.abc import Iterator, Sequence
+import heapq
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from itertools import repeat
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -12,10 +17,76 @@ from aenet_ros.config import SyncConfig
 from aenet_ros.core.camera import Camera
 from aenet_ros.core.errors import SourceError
 from aenet_ros.core.frames import Frame, FramePair
-from aenet_ros.io.background import prefetch, prefetch_items
-from aenet_ros.io.interfaces import VIDEO_SUFFIXES, Source, SourceItem, dropped_frames
-from aenet_ros.io.picture_files import first_names, luma, pair_by_name, pair_in_order, pictures_in, read_rgb, read_thermal
-from aenet_ros.sync.matcher import PairMatcher
+from aenet_ros.core.process import MAX_AUTO_THREADS, allowed_cores
+from aenet_ros.io.files import VIDEO_SUFFIXES, first_names, luma, pair_by_name, pair_in_order, pictures_in, read_rgb, read_thermal
+from aenet_ros.sync.matcher import DROP_REASONS, PairMatcher
+
+T = TypeVar("T")
+
+
+class SourceItem(NamedTuple):
+    """One pair of a source, or the reason why it is missing."""
+
+    name: str  # of the result: a file's stem, a frame's number or its stamp
+    pair: FramePair | None = None  # None: not read
+    error: str = ""  # why it cannot be read; empty without a pair: it is in Source.skip
+
+
+class Source(ABC):
+    """Pairs in order. The constructor checks what it can without reading everything."""
+
+    timed = True  # consecutive frames of two cameras; False: each pair stands alone
+    total: int  # number of pairs, or an upper estimate
+    rate_hz: float  # pairs a second, if timed
+    names: Sequence[str] = ()  # of all pairs, if they are known before reading
+    files: list[Path]  # every file that is read, so that no result overwrites one
+
+    def __init__(self) -> None:
+        self.remarks: list[str] = []  # sentences on what is left out and why; complete after the last item
+        self.intrinsics: dict[str, Camera] = {}  # by role (thermal, rgb), if the source describes the cameras
+        self.skip: frozenset[str] = frozenset()  # names of pairs whose results exist; they are not read if pairs stand alone
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[SourceItem]: ...
+
+
+def dropped_frames(matcher: PairMatcher) -> list[str]:
+    """Sentences on the frames that found no partner."""
+    return [f"{count} frames left out: {DROP_REASONS[reason]}" for reason, count in matcher.counts.dropped.items() if count]
+
+
+def file_threads() -> int:
+    """Number of threads for files that do not depend on one another."""
+    return min(MAX_AUTO_THREADS, allowed_cores())
+
+
+def prefetch(tasks: Iterable[Callable[[], T]], threads: int = 1) -> Iterator[T]:
+    """The tasks' results in their order; up to ``threads`` tasks run while the caller uses a result.
+
+    With one thread the tasks also run in their order. A task's exception is raised in its place.
+    """
+    with ThreadPoolExecutor(threads, "prefetch") as pool:
+        running: deque[Future[T]] = deque()
+        try:
+            for task in tasks:
+                running.append(pool.submit(task))
+                if len(running) > threads:
+                    yield running.popleft().result()
+            while running:
+                yield running.popleft().result()
+        finally:
+            for future in running:
+                future.cancel()
+
+
+def prefetch_items(items: Iterable[T]) -> Iterator[T]:
+    """The items; a thread makes the next one while the caller uses one."""
+    end: Any = object()
+    iterator = iter(items)
+    for item in prefetch(repeat(partial(next, iterator, end))):
+        if item is end:
+            return
+        yield item
 
 
 def open_source(
@@ -41,7 +112,7 @@ def open_source(
             raise SourceError(f"there is no file or folder '{path}'")
     if rgb is None:
         if thermal.suffix.lower() in VIDEO_SUFFIXES:
-            return VideoSource(thermal, None, sync or SyncConfig(), thermal_side)
+            return VideoSource([thermal], sync or SyncConfig(), thermal_side)
         raise SourceError(
             f"'{thermal}' alone is not enough: give the rgb file or folder too "
             "(a bag, a side-by-side video, or a folder that holds thermal/ and rgb/ can be given alone)"
@@ -52,30 +123,19 @@ def open_source(
     if thermal.suffix.lower() in VIDEO_SUFFIXES and rgb.suffix.lower() in VIDEO_SUFFIXES:
         if depth is not None:
             raise SourceError(f"--depth {depth}: depth goes with pictures and bags, not with videos, which have only 8 bits")
-        return VideoSource(thermal, rgb, sync or SyncConfig())
+        return VideoSource([thermal, rgb], sync or SyncConfig(), thermal_side)
     if depth is not None and depth.is_dir() != rgb.is_dir():
         raise SourceError(f"--depth {depth}: give a folder with folders of pictures, and a picture with single pictures")
-    return PictureSource(thermal, rgb, in_order=in_order, sequence_hz=sequence_hz, depth=depth, threads=threads)
+    return PictureSource(thermal, rgb, in_order, sequence_hz, depth, threads)
 
 
-class PictureSource:
+class PictureSource(Source):
     """Two pictures or two folders of them; see ``open_source`` and ``Source``."""
 
-    def __init__(
-        self,
-        thermal: Path,
-        rgb: Path,
-        *,
-        in_order: bool = False,
-        sequence_hz: float = 0.0,
-        depth: Path | None = None,
-        threads: int = 1,
-    ) -> None:
+    def __init__(self, thermal: Path, rgb: Path, in_order: bool, sequence_hz: float, depth: Path | None, threads: int) -> None:
+        super().__init__()
         self._threads = threads
         self.timed, self.rate_hz = sequence_hz > 0, sequence_hz
-        self.remarks: list[str] = []
-        self.skip: frozenset[str] = frozenset()
-        self.intrinsics: dict[str, Camera] = {}
         if not thermal.is_dir():
             self._pairs = [(thermal, rgb)]
         elif in_order:
@@ -83,7 +143,7 @@ class PictureSource:
         else:
             self._pairs, self.remarks = pair_by_name(thermal, rgb)
         self.total = len(self._pairs)
-        self.names: Sequence[str] = [rgb.stem for _, rgb in self._pairs]
+        self.names = [rgb.stem for _, rgb in self._pairs]
         self._depths = self._find_depths(depth)
         self.files = [path for pair in self._pairs for path in pair] + list(self._depths.values())
 
@@ -126,97 +186,76 @@ def frame_stamp_ns(index: int, rate_hz: float) -> int:
     return 1_000_000_000 + round(index * 1e9 / rate_hz)
 
 
-class VideoSource:
+class VideoSource(Source):
     """Two videos, or one that shows both cameras side by side; frames are paired by their times, through ``PairMatcher``.
 
     ``remarks`` reports unequal durations, and frames that a file promises and does not hold. See ``Source``.
     """
 
-    timed = True
-    names: Sequence[str] = ()
-
-    def __init__(self, thermal: Path, rgb: Path | None, sync: SyncConfig, thermal_side: str = "left") -> None:
-        self.files = [path for path in (thermal, rgb) if path is not None]
-        self.remarks: list[str] = []
-        self.skip: frozenset[str] = frozenset()
-        self.intrinsics: dict[str, Camera] = {}
-        self._sync, self._thermal_side = sync, thermal_side
-        videos = [_probe(path) for path in self.files]
+    def __init__(self, files: list[Path], sync: SyncConfig, thermal_side: str) -> None:
+        super().__init__()
+        self.files, self._sync, self._thermal_side = files, sync, thermal_side
+        videos = [_Video(path) for path in files]
         self.rate_hz = videos[-1].rate_hz
         self.total = min(video.frames for video in videos)
         if len(videos) == 2 and abs(videos[0].seconds - videos[1].seconds) > 1.5 / min(video.rate_hz for video in videos):
-            both = " and ".join(f"{path.name} lasts {video}" for path, video in zip(self.files, videos, strict=True))
+            both = " and ".join(
+                f"{video.path.name} lasts {video.seconds:.2f} s ({video.frames} frames at {video.rate_hz:.4g} Hz)" for video in videos
+            )
             self.remarks.append(f"{both}: the rest of the longer one is left out")
 
     def __iter__(self) -> Iterator[SourceItem]:
+        for index, pair in enumerate(self._pairs()):
+            yield SourceItem(f"{index:06d}", pair)
+
+    def _pairs(self) -> Iterator[FramePair]:
         matcher = PairMatcher(self._sync.slop_ns, self._sync.clock_offset_ns, self._sync.queue_size)
-        count = 0
-        for stream, frame in prefetch_items(self._frames()):
-            for pair in matcher.push_thermal(frame) if stream == "thermal" else matcher.push_rgb(frame):
-                yield SourceItem(f"{count:06d}", pair)
-                count += 1
-        for pair in matcher.flush():
-            yield SourceItem(f"{count:06d}", pair)
-            count += 1
+        for stream, frame in prefetch_items(self._frames() if len(self.files) == 2 else self._halves()):
+            yield from matcher.push_thermal(frame) if stream == "thermal" else matcher.push_rgb(frame)
+        yield from matcher.flush()
         self.remarks += dropped_frames(matcher)
 
+    def _halves(self) -> Iterator[tuple[str, Frame]]:
+        """("thermal" or "rgb", frame) of a video that shows both."""
+        for frame in _Video(self.files[0]).decode(self.remarks):
+            width = frame.size[1] // 2
+            left, right = frame.data[:, :width], frame.data[:, frame.size[1] - width :]
+            thermal, rgb = (left, right) if self._thermal_side == "left" else (right, left)
+            yield "thermal", Frame(frame.stamp_ns, luma(thermal), "mono8")
+            yield "rgb", Frame(frame.stamp_ns, rgb, "bgr8")
+
     def _frames(self) -> Iterator[tuple[str, Frame]]:
-        """("thermal" or "rgb", frame) in order of time."""
-        if len(self.files) == 1:
-            for frame in _decode(self.files[0], self.remarks):
-                width = frame.size[1] // 2
-                left, right = frame.data[:, :width], frame.data[:, frame.size[1] - width :]
-                thermal, rgb = (left, right) if self._thermal_side == "left" else (right, left)
-                yield "thermal", Frame(frame.stamp_ns, luma(thermal), "mono8")
-                yield "rgb", Frame(frame.stamp_ns, rgb, "bgr8")
-            return
-        streams = {name: _decode(path, self.remarks) for name, path in zip(("thermal", "rgb"), self.files, strict=True)}
-        heads = {name: next(stream, None) for name, stream in streams.items()}
-        while waiting := {name: frame for name, frame in heads.items() if frame is not None}:
-            name, frame = min(waiting.items(), key=lambda item: item[1].stamp_ns)
-            yield name, frame if name == "rgb" else Frame(frame.stamp_ns, luma(frame.data), "mono8")
-            heads[name] = next(streams[name], None)
+        """("thermal" or "rgb", frame) of two videos in order of time."""
+        thermal, rgb = (_Video(path).decode(self.remarks) for path in self.files)
+        grey = (("thermal", Frame(frame.stamp_ns, luma(frame.data), "mono8")) for frame in thermal)
+        yield from heapq.merge(grey, (("rgb", frame) for frame in rgb), key=lambda item: item[1].stamp_ns)
 
 
-class _Video(NamedTuple):
-    rate_hz: float
-    frames: int
+class _Video:
+    """A video file that can be opened, with its rate and, as the file says, its number of frames. Raises SourceError."""
 
-    @property
-    def seconds(self) -> float:
-        return self.frames / self.rate_hz
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._capture = cv2.VideoCapture(str(path))
+        if not self._capture.isOpened():
+            raise SourceError(f"{path} cannot be opened as a video; it is damaged, or this OpenCV build lacks its codec: convert it to mp4")
+        self.rate_hz = self._capture.get(cv2.CAP_PROP_FPS)
+        self.frames = max(int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
+        if not 0.1 <= self.rate_hz <= 10_000:
+            raise SourceError(
+                f"{path} does not say its frame rate ({self.rate_hz:g}); convert it to mp4, or to pictures and use --sequence"
+            )
+        self.seconds = self.frames / self.rate_hz
 
-    def __str__(self) -> str:
-        return f"{self.seconds:.2f} s ({self.frames} frames at {self.rate_hz:.4g} Hz)"
-
-
-def _open_video(path: Path) -> cv2.VideoCapture:
-    capture = cv2.VideoCapture(str(path))
-    if not capture.isOpened():
-        raise SourceError(f"{path} cannot be opened as a video; it is damaged, or this OpenCV build lacks its codec: convert it to mp4")
-    return capture
-
-
-def _probe(path: Path) -> _Video:
-    capture = _open_video(path)
-    rate_hz, frames = capture.get(cv2.CAP_PROP_FPS), int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-    capture.release()
-    if not 0.1 <= rate_hz <= 10_000:
-        raise SourceError(f"{path} does not say its frame rate ({rate_hz:g}); convert it to mp4, or to pictures and use --sequence")
-    return _Video(rate_hz, max(frames, 0))
-
-
-def _decode(path: Path, remarks: list[str]) -> Iterator[Frame]:
-    rate_hz, promised = _probe(path)
-    capture = _open_video(path)
-    index = 0
-    try:
-        while (read := capture.read())[0]:
-            yield Frame(frame_stamp_ns(index, rate_hz), np.asarray(read[1]), "bgr8")
+    def decode(self, remarks: list[str]) -> Iterator[Frame]:
+        """The frames, once. Raises SourceError for none."""
+        index = 0
+        while (read := self._capture.read())[0]:
+            yield Frame(frame_stamp_ns(index, self.rate_hz), np.asarray(read[1]), "bgr8")
             index += 1
-    finally:
-        capture.release()
-    if index == 0:
-        raise SourceError(f"{path} holds no frame that can be decoded; convert it to mp4")
-    if index < promised - 1:  # some containers know their number of frames only roughly
-        remarks.append(f"{path} promises {promised} frames, and {index} can be decoded: it is damaged or cut off, and the rest is lost")
+        if index == 0:
+            raise SourceError(f"{self.path} holds no frame that can be decoded; convert it to mp4")
+        if index < self.frames - 1:  # some containers know their number of frames only roughly
+            remarks.append(
+                f"{self.path} promises {self.frames} frames, and {index} can be decoded: it is damaged or cut off, and the rest is lost"
+            )

@@ -1,12 +1,16 @@
-"""Hidden, locked folder for results that are not complete, so that an interruption leaves no incomplete file elsewhere."""
+"""How results are written: by threads, in a hidden folder, and completely or not at all."""
 
 import fcntl
 import json
 import os
 import shutil
-from collections.abc import Mapping
-from contextlib import suppress
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from aenet_ros.core.atomic_io import write_atomic
@@ -15,6 +19,16 @@ from aenet_ros.core.errors import SourceError
 HIDDEN_FOLDER = ".aenet-fuse"
 """In a folder of pictures that is not complete."""
 _SETTINGS = "run.json"
+_QUEUE_LENGTH = 8  # calls that wait for a BackgroundWriter; each may hold a frame
+
+
+@contextmanager
+def write_errors(what: object) -> Iterator[None]:
+    """Raise SourceError, that ``what`` cannot be written, instead of OSError."""
+    try:
+        yield
+    except OSError as error:
+        raise SourceError(f"{what} cannot be written: {error.strerror or error}") from error
 
 
 def staging_path(out: Path) -> Path:
@@ -34,24 +48,25 @@ class StagingDir:
 
     def __enter__(self) -> "StagingDir":
         try:
-            self._acquire()
-            for entry in self.folder.iterdir():
-                if entry.is_dir() and not entry.is_symlink():
-                    shutil.rmtree(entry)
-                elif entry.name != _SETTINGS:
-                    entry.unlink()
-        except BaseException as error:
+            with write_errors(f"'{self.folder.parent}'"):
+                self._acquire()
+                for entry in self.folder.iterdir():
+                    if entry.is_dir() and not entry.is_symlink():
+                        shutil.rmtree(entry)
+                    elif entry.name != _SETTINGS:
+                        entry.unlink()
+        except BaseException:
             if self._lock >= 0:
                 with suppress(OSError):
                     self.folder.rmdir()  # succeeds only if it is empty: an interrupted run keeps its settings there
-            self._release()
-            if isinstance(error, OSError):
-                raise SourceError(f"'{self.folder.parent}' cannot be written: {error.strerror or error}") from error
+            self.__exit__()
             raise
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        self._release()
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
 
     def _acquire(self) -> None:
         while True:
@@ -60,7 +75,7 @@ class StagingDir:
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                self._release()
+                self.__exit__()
                 raise SourceError(
                     f"another run is writing there just now ('{self.folder}' is locked); wait for its end, or give another -o"
                 ) from None
@@ -69,30 +84,95 @@ class StagingDir:
             # The run that held the lock may have removed the folder between mkdir and flock.
             if self.folder.exists() and os.fstat(self._lock).st_ino == self.folder.stat().st_ino:
                 return
-            self._release()
-
-    def _release(self) -> None:
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+            self.__exit__()
 
     def save_settings(self, settings: Mapping[str, Any]) -> None:
         """Store the run's settings, for ``changed_settings`` of a later run."""
         write_atomic(self.folder / _SETTINGS, json.dumps(settings, indent=1, sort_keys=True))
+
+    def changed_settings(self, settings: Mapping[str, Any]) -> list[str]:
+        """Sentences on how ``settings`` differ from those of the interrupted run; empty if there is none."""
+        try:
+            before = json.loads((self.folder / _SETTINGS).read_text())
+        except (OSError, ValueError):
+            return []
+        if not isinstance(before, dict) or not before:
+            return []
+        now = json.loads(json.dumps(settings))  # JSON knows no tuples
+        names = sorted({*before, *now})
+        return [f"{name}: {before.get(name)} then, {now.get(name)} now" for name in names if before.get(name) != now.get(name)]
 
     def remove(self) -> None:
         """Remove the folder: the run is complete, or is not to be resumed."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def changed_settings(folder: Path, settings: Mapping[str, Any]) -> list[str]:
-    """Sentences on how ``settings`` differ from those of the interrupted run in ``folder``; empty if there is none."""
+class BackgroundWriter:
+    """Makes calls in threads; with one thread in their order. A full queue blocks ``call``.
+
+    After the first error later calls are dropped, and ``call`` raises that error.
+    """
+
+    def __init__(self, threads: int = 1, queue_length: int = _QUEUE_LENGTH) -> None:
+        self._pool = ThreadPoolExecutor(threads, "background writer")
+        self._room = threading.Semaphore(threads + queue_length)
+        self._error: Exception | None = None
+
+    def call(self, function: Callable[..., object], *arguments: object) -> None:
+        """Queue a call. Raises the error of an earlier one."""
+        if self._error is not None:
+            raise self._error
+        self._room.acquire()
+        self._pool.submit(self._run, function, *arguments)
+
+    def try_call(self, function: Callable[..., object], *arguments: object) -> bool:
+        """Queue a call without waiting; False if the queue is full, and the call is not made."""
+        if not self._room.acquire(blocking=False):
+            return False
+        self._pool.submit(self._run, function, *arguments)
+        return True
+
+    def finish(self) -> Exception | None:
+        """Wait for the queued calls and end the threads; the first error, or None."""
+        self._pool.shutdown()
+        return self._error
+
+    def _run(self, function: Callable[..., object], *arguments: object) -> None:
+        try:
+            if self._error is None:
+                function(*arguments)
+        except Exception as error:
+            self._error = self._error or error
+        finally:
+            self._room.release()
+
+
+@contextmanager
+def delay_signals() -> Iterator[None]:
+    """Complete a short step before SIGINT or SIGTERM is handled; a second signal is handled at once.
+
+    Works in the main thread and for signals with a Python handler; otherwise it changes nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    found = {int(number): signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: handler for number, handler in found.items() if callable(handler)}
+    pending: list[tuple[int, FrameType | None]] = []
+
+    def delay(number: int, frame: FrameType | None) -> None:
+        if not pending:
+            pending.append((number, frame))
+            return
+        pending.clear()
+        handlers[number](number, frame)
+
+    for number in handlers:
+        signal.signal(number, delay)
     try:
-        before = json.loads((folder / _SETTINGS).read_text())
-    except (OSError, ValueError):
-        return []
-    if not isinstance(before, dict) or not before:
-        return []
-    now = json.loads(json.dumps(settings))  # JSON knows no tuples
-    names = sorted({*before, *now})
-    return [f"{name}: {before.get(name)} then, {now.get(name)} now" for name in names if before.get(name) != now.get(name)]
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for number, frame in pending:
+            handlers[number](number, frame)

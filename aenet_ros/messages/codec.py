@@ -1,14 +1,17 @@
-"""Image messages to frames and back, duck-typed: no ROS import, no copy if the bytes are already right.
+"""Image messages to frames and back, and the CameraInfo of the fused image. Duck-typed: messages of rclpy and of rosbags.
 
-Raw encodings: ``encodings``; jpeg and png: ``compressed``; others are decoded by cv_bridge if it is installed.
+Pixels are not copied if the bytes are already right. Encodings that ``encodings`` does not know are decoded by cv_bridge if it is
+installed.
 """
 
 import array
+import copy
 import importlib.util
 import re
 import struct
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, cast
 
@@ -16,15 +19,13 @@ import cv2
 import numpy as np
 
 from aenet_ros.core.errors import ImageError, sanitize
-from aenet_ros.core.frames import Array, Frame
-from aenet_ros.messages import compressed as compressed_images
-from aenet_ros.messages import encodings as image_encodings
-from aenet_ros.messages.encodings import Layout, convert, view
+from aenet_ros.core.frames import Array, Frame, FusedFrame
+from aenet_ros.messages.encodings import RGB, THERMAL, Layout, convert, decompress, flat_bytes, unsupported, view
 
-OUTPUTS = {name: image_encodings.THERMAL[name] for name in ("mono8", "8UC1", "mono16", "16UC1", "32FC1", "rgb8", "bgr8")}
+OUTPUTS = {name: THERMAL[name] for name in ("mono8", "8UC1", "mono16", "16UC1", "32FC1", "rgb8", "bgr8")}
 """The encodings that ``fill_image`` writes."""
 
-# The other names of sensor_msgs/image_encodings.hpp. Nothing else of what a message says ever reaches cv_bridge's parser.
+# The other names of sensor_msgs/hpp. Nothing else of what a message says ever reaches cv_bridge's parser.
 _CV_BRIDGE = re.compile(r"(rgb|bgr|rgba|bgra|bayer_(rggb|bggr|gbrg|grbg))(8|16)|mono(8|16)|(8U|8S|16U|16S|32S|32F|64F)(C[1-4])?")
 
 
@@ -36,7 +37,7 @@ def decode_thermal(message: Any) -> Frame:
 
     Raises ImageError for wrong sizes and damaged data, UnsupportedEncodingError for an encoding that is not read.
     """
-    pixels, encoding, source = _decode(message, image_encodings.THERMAL)
+    pixels, encoding, source = _decode(message, THERMAL)
     if encoding in ("rgb8", "bgr8"):
         pixels = cast(Array, cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY if encoding == "rgb8" else cv2.COLOR_BGR2GRAY))
         encoding = "mono8"
@@ -51,16 +52,16 @@ def decode_rgb(message: Any) -> Frame:
 
     Raises ImageError for wrong sizes and damaged data, UnsupportedEncodingError for an encoding that is not read.
     """
-    pixels, encoding, source = _decode(message, image_encodings.RGB)
+    pixels, encoding, source = _decode(message, RGB)
     if encoding == "mono16":
-        raise image_encodings.unsupported(f"{source} (16 bit)", image_encodings.RGB)
+        raise unsupported(f"{source} (16 bit)", RGB)
     return Frame(stamp_ns(message), pixels, encoding, message.header.frame_id, source)
 
 
 def _decode(message: Any, layouts: dict[str, Layout]) -> tuple[Array, str, str]:
     """Pixels, canonical encoding and the message's own encoding."""
     if hasattr(message, "format"):
-        return compressed_images.decompress(image_encodings.flat_bytes(message.data), message.format)
+        return decompress(flat_bytes(message.data), message.format)
     encoding = message.encoding
     layout = layouts.get(encoding) if isinstance(encoding, str) else None
     if layout is None:
@@ -72,17 +73,17 @@ def _decode_by_cv_bridge(message: Any, layouts: dict[str, Layout]) -> tuple[Arra
     """As _decode: rgb8 for an rgb camera; mono8, mono16 or, from any other number type, 32FC1 for a thermal camera."""
     encoding = message.encoding
     if not isinstance(encoding, str) or not _CV_BRIDGE.fullmatch(encoding):
-        raise image_encodings.unsupported(encoding, layouts)
+        raise unsupported(encoding, layouts)
     if _why_no_cv_bridge():
-        raise image_encodings.unsupported(encoding, layouts, _why_no_cv_bridge())
+        raise unsupported(encoding, layouts, _why_no_cv_bridge())
     from cv_bridge import CvBridge
 
     colour = encoding.startswith(("rgb", "bgr", "bayer"))
-    wanted = "rgb8" if layouts is image_encodings.RGB else "mono16" if colour else "passthrough"
+    wanted = "rgb8" if layouts is RGB else "mono16" if colour else "passthrough"
     try:
         pixels = CvBridge().imgmsg_to_cv2(message, wanted)
     except Exception as error:  # its C++ part may raise anything
-        raise image_encodings.unsupported(encoding, layouts, f"cv_bridge said {sanitize(str(error))}") from error
+        raise unsupported(encoding, layouts, f"cv_bridge said {sanitize(str(error))}") from error
     if pixels.shape[:2] != (message.height, message.width) or pixels.size == 0:
         raise ImageError(
             f"{encoding} image of {message.width}x{message.height} was decoded as {list(pixels.shape)}; check width, height and step"
@@ -90,7 +91,7 @@ def _decode_by_cv_bridge(message: Any, layouts: dict[str, Layout]) -> tuple[Arra
     if wanted == "rgb8":
         return pixels, "rgb8", encoding
     if pixels.ndim != 2:
-        raise image_encodings.unsupported(encoding, layouts)
+        raise unsupported(encoding, layouts)
     if pixels.dtype in (np.uint8, np.uint16):
         return pixels, "mono8" if pixels.dtype == np.uint8 else "mono16", encoding
     return pixels.astype(np.float32), "32FC1", encoding
@@ -132,20 +133,18 @@ def fill_image(message: Any, data: Array, encoding: str) -> None:
 def encode_jpeg(image: Array, encoding: str, quality: int = 90) -> bytes:
     """JPEG of a uint8 image [H, W, 3] (rgb8, bgr8) or [H, W] (mono8); ``quality`` 1 to 100. Raises ImageError for anything else."""
     _checked(image, encoding, {name: OUTPUTS[name] for name in ("rgb8", "bgr8", "mono8")})
-    return compressed_images.compress(image, encoding, ".jpg", [cv2.IMWRITE_JPEG_QUALITY, quality])
-
-
-def encode_png(image: Array, encoding: str) -> bytes:
-    """Lossless PNG of an image in any encoding of OUTPUTS but 32FC1. Raises ImageError for anything else."""
-    _checked(image, encoding, {name: layout for name, layout in OUTPUTS.items() if name != "32FC1"})
-    return compressed_images.compress(image, encoding, ".png", [])
+    pixels = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if encoding == "rgb8" else np.ascontiguousarray(image)
+    done, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not done:
+        raise ImageError(f"{encoding} image of {image.shape[1]}x{image.shape[0]} could not be written as jpg")
+    return data.tobytes()
 
 
 def _checked(data: Array, encoding: str, outputs: dict[str, Layout]) -> Layout:
     """The layout of ``encoding``; raises ImageError if ``data`` has another dtype or shape."""
     layout = outputs.get(encoding)
     if layout is None:
-        raise image_encodings.unsupported(encoding, outputs)
+        raise unsupported(encoding, outputs)
     colours = (3,) if layout.channels == 3 else ()
     if data.ndim < 2 or data.shape[2:] != colours or data.size == 0 or data.dtype.newbyteorder("=") != np.dtype(layout.dtype):
         shape = "[H, W, 3]" if colours else "[H, W]"
@@ -175,3 +174,49 @@ def set_stamp(header: Any, ns: int) -> None:
     if not -(2**31) <= seconds < 2**31:
         raise ImageError(f"stamp of {ns} ns does not fit a ROS time; give nanoseconds since 1970 before 2038")
     header.stamp.sec, header.stamp.nanosec = seconds, nanoseconds
+
+
+def fused_camera_info(infos: Mapping[str, Any], fused: FusedFrame, *, scaled: bool) -> Any | None:
+    """A new CameraInfo with the stamp and frame_id of ``fused``; None where the camera of ``fused.grid`` has sent none.
+
+    ``infos``: the last CameraInfo by role (``rgb``, ``thermal``). ``scaled``: whether the picture has another size than that camera's
+    frames (``output.grid: size``); K and P are then scaled to it.
+    """
+    info = infos.get(fused.grid)
+    if info is None:
+        return None
+    result = copy.copy(scaled_camera_info(info, *fused.image.shape[:2]) if scaled else info)
+    result.header = copy.deepcopy(info.header)
+    set_stamp(result.header, fused.stamp_ns)
+    result.header.frame_id = fused.frame_id
+    return result
+
+
+def scaled_camera_info(info: Any, height: int, width: int) -> Any:
+    """A copy of the CameraInfo for the camera's picture scaled, edge to edge, to ``height`` x ``width`` pixels.
+
+    Binning and region of interest are reset. A CameraInfo without a size (0) cannot be scaled and is returned itself.
+    """
+    if not (info.width and info.height):
+        return info
+    x, y = width / info.width, height / info.height
+    result = copy.copy(info)
+    result.height, result.width, result.binning_x, result.binning_y = height, width, 0, 0
+    result.roi = copy.copy(info.roi)
+    result.roi.x_offset = result.roi.y_offset = result.roi.height = result.roi.width = 0
+    result.roi.do_rectify = False
+    result.k, result.p = _scaled(info.k, 3, x, y), _scaled(info.p, 4, x, y)
+    return result
+
+
+def _scaled(matrix: Sequence[float] | Array, columns: int, x: float, y: float) -> Array:
+    """A projection matrix, row-major, float64 [3 * columns], for ``x`` and ``y`` times as many pixels.
+
+    A pixel's centre has whole-numbered coordinates, so the new coordinate is ``(u + 0.5) * x - 0.5``.
+    """
+    values = np.array(matrix, np.float64).reshape(3, columns)
+    if values.any():  # all zero: not calibrated
+        scale = np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2], [0, 0, 1]])
+        with np.errstate(all="ignore"):  # NaN and infinity are passed on
+            values = scale @ values
+    return values.ravel()

@@ -1,4 +1,7 @@
-"""Raw pixel layouts by ROS encoding: a view of a message's bytes, and its conversion to a canonical encoding."""
+"""The bytes of image messages as pixels in a canonical encoding: raw layouts by ROS encoding, and JPEG and PNG.
+
+All sizes are checked against the data, or in the header of the compressed file, before anything is allocated.
+"""
 
 import math
 from typing import Any, NamedTuple, cast
@@ -56,6 +59,11 @@ COLOURS = {
 RGB = {"mono8": COUNTS["mono8"], "8UC1": COUNTS["8UC1"], **COLOURS}
 THERMAL = {**COUNTS, **COLOURS}
 
+MAX_COMPRESSED_PIXELS = 32 * 1024 * 1024
+"""Largest image that is decompressed; a few kilobytes can claim gigabytes."""
+
+MAX_JPEG_SEGMENTS = 4096
+
 
 def unsupported(encoding: object, layouts: dict[str, Layout], reason: str = "") -> UnsupportedEncodingError:
     """The error for an encoding outside ``layouts``."""
@@ -80,8 +88,7 @@ def flat_bytes(data: Any) -> Array:
 def view(message: Any, layout: Layout, encoding: str) -> Array:
     """The message's pixels as an array of ``layout``, without the row padding. Raises ImageError, which names the wrong size.
 
-    Only 16- and 32-bit rows that are misaligned in memory, or of the other byte order, are copied. All sizes are checked against the
-    data before anything is allocated.
+    Only 16- and 32-bit rows that are misaligned in memory, or of the other byte order, are copied.
     """
     height, width, step = (_whole(message, name) for name in ("height", "width", "step"))
     if height < layout.least or width < layout.least:
@@ -124,3 +131,81 @@ def _whole(message: Any, name: str) -> int:
     if not isinstance(value, (int, np.integer)) or value < 0:
         raise ImageError(f"{name} is {sanitize(value)}; give a whole number of at least 0")
     return int(value)
+
+
+def decompress(data: Array, text: object) -> tuple[Array, str, str]:
+    """Pixels, canonical encoding and source encoding of a JPEG or PNG of 1, 3 or 4 channels, 8 or 16 bit.
+
+    ``data`` is uint8 [N]. ``text`` is the message's format: "rgb8; jpeg compressed bgr8" or "16UC1; png compressed " (image_transport's
+    plugin), or plain "jpeg", "png". An unknown text is no error, because the data itself shows JPEG or PNG.
+    One channel becomes mono8 or mono16, or is demosaiced if the format names a Bayer pattern; colour becomes bgr8, or rgb8 if it was
+    stored with red and blue swapped; 16-bit colour is scaled to 8 bit; alpha is dropped.
+    Raises UnsupportedEncodingError for compressedDepth, and ImageError if the data is no complete JPEG or PNG, or has more than
+    MAX_COMPRESSED_PIXELS.
+    """
+    words = text if isinstance(text, str) else ""
+    if "compressedDepth" in words:
+        raise UnsupportedEncodingError(
+            f"format {sanitize(words)} is not supported (quantised depth); republish with image_transport as raw or compressed"
+        )
+    source, separator, rest = words.partition(";")
+    source = source.strip() if separator else ""
+    width, height = _header_size(data, text)
+    if width * height > MAX_COMPRESSED_PIXELS:
+        raise ImageError(
+            f"compressed image of {width}x{height}; at most {MAX_COMPRESSED_PIXELS} pixels are decompressed, so send a smaller one"
+        )
+    damaged = f"compressed image of {width}x{height}, {data.size} bytes, is damaged"
+    try:
+        pixels = cast("Array | None", cv2.imdecode(data, cv2.IMREAD_UNCHANGED))
+    except cv2.error as error:
+        raise ImageError(f"{damaged} ({error.err}); check the publisher") from error
+    if pixels is None:
+        raise ImageError(f"{damaged}; check the publisher")
+    if pixels.dtype not in (np.uint8, np.uint16):
+        raise ImageError(f"compressed image of type {pixels.dtype}; give 8 or 16 bit")
+    if pixels.ndim == 2:
+        if source.startswith("bayer_") and source in COLOURS and pixels.dtype == np.uint8 and min(pixels.shape) >= 3:
+            return convert(pixels, COLOURS[source]), COLOURS[source].output, source
+        encoding = "mono8" if pixels.dtype == np.uint8 else "mono16"
+        return pixels, encoding, source if source in THERMAL else encoding
+    if pixels.dtype == np.uint16:
+        pixels = cast(Array, cv2.convertScaleAbs(pixels, alpha=1 / 257))
+    if pixels.shape[2] == 4:
+        pixels = cast(Array, cv2.cvtColor(pixels, cv2.COLOR_BGRA2BGR))
+    encoding = "rgb8" if "compressed rgb" in rest else "bgr8"
+    return pixels, encoding, source if source in COLOURS else encoding
+
+
+def _header_size(data: Array, text: object) -> tuple[int, int]:
+    """Width and height by the header. Raises ImageError if the end is missing, since decoders fill missing data with black or grey."""
+    head = data[:32].tobytes()
+    if head.startswith(b"\x89PNG\r\n\x1a\n") and len(head) >= 24 and head[12:16] == b"IHDR":
+        if b"IEND" not in data[-64:].tobytes():
+            raise ImageError(f"png of {data.size} bytes has no end; the message is truncated")
+        return int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
+    if head.startswith(b"\xff\xd8\xff"):
+        return _jpeg_size(data.tobytes())
+    raise ImageError(
+        f"compressed image, format {sanitize(text)}, {data.size} bytes, begins with {head[:8].hex(' ')!r}; jpeg and png are read"
+    )
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int]:
+    """Walks the marker segments (ITU-T T.81, B.1.1) up to the frame header, which holds height and width."""
+    place = 2
+    for _ in range(MAX_JPEG_SEGMENTS):
+        if place + 9 >= len(data) or data[place] != 0xFF:
+            break
+        marker = data[place + 1]
+        if marker == 0xFF:
+            place += 1  # fill byte
+        elif marker == 0x01 or 0xD0 <= marker <= 0xD7:
+            place += 2  # has no length
+        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            if data.rfind(b"\xff\xd9", place) < 0:
+                raise ImageError(f"jpeg of {len(data)} bytes has no end; the message is truncated")
+            return int.from_bytes(data[place + 7 : place + 9], "big"), int.from_bytes(data[place + 5 : place + 7], "big")
+        else:
+            place += 2 + max(2, int.from_bytes(data[place + 2 : place + 4], "big"))
+    raise ImageError(f"jpeg of {len(data)} bytes has no frame header; the message is damaged or truncated")

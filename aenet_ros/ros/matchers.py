@@ -14,21 +14,15 @@ Matcher: TypeAlias = "PairMatcher | ApproximateMatcher"
 
 def make_matcher(config: SyncConfig) -> Matcher:
     """The matcher that ``config.policy`` names; raises MissingDependencyError where message_filters is wanted and absent."""
-    slop_ns, offset_ns = slop_and_offset_ns(config)
     if config.policy == "approximate":
         from aenet_ros.ros.approximate_matcher import ApproximateMatcher
 
-        return ApproximateMatcher(slop_ns, offset_ns, config.queue_size)
-    return PairMatcher(slop_ns, offset_ns, config.queue_size)
-
-
-def slop_and_offset_ns(config: SyncConfig) -> tuple[int, int]:
-    """The two times of a matcher in nanoseconds; the policy exact has no slop."""
-    return 0 if config.policy == "exact" else config.slop_ns, config.clock_offset_ns
+        return ApproximateMatcher(config.slop_ns, config.clock_offset_ns, config.queue_size)
+    return PairMatcher(config.slop_ns, config.clock_offset_ns, config.queue_size)
 
 
 def follow_sync(matcher: Matcher, config: SyncConfig) -> None:
     """Give the matcher the dynamic options of ``config``."""
-    slop_ns, matcher.clock_offset_ns = slop_and_offset_ns(config)
-    if slop_ns != matcher.slop_ns:
-        matcher.slop_ns = slop_ns
+    matcher.clock_offset_ns = config.clock_offset_ns
+    if config.slop_ns != matcher.slop_ns:
+        matcher.slop_ns = config.slop_ns

@@ -11,8 +11,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from aenet_ros.config import OutputConfig
 from aenet_ros.core.frames import FusedFrame
-from aenet_ros.messages.camera_info import fused_camera_info
-from aenet_ros.messages.codec import encode_jpeg, fill_image, set_stamp
+from aenet_ros.messages.codec import encode_jpeg, fill_image, fused_camera_info, set_stamp
 from aenet_ros.ros.params import qos_overrides
 
 RELIABILITY = {"reliable": ReliabilityPolicy.RELIABLE, "best_effort": ReliabilityPolicy.BEST_EFFORT}

@@ -1,8 +1,7 @@
-"""The disagreement of two cameras' clocks, found from how the picture moves in each.
+"""Estimates the offset of two cameras' clocks from the motion in both streams.
 
-Each stream gives its picture's motion from frame to frame: shift along x, shift along y (Lucas and Kanade, IJCAI 1981, for the
-whole picture, with weights that leave out bodies which move by themselves), and the size of the change. The lag at which the two
-streams' motions agree best is the offset.
+The motion from frame to frame is the shift along x and y (Lucas and Kanade, IJCAI 1981, for the whole picture, with weights that leave
+out independently moving objects) and the size of the change. The offset is the lag at which the motions of both streams agree best.
 """
 
 import math
@@ -21,6 +20,8 @@ Series = NDArray[np.float64]
 SMALL_SIZE = (80, 64)
 """Width and height of the pictures in which motion is measured."""
 
+HISTORY_S = 60.0  # motion that is kept, for the drift
+SEARCH_S = 2.0  # offsets are searched within this around the difference of the latest stamps
 STEP_S = 0.005  # grid on which motions are compared; the peak is then interpolated to a fraction of it
 SLOW_S = 1.0  # high-pass for the sharp comparison: slower motion has no sharp peak
 LOBE_S = 0.15  # half the width of a peak: lags nearer than this to the best are no rivals to it
@@ -38,9 +39,9 @@ GAP_S = 1.0  # frames further apart than this show no motion
 class ClockOffset:
     """``offset_ns``: thermal stamp minus rgb stamp of the same instant, at the middle of the latest window.
 
-    ``drift_ppm``: growth of the offset, in millionths; NaN where the history is shorter than two windows. ``confidence`` 0..1: the share of
-    the motion that both cameras agree on, times the certainty that no other lag explains it as well; 0 where separate windows disagree or
-    the drift is implausible. Below TRUSTED do not use the offset; ``problem`` says why, else it is empty.
+    ``drift_ppm``: growth of the offset, in millionths; NaN if the history is shorter than two windows. ``confidence`` 0..1: the share of
+    the motion that both cameras agree on, times the certainty that no other lag explains it as well; 0 if separate windows disagree or
+    the drift is implausible. Below TRUSTED the offset must not be used, and ``problem`` says why.
     """
 
     offset_ns: int
@@ -55,12 +56,10 @@ class ClockOffset:
 
 
 class _Motion(NamedTuple):
-    """Motion at an instant between two frames: shift in small pixels a second along x and y, and change in contrasts a second."""
-
-    stamp_ns: int
-    right: float
+    stamp_ns: int  # between two frames
+    right: float  # small pixels per second
     down: float
-    change: float
+    change: float  # contrasts per second
 
 
 def small_grey(frame: Frame) -> Plane:
@@ -97,24 +96,23 @@ def global_shift(before: Plane, after: Plane) -> tuple[float, float]:
 
 
 class ClockOffsetEstimator:
-    """Takes both streams' frames as they arrive; ``estimate`` says how far their clocks disagree.
+    """Takes both streams' frames as they arrive and estimates the offset of their clocks.
 
-    ``window_s`` of motion give one estimate; up to ``history_s`` are kept, for the drift. Offsets are searched within ``search_s``
-    around the difference of the latest stamps of the two streams, so clocks may disagree by any amount where frames are pushed as
-    they arrive. The cameras must move, other than at a steady pace or in a rhythm that repeats itself exactly. Not thread-safe.
+    ``window_s`` of motion give one estimate. Offsets are searched around the difference of the latest stamps of the two streams, so
+    clocks may disagree by any amount if frames are pushed as they arrive. The cameras must move, other than at a steady pace or in a
+    rhythm that repeats itself exactly. Not thread-safe.
     """
 
-    def __init__(self, window_s: float = 10.0, history_s: float = 60.0, search_s: float = 2.0) -> None:
-        self.window_s, self.history_s, self.search_s = window_s, history_s, search_s
-        self._thermal = _MotionSeries(history_s)
-        self._rgb = _MotionSeries(history_s)
+    def __init__(self, window_s: float = 10.0) -> None:
+        self.window_s = window_s
+        self._thermal, self._rgb = _MotionSeries(), _MotionSeries()
 
     def push_thermal(self, stamp_ns: int, grey: Plane) -> None:
-        """Takes a thermal frame's stamp and ``small_grey``. A stamp that went back starts the stream's history anew."""
+        """Takes a thermal frame's stamp and ``small_grey``. A stamp that went back clears the stream's history."""
         self._thermal.push(stamp_ns, grey)
 
     def push_rgb(self, stamp_ns: int, grey: Plane) -> None:
-        """Takes an rgb frame's stamp and ``small_grey``. A stamp that went back starts the stream's history anew."""
+        """Takes an rgb frame's stamp and ``small_grey``. A stamp that went back clears the stream's history."""
         self._rgb.push(stamp_ns, grey)
 
     def estimate(self, since_ns: int = 0) -> ClockOffset | None:
@@ -130,8 +128,8 @@ class ClockOffsetEstimator:
         if seconds < self.window_s * 0.95:
             return None
         about_ns = thermal[-1].stamp_ns - rgb[-1].stamp_ns
-        hops = max(0, int((seconds - self.window_s) / (self.window_s / 2)))
-        ends = [end_ns - round(hop * self.window_s / 2 * 1e9) for hop in range(hops + 1)]
+        hop_s = self.window_s / 2
+        ends = [end_ns - round(hop * hop_s * 1e9) for hop in range(int((seconds - self.window_s) / hop_s) + 1)]
         windows = [(end, *self._checked_window(end, about_ns)) for end in ends]
         _, offset_ns, confidence, problem = windows[0]
         trusted = [(end - end_ns, found_ns) for end, found_ns, trust, _ in windows if trust >= TRUSTED]
@@ -145,7 +143,9 @@ class ClockOffsetEstimator:
                 problem = f"windows of the last {seconds:.0f} s give offsets that differ by up to {max(differences) / 1e6:.0f} ms"
             elif trusted[0][0] - trusted[-1][0] >= DRIFT_SPAN_S * 1e9 and abs(drift_ppm) > MAX_DRIFT_PPM:
                 problem = f"a drift of {drift_ppm:.0f} ppm is more than clocks have ({MAX_DRIFT_PPM:g} ppm)"
-        return ClockOffset(offset_ns, drift_ppm, 0.0 if problem and confidence >= TRUSTED else confidence, problem)
+            if problem:
+                confidence = 0.0
+        return ClockOffset(offset_ns, drift_ppm, confidence, problem)
 
     def _checked_window(self, end_ns: int, about_ns: int) -> tuple[int, float, str]:
         """Offset in ns, confidence and problem of the window that ends at ``end_ns``; its halves must agree with it."""
@@ -164,7 +164,7 @@ class ClockOffsetEstimator:
         start_ns = end_ns - round(window_s * 1e9)
         thermal, thermal_valid = self._thermal.on_grid(start_ns + about_ns, count)
         rgb, rgb_valid = self._rgb.on_grid(start_ns, count)
-        most = round(self.search_s / STEP_S)
+        most = round(SEARCH_S / STEP_S)
         plain = agreement(thermal, thermal_valid, rgb, rgb_valid, most)
         sharp = agreement(_high_pass(thermal), thermal_valid, _high_pass(rgb), rgb_valid, most)
         # The log-likelihood of a lag is -n/2 log(1 - r^2) for each kind of motion: one that agrees fully outweighs the vague ones.
@@ -184,25 +184,24 @@ class ClockOffsetEstimator:
 
 
 class _MotionSeries:
-    """One stream's motions of the last seconds."""
+    """One stream's motions of the last HISTORY_S."""
 
-    def __init__(self, history_s: float) -> None:
-        self.history_ns = round(history_s * 1e9)
+    def __init__(self) -> None:
         self.motions: deque[_Motion] = deque()
         self._last: tuple[int, Plane] | None = None
 
     def push(self, stamp_ns: int, grey: Plane) -> None:
-        if self._last is not None and stamp_ns < self._last[0]:
+        before_ns, before = self._last or (stamp_ns, grey)
+        if stamp_ns < before_ns:
             self.motions.clear()
-        elif self._last is not None and 0 < stamp_ns - self._last[0] <= GAP_S * 1e9:
-            before_ns, before = self._last
+        elif 0 < stamp_ns - before_ns <= GAP_S * 1e9:
             seconds = (stamp_ns - before_ns) / 1e9
             right, down = global_shift(before, grey)
             change = float(np.abs(grey - before).mean() / (grey.std() + 1e-6))
             self.motions.append(_Motion((before_ns + stamp_ns) // 2, right / seconds, down / seconds, change / seconds))
-            while self.motions[0].stamp_ns < self.motions[-1].stamp_ns - self.history_ns:
+            while self.motions[0].stamp_ns < self.motions[-1].stamp_ns - HISTORY_S * 1e9:
                 self.motions.popleft()
-        if self._last is None or stamp_ns != self._last[0]:
+        if self._last is None or stamp_ns != before_ns:
             self._last = (stamp_ns, grey)
 
     def on_grid(self, start_ns: int, count: int) -> tuple[Series, Series]:
@@ -221,7 +220,7 @@ class _MotionSeries:
 def agreement(first: Series, first_valid: Series, second: Series, second_valid: Series, most: int) -> Series:
     """Pearson's correlation of two [K, N] series, over what is valid (1, else 0) in both, by lag of the first: float64 [K, 2 most + 1].
 
-    Lag ``most`` is none; at a higher one the first series comes later than the second. Lags with less than a third of N in common get 0.
+    Index ``most`` is lag 0; above it the first series is later than the second. Lags with less than a third of N in common get 0.
     """
     count = first.shape[1]
     size = 1 << (2 * count - 1).bit_length()
@@ -248,12 +247,8 @@ def _likelihood(correlations: Series, limit: float = 0.999) -> Series:
 
 
 def _high_pass(series: Series) -> Series:
-    """The series less its running mean over SLOW_S."""
-    length = round(SLOW_S / STEP_S) | 1
-    padded = np.pad(series, ((0, 0), (length // 2, length // 2)), mode="edge")
-    sums = np.cumsum(np.pad(padded, ((0, 0), (1, 0))), axis=1)
-    means: Series = (sums[:, length:] - sums[:, :-length]) / length
-    return series - means
+    """The series minus its running mean over SLOW_S."""
+    return series - cv2.blur(series, (round(SLOW_S / STEP_S) | 1, 1), borderType=cv2.BORDER_REPLICATE)
 
 
 def _clipped(values: Series) -> Series:

@@ -1,4 +1,4 @@
-"""Pairs the frames of two streams by their stamps: each with the nearest, none twice, none lost silently."""
+"""Pairs the frames of two streams by their stamps: each with the nearest, none twice, and every dropped frame counted."""
 
 import math
 from bisect import bisect_left, bisect_right
@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from aenet_ros.core.errors import ConfigError
 from aenet_ros.core.frames import Frame, FramePair
 
 DROP_REASONS = {
@@ -16,9 +15,8 @@ DROP_REASONS = {
     "duplicate_stamp": "a frame of its stream with the same stamp came before",
     "zero_stamp": "its stamp is zero or negative, so the driver does not set it",
     "stamp_jump": "stamps jumped back while it waited (a bag started over, or a clock was set)",
-    "reset": "the matcher was reset while it waited",
 }
-"""Why a frame was left without a pair: the keys of ``PairCounts.dropped``, with words for people."""
+"""Why a frame was left without a pair: the keys of ``PairCounts.dropped``, in words."""
 
 JUMP_NS = 1_000_000_000
 """A stamp that is further back than this behind its stream's latest starts a new epoch; a smaller step is a late frame."""
@@ -75,7 +73,7 @@ def nearest_pairs(
 
 
 class _Stream:
-    """One stream's waiting frames by rising stamp, and how its stamps have run."""
+    """One stream's waiting frames by rising stamp, and its stamps so far."""
 
     def __init__(self) -> None:
         self.offset_ns = 0
@@ -129,21 +127,16 @@ class PairMatcher:
     """Pairs two streams of any two rates as ``nearest_pairs`` does, each pair as early as it is certain.
 
     Stamps are integers in ns. ``slop_ns`` is the largest difference of a pair, inclusive (0: equal stamps only);
-    ``clock_offset_ns`` (thermal minus rgb of the same instant) is taken off the thermal stamps. Both may be set while running.
+    ``clock_offset_ns`` (thermal minus rgb of the same instant) is subtracted from the thermal stamps. Both may be set while running.
     At most ``queue_size`` frames of each stream wait. Not thread-safe: push from one thread.
 
-    What is promised: pairs leave in order of time, and are those that ``nearest_pairs`` finds in the whole of both streams,
-    in whatever order the two arrive relative to each other, as long as each stream by itself comes in order of its stamps, no
-    queue overflows, and no gap between two stamps of a stream is shorter than GAP_SHARE of the shortest of the GAP_WINDOW before
-    (where one is, a pair may have left with the second-nearest frame). A pair waits for one more frame only where that may be nearer:
-    the frame that comes next in the stream whose stamp is the older of the two.
-
-    Raises ConfigError where ``queue_size`` is less than one.
+    Pairs leave in order of time. They are those that ``nearest_pairs`` finds in the whole of both streams, for any order of arrival of
+    the two, if each stream comes in order of its stamps, no queue overflows, and no gap between two stamps of a stream is shorter than
+    GAP_SHARE of the shortest of the GAP_WINDOW before (else a pair may have left with the second-nearest frame). A pair waits for one
+    more frame only where that may be nearer: the next frame of the stream whose stamp is the older of the two.
     """
 
     def __init__(self, slop_ns: int, clock_offset_ns: int = 0, queue_size: int = 10) -> None:
-        if queue_size < 1:
-            raise ConfigError(f"sync.queue_size: {queue_size} is out of range; give 1 or more")
         self.slop_ns = slop_ns
         self.queue_size = queue_size
         self.counts = PairCounts()
@@ -178,17 +171,10 @@ class PairMatcher:
     def flush(self) -> list[FramePair]:
         """The pairs left at the end of a finite source; what remains is counted as no_partner, and a new source may begin."""
         pairs = self._pair_all(nearest_pairs(self._thermal.stamps(), self._rgb.stamps(), self.slop_ns))
-        self._forget("no_partner")
-        return pairs
-
-    def reset(self) -> None:
-        """Drops what waits and forgets the stamps seen; the counts go on."""
-        self._forget("reset")
-
-    def _forget(self, reason: str) -> None:
         for stream in (self._thermal, self._rgb):
-            self.counts.dropped[reason] += stream.forget_after(-math.inf)
+            self.counts.dropped["no_partner"] += stream.forget_after(-math.inf)
             stream.gaps.clear()
+        return pairs
 
     def _push(self, own: _Stream, other: _Stream, frame: Frame) -> list[FramePair]:
         reason = "zero_stamp" if frame.stamp_ns <= 0 else ""

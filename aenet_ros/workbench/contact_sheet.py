@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from aenet_ros.core.frames import Array
-from aenet_ros.io.picture_files import write_picture
+from aenet_ros.io.files import write_picture
 
 Cell = tuple[str, Array]
 

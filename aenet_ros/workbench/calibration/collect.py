@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from aenet_ros.core.errors import SourceError
 from aenet_ros.core.frames import FramePair
-from aenet_ros.io.interfaces import SourceItem
+from aenet_ros.io.sources import SourceItem
 
 
 def collect(source: Iterable[SourceItem], most: int) -> tuple[list[tuple[str, FramePair]], list[str]]:

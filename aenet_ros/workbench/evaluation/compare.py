@@ -13,7 +13,7 @@ import numpy as np
 from aenet_ros.config import AgcConfig
 from aenet_ros.core.errors import ImageError, SourceError
 from aenet_ros.core.frames import Array, Plane
-from aenet_ros.io.picture_files import read_rgb, read_thermal
+from aenet_ros.io.files import read_rgb, read_thermal
 from aenet_ros.thermal.agc import ThermalAgc
 from aenet_ros.workbench.evaluation.metrics import flicker, measure
 from aenet_ros.workbench.evaluation.ranking import Score

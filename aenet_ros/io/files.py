@@ -1,4 +1,4 @@
-"""Picture files: reading thermal and rgb pictures, writing them atomically, and pairing the files of two folders."""
+"""Kinds of files, and picture files: reading, atomic writing, and pairing the files of two folders."""
 
 import re
 from collections.abc import Iterable
@@ -11,13 +11,34 @@ from aenet_ros.core.atomic_io import write_atomic
 from aenet_ros.core.errors import SourceError
 from aenet_ros.core.frames import Array, Frame
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".pgm", ".ppm")
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".m4v", ".webm", ".mpg", ".mpeg", ".ts")
+BAG_SUFFIXES = (".mcap", ".db3", ".bag", ".active")
+"""ROS 1's recorder calls a bag NAME.bag.active until it is complete."""
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".pgm", ".ppm")
+
+
+def is_bag(path: Path) -> bool:
+    """Whether the path looks like a bag: a bag file, a folder with metadata.yaml, or a folder with the files of one bag.
+
+    The files of one bag are called NAME_0, NAME_1 and so on. A folder with other files, or with bags in folders, holds several bags.
+    """
+    if not path.is_dir():
+        return path.suffix in BAG_SUFFIXES
+    if (path / "metadata.yaml").exists():
+        return True
+    names = {re.sub(r"_\d+$", "", file.stem) for file in storage_files(path)}
+    return len(names) == 1 and not any(is_bag(entry) for entry in path.iterdir() if entry.is_dir())
+
+
+def storage_files(folder: Path) -> list[Path]:
+    """The files of a rosbag2 folder that hold its messages."""
+    return sorted(path for path in folder.iterdir() if path.suffix in (".mcap", ".db3"))
 
 
 def read_thermal(path: Path, stamp_ns: int = 0) -> Frame:
     """A thermal picture as mono8, mono16 or 32FC1, by the file's own depth; a colour picture is taken as its luma.
 
-    Raises SourceError where the file is missing, damaged, or of a depth that no thermal camera writes.
+    Raises SourceError if the file is missing, damaged, or of a depth that no thermal camera writes.
     """
     data = _decode(path, cv2.IMREAD_UNCHANGED)
     if data.ndim == 3:
@@ -31,7 +52,7 @@ def read_thermal(path: Path, stamp_ns: int = 0) -> Frame:
 
 
 def read_rgb(path: Path, stamp_ns: int = 0) -> Frame:
-    """A colour picture as bgr8, or mono8 for a grey file; 16-bit files are brought to 8. Raises SourceError as read_thermal does."""
+    """A colour picture as bgr8, or mono8 for a grey file; 16-bit files are scaled to 8. Raises SourceError as read_thermal does."""
     data = _decode(path, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)  # drops alpha, turns the picture as its EXIF orientation says
     if data.dtype == np.uint16:
         data = (data >> 8).astype(np.uint8)
@@ -55,21 +76,21 @@ def _decode(path: Path, flags: int) -> Array:
     except cv2.error as error:
         raise SourceError(f"{path} cannot be decoded: {error.err}") from error
     if data is None or data.size == 0:
-        raise SourceError(f"{path} is damaged or not a picture ({content.size} bytes); readable are {', '.join(SUFFIXES)}")
+        raise SourceError(f"{path} is damaged or not a picture ({content.size} bytes); readable are {', '.join(PICTURE_SUFFIXES)}")
     return np.asarray(data)
 
 
 def write_picture(path: Path, image: Array, encoding: str) -> None:
-    """Write uint8 (or uint16 grey) ``image``, rgb8, bgr8, mono8 or mono16, in the format of the path's suffix, whole or not at all.
+    """Write uint8 (or uint16 grey) ``image``, rgb8, bgr8, mono8 or mono16, in the format of the path's suffix, completely or not at all.
 
-    Raises SourceError where the format is unknown, the folder forbids it or the disk is full.
+    Raises SourceError if the format is unknown or the file cannot be written.
     """
     picture = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if encoding == "rgb8" else image
     try:
         good, content = cv2.imencode(path.suffix, picture)
     except cv2.error as error:
         raise SourceError(
-            f"{path.name}: no picture can be written with suffix '{path.suffix}'; give one of {', '.join(SUFFIXES)}"
+            f"{path.name}: no picture can be written with suffix '{path.suffix}'; give one of {', '.join(PICTURE_SUFFIXES)}"
         ) from error
     if not good:
         raise SourceError(f"{path.name}: a picture of shape {image.shape}, {image.dtype}, does not fit the format {path.suffix}")
@@ -79,11 +100,11 @@ def write_picture(path: Path, image: Array, encoding: str) -> None:
 def pictures_in(folder: Path) -> dict[str, Path]:
     """The folder's picture files by stem, frame2 before frame10. Raises SourceError for none or for two of one stem."""
     try:
-        paths = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
+        paths = [path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".")]
     except OSError as error:
         raise SourceError(f"the folder {folder} cannot be read: {error.strerror or error}") from error
     if not paths:
-        raise SourceError(f"the folder {folder} holds no pictures ({', '.join(SUFFIXES)})")
+        raise SourceError(f"the folder {folder} holds no pictures ({', '.join(PICTURE_SUFFIXES)})")
     found: dict[str, Path] = {}
     for path in sorted(paths, key=_natural_order):
         if path.stem in found:
