@@ -20,8 +20,8 @@ from aenet_ros.core.errors import ConfigError
 from aenet_ros.fusion.blocks import BLOCKS, DOWNSAMPLINGS
 from aenet_ros.fusion.checkpoint import load_checkpoint
 from aenet_ros.fusion.network import AENet, AENetConfig, parameter_count
+from aenet_ros.workbench.evaluation.compare import Score, mean_ranks, means_by_dataset
 from aenet_ros.workbench.evaluation.metrics import measure
-from aenet_ros.workbench.evaluation.ranking import Score, mean_ranks, means_by_dataset
 from aenet_ros.workbench.timing import spread_ms, time_runs
 from aenet_ros.workbench.training.batches import Augmentation, Batch, version
 from aenet_ros.workbench.training.data import KINDS, STUDY_HELD_OUT, PairSet
