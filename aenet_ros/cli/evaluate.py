@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
         ranks = scoreboard({dataset.name: means[dataset.name] for dataset in sets if dataset.name in means})
         overall = ranks.pop("overall")
         board |= {title: overall, **ranks} if len(sets) > 1 else ranks
-    report = {
+    report: dict[str, Any] = {
         "about": _about(args.weights, methods),
         "mean_rank": board,
         "means": means,
