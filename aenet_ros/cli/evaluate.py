@@ -23,8 +23,7 @@ from aenet_ros.core.errors import ConfigError, SourceError
 
 if TYPE_CHECKING:
     from aenet_ros.core.frames import Array
-    from aenet_ros.workbench.contact_sheet import Cell
-    from aenet_ros.workbench.evaluation.compare import DataSet, Method, Pair, Score
+    from aenet_ros.workbench.evaluation.compare import DataSet, Method, Pair
 
 OURS = "aenet"
 SHOWN_PAIRS = 8  # of each set on the page
@@ -48,8 +47,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate; return 0 if every method has every picture, 1 if pictures are missing."""
+    from aenet_ros.cli.about import about
     from aenet_ros.core.atomic_io import write_atomic
-    from aenet_ros.workbench.evaluation.compare import load_peers, means_by_dataset, scoreboard
+    from aenet_ros.fusion.checkpoint import load_checkpoint
+    from aenet_ros.workbench.evaluation.compare import load_peers, means_by_dataset, measure_sets, scoreboard
     from aenet_ros.workbench.evaluation.report import evaluation_page, measures_table, ranks_table
 
     groups, clips = _data_sets(args)
@@ -59,7 +60,9 @@ def run(args: argparse.Namespace) -> int:
         raise SourceError(f"{', '.join(existing)} already exists; give --force to overwrite it, or another name")
     peers = load_peers(args.peers) if args.peers else []
     methods = _methods(args)
-    scores, missing, shown = _measure([dataset for sets in groups.values() for dataset in sets], methods, SHOWN_PAIRS if args.html else 0)
+    scores, missing, shown = measure_sets(
+        [dataset for sets in groups.values() for dataset in sets], methods, SHOWN_PAIRS if args.html else 0
+    )
     names = {score.name for score in scores}
     matching = [peer for peer in peers if peer.name in names]
     if peers and not matching:
@@ -72,8 +75,11 @@ def run(args: argparse.Namespace) -> int:
         ranks = scoreboard({dataset.name: means[dataset.name] for dataset in sets if dataset.name in means})
         overall = ranks.pop("overall")
         board |= {title: overall, **ranks} if len(sets) > 1 else ranks
+    context = about()
+    if OURS in [method.name for method in methods]:
+        context["weights"] = str(load_checkpoint(args.weights)[1]["sha256"])[:12]
     report: dict[str, Any] = {
-        "about": _about(args.weights, methods),
+        "about": context,
         "mean_rank": board,
         "means": means,
         "flicker": _flicker(clips, methods),
@@ -133,46 +139,6 @@ def _methods(args: argparse.Namespace) -> "list[Method]":
     if len(set(names)) < len(names):
         raise ConfigError(f"--fused: the methods {', '.join(names)} need different names")
     return methods
-
-
-def _about(weights: str | None, methods: "Sequence[Method]") -> dict[str, Any]:
-    from aenet_ros.cli.about import about
-    from aenet_ros.fusion.checkpoint import load_checkpoint
-
-    if OURS not in [method.name for method in methods]:
-        return about()
-    return {**about(), "weights": str(load_checkpoint(weights)[1]["sha256"])[:12]}
-
-
-def _measure(
-    sets: "Sequence[DataSet]", methods: "Sequence[Method]", count: int
-) -> "tuple[list[Score], list[str], dict[str, list[list[Cell]]]]":
-    """Return scores, missing pictures, and by set the labelled pictures of ``count`` evenly chosen pairs."""
-    from tqdm import tqdm
-
-    from aenet_ros.workbench.evaluation.compare import read_pairs, score_pair
-
-    scores: list[Score] = []
-    missing: list[str] = []
-    shown: dict[str, list[list[Cell]]] = {}
-    with tqdm(total=sum(len(dataset.names) for dataset in sets), unit="pair", desc="measuring", disable=None, leave=False) as bar:
-        for dataset in sets:
-            chosen = _evenly(dataset.names, count)
-            for pair in read_pairs(dataset):
-                found, pictures, errors = score_pair(pair, methods)
-                scores += found
-                missing += errors
-                if pair.name in chosen:
-                    cells = [("rgb", pair.rgb), *pictures.items()]
-                    in_rgb_order = [(label, picture if picture.ndim == 2 else picture[:, :, ::-1]) for label, picture in cells]
-                    shown.setdefault(dataset.name, []).append([(f"thermal {pair.name}", pair.thermal), *in_rgb_order])
-                bar.update()
-    return scores, missing, shown
-
-
-def _evenly(names: Sequence[str], count: int) -> set[str]:
-    count = min(count, len(names))
-    return {names[round(index * (len(names) - 1) / max(count - 1, 1))] for index in range(count)}
 
 
 def _flicker(clips: "Sequence[DataSet]", methods: "Sequence[Method]") -> dict[str, dict[str, float]]:

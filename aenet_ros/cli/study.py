@@ -94,11 +94,10 @@ def _keep_settings(path: Path, settings: dict[str, Any], about: dict[str, Any]) 
     if not path.exists():
         write_atomic(path, json.dumps({**settings, **about}, indent=1) + "\n")
     try:
-        noted: dict[str, Any] = json.loads(path.read_text())
-        differing = [name for name in settings if noted.get(name) != settings[name]]
-    except (ValueError, AttributeError, OSError) as error:
+        noted = dict[str, Any](json.loads(path.read_text()))
+    except (ValueError, TypeError, OSError) as error:
         raise ConfigError(f"{path} cannot be read ({error}); give another --out") from error
-    if differing:
-        name = differing[0]
-        raise ConfigError(f"{path.parent} holds a study with {name} {noted.get(name)}, not {settings[name]}; give another --out")
+    for name, value in settings.items():
+        if noted.get(name) != value:
+            raise ConfigError(f"{path.parent} holds a study with {name} {noted.get(name)}, not {value}; give another --out")
     return noted

@@ -161,20 +161,19 @@ def result_rows(trainings: Sequence[Training], out: Path) -> list[Row]:
 
 def add_cost(rows: Sequence[Row], out: Path) -> None:
     """Add width, parameters, multiply-adds and CPU latency of a 640x480 frame to each row. Networks are timed in turns."""
-    networks = {row["training"]: load_checkpoint(out / row["training"] / WEIGHTS_NAME)[0] for row in rows}
+    networks = [load_checkpoint(out / row["training"] / WEIGHTS_NAME)[0] for row in rows]
+    durations: list[list[int]] = [[] for _ in rows]
     thermal, luma = torch.rand(2, 1, 1, *FRAME_SIZE)
-    durations: dict[str, list[int]] = {name: [] for name in networks}
     with torch.inference_mode():
         for _ in range(ROUNDS):
-            for name, network in networks.items():
-                durations[name] += time_runs(lambda network=network: network(thermal, luma), 5)  # type: ignore[misc]
-    for row in rows:
-        network = networks[row["training"]]
+            for network, found in zip(networks, durations, strict=True):
+                found += time_runs(lambda network=network: network(thermal, luma), 5)  # type: ignore[misc]
+    for row, network, found in zip(rows, networks, durations, strict=True):
         row |= {
             "width": network.config.width,
             "parameters": parameter_count(network),
             "MMACs": multiply_adds(network, FRAME_SIZE) / 1e6,
-            "cpu ms": spread_ms(durations[row["training"]])["median_ms"],
+            "cpu ms": spread_ms(found)["median_ms"],
         }
 
 

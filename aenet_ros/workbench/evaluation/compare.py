@@ -4,6 +4,7 @@ A method is a function or a folder of pictures that another program wrote.
 """
 
 import json
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,15 +12,19 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+from tqdm import tqdm
 
 from aenet_ros.config import AgcConfig
 from aenet_ros.core.errors import ImageError, SourceError
 from aenet_ros.core.frames import Array, Plane
 from aenet_ros.io.picture_files import read_rgb, read_thermal
 from aenet_ros.thermal.agc import ThermalAgc
+from aenet_ros.workbench.contact_sheet import Cell
 from aenet_ros.workbench.evaluation.metrics import METRICS, RANKED, flicker, measure
 
 Values = Mapping[str, float]
+Pictures = dict[str, list[list[Cell]]]
+"""By data set, rows of (label, picture), each uint8 [H, W, 3] in rgb order or grey [H, W]."""
 
 
 class DataSet(NamedTuple):
@@ -136,22 +141,35 @@ def folder_method(name: str, folder: Path, *, by_set: bool) -> Method:
     return Method(name, read)
 
 
-def score_pair(pair: Pair, methods: Sequence[Method]) -> tuple[list[Score], dict[str, Array], list[str]]:
-    """Return the scores of all methods on a pair, their pictures by name, and an error text for each method without a picture."""
+def measure_sets(sets: Sequence[DataSet], methods: Sequence[Method], rows: int) -> tuple[list[Score], list[str], Pictures]:
+    """Return the scores of all methods on all pairs, a text for each missing picture, and the pictures of some pairs.
+
+    These are for each set at most ``rows`` evenly chosen rows of thermal, rgb and all methods. Shows a progress bar for each set.
+    """
     scores: list[Score] = []
-    pictures: dict[str, Array] = {}
     missing: list[str] = []
-    luma = grey_plane(pair.rgb)
-    for method in methods:
-        try:
-            fused = method.fuse(pair)
-            values = measure(grey_plane(fused), pair.thermal, luma)
-        except (SourceError, ImageError) as error:
-            missing.append(f"{method.name}: {error}")
-            continue
-        scores.append(Score(method.name, f"{pair.dataset}/{pair.name}", values))
-        pictures[method.name] = fused
-    return scores, pictures, missing
+    shown: Pictures = {}
+    for dataset in sets:
+        chosen = dataset.names[:: math.ceil(len(dataset.names) / rows)] if rows else []
+        for pair in tqdm(read_pairs(dataset), dataset.name, len(dataset.names), unit="pair", disable=None, leave=False):
+            luma = grey_plane(pair.rgb)
+            cells = [(f"thermal {pair.name}", pair.thermal), ("rgb", _in_rgb_order(pair.rgb))]
+            for method in methods:
+                try:
+                    fused = method.fuse(pair)
+                    values = measure(grey_plane(fused), pair.thermal, luma)
+                except (SourceError, ImageError) as error:
+                    missing.append(f"{method.name}: {error}")
+                    continue
+                scores.append(Score(method.name, f"{pair.dataset}/{pair.name}", values))
+                cells.append((method.name, _in_rgb_order(fused)))
+            if pair.name in chosen:
+                shown.setdefault(dataset.name, []).append(cells)
+    return scores, missing, shown
+
+
+def _in_rgb_order(picture: Array) -> Array:
+    return picture if picture.ndim == 2 else picture[:, :, ::-1]
 
 
 def clip_flicker(dataset: DataSet, method: Method) -> float:

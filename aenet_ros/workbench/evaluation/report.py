@@ -9,7 +9,7 @@ import cv2
 
 from aenet_ros.core.frames import Array
 from aenet_ros.workbench.contact_sheet import Cell
-from aenet_ros.workbench.evaluation.compare import Values
+from aenet_ros.workbench.evaluation.compare import Pictures, Values
 from aenet_ros.workbench.evaluation.metrics import LOWER_IS_BETTER, METRICS, RANKED
 
 PICTURE_WIDTH = 400  # pixels
@@ -71,11 +71,8 @@ def _significant(value: float) -> str:
     return f"{value:.2f}" if abs(value) >= 10 else f"{value:.3f}" if abs(value) >= 0.1 else f"{value:.4f}"
 
 
-def evaluation_page(report: Mapping[str, Any], measured: Collection[str], pictures: Mapping[str, Sequence[Sequence[Cell]]]) -> str:
-    """Return the page. ``report``: the JSON of `aenet evaluate`; ``measured``: methods whose pictures were measured in this run.
-
-    ``pictures``: by data set, rows of (label, picture), each uint8 [H, W, 3] in rgb order or grey [H, W].
-    """
+def evaluation_page(report: Mapping[str, Any], measured: Collection[str], pictures: Pictures) -> str:
+    """Return the page. ``report``: the JSON of `aenet evaluate`; ``measured``: methods whose pictures were measured in this run."""
     board, means, flicker = report["mean_rank"], report["means"], report["flicker"]
     names = {score["name"] for score in report["scores"]}
     counts = {dataset: sum(name.rpartition("/")[0] == dataset for name in names) for dataset in means}

@@ -75,7 +75,7 @@ def draw_batch(sets: Sequence[PairSet], size: int, count: int, follow: int, augm
         if index < follow:
             following.append(next_crop)
     planes = [torch.from_numpy(np.stack(stack))[:, None] for stack in zip(*(crops + following), strict=True)]
-    return Batch(*planes, kinds=(*kinds, *kinds[:follow]), follow=follow)
+    return Batch(planes[0], planes[1], planes[2], planes[3], planes[4], kinds=(*kinds, *kinds[:follow]), follow=follow)
 
 
 def _draw(pairs: PairSet, size: int, augmentation: Augmentation, rng: np.random.Generator) -> tuple[Crop, Crop]:
