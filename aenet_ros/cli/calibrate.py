@@ -20,16 +20,8 @@ examples:
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from aenet_ros.cli.common import add_config_arguments, config_from, print_json, remark
-
-if TYPE_CHECKING:
-    from aenet_ros.config import Config
-    from aenet_ros.core.camera import Stereo
-    from aenet_ros.core.frames import FramePair
-    from aenet_ros.io.interfaces import Source
-    from aenet_ros.registration.calibration_file import Homography
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,21 +45,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Calibrate; 0 where the result was written."""
     from aenet_ros.core.errors import ConfigError, SourceError
-    from aenet_ros.workbench.calibration.scenes import calibrate_scenes, collect
+    from aenet_ros.io.interfaces import Source, is_bag
+    from aenet_ros.io.sources import open_source
+    from aenet_ros.workbench.calibration.scenes import calibrate_scenes, collect, read_start, write_result
     from aenet_ros.workbench.calibration.targets import calibrate_target, parse_target
 
     config = config_from(args)
     target = parse_target(args.target) if args.target else None
     if target and args.start:
         raise ConfigError("--start is for scenes, --target for views of a board, which need no start; give one of the two")
-    start = _start(args.start) if args.start else None
+    start = read_start(args.start) if args.start else None
     if args.pairs < 1:
         raise ConfigError(f"--pairs {args.pairs}: give 1 or more, better 20 to 40")
     picture = args.out.with_suffix(".png")
     for path in (args.out, picture):
         if path.exists() and not args.force:
             raise SourceError(f"{path} exists already; give another name, or --force to overwrite it")
-    source = _open(args, config)
+    source: Source
+    if args.rgb is None and is_bag(args.thermal):
+        from aenet_ros.io.bag_source import BagSource
+
+        source = BagSource(args.thermal, config.sync, args.thermal_topic, args.rgb_topic)
+    else:
+        source = open_source(args.thermal, args.rgb, config.sync, in_order=args.in_order)
     if {path.resolve() for path in source.files} & {args.out.resolve(), picture.resolve()}:
         raise SourceError(f"{args.out} or {picture} is an input; give another name")
     named, remarks = collect(source, args.pairs)
@@ -78,45 +78,10 @@ def run(args: argparse.Namespace) -> int:
         report = calibrate_target(pairs, target, args.target)
     else:
         report = calibrate_scenes(pairs, start, config.registration.plane_distance_m)
-    _write(args.out, picture, named, config, report)
+    write_result(args.out, picture, named, config.registration, report)
     if args.json:
         print_json({"out": str(args.out), "picture": str(picture), **{key: value for key, value in report.items() if key != "content"}})
     else:
         print(report["words"])
         print(f"{args.out}: set registration.mode: {report['mode']} and registration.file: {args.out.resolve()}; look at {picture}")
     return 0
-
-
-def _open(args: argparse.Namespace, config: "Config") -> "Source":
-    from aenet_ros.io.interfaces import is_bag
-    from aenet_ros.io.sources import open_source
-
-    if args.rgb is None and is_bag(args.thermal):
-        from aenet_ros.io.bag_source import BagSource
-
-        return BagSource(args.thermal, config.sync, args.thermal_topic, args.rgb_topic)
-    return open_source(args.thermal, args.rgb, config.sync, in_order=args.in_order)
-
-
-def _start(path: Path) -> "Homography | Stereo":
-    from aenet_ros.config import RegistrationConfig
-    from aenet_ros.registration.calibration_file import read_homography, read_stereo, read_yaml
-
-    if "homography" in read_yaml(path):
-        return read_homography(RegistrationConfig(mode="homography", file=str(path)))
-    return read_stereo(RegistrationConfig(mode="plane", file=str(path), extrinsics_source="tf"))  # the pose may be missing
-
-
-def _write(out: Path, picture: Path, named: "list[tuple[str, FramePair]]", config: "Config", report: dict[str, Any]) -> None:
-    from dataclasses import replace
-
-    from aenet_ros.io.picture_files import write_picture
-    from aenet_ros.registration.calibration_file import write_calibration
-    from aenet_ros.registration.registration import Registration
-    from aenet_ros.workbench.calibration.scenes import before_and_after
-
-    before = Registration(config.registration)  # first: an error in it must not leave a partial result
-    usage = f"Set registration.mode: {report['mode']} and registration.file: to this file."
-    write_calibration(out, report["content"], [f"Written by `aenet calibrate`: {report['words']}.", usage])
-    after = Registration(replace(config.registration, mode=report["mode"], file=str(out)))
-    write_picture(picture, before_and_after(named, before, after), "rgb8")

@@ -8,21 +8,34 @@ translation is taken as given.
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
+from aenet_ros.config import RegistrationConfig
 from aenet_ros.core.camera import Camera, Stereo, scaling
 from aenet_ros.core.errors import ConfigError, ImageError, SourceError
 from aenet_ros.core.frames import Array, Frame, FramePair
 from aenet_ros.io.interfaces import SourceItem
-from aenet_ros.registration.calibration_file import Homography, homography_content, stereo_content
+from aenet_ros.io.picture_files import write_picture
+from aenet_ros.registration.calibration_file import (
+    Homography,
+    homography_content,
+    read_homography,
+    read_stereo,
+    read_yaml,
+    stereo_content,
+    write_calibration,
+)
 from aenet_ros.registration.estimate import MIN_CONFIDENCE, Estimate, estimate
 from aenet_ros.registration.image_alignment import grey
 from aenet_ros.registration.output_grid import OutputGrid
 from aenet_ros.registration.registration import Registration
 from aenet_ros.workbench.contact_sheet import contact_sheet
+
+NamedPair = tuple[str, FramePair]
 
 STEPS = 20
 POINTS = (12, 16)  # rows and columns of a grid over the rgb picture
@@ -30,12 +43,12 @@ ORANGE = np.array([255, 140, 0], np.float32)
 SHOWN = 3
 
 
-def collect(source: Iterable[SourceItem], most: int) -> tuple[list[tuple[str, FramePair]], list[str]]:
+def collect(source: Iterable[SourceItem], most: int) -> tuple[list[NamedPair], list[str]]:
     """At most ``most`` pairs with their names, evenly spread, all of one size, and sentences on what was left out.
 
     The source may be long: at no time more than ``2 * most`` pairs are kept. Raises SourceError where there is none.
     """
-    kept: list[tuple[str, FramePair]] = []
+    kept: list[NamedPair] = []
     step, remarks = 1, []
     for index, item in enumerate(source):
         if item.error:
@@ -53,6 +66,13 @@ def collect(source: Iterable[SourceItem], most: int) -> tuple[list[tuple[str, Fr
         thermal, rgb = (f"{width}x{height}" for height, width in usual)
         remarks.append(f"{len(kept) - count} pairs left out: their sizes are not thermal {thermal}, rgb {rgb}, which most have")
     return [item for item, size in zip(kept, sizes, strict=True) if size == usual], remarks
+
+
+def read_start(path: Path) -> Homography | Stereo:
+    """The former calibration in a file; the pose of its cameras may be missing."""
+    if "homography" in read_yaml(path):
+        return read_homography(RegistrationConfig(mode="homography", file=str(path)))
+    return read_stereo(RegistrationConfig(mode="plane", file=str(path), extrinsics_source="tf"))
 
 
 def calibrate_scenes(pairs: Sequence[FramePair], start: Homography | Stereo | None, distance: float) -> dict[str, Any]:
@@ -147,7 +167,18 @@ def _fit(rgb: Camera, thermal: Camera, start: Stereo, matrix: Array, distance: f
     return np.asarray(cv2.Rodrigues(turn)[0]), float(np.sqrt(np.mean(np.square(residual(turn))) * 2))
 
 
-def before_and_after(pairs: Sequence[tuple[str, FramePair]], before: Registration, after: Registration) -> Array:
+def write_result(
+    out: Path, picture: Path, named: Sequence[tuple[str, FramePair]], config: RegistrationConfig, report: dict[str, Any]
+) -> None:
+    """Write the calibration of a report to ``out``, and a picture of some pairs before (by ``config``) and after to ``picture``."""
+    before = Registration(config)  # first: an error in it must not leave a partial result
+    usage = f"Set registration.mode: {report['mode']} and registration.file: to this file."
+    write_calibration(out, report["content"], [f"Written by `aenet calibrate`: {report['words']}.", usage])
+    after = Registration(replace(config, mode=report["mode"], file=str(out)))
+    write_picture(picture, _before_and_after(named, before, after), "rgb8")
+
+
+def _before_and_after(pairs: Sequence[NamedPair], before: Registration, after: Registration) -> Array:
     """A page with some of the pairs: thermal edges in orange on the rgb picture, by both registrations. uint8 [H, W, 3], rgb order."""
     chosen = [pairs[index] for index in np.unique(np.linspace(0, len(pairs) - 1, SHOWN).round().astype(int))]
     rows = [
