@@ -139,7 +139,7 @@ def data(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_command_writes_both_parts_and_refuses_other_settings(data, tmp_path, capsys):
+def test_the_command_writes_both_parts_and_does_not_mix_settings(data, tmp_path, capsys):
     words = ["study", str(data), "--out", str(tmp_path / "out"), "--steps", "1", "--crop", "48", "--batch", "2"]
     words += ["--repeats", "1", "--threads", "1", "--blocks", "plain", "--downsamplings", "max"]
     assert main([*words, "--json"]) == 0
@@ -151,8 +151,12 @@ def test_the_command_writes_both_parts_and_refuses_other_settings(data, tmp_path
     assert [row["training"] for row in results["architectures"]["rows"]].count("plain-avg") == 1
     table = (tmp_path / "out/tasks.md").read_text()
     assert table.count("\n| only-") == 8
-    assert main([*words[:5], "2", *words[6:]]) == 1
-    assert "steps 1, not 2" in capsys.readouterr().err
+    (kept,) = (tmp_path / "out/networks").iterdir()
+    before = {path: path.stat().st_mtime_ns for path in kept.rglob("*.safetensors")}
+    assert main([*words[:5], "2", *words[6:], "--only", "tasks"]) == 0
+    assert {path: path.stat().st_mtime_ns for path in kept.rglob("*.safetensors")} == before
+    assert json.loads((tmp_path / "out/tasks.json").read_text())["about"]["steps"] == 2
+    assert len(list((tmp_path / "out/networks").iterdir())) == 2, "not mixed with the trainings of one step"
     assert main([*words, "--repeats", "0"]) == 1
     assert main([*words, "--blocks", "brick"]) == 1
     assert "'brick' is not known" in capsys.readouterr().err

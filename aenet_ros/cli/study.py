@@ -2,7 +2,7 @@
 
 DATA holds the data sets of docs/training.md. All networks are trained alike for --steps steps and evaluated on held-out training
 pairs (never on the development pairs). Each part writes a table (Markdown) and all results (JSON) to --out. Finished trainings are
-kept there: the same command continues an interrupted study.
+kept there: the same command continues an interrupted study. Other settings begin a new one.
 
 examples:
   aenet study ../shared/data --out study/
@@ -10,7 +10,6 @@ examples:
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -62,14 +61,16 @@ def run(args: argparse.Namespace) -> int:
     numbers = {name: getattr(args, name) for name in ("steps", "crop", "batch", "seed")}
     budget = parameter_count(AENet())
     settings = {**numbers, "budget": budget, "held-out pairs": {pairs.folder.name: len(pairs.luma) for pairs in held_out}}
-    noted = _keep_settings(args.out / "settings.json", settings, about())
     config = TrainConfig(**numbers, warmup=max(1, args.steps // 10), augmentation=Augmentation(versions=1))
     blocks, downsamplings = args.blocks or tuple(BLOCKS), args.downsamplings or tuple(DOWNSAMPLINGS)
     trainings = {
         "architectures": study.architecture_trainings(config, budget, args.repeats, blocks, downsamplings),
         "tasks": study.task_trainings(config, args.repeats),
     }
-    networks, results = args.out / "networks", dict[str, Any]()
+    # Trainings with other settings or data have another folder, so they are never mixed.
+    told_apart = {**numbers, "pairs": sum(len(pairs.luma) for pairs in sets)}
+    networks = args.out / "networks" / "-".join(f"{name}{value}" for name, value in told_apart.items())
+    results: dict[str, Any] = {}
     for part in [args.only] if args.only else PARTS:
         for training in tqdm(trainings[part], unit="training", desc=part, disable=None):
             study.run_training(training, sets, held_out, networks / training.name)
@@ -77,27 +78,10 @@ def run(args: argparse.Namespace) -> int:
         if part == "architectures":
             study.add_cost(rows, networks)
         repeated = trainings[part][0].name if part == "architectures" else "joint"
-        about_part = {**noted, "seed spread": study.seed_spread(rows, repeated)}
+        about_part = {**settings, **about(), "seed spread": study.seed_spread(rows, repeated)}
         results[part] = {"about": about_part, "rows": rows}
         study.write_study(args.out / part, PARTS[part], rows, about_part)
         print(f"written: {args.out / part}.md", file=sys.stderr if args.json else sys.stdout)
     if args.json:
         print_json(results)
     return 0
-
-
-def _keep_settings(path: Path, settings: dict[str, Any], about: dict[str, Any]) -> dict[str, Any]:
-    """Store settings and machine of the first run, and return them. Raises ConfigError if the settings differ from the first run."""
-    from aenet_ros.core.atomic_io import write_atomic
-    from aenet_ros.core.errors import ConfigError
-
-    if not path.exists():
-        write_atomic(path, json.dumps({**settings, **about}, indent=1) + "\n")
-    try:
-        noted = dict[str, Any](json.loads(path.read_text()))
-    except (ValueError, TypeError, OSError) as error:
-        raise ConfigError(f"{path} cannot be read ({error}); give another --out") from error
-    for name, value in settings.items():
-        if noted.get(name) != value:
-            raise ConfigError(f"{path.parent} holds a study with {name} {noted.get(name)}, not {value}; give another --out")
-    return noted
