@@ -27,7 +27,7 @@ from aenet_ros.sync.clock_offset import ClockOffsetEstimator, global_shift, smal
 from aenet_ros.thermal.agc import ThermalAgc
 from aenet_ros.thermal.sensor_correction import EVERY, SensorCorrection
 from aenet_ros.thermal.temperature import celsius_at, scale_of
-from aenet_ros.workbench.calibration.report import overlay
+from aenet_ros.workbench.calibration.scenes import overlay
 from aenet_ros.workbench.simulation.rig import Rig
 from aenet_ros.workbench.simulation.rig_config import RigConfig
 

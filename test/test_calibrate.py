@@ -14,7 +14,7 @@ from aenet_ros.core.frames import Frame, FramePair
 from aenet_ros.io.sources import SourceItem
 from aenet_ros.registration.estimate import MIN_CONFIDENCE, corner_distance, estimate
 from aenet_ros.registration.registration import Registration
-from aenet_ros.workbench.calibration.collect import collect
+from aenet_ros.workbench.calibration.scenes import collect
 from aenet_ros.workbench.simulation.rig import Rig
 from aenet_ros.workbench.simulation.rig_config import RigConfig
 
@@ -162,7 +162,7 @@ def test_where_the_lenses_are_known_the_turn_is_found(folders, rig, pairs, tmp_p
     """The rig's homography as two pinhole cameras that would see it: K_t (R + t n / D) K_r^-1, with a turn about all three axes."""
     from aenet_ros.core.camera import Camera, Stereo
     from aenet_ros.registration.calibration_file import stereo_content
-    from aenet_ros.workbench.calibration.pose import estimate_pose
+    from aenet_ros.workbench.calibration.scenes import estimate_pose
 
     turn, shift, distance = cv2.Rodrigues(np.deg2rad([1.0, -1.5, -3.0]))[0], np.array([0.06, 0.0, 0.0]), 12.0
     # With the rgb camera given, the thermal camera's matrix follows from the homography: upper triangular, by RQ decomposition of

@@ -9,19 +9,9 @@ from conftest import shared_dir
 
 from aenet_ros.cli import main as cli
 from aenet_ros.core.errors import ImageError, SourceError
-from aenet_ros.workbench.evaluation.compare import (
-    CLIPS,
-    INFRARED_VISIBLE,
-    OTHER_TASKS,
-    DataSet,
-    common_names,
-    dev_clip,
-    dev_set,
-    folder_method,
-    read_pairs,
-)
+from aenet_ros.workbench.evaluation.compare import DataSet, common_names, dev_clips, dev_sets, folder_method, load_peers, read_pairs
 from aenet_ros.workbench.evaluation.metrics import METRICS
-from aenet_ros.workbench.evaluation.ranking import load_peers, measures_table, ranks_table
+from aenet_ros.workbench.evaluation.report import measures_table, ranks_table
 
 
 def aenet(*arguments):
@@ -30,11 +20,11 @@ def aenet(*arguments):
 
 def test_dev_pairs_are_those_of_the_peers():
     shared = shared_dir()
-    sets = [dev_set(shared / "data", spec) for spec in (*INFRARED_VISIBLE, *OTHER_TASKS)]
+    sets = [dataset for group in dev_sets(shared / "data").values() for dataset in group]
     assert [len(dataset.names) for dataset in sets] == [21, 10, 10, 10, 10, 6, 4]
     ours = {f"{dataset.name}/{name}" for dataset in sets for name in dataset.names}
     assert ours == {peer.name for peer in load_peers(shared / "peers_dev.json")}
-    assert [len(dev_clip(shared / "data", name).names) for name in CLIPS] == [60, 60]
+    assert [len(clip.names) for clip in dev_clips(shared / "data")] == [60, 60]
 
 
 def grey(path):
@@ -50,7 +40,7 @@ def fuse_folder(dataset, folder, rule):
 
 def test_classical_methods_reach_their_published_rows(tmp_path, capsys):
     shared = shared_dir()
-    dataset = dev_set(shared / "data", INFRARED_VISIBLE[1])
+    dataset = dev_sets(shared / "data")["infrared-visible"][1]
     names = dataset.names[::3]
     for stream in ("thermal", "rgb"):
         (tmp_path / "m3svd_stills" / stream).mkdir(parents=True)
@@ -95,9 +85,9 @@ def little(tmp_path):
     return tmp_path
 
 
-def test_tables_sheet_and_json(little, capsys):
+def test_tables_and_json(little, capsys):
     arguments = ["evaluate", little / "little/thermal", little / "little/rgb", "--weights", "--fused", f"max={little / 'out'}"]
-    arguments += ["--sheet", little / "sheet.png", "--json", little / "scores.json"]
+    arguments += ["--json", little / "scores.json"]
     assert aenet(*arguments) == 0
     out = capsys.readouterr().out
     assert "little" in out
@@ -106,8 +96,6 @@ def test_tables_sheet_and_json(little, capsys):
     report = json.loads((little / "scores.json").read_text())
     assert set(report["means"]["little"]) == {"aenet", "max"}
     assert {score["name"] for score in report["scores"]} == {"little/0.png", "little/1.png"}
-    sheet = cv2.imread(str(little / "sheet.png"))
-    assert sheet.shape[1] == 4 * 406  # thermal, rgb and two methods, each with a gap
     assert aenet(*arguments) == 1
     assert "--force" in capsys.readouterr().err
     assert aenet(*arguments, "--force") == 0

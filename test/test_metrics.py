@@ -9,8 +9,8 @@ import pytest
 from conftest import shared_dir
 
 from aenet_ros.core.errors import ImageError, SourceError
+from aenet_ros.workbench.evaluation.compare import Score, load_peers, mean_ranks, means_by_dataset, scoreboard
 from aenet_ros.workbench.evaluation.metrics import METRICS, RANKED, measure
-from aenet_ros.workbench.evaluation.ranking import Score, load_peers, mean_ranks, means_by_dataset, scoreboard
 
 REFERENCE_DECIMALS = 6
 
@@ -88,8 +88,6 @@ def score(method, name, **values):
 def test_mean_rank_with_ties():
     table = {"x": dict.fromkeys(RANKED, 3.0), "y": dict.fromkeys(RANKED, 1.0), "z": dict.fromkeys(RANKED, 1.0)}
     assert mean_ranks(table) == {"x": 1.0, "y": 2.5, "z": 2.5}
-    assert mean_ranks(table, ["EN"]) == {"x": 1.0, "y": 2.5, "z": 2.5}
-    assert mean_ranks({"x": {"Nabf": 0.1}, "y": {"Nabf": 0.2}}, ["Nabf"]) == {"x": 1.0, "y": 2.0}  # lower is better
 
 
 def test_only_pictures_of_all_methods_count():
@@ -102,7 +100,7 @@ def test_only_pictures_of_all_methods_count():
 
 def test_scoreboard_averages_over_sets():
     scores = [score("x", "p/1", EN=1), score("y", "p/1"), score("x", "q/1"), score("y", "q/1", EN=1), score("z", "q/1")]
-    board = scoreboard(scores)
+    board = scoreboard(means_by_dataset(scores))
     # In p, EN ranks x 1 and y 2, the other eight tie at 1.5; in q, EN ranks y 1, x and z 2.5, the other eight tie at 2.
     assert board["p"] == pytest.approx({"x": (1 + 8 * 1.5) / 9, "y": (2 + 8 * 1.5) / 9})
     assert board["q"] == pytest.approx({"y": (1 + 16) / 9, "x": (2.5 + 16) / 9, "z": (2.5 + 16) / 9})
@@ -112,7 +110,7 @@ def test_scoreboard_averages_over_sets():
 def test_peers_of_the_dev_pairs():
     peers = load_peers(shared_dir() / "peers_dev.json")
     infrared = [row for row in peers if row.dataset in ("roadscene", "m3svd_stills")]
-    board = scoreboard(infrared)
+    board = scoreboard(means_by_dataset(infrared))
     assert {name: len({row.name for row in infrared if row.dataset == name}) for name in board if name != "overall"} == {
         "roadscene": 21,
         "m3svd_stills": 10,

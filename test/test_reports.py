@@ -2,7 +2,6 @@
 
 import base64
 import json
-import sys
 from html.parser import HTMLParser
 
 import cv2
@@ -19,11 +18,11 @@ VOID = {"meta", "img", "br"}
 
 
 class Page(HTMLParser):
-    """What a browser makes of a page: tables by id, pictures, the texts of each chart, and every address that it would fetch."""
+    """What a browser makes of a page: tables by id, pictures, and every address that it would fetch."""
 
     def __init__(self, text):
         super().__init__()
-        self.open, self.tables, self.best, self.images, self.values, self.addresses, self.texts = [], {}, {}, [], {}, [], []
+        self.open, self.tables, self.best, self.images, self.addresses, self.texts = [], {}, {}, [], [], []
         self.feed(text)
         self.close()
         assert self.open == [], "elements that are not closed"
@@ -45,8 +44,6 @@ class Page(HTMLParser):
             self.table[-1].append("")
             if given.get("class") == "best":
                 self.marked.add((len(self.table) - 2, len(self.table[-1]) - 1))
-        elif tag == "svg":
-            self.plot = self.values.setdefault(given["aria-label"], [])
 
     def handle_endtag(self, tag):
         assert self.open.pop()[0] == tag
@@ -56,8 +53,6 @@ class Page(HTMLParser):
         tag = self.open[-1][0] if self.open else ""
         if tag in ("td", "th"):
             self.table[-1][-1] += text
-        elif tag == "text":
-            self.plot.append(text)
 
 
 @pytest.fixture(scope="module")
@@ -111,28 +106,6 @@ def test_the_best_of_each_column_is_marked(evaluated):
         values = [means[row[0]][name.replace(" ↓", "")] for row in rows]
         best = min(values) if name.endswith("↓") else max(values)
         assert {row for row, at in html.best["measures-rig"] if at == column} == {row for row, value in enumerate(values) if value == best}
-
-
-def test_the_chart_of_mean_ranks_shows_the_json(evaluated):
-    pytest.importorskip("matplotlib", reason="matplotlib is not installed (extra study)")
-    html, report = evaluated
-    ranks = report["mean_rank"]["rig"]
-    texts = html.values["Mean rank, rig"]
-    places = [texts.index(method) for method in sorted(ranks, key=ranks.get)]
-    assert places == sorted(places), "best first"
-    assert {f"{rank:.2f}" for rank in ranks.values()} <= set(texts)
-
-
-def test_without_matplotlib_the_page_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    assert "pip install matplotlib" in page.bar_chart("Mean rank", {"a": 1.0}, ())
-
-
-def test_a_chart_has_its_values_and_the_same_bytes_each_time():
-    pytest.importorskip("matplotlib", reason="matplotlib is not installed (extra study)")
-    first, second = (page.bar_chart("Ranks & more", {"a <b>": 12.34, "c": 1.5}, ["c"]) for _ in range(2))
-    assert first == second
-    assert {"12.34", "1.50", "a <b>", "c"} <= set(Page(first).values["Ranks & more"])
 
 
 def test_every_pair_is_shown_with_every_method(evaluated, pairs):

@@ -20,17 +20,8 @@ examples:
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from aenet_ros.cli.common import add_config_arguments, config_from, print_json, remark
-
-if TYPE_CHECKING:
-    from aenet_ros.config import Config
-    from aenet_ros.core.camera import Stereo
-    from aenet_ros.core.frames import FramePair
-    from aenet_ros.io.sources import Source
-    from aenet_ros.registration.calibration_file import Homography
-    from aenet_ros.registration.estimate import Estimate
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,118 +45,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Calibrate; 0 where the result was written."""
     from aenet_ros.core.errors import ConfigError, SourceError
-    from aenet_ros.workbench.calibration.collect import collect
+    from aenet_ros.io.files import is_bag
+    from aenet_ros.io.sources import Source, open_source
+    from aenet_ros.workbench.calibration.scenes import calibrate_scenes, collect, read_start, write_result
+    from aenet_ros.workbench.calibration.targets import calibrate_target, parse_target
 
     config = config_from(args)
-    if args.target:
-        from aenet_ros.workbench.calibration.targets import parse_target
-
-        parse_target(args.target)  # before anything is read
-    if args.target and args.start:
+    target = parse_target(args.target) if args.target else None
+    if target and args.start:
         raise ConfigError("--start is for scenes, --target for views of a board, which need no start; give one of the two")
-    begin = _start(args.start) if args.start else None  # before anything is read
+    start = read_start(args.start) if args.start else None
     if args.pairs < 1:
         raise ConfigError(f"--pairs {args.pairs}: give 1 or more, better 20 to 40")
     picture = args.out.with_suffix(".png")
     for path in (args.out, picture):
         if path.exists() and not args.force:
             raise SourceError(f"{path} exists already; give another name, or --force to overwrite it")
-    source = _open(args, config)
+    source: Source
+    if args.rgb is None and is_bag(args.thermal):
+        from aenet_ros.io.bag_source import BagSource
+
+        source = BagSource(args.thermal, config.sync, args.thermal_topic, args.rgb_topic)
+    else:
+        source = open_source(args.thermal, args.rgb, config.sync, in_order=args.in_order)
     if {path.resolve() for path in source.files} & {args.out.resolve(), picture.resolve()}:
         raise SourceError(f"{args.out} or {picture} is an input; give another name")
     named, remarks = collect(source, args.pairs)
     for text in [*source.remarks, *remarks]:
         remark(text)
-    report = _targets(args.target, named) if args.target else _scenes(named, begin, config)
-    _write(args.out, picture, named, config, report)
+    pairs = [pair for _, pair in named]
+    if target:
+        report = calibrate_target(pairs, target, args.target)
+    else:
+        report = calibrate_scenes(pairs, start, config.registration.plane_distance_m)
+    write_result(args.out, picture, named, config.registration, report)
     if args.json:
         print_json({"out": str(args.out), "picture": str(picture), **{key: value for key, value in report.items() if key != "content"}})
     else:
         print(report["words"])
         print(f"{args.out}: set registration.mode: {report['mode']} and registration.file: {args.out.resolve()}; look at {picture}")
     return 0
-
-
-def _open(args: argparse.Namespace, config: "Config") -> "Source":
-    from aenet_ros.io.files import is_bag
-    from aenet_ros.io.sources import open_source
-
-    if args.rgb is None and is_bag(args.thermal):
-        from aenet_ros.io.bag_source import BagSource
-
-        return BagSource(args.thermal, config.sync, args.thermal_topic, args.rgb_topic)
-    return open_source(args.thermal, args.rgb, config.sync, in_order=args.in_order)
-
-
-def _start(path: Path) -> "Homography | Stereo":
-    from aenet_ros.config import RegistrationConfig
-    from aenet_ros.registration.calibration_file import read_homography, read_stereo, read_yaml
-
-    if "homography" in read_yaml(path):
-        return read_homography(RegistrationConfig(mode="homography", file=str(path)))
-    return read_stereo(RegistrationConfig(mode="plane", file=str(path), extrinsics_source="tf"))  # the pose may be missing
-
-
-def _scenes(named: "list[tuple[str, FramePair]]", start: "Homography | Stereo | None", config: "Config") -> dict[str, Any]:
-    from aenet_ros.core.camera import Stereo
-    from aenet_ros.registration.calibration_file import Homography, homography_content, stereo_content
-    from aenet_ros.registration.estimate import estimate
-    from aenet_ros.workbench.calibration.pose import estimate_pose
-
-    pairs = [pair for _, pair in named]
-    if isinstance(start, Stereo):
-        pose = estimate_pose(pairs, start, config.registration.plane_distance_m)
-        degrees = ", ".join(f"{value:.2f}" for value in pose.degrees)
-        report = _trusted(pose.found, f"rotation of the thermal camera ({degrees} degrees about right, down, ahead)")
-        return {**report, "mode": "plane", "content": stereo_content(pose.stereo), "rms_px": round(pose.rms_px, 3)}
-    found = estimate(pairs, None if start is None else start.scaled_to(pairs[0].thermal.size, pairs[0].rgb.size))
-    content = homography_content(Homography(found.matrix, found.thermal_size, found.rgb_size))
-    report = _trusted(found, "homography")
-    return {**report, "mode": "homography", "content": content, "homography": found.matrix.ravel().tolist()}
-
-
-def _trusted(found: "Estimate", what: str) -> dict[str, Any]:
-    """The measures of an estimate. Raises ImageError where it cannot be trusted."""
-    from aenet_ros.core.errors import ImageError
-    from aenet_ros.registration.estimate import MIN_CONFIDENCE
-
-    if found.confidence < MIN_CONFIDENCE:
-        trust = f"confidence {found.confidence:.2f}, {MIN_CONFIDENCE} needed"
-        raise ImageError(f"no registration can be trusted ({trust}): {found.reason}; nothing is written")
-    text = (
-        f"{what} from {found.pairs} pairs: confidence {found.confidence:.2f}, {100 * found.score:.0f} % of the edges coincide, "
-        f"corners uncertain by {found.spread_px:.1f} px"
-    )
-    measures = {name: round(getattr(found, name), 4) for name in ("confidence", "score", "spread_px", "agreeing")}
-    return {"pairs": found.pairs, **measures, "words": text}
-
-
-def _targets(text: str, named: "list[tuple[str, FramePair]]") -> dict[str, Any]:
-    from aenet_ros.registration.calibration_file import stereo_content
-    from aenet_ros.workbench.calibration.targets import calibrate, parse_target
-
-    found = calibrate([pair for _, pair in named], parse_target(text))
-    metres = ", ".join(f"{value:.3f}" for value in found.stereo.translation)
-    summary = (
-        f"lenses and pose from {text}: reprojection error rgb {found.rgb_rms_px:.2f} px ({found.views['rgb']} views), thermal "
-        f"{found.thermal_rms_px:.2f} px ({found.views['thermal']}), together {found.stereo_rms_px:.2f} px ({found.views['both']}); "
-        f"the rgb camera is at ({metres}) m in the thermal camera's frame (right, down, ahead)"
-    )
-    errors = {name: round(getattr(found, name), 4) for name in ("rgb_rms_px", "thermal_rms_px", "stereo_rms_px")}
-    views = {"views": found.views, "view_rms_px": found.view_rms_px}
-    return {"mode": "plane", "content": stereo_content(found.stereo), **errors, **views, "words": summary}
-
-
-def _write(out: Path, picture: Path, named: "list[tuple[str, FramePair]]", config: "Config", report: dict[str, Any]) -> None:
-    from dataclasses import replace
-
-    from aenet_ros.io.files import write_picture
-    from aenet_ros.registration.calibration_file import write_calibration
-    from aenet_ros.registration.registration import Registration
-    from aenet_ros.workbench.calibration.report import before_and_after
-
-    before = Registration(config.registration)  # first: an error in it must not leave a partial result
-    usage = f"Set registration.mode: {report['mode']} and registration.file: to this file."
-    write_calibration(out, report["content"], [f"Written by `aenet calibrate`: {report['words']}.", usage])
-    after = Registration(replace(config.registration, mode=report["mode"], file=str(out)))
-    write_picture(picture, before_and_after(named, before, after), "rgb8")

@@ -51,9 +51,8 @@ def run(args: argparse.Namespace) -> int:
     report: dict[str, Any] = {
         "file": str(path),
         "format": "onnx",
-        "holds": exported["holds"],
         "bytes": path.stat().st_size,
-        **{name: exported[name] for name in ("sha256", "weights_sha256", "checked_with")},
+        **{name: exported[name] for name in ("holds", "sha256", "weights_sha256", "checked_with")},
         "largest_difference": max(exported["differences"].values()),
         "differences_by_size": exported["differences"],
         "trtexec": trtexec_command(path, args.whole, sizes),

@@ -12,19 +12,12 @@ examples:
 
 import argparse
 import json
-import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import replace
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aenet_ros.cli.common import print_json, remark
 from aenet_ros.core.errors import ConfigError, MissingDependencyError
-
-if TYPE_CHECKING:
-    from aenet_ros.workbench.training.data import PairFolder, PairSet
-    from aenet_ros.workbench.training.train import TrainConfig
 
 MINIMUM = {"steps": 1, "epochs": 1, "batch": 1, "crop": 32, "skip_every": 0, "threads": 0}
 
@@ -45,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--steps", metavar="N", type=int, help="total number of steps (default: as for the packaged weights)")
     length.add_argument("--epochs", metavar="N", type=int, help="train until each pair has been drawn N times on average")
-    add("--batch", metavar="N", type=int, help="crops per step and process")
+    add("--batch", metavar="N", type=int, help="crops per step")
     add("--crop", metavar="PX", type=int, help="side of the crops, a multiple of 16")
     add("--rate", metavar="X", type=float, help="learning rate")
     add("--seed", metavar="N", type=int, default=0, help="the same seed gives the same result (default: %(default)s)")
@@ -58,19 +51,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train; return 0 when the last step is reached."""
     import torch
+    from tqdm import tqdm
 
     from aenet_ros.fusion.checkpoint import card_path, load_checkpoint
-    from aenet_ros.workbench.training.data import read_pairs
-    from aenet_ros.workbench.training.train import RESUME_NAME, WEIGHTS_NAME, train
+    from aenet_ros.workbench.training.data import PairFolder, read_pairs, shipped_sets
+    from aenet_ros.workbench.training.train import RESUME_NAME, WEIGHTS_NAME, TrainConfig, train
 
     _check(args, (args.out / RESUME_NAME).exists())
     if args.threads:
         torch.set_num_threads(args.threads)
-    sets = [read_pairs(folder, args.crop or 64) for folder in _folders(args)]
-    config = _config(args, sets)
+    if args.shipped is not None:
+        folders = shipped_sets(args.shipped)
+    else:
+        name = args.thermal.resolve().parent.name
+        folders = [PairFolder(name, args.thermal, args.rgb, args.kind, clip=args.clip, skip_every=args.skip_every)]
+    sets = [read_pairs(folder, args.crop or 64) for folder in folders]
+    given = {name: getattr(args, name) for name in ("steps", "batch", "crop", "rate") if getattr(args, name) is not None}
+    if args.epochs:
+        pairs = sum(len(pairs.luma) for pairs in sets)
+        given["steps"] = max(1, round(args.epochs * pairs / given.get("batch", TrainConfig.batch)))
+    config = TrainConfig(seed=args.seed, device=args.device, **given)
     start = load_checkpoint("" if args.init == "packaged" else args.init)[0] if args.init and not args.resume else None
-    with _progress(config.steps, args) as report:
-        train(sets, config, args.out, {"data": [_describe(pairs) for pairs in sets]}, report, start)
+    data = [
+        {"name": folder.name, "kind": folder.kind, "pairs": len(pairs.luma), "terms": folder.terms or "the user's own"}
+        for folder, pairs in zip(folders, sets, strict=True)
+    ]
+    with tqdm(total=config.steps, unit="step", desc="training", disable=None) as bar, _curves(args) as writer:
+
+        def report(step: int, terms: dict[str, float]) -> None:
+            bar.update(step - bar.n)
+            bar.set_postfix(loss=f"{terms['loss']:.4f}", refresh=False)
+            if bar.disable:  # not a terminal: a line for the log
+                remark(f"step {step} of {config.steps}, loss {terms['loss']:.4f}")
+            if writer is not None:
+                for name, value in terms.items():
+                    writer.add_scalar(name, value, step)
+
+        train(sets, config, args.out, {"data": data}, report, start)
     weights = args.out / WEIGHTS_NAME
     if args.json:
         print_json({"weights": str(weights), "card": json.loads(card_path(weights).read_text())})
@@ -92,52 +109,6 @@ def _check(args: argparse.Namespace, started: bool) -> None:
         raise ConfigError(f"--out {args.out} already contains a run; give --resume to continue it, or another folder")
     if args.resume and not started:
         raise ConfigError(f"--resume: there is no run in {args.out}; omit --resume to start one")
-
-
-def _folders(args: argparse.Namespace) -> "list[PairFolder]":
-    from aenet_ros.workbench.training.data import PairFolder, shipped_sets
-
-    if args.shipped is not None:
-        return shipped_sets(args.shipped)
-    name = args.thermal.resolve().parent.name
-    return [PairFolder(name, args.thermal, args.rgb, args.kind, clip=args.clip, skip_every=args.skip_every)]
-
-
-def _config(args: argparse.Namespace, sets: "Sequence[PairSet]") -> "TrainConfig":
-    from aenet_ros.workbench.training.train import TrainConfig
-
-    given = {name: getattr(args, name) for name in ("steps", "batch", "crop", "rate") if getattr(args, name) is not None}
-    device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if args.device == "cuda" else args.device
-    config = TrainConfig(seed=args.seed, device=device, **given)
-    if args.epochs:
-        crops_per_step = config.batch * int(os.environ.get("WORLD_SIZE", 1))
-        config = replace(config, steps=max(1, round(args.epochs * sum(len(pairs.luma) for pairs in sets) / crops_per_step)))
-    return config
-
-
-def _describe(pairs: "PairSet") -> dict[str, Any]:
-    """Return the entry of a set on the card."""
-    folder = pairs.folder
-    return {"name": folder.name, "kind": folder.kind, "pairs": len(pairs.luma), "terms": folder.terms or "the user's own"}
-
-
-@contextmanager
-def _progress(steps: int, args: argparse.Namespace) -> "Iterator[Callable[[int, dict[str, float]], None]]":
-    """Provide the report function: progress bar and TensorBoard curves."""
-    from tqdm import tqdm
-
-    with tqdm(total=steps, unit="step", desc="training", disable=None) as bar, _curves(args) as writer:
-
-        def report(step: int, terms: dict[str, float]) -> None:
-            bar.update(step - bar.n)
-            bar.set_postfix(loss=f"{terms['loss']:.4f}", refresh=False)
-            if bar.disable:  # not a terminal: a line for the log
-                remark(f"step {step} of {steps}, loss {terms['loss']:.4f}")
-            if writer is not None:
-                for name, value in terms.items():
-                    writer.add_scalar(name, value, step)
-
-        yield report
 
 
 def _curves(args: argparse.Namespace) -> Any:

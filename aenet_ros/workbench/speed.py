@@ -3,7 +3,6 @@
 import argparse
 import resource
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -146,19 +145,16 @@ def network_row(device: str, precision: str, threads: int, size: Size, runs: int
     """Time of the packaged network and of the yardstick network at one size, measured in turns."""
     torch.set_num_threads(threads)
     planes = torch.rand(2, 1, 1, *size)
-    makers: dict[str, Callable[[], torch.nn.Module]] = {"aenet": lambda: load_checkpoint("")[0], "yardstick": TwoConvolutions}
-    durations: dict[str, list[int]] = {}
-    parameters: dict[str, int] = {}
+    networks: dict[str, torch.nn.Module] = {"aenet": load_checkpoint("")[0], "yardstick": TwoConvolutions()}
+    durations: dict[str, list[int]] = {name: [] for name in networks}
     for _ in range(3):
-        for name, make in makers.items():
-            network = make()
-            parameters[name] = sum(parameter.numel() for parameter in network.parameters())
-            durations.setdefault(name, []).extend(time_network(network, device, precision, planes, max(MIN_RUNS, runs // 3)))
+        for name, network in networks.items():
+            durations[name] += time_network(network, device, precision, planes, max(MIN_RUNS, runs // 3))
     return {
         "device": device,
         "precision": precision,
         "threads": threads,
         "size": f"{size[1]}x{size[0]}",
         **{name: spread_ms(values) for name, values in durations.items()},
-        "parameters": parameters,
+        "parameters": {name: sum(parameter.numel() for parameter in network.parameters()) for name, network in networks.items()},
     }

@@ -6,9 +6,7 @@ and are evaluated on held-out pairs. A finished training is a folder with weight
 """
 
 import json
-import multiprocessing
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,8 +20,8 @@ from aenet_ros.core.errors import ConfigError
 from aenet_ros.fusion.blocks import BLOCKS, DOWNSAMPLINGS
 from aenet_ros.fusion.checkpoint import load_checkpoint
 from aenet_ros.fusion.network import AENet, AENetConfig, parameter_count
+from aenet_ros.workbench.evaluation.compare import Score, mean_ranks, means_by_dataset
 from aenet_ros.workbench.evaluation.metrics import measure
-from aenet_ros.workbench.evaluation.ranking import Score, mean_ranks, means_by_dataset
 from aenet_ros.workbench.timing import spread_ms, time_runs
 from aenet_ros.workbench.training.batches import Augmentation, Batch, version
 from aenet_ros.workbench.training.data import KINDS, STUDY_HELD_OUT, PairSet
@@ -31,11 +29,13 @@ from aenet_ros.workbench.training.losses import LossWeights, loss_terms, weighte
 from aenet_ros.workbench.training.train import RESUME_NAME, WEIGHTS_NAME, TrainConfig, train
 
 Row = dict[str, Any]
-Advance = Callable[[int], None]
-"""Receives the number of steps done since the last call."""
 
 SCORES_NAME = "scores.json"
+WIDTHS = range(4, 101, 4)
 FRAME_SIZE = 480, 640  # height and width of the frame for latency and multiply-adds
+HELD_OUT = 5  # one pair in so many is not trained on
+MAX_EVALUATED = 4  # pairs of each set
+ROUNDS = 10  # turns in which each network is timed, five frames each
 
 
 @dataclass(frozen=True)
@@ -48,41 +48,29 @@ class Training:
     balanced: bool = False
 
 
-def default_name() -> str:
-    """Return the name of the default architecture's training."""
-    return f"{AENetConfig.block}-{AENetConfig.downsampling}"
+def split(sets: Sequence[PairSet]) -> tuple[list[PairSet], list[PairSet]]:
+    """Return training sets and held-out sets of at most MAX_EVALUATED pairs.
 
-
-def split(sets: Sequence[PairSet], max_pairs: int, every: int = 5) -> tuple[list[PairSet], list[PairSet]]:
-    """Return training sets and held-out sets of at most ``max_pairs`` pairs.
-
-    Held out is the last ``1 / every`` of the sorted names of a set, because neighbouring pictures are similar. Clips are only
-    trained on, except for STUDY_HELD_OUT, which is only evaluated.
+    Held out is the last fifth of the sorted names of a set, because neighbouring pictures are similar. Clips are only trained on,
+    except for STUDY_HELD_OUT, which is only evaluated.
     """
     training, held_out = [], []
     for pairs in sets:
         if pairs.folder.clip and pairs.folder.name != STUDY_HELD_OUT:
             training.append(pairs)
             continue
-        count = 0 if pairs.folder.clip else len(pairs.luma) - max(1, len(pairs.luma) // every)
-        step = max(1, (len(pairs.luma) - count) // max_pairs)
+        count = 0 if pairs.folder.clip else len(pairs.luma) - max(1, len(pairs.luma) // HELD_OUT)
+        step = max(1, (len(pairs.luma) - count) // MAX_EVALUATED)
         if count:
             training.append(PairSet(pairs.folder, pairs.thermal[:count], pairs.luma[:count]))
-        held_out.append(PairSet(pairs.folder, pairs.thermal[count::step][:max_pairs], pairs.luma[count::step][:max_pairs]))
+        held_out.append(PairSet(pairs.folder, pairs.thermal[count::step][:MAX_EVALUATED], pairs.luma[count::step][:MAX_EVALUATED]))
     return training, held_out
 
 
 def equal_budget(block: str, downsampling: str, budget: int) -> AENetConfig:
-    """Return the architecture whose number of parameters is closest to ``budget``; widths are multiples of 4."""
-    config = AENetConfig(width=4, block=block, downsampling=downsampling)
-    count = parameter_count(AENet(config))
-    while count < budget:
-        wider = replace(config, width=config.width + 4)
-        wider_count = parameter_count(AENet(wider))
-        if wider_count - budget > budget - count:
-            break
-        config, count = wider, wider_count
-    return config
+    """Return the architecture whose number of parameters is closest to ``budget``; widths are those of WIDTHS."""
+    configs = [AENetConfig(width=width, block=block, downsampling=downsampling) for width in WIDTHS]
+    return min(configs, key=lambda config: abs(parameter_count(AENet(config)) - budget))
 
 
 def architecture_trainings(
@@ -118,49 +106,14 @@ def task_trainings(config: TrainConfig, repeats: int) -> list[Training]:
     return trainings
 
 
-def run_trainings(
-    trainings: Sequence[Training], sets: Sequence[PairSet], held_out: Sequence[PairSet], out: Path, advance: Advance, jobs: int = 1
-) -> None:
-    """Do the trainings that are not finished, each in the subfolder of ``out`` with its name, in ``jobs`` processes."""
-    if jobs == 1:
-        for training in trainings:
-            _run(training, sets, held_out, out, advance)
-        return
-    spawn = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
-    with ProcessPoolExecutor(jobs, spawn, _start_worker, (sets, held_out, out)) as pool:
-        for training, _ in zip(trainings, pool.map(_work, trainings), strict=True):
-            advance(training.config.steps)
-
-
-_shared: tuple[Sequence[PairSet], Sequence[PairSet], Path]
-"""Pairs and folder of a worker process, sent once, so that its trainings share the cached positive samples."""
-
-
-def _start_worker(*shared: Any) -> None:
-    global _shared
-    _shared = shared
-    torch.set_num_threads(1)
-
-
-def _work(training: Training) -> None:
-    _run(training, *_shared, lambda _steps: None)
-
-
-def _run(training: Training, sets: Sequence[PairSet], held_out: Sequence[PairSet], out: Path, advance: Advance) -> None:
-    folder, done = out / training.name, 0
+def run_training(training: Training, sets: Sequence[PairSet], held_out: Sequence[PairSet], folder: Path) -> None:
+    """Train and evaluate in ``folder``, unless it holds the scores. An interrupted training continues."""
     if (folder / SCORES_NAME).exists():
-        advance(training.config.steps)
         return
     own = [pairs for pairs in sets if pairs.folder.kind in training.kinds]
     if not own:
         raise ConfigError(f"{training.name}: there are no pairs of {', '.join(training.kinds)}; the study of tasks needs all four kinds")
-
-    def report(step: int, _terms: dict[str, float]) -> None:
-        nonlocal done
-        advance(step - done)
-        done = step
-
-    network = train(balanced(own) if training.balanced else own, training.config, folder, {}, report)
+    network = train(balanced(own) if training.balanced else own, training.config, folder, {}, lambda _step, _terms: None)
     scores = [
         {"name": f"{pairs.folder.kind}/{pairs.folder.name.replace('/', '-')}-{index}", **evaluate_pair(network, pairs, index)}
         for pairs in held_out
@@ -206,22 +159,21 @@ def result_rows(trainings: Sequence[Training], out: Path) -> list[Row]:
     return sorted(rows, key=lambda row: float(row["rank"]))
 
 
-def add_cost(rows: Sequence[Row], out: Path, rounds: int) -> None:
+def add_cost(rows: Sequence[Row], out: Path) -> None:
     """Add width, parameters, multiply-adds and CPU latency of a 640x480 frame to each row. Networks are timed in turns."""
-    networks = {row["training"]: load_checkpoint(out / row["training"] / WEIGHTS_NAME)[0] for row in rows}
+    networks = [load_checkpoint(out / row["training"] / WEIGHTS_NAME)[0] for row in rows]
+    durations: list[list[int]] = [[] for _ in rows]
     thermal, luma = torch.rand(2, 1, 1, *FRAME_SIZE)
-    durations: dict[str, list[int]] = {name: [] for name in networks}
     with torch.inference_mode():
-        for _ in range(rounds):
-            for name, network in networks.items():
-                durations[name] += time_runs(lambda network=network: network(thermal, luma), 5)  # type: ignore[misc]
-    for row in rows:
-        network = networks[row["training"]]
+        for _ in range(ROUNDS):
+            for network, found in zip(networks, durations, strict=True):
+                found += time_runs(lambda network=network: network(thermal, luma), 5)  # type: ignore[misc]
+    for row, network, found in zip(rows, networks, durations, strict=True):
         row |= {
             "width": network.config.width,
             "parameters": parameter_count(network),
             "MMACs": multiply_adds(network, FRAME_SIZE) / 1e6,
-            "cpu ms": spread_ms(durations[row["training"]])["median_ms"],
+            "cpu ms": spread_ms(found)["median_ms"],
         }
 
 
@@ -236,3 +188,25 @@ def seed_spread(rows: Sequence[Row], name: str) -> Row:
     """Return the range of rank and loss over the seeds of one training: differences below it are chance."""
     seeds = [row for row in rows if row["training"].split("-seed")[0] == name]
     return {column: max(row[column] for row in seeds) - min(row[column] for row in seeds) for column in ("rank", "loss")}
+
+
+def write_study(path: Path, title: str, rows: Sequence[Row], about: Row) -> None:
+    """Write ``path`` with the suffixes .md and .json. ``about``: settings and machine."""
+    facts = "\n".join(f"- {name}: {_text(value)}" for name, value in about.items())
+    write_atomic(path.with_suffix(".md"), f"# {title}\n\n{facts}\n\n{markdown_table(rows)}\n")
+    write_atomic(path.with_suffix(".json"), json.dumps({"about": about, "rows": list(rows)}, indent=1) + "\n")
+
+
+def markdown_table(rows: Sequence[Row]) -> str:
+    """Return a table with the columns of the first row, without nested values, with three significant digits."""
+    columns = [name for name, value in rows[0].items() if not isinstance(value, Mapping)]
+    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    return "\n".join([*lines, *("| " + " | ".join(_text(row[column]) for column in columns) + " |" for row in rows)])
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_text(inner)}" for name, inner in value.items())
+    return str(value)

@@ -5,7 +5,6 @@ its points, the one with the smaller rotation between the cameras is used.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import cv2
@@ -14,6 +13,7 @@ import numpy as np
 from aenet_ros.core.camera import Camera, Size, Stereo
 from aenet_ros.core.errors import ConfigError, SourceError
 from aenet_ros.core.frames import Array, Frame, FramePair
+from aenet_ros.registration.calibration_file import stereo_content
 from aenet_ros.registration.image_alignment import grey
 
 MIN_VIEWS = 5
@@ -80,8 +80,7 @@ def _find(picture: Array, target: Target) -> Array | None:
     return np.asarray(cv2.cornerSubPix(picture, np.asarray(points, np.float32), (reach, reach), (-1, -1), criteria))
 
 
-@dataclass(frozen=True)
-class Calibrated:
+class Calibrated(NamedTuple):
     """``stereo`` with both cameras; root mean square reprojection errors in pixels of each alone and of both together; views used."""
 
     stereo: Stereo
@@ -92,15 +91,26 @@ class Calibrated:
     view_rms_px: dict[str, list[float]]
 
 
+def calibrate_target(pairs: Sequence[FramePair], target: Target, name: str) -> dict[str, Any]:
+    """The report of a calibration with a target called ``name``: ``mode``, ``content`` of the file, ``words`` and errors."""
+    found = calibrate(pairs, target)
+    metres = ", ".join(f"{value:.3f}" for value in found.stereo.translation)
+    summary = (
+        f"lenses and pose from {name}: reprojection error rgb {found.rgb_rms_px:.2f} px ({found.views['rgb']} views), thermal "
+        f"{found.thermal_rms_px:.2f} px ({found.views['thermal']}), together {found.stereo_rms_px:.2f} px ({found.views['both']}); "
+        f"the rgb camera is at ({metres}) m in the thermal camera's frame (right, down, ahead)"
+    )
+    errors = {name: round(getattr(found, name), 4) for name in ("rgb_rms_px", "thermal_rms_px", "stereo_rms_px")}
+    views = {"views": found.views, "view_rms_px": found.view_rms_px}
+    return {"mode": "plane", "content": stereo_content(found.stereo), **errors, **views, "words": summary}
+
+
 def calibrate(pairs: Sequence[FramePair], target: Target) -> Calibrated:
     """Both cameras and their pose out of views of the target. Raises SourceError where too few views show it."""
-    found = {
-        "rgb": [detect(pair.rgb, target) for pair in pairs],
-        "thermal": [detect(pair.thermal, target) for pair in pairs],
-    }
-    board = target.points()
+    found = {"rgb": [detect(pair.rgb, target) for pair in pairs], "thermal": [detect(pair.thermal, target) for pair in pairs]}
     sizes = {"rgb": pairs[0].rgb.size, "thermal": pairs[0].thermal.size}
-    cameras, rms, per_view, used = {}, {}, {}, {}
+    board = target.points()
+    cameras, rms, per_view = {}, {}, {}
     for role, views in found.items():
         seen = [view for view in views if view is not None]
         if len(seen) < MIN_VIEWS:
@@ -109,13 +119,11 @@ def calibrate(pairs: Sequence[FramePair], target: Target) -> Calibrated:
                 f"and {MIN_VIEWS} are needed: is it whole in view, sharp, counted right, and warm against its ground?"
             )
         cameras[role], rms[role], per_view[role] = _intrinsics(seen, board, sizes[role])
-        used[role] = len(per_view[role])
     both = [(rgb, thermal) for rgb, thermal in zip(found["rgb"], found["thermal"], strict=True) if rgb is not None and thermal is not None]
     if len(both) < MIN_VIEWS:
         raise SourceError(f"only {len(both)} pairs show the target to both cameras at once; {MIN_VIEWS} are needed for their pose")
-    rotation, translation, together, count = _pose(both, board, cameras["rgb"], cameras["thermal"])
-    used["both"] = count
-    stereo = Stereo(cameras["rgb"], cameras["thermal"], rotation, translation)
+    stereo, together, count = _pose(both, board, cameras["rgb"], cameras["thermal"])
+    used = {**{role: len(errors) for role, errors in per_view.items()}, "both": count}
     return Calibrated(stereo, rms["rgb"], rms["thermal"], together, used, per_view)
 
 
@@ -134,8 +142,8 @@ def _intrinsics(views: Sequence[Array], board: Array, size: Size) -> tuple[Camer
     return camera, float(rms), [round(float(value), 3) for value in off]
 
 
-def _pose(both: Sequence[tuple[Array, Array]], board: Array, rgb: Camera, thermal: Camera) -> tuple[Array, Array, float, int]:
-    """Rotation and translation from rgb to thermal, their root mean square error in pixels, and how many views agree."""
+def _pose(both: Sequence[tuple[Array, Array]], board: Array, rgb: Camera, thermal: Camera) -> tuple[Stereo, float, int]:
+    """The pose from rgb to thermal, its root mean square error in pixels, and how many views agree."""
     turns, ordered = [], []
     for in_rgb, in_thermal in both:
         seen = _board_rotation(board, in_rgb, rgb)
@@ -145,25 +153,28 @@ def _pose(both: Sequence[tuple[Array, Array]], board: Array, rgb: Camera, therma
         reading, turn = max(readings, key=lambda item: float(np.trace(item[1])))
         ordered.append((in_rgb, reading))
         turns.append(turn)
-    middle = np.median(np.stack(turns), axis=0)
-    near = [float(np.linalg.norm(turn - middle)) for turn in turns]
-    limit = max(0.1, OUTLIER * float(np.median(near)))
-    chosen = [views for views, off in zip(ordered, near, strict=True) if off <= limit]
+    off = np.linalg.norm(np.stack(turns) - np.median(turns, axis=0), axis=(1, 2))
+    limit = max(0.1, OUTLIER * float(np.median(off)))
+    in_rgb_views, in_thermal_views = zip(*(views for views, distance in zip(ordered, off, strict=True) if distance <= limit), strict=True)
     result = cv2.stereoCalibrate(
-        [board] * len(chosen),
-        [views[0] for views in chosen],
-        [views[1] for views in chosen],
+        [board] * len(in_rgb_views),
+        in_rgb_views,
+        in_thermal_views,
         rgb.matrix,
-        np.array(rgb.distortion or (0.0,) * 5),
+        _lens(rgb),
         thermal.matrix,
-        np.array(thermal.distortion or (0.0,) * 5),
+        _lens(thermal),
         rgb.size[::-1],
         flags=cv2.CALIB_FIX_INTRINSIC,
     )
-    return np.asarray(result[5]), np.ravel(result[6]), float(result[0]), len(chosen)
+    return Stereo(rgb, thermal, np.asarray(result[5]), np.ravel(result[6])), float(result[0]), len(in_rgb_views)
 
 
 def _board_rotation(board: Array, points: Array, camera: Camera) -> Array:
     """The board's rotation in a camera's frame: float64 [3, 3]."""
-    _, turn, _ = cv2.solvePnP(board, points, camera.matrix, np.array(camera.distortion or (0.0,) * 5))
+    _, turn, _ = cv2.solvePnP(board, points, camera.matrix, _lens(camera))
     return np.asarray(cv2.Rodrigues(turn)[0])
+
+
+def _lens(camera: Camera) -> Array:
+    return np.array(camera.distortion or (0.0,) * 5)

@@ -137,9 +137,7 @@ def edge_measures(f: Grey, a: Grey, b: Grey) -> tuple[float, float]:
 
     Nabf sums 1 - preservation where the gradient of f exceeds both source gradients.
     """
-    strength_f, angle_f = _edges(f)
-    strength_a, angle_a = _edges(a)
-    strength_b, angle_b = _edges(b)
+    (strength_f, angle_f), (strength_a, angle_a), (strength_b, angle_b) = map(_edges, (f, a, b))
     kept_a = _preserved(strength_a, angle_a, strength_f, angle_f)
     kept_b = _preserved(strength_b, angle_b, strength_f, angle_f)
     total = float((strength_a + strength_b).sum())

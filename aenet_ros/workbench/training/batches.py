@@ -1,10 +1,10 @@
-"""Batches of augmented crops. A batch depends on (seed, step, rank) only, so a resumed run draws the same batches.
+"""Batches of augmented crops. A batch depends on seed and step only, so a resumed run draws the same batches.
 
 ``regrade`` changes both the network's input and the references of the losses: gain, gamma, night, few grey levels.
 ``degrade`` changes only the input (noise, blur), so the network learns to remove it. ``next_frame`` simulates a following frame.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -16,7 +16,8 @@ from aenet_ros.core.frames import Array, Plane
 from aenet_ros.workbench.training.data import BRIGHT_KINDS, PairSet, Version
 from aenet_ros.workbench.training.positives import positive_sample
 
-Change = Callable[[Plane, Plane], tuple[Plane, Plane]]
+Planes = tuple[Plane, Plane]
+"""Thermal and luma, float32 [H, W] in 0..1."""
 Crop = tuple[Plane, Plane, Plane, Plane, Plane]
 """Thermal and luma as input, thermal and luma as references, positive sample; float32 [size, size] in 0..1."""
 
@@ -91,17 +92,15 @@ def _draw(pairs: PairSet, size: int, augmentation: Augmentation, rng: np.random.
     misaligned = int(np.clip(top + shift[0], 0, height - side)), int(np.clip(left + shift[1], 0, width - side))
     quarter_turns, flip = int(rng.integers(4)), bool(rng.integers(2))
     swap = folder.kind not in BRIGHT_KINDS and bool(rng.integers(2))
-    change = degrade(folder.kind, augmentation, rng)
-    result: list[Crop] = []
+    references: list[tuple[Plane, Plane, Plane]] = []
     for frame in (index, index + clip):
         planes = zip(version(pairs, frame, number, augmentation), (misaligned, (top, left), (top, left)), strict=True)
         thermal, luma, positive = (_cut(plane, *corner, side, size, quarter_turns, flip) for plane, corner in planes)
-        if swap:
-            thermal, luma = luma, thermal
-        result.append((*change(thermal, luma), thermal, luma, positive))
+        references.append((luma, thermal, positive) if swap else (thermal, luma, positive))
+    first, second = degrade([planes[:2] for planes in references], folder.kind, augmentation, rng)
     if not clip:
-        result[1] = (*next_frame(*result[0][:2], rng), *result[1][2:])
-    return result[0], result[1]
+        second = next_frame(*first, rng)
+    return (*first, *references[0]), (*second, *references[1])
 
 
 def _cut(plane: Array, top: int, left: int, side: int, size: int, quarter_turns: int, flip: bool) -> Plane:
@@ -129,50 +128,43 @@ def version(pairs: PairSet, index: int, number: int, augmentation: Augmentation)
     else:
         if number:
             rng = np.random.default_rng((number, 0 if pairs.folder.clip else index))
-            thermal, luma = regrade(pairs.folder.kind, augmentation, rng)(thermal, luma)
+            thermal, luma = regrade(thermal, luma, augmentation, rng)
         a, b = (torch.from_numpy(plane)[None, None] for plane in (thermal, luma))
         positive = positive_sample(a, b, pairs.folder.kind)[0, 0].numpy()
     thermal, luma, positive = (np.rint(plane * 255).astype(np.uint8) for plane in (thermal, luma, positive))
     return pairs.versions.setdefault((index, number), (thermal, luma, positive))
 
 
-def regrade(kind: str, augmentation: Augmentation, rng: np.random.Generator) -> Change:
-    """Return a random change of brightness, the same for all pairs that it is applied to."""
-    if kind != "infrared":
-        return lambda thermal, luma: (thermal, luma)
+def regrade(thermal: Plane, luma: Plane, augmentation: Augmentation, rng: np.random.Generator) -> Planes:
+    """Return an infrared pair with random gain, gamma, darkness and number of thermal grey levels."""
     gains = np.exp(rng.normal(0.0, augmentation.gain, 2)).astype(np.float32)
     gammas = np.exp(rng.normal(0.0, augmentation.gain, 2)).astype(np.float32)
     night = np.float32(rng.uniform(0.15, 0.6)) if rng.random() < augmentation.rare else np.float32(1.0)
     levels = int(rng.integers(24, 96)) if rng.random() < augmentation.rare / 2 else 0
-
-    def change(thermal: Plane, luma: Plane) -> tuple[Plane, Plane]:
-        thermal = np.clip(thermal ** gammas[0] * gains[0], 0.0, 1.0).astype(np.float32)
-        luma = np.clip(luma ** gammas[1] * gains[1] * night, 0.0, 1.0).astype(np.float32)
-        if levels:  # a narrow range of counts, stretched by the AGC
-            thermal = (np.round(thermal * levels) / levels).astype(np.float32)
-        return thermal, luma
-
-    return change
+    thermal = np.clip(thermal ** gammas[0] * gains[0], 0.0, 1.0).astype(np.float32)
+    luma = np.clip(luma ** gammas[1] * gains[1] * night, 0.0, 1.0).astype(np.float32)
+    if levels:  # a narrow range of counts, stretched by the AGC
+        thermal = (np.round(thermal * levels) / levels).astype(np.float32)
+    return thermal, luma
 
 
-def degrade(kind: str, augmentation: Augmentation, rng: np.random.Generator) -> Change:
-    """Return a random degradation by noise and blur. Its strength is fixed; the noise differs for each frame."""
+def degrade(frames: list[Planes], kind: str, augmentation: Augmentation, rng: np.random.Generator) -> list[Planes]:
+    """Return the frames unchanged, or with noise and blur of one random strength; the noise differs for each frame."""
     if rng.random() < 0.7:
-        return lambda thermal, luma: (thermal, luma)
+        return frames
     sigma = rng.uniform(0.0, augmentation.noise, 2).astype(np.float32)
     blur = float(rng.uniform(0.4, 1.2)) if kind == "infrared" and rng.random() < augmentation.rare else 0.0
-
-    def change(thermal: Plane, luma: Plane) -> tuple[Plane, Plane]:
+    degraded = []
+    for thermal, luma in frames:
         if blur:
             thermal = np.asarray(cv2.GaussianBlur(thermal, (0, 0), blur), np.float32)
         noisy = thermal + sigma[0] * rng.standard_normal(thermal.shape, np.float32)
         grainy = luma + sigma[1] * rng.standard_normal(luma.shape, np.float32)
-        return np.clip(noisy, 0.0, 1.0), np.clip(grainy, 0.0, 1.0)
+        degraded.append((np.clip(noisy, 0.0, 1.0), np.clip(grainy, 0.0, 1.0)))
+    return degraded
 
-    return change
 
-
-def defocus(plane: Plane, rng: np.random.Generator) -> tuple[Plane, Plane]:
+def defocus(plane: Plane, rng: np.random.Generator) -> Planes:
     """Return a synthetic focus stack of a sharp plane: two planes, each blurred where the other one is sharp."""
     height, width = plane.shape
     sigma = float(rng.uniform(1.0, 4.0))
@@ -182,7 +174,7 @@ def defocus(plane: Plane, rng: np.random.Generator) -> tuple[Plane, Plane]:
     return share * plane + (1 - share) * blurred, share * blurred + (1 - share) * plane
 
 
-def next_frame(thermal: Plane, luma: Plane, rng: np.random.Generator) -> tuple[Plane, Plane]:
+def next_frame(thermal: Plane, luma: Plane, rng: np.random.Generator) -> Planes:
     """Return the next frame of a camera at rest: noise in half of the 8x8 blocks, as after video coding, and sometimes a new object."""
     height, width = luma.shape
     changed = []

@@ -18,12 +18,6 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 
 STUDY_HELD_OUT = "m3svd_stills/0115_1831"
 """The set that a study evaluates on and does not train on."""
-_ROADSCENE = "hanna-xu/RoadScene; none given, asks to be cited (Xu et al., U2Fusion, TPAMI 2020)"
-_M3SVD = "Linfeng-Tang/M3SVD; MIT, academic use"
-_HARVARD = "xianming-gu/Havard-Medical-Image-Fusion-Datasets (Harvard whole brain atlas); none given"
-_FUSIONDN = "hanna-xu/FusionDN; none given"
-_M3SVD_TRAINED = ("0111_1716", "0111_1753", "0114_1551", "0115_1831")
-_M3SVD_DEVELOPMENT = ("0114_1609*", "0115_1847*")
 
 
 @dataclass(frozen=True)
@@ -116,21 +110,24 @@ def _read_grey(path: Path) -> Array:
 
 def shipped_sets(root: Path) -> list[PairFolder]:
     """Return the sets that the packaged weights were trained on, below ``root`` as in docs/training.md. Development pairs are excluded."""
+    roadscene = "hanna-xu/RoadScene; none given, asks to be cited (Xu et al., U2Fusion, TPAMI 2020)"
+    m3svd = "Linfeng-Tang/M3SVD; MIT, academic use"
+    harvard = "xianming-gu/Havard-Medical-Image-Fusion-Datasets (Harvard whole brain atlas); none given"
+    fusiondn = "hanna-xu/FusionDN; none given"
     stills, clip = root / "m3svd_stills", root / "m3svd_video/0117_1605"
+    thermal, rgb = stills / "thermal", stills / "rgb"
     sets = [
-        PairFolder("roadscene", root / "roadscene/thermal", root / "roadscene/rgb", share=4.0, skip_every=9, terms=_ROADSCENE),
-        PairFolder("m3svd_video/0117_1605", clip / "thermal", clip / "rgb", clip=True, share=0.7, terms=_M3SVD),
+        PairFolder("roadscene", root / "roadscene/thermal", root / "roadscene/rgb", share=4.0, skip_every=9, terms=roadscene),
+        PairFolder("m3svd_video/0117_1605", clip / "thermal", clip / "rgb", clip=True, share=0.7, terms=m3svd),
     ]
     # Every second frame of a camera at rest: with a single clip the network learns to avoid flicker on that clip only.
-    for name in _M3SVD_TRAINED:
-        sets.append(
-            PairFolder(f"m3svd_stills/{name}", stills / "thermal", stills / "rgb", clip=True, share=1.25, only=f"{name}*", terms=_M3SVD)
-        )
+    for name in ("0111_1716", "0111_1753", "0114_1551", "0115_1831"):
+        sets.append(PairFolder(f"m3svd_stills/{name}", thermal, rgb, clip=True, share=1.25, only=f"{name}*", terms=m3svd))
     for name in ("ct", "pet", "spect"):
         folder = root / f"medical/{name}-mri"
-        sets.append(PairFolder(f"medical/{name}-mri", folder / "mri", folder / name, "medical", share=0.4, skip_every=4, terms=_HARVARD))
+        sets.append(PairFolder(f"medical/{name}-mri", folder / "mri", folder / name, "medical", share=0.4, skip_every=4, terms=harvard))
     for name, kind in (("multi_exposure", "exposure"), ("multi_focus", "focus")):
-        sets.append(PairFolder(name, root / name / "a", root / name / "b", kind, share=1.5, skip_every=3, terms=_FUSIONDN))
-    sharp = stills / "rgb"
-    sets.append(PairFolder("m3svd_stills/rgb defocused", sharp, sharp, "focus", share=1.5, skip=_M3SVD_DEVELOPMENT, terms=_M3SVD))
+        sets.append(PairFolder(name, root / name / "a", root / name / "b", kind, share=1.5, skip_every=3, terms=fusiondn))
+    development = "0114_1609*", "0115_1847*"
+    sets.append(PairFolder("m3svd_stills/rgb defocused", rgb, rgb, "focus", share=1.5, skip=development, terms=m3svd))
     return sets

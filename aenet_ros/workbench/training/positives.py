@@ -18,8 +18,7 @@ def laplacian_pyramid(a: Tensor, b: Tensor, levels: int = 4) -> Tensor:
     fused = []
     for _ in range(levels):
         low_a, low_b = F.avg_pool2d(a, 2, ceil_mode=True), F.avg_pool2d(b, 2, ceil_mode=True)
-        detail_a, detail_b = a - _up(low_a, a), b - _up(low_b, b)
-        fused.append(torch.where(detail_a.abs() > detail_b.abs(), detail_a, detail_b))
+        fused.append(larger_magnitude(a - _up(low_a, a), b - _up(low_b, b)))
         a, b = low_a, low_b
     x = (a + b) / 2
     for detail in reversed(fused):

@@ -3,7 +3,8 @@
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from copy import deepcopy
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -59,6 +60,11 @@ class _State:
     average: dict[str, Tensor]
     step: int = 0
 
+    def averaged(self) -> AENet:
+        network = AENet(self.network.config)
+        network.load_state_dict(self.average)
+        return network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
 
 def train(
     sets: Sequence[PairSet], config: TrainConfig, out: Path, card: dict[str, Any], report: Report, start: AENet | None = None
@@ -70,10 +76,7 @@ def train(
     Raises TrainingError if the loss is not finite; the files written before remain.
     """
     torch.manual_seed(config.seed)
-    network = AENet(start.config if start else config.network)
-    if start is not None:
-        network.load_state_dict(start.state_dict())
-        config = replace(config, network=start.config)
+    network = AENet(config.network) if start is None else deepcopy(start)
     network = network.to(config.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(network.parameters(), lr=config.rate, betas=(0.9, 0.99))
     state = _State(network, optimizer, {name: value.detach().clone() for name, value in network.state_dict().items()})
@@ -105,7 +108,7 @@ def train(
         if last or time.monotonic() - saved_at > config.save_every_s:
             _save(out, state, config, card)
             saved_at = time.monotonic()
-    return _averaged(state, config)
+    return state.averaged()
 
 
 def schedule(step: int, config: TrainConfig) -> float:
@@ -116,19 +119,13 @@ def schedule(step: int, config: TrainConfig) -> float:
     return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def _averaged(state: _State, config: TrainConfig) -> AENet:
-    network = AENet(config.network)
-    network.load_state_dict(state.average)
-    return network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
-
-
 def _save(out: Path, state: _State, config: TrainConfig, card: dict[str, Any]) -> None:
     """Write the resume file and the averaged weights, each atomically."""
     content = {"network": state.network.state_dict(), "optimizer": state.optimizer.state_dict(), "average": state.average}
     with atomic_file(out / RESUME_NAME) as part:
         torch.save({**content, "step": state.step, "seed": config.seed}, part)
     training = {key: value for key, value in asdict(config).items() if key not in ("network", "device", "save_every_s", "report_every")}
-    save_checkpoint(_averaged(state, config), out / WEIGHTS_NAME, {**card, "steps": state.step, "training": training})
+    save_checkpoint(state.averaged(), out / WEIGHTS_NAME, {**card, "steps": state.step, "training": training})
 
 
 def _resume(path: Path, state: _State, config: TrainConfig) -> None:
