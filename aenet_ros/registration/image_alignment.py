@@ -13,6 +13,7 @@ MIN_BLOCKS = 8  # blocks with a clear shift, below which there is no result
 SCORE_RANGE = (0.08, 0.15)  # scores at which confidence is 0 and 1; unrelated scenes score 0.07
 MIN_SCORE = 0.04  # normalised score of a block's best shift; below it the block is not used
 MIN_DEVIATIONS = 3.5  # a best shift must exceed the mean of the block's other shifts by half as many standard deviations
+SIMILARITY = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, -1], [0, 0, 0, 1], [0, 0, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
 NEIGHBOURHOOD = 0.04  # of the picture's width: edge strength is normalised over this neighbourhood
 
 
@@ -151,17 +152,15 @@ def best_shifts(blocks: BlockScores, weights: Array) -> BlockShifts:
 def fit_homography(found: BlockShifts, size: Size, terms: int) -> tuple[Array, Array]:
     """The homography near identity that moves each centre by its shift, float64 [3, 3], and each block's robust weight, 0..1 [N].
 
-    ``terms``: 2 shift, 4 similarity, 6 affine, 8 homography. Iteratively reweighted least squares with Cauchy's weight function.
+    ``terms``: 4 similarity, 6 affine, 8 homography. Iteratively reweighted least squares with Cauchy's weight function.
     """
     height, width = size
     unit = max(width, height) / 2
     x, y = ((found.centres - [(width - 1) / 2, (height - 1) / 2]) / unit).T
     zero, one = np.zeros_like(x), np.ones_like(x)
-    if terms == 4:
-        design = np.stack([np.stack([one, zero], 1), np.stack([zero, one], 1), np.stack([x, y], 1), np.stack([-y, x], 1)], 2)
-    else:
-        columns = [(one, zero), (zero, one), (x, zero), (y, zero), (zero, x), (zero, y), (x * x, x * y), (x * y, y * y)]
-        design = np.stack([np.stack(column, 1) for column in columns[:terms]], 2)
+    columns = [(one, zero), (zero, one), (x, zero), (y, zero), (zero, x), (zero, y), (x * x, x * y), (x * y, y * y)]
+    basis = SIMILARITY if terms == 4 else np.eye(8)[:, :terms]
+    design = np.stack([np.stack(column, 1) for column in columns], 2) @ basis
     prior = np.diag([1e-3, 1e-3, 0.02, 0.02, 0.02, 0.02, 0.1, 0.1][:terms]) * float(np.trace(found.weights.mean(0)))
     robust = np.ones(len(x))
     solution = np.zeros(terms)
@@ -175,17 +174,21 @@ def fit_homography(found: BlockShifts, size: Size, terms: int) -> tuple[Array, A
             np.einsum("ni,nij,nj->n", residual, found.weights, residual) / np.maximum(np.trace(found.weights, axis1=1, axis2=2) / 2, 1e-9)
         )
         robust = 1 / (1 + (distance / max(0.5, 1.5 * float(np.median(distance)))) ** 2)
-    a = np.zeros(8)
-    if terms == 4:
-        a[[0, 1, 2, 3, 4, 5]] = solution[0], solution[1], solution[2], -solution[3], solution[3], solution[2]
-    else:
-        a[:terms] = solution
     # Shifts d(c) = A c + t + c (g . c) are, to first order, the homography with bottom row -g.
-    a /= unit
+    a = basis @ solution / unit
     near = np.array([[1 + a[2], a[3], a[0]], [a[4], 1 + a[5], a[1]], [-a[6], -a[7], 1]])
     to_unit = np.array([[1 / unit, 0, -(width - 1) / 2 / unit], [0, 1 / unit, -(height - 1) / 2 / unit], [0, 0, 1]])
     matrix = np.linalg.inv(to_unit) @ near @ to_unit
     return matrix / matrix[2, 2], robust
+
+
+def coinciding(blocks: BlockScores, weights: Array, change: Array) -> float:
+    """The share of the edges that coincide after ``change``, with each block's shift rounded to a pixel and limited to the reach."""
+    reach = blocks.scores.shape[2] // 2
+    moved = cv2.perspectiveTransform(blocks.centres[None], change)[0] - blocks.centres
+    right, down = np.clip(np.round(moved).astype(int), -reach, reach).T + reach
+    scores = blocks.scores[:, np.arange(len(moved)), down, right]
+    return float((weights @ scores).sum() / max(float((weights @ blocks.energy).sum()), 1e-9))
 
 
 def pair_weights(blocks: BlockScores) -> Array:
