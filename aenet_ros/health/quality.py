@@ -1,4 +1,4 @@
-"""Quality of the fused pictures: entropy, saturation, and how well the stamps of the pairs agree."""
+"""Faults of a camera's picture (black, saturated), and quality of the fused ones: entropy, saturation, agreement of the pairs' stamps."""
 
 import math
 import threading
@@ -7,10 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from aenet_ros.config import Config
-from aenet_ros.core.frames import Array, FusedFrame
-from aenet_ros.health.stats import NodeStats
-from aenet_ros.health.status import OK, WARN, PipelineStatus, Status
+from aenet_ros.config import Config, DegradedConfig
+from aenet_ros.core.frames import Array, Frame, FusedFrame, Plane
+from aenet_ros.health.status import OK, WARN, NodeStats, PipelineStatus, Status
 
 EVERY = 5
 """One of EVERY fused frames is measured."""
@@ -18,6 +17,27 @@ EVERY = 5
 SAMPLE_PIXELS = 10_000
 KEPT = 18  # measured frames in the median: three seconds at 30 Hz
 ENDS = (2, 253)  # grey levels at or beyond which a pixel is saturated
+NEARLY_FULL = 250.0  # of 255, in a colour picture: white balance may keep one channel a little below 255
+FULL_SCALES = {"mono8": (255.0,), "mono16": (16_383.0, 65_535.0), "32FC1": ()}  # 14-bit cameras fill the lower bits
+
+
+def picture_fault(role: str, frame: Frame, picked: Plane, config: DegradedConfig) -> str:
+    """``black``, ``saturated`` or "", from a sample of the frame's pixels (``thermal.ffc.sample``).
+
+    A black rgb picture has ``share`` of its pixels at ``black_level`` or under. A black thermal one has them at 0 (or NaN), or no two
+    values that differ. Saturated ones have them at full scale: nearly 255, or 255, 16383 or 65535 counts.
+    """
+    if role == "rgb":
+        if _share(picked <= config.black_level) >= config.share:
+            return "black"
+        return "saturated" if _share(picked >= NEARLY_FULL) >= config.share else ""
+    if any(_share(picked == full) >= config.share for full in FULL_SCALES.get(frame.encoding, ())):
+        return "saturated"
+    return "black" if (_share(picked <= 0.0) >= config.share and frame.encoding != "32FC1") or picked.min() == picked.max() else ""
+
+
+def _share(which: "np.ndarray[tuple[int, ...], np.dtype[np.bool_]]") -> float:
+    return float(np.count_nonzero(which)) / which.size
 
 
 class Quality(NamedTuple):
