@@ -19,22 +19,14 @@ from aenet_ros.thermal.ffc import FrozenDetector, sample
 
 ROLES = ("thermal", "rgb")
 OTHER = {"thermal": "rgb", "rgb": "thermal"}
-
+# Faults of a stream. 1: frames arrive, but show nothing; from 2 on: there is no picture of the present.
 SEVERITY: Mapping[str, int] = {"": 0, "frozen": 1, "black": 1, "saturated": 1, "late": 2, "silent": 3}
-"""Faults of a stream. 1: frames arrive, but show nothing; from 2 on: there is no picture of the present."""
-
-START_S = 2.0
-"""Time before a camera of unknown period is silent: discovery and drivers need it."""
-
-MISSED = 3
-"""Frames of the other stream that must arrive before a stream is silent: otherwise this process itself may have been stopped."""
-
+START_S = 2.0  # before a camera of unknown period is silent: discovery and drivers need this time
+MISSED = 3  # frames of the other stream that must arrive before a stream is silent: this process itself may have been stopped
 MIN_GOOD = 3  # good frames in a row before a fault is over
 MIN_GAPS = 3  # known frame periods before the median is used
 GAPS = 16
-
-TICK_S = 0.1
-"""Period of ``tick``: the held frame is published so often while both cameras are silent."""
+TICK_S = 0.1  # period of ``tick``: the held frame is published so often while both cameras are silent
 
 REMEDIES = {
     "silent": "sends nothing: check camera, cable and driver",
@@ -178,14 +170,13 @@ class FallbackPolicy:
     """
 
     def __init__(self, started_ns: int) -> None:
-        self.held: FusedFrame | None = None
-        """The last fused frame, for policy hold."""
+        self.held: FusedFrame | None = None  # the last fused frame, for policy hold
         self._states = StreamStates(started_ns)
         self._frozen = {role: FrozenDetector() for role in ROLES}
         self._picture_faults = dict.fromkeys(ROLES, "")  # of the picture analysed last
         self._streams: dict[str, StreamInfo] = {}
         self._published_ns: int | None = None  # stamp of what was published last
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # of what follows
         self._published: Counter[str] = Counter()  # by source: rgb, thermal, held
         self._unpublished: Counter[str] = Counter()  # by reason
         self._failure = ""

@@ -11,9 +11,7 @@ from aenet_ros.config import Config, DegradedConfig
 from aenet_ros.core.frames import Array, Frame, FusedFrame, Plane
 from aenet_ros.health.status import OK, WARN, NodeStats, PipelineStatus, Status
 
-EVERY = 5
-"""One of EVERY fused frames is measured."""
-
+EVERY = 5  # one of so many fused frames is measured
 SAMPLE_PIXELS = 10_000
 KEPT = 18  # measured frames in the median: three seconds at 30 Hz
 ENDS = (2, 253)  # grey levels at or beyond which a pixel is saturated
@@ -78,15 +76,12 @@ class QualityMonitor:
             with self._lock:
                 self._kept.append(found)
 
-    def median(self) -> Quality | None:
-        """Median of the last seconds; None before the first frame."""
-        with self._lock:
-            kept = np.array(self._kept)
-        return Quality(*(float(value) for value in np.median(kept, axis=0))) if len(kept) else None
-
     def status(self, config: Config, stats: NodeStats, pipeline: PipelineStatus) -> Status:
         """For diagnostics: the values, and the remedy where one exceeds its limit in ``diagnostics``."""
-        found, sync_ms = self.median(), stats.difference_ms(95)
+        with self._lock:
+            kept = np.array(self._kept)
+        found = Quality(*np.median(kept, axis=0).tolist()) if len(kept) else None
+        sync_ms = stats.difference_ms(95)
         values = {
             "stamp difference p50 [ms]": f"{stats.difference_ms(50):.2f}",
             "stamp difference p95 [ms]": f"{sync_ms:.2f}",
@@ -102,10 +97,8 @@ class QualityMonitor:
         if found is not None:
             values |= {"entropy [bit]": f"{found.entropy:.2f}", "saturated [%]": f"{100 * found.saturated:.1f}"}
         problem = find_problem(found, sync_ms, config)
-        if problem:
-            return Status("quality", WARN, problem, values)
         text = "the thermal camera's shutter is closed: its last good frame is used" if pipeline.shutter_closed else "good"
-        return Status("quality", OK, text, values)
+        return Status("quality", WARN if problem else OK, problem or text, values)
 
 
 def find_problem(found: Quality | None, sync_ms: float, config: Config) -> str:

@@ -18,9 +18,7 @@ from aenet_ros.thermal.ffc import FfcCounts
 from aenet_ros.thermal.sensor_correction import SensorMarks
 
 OK, WARN, ERROR = 0, 1, 2
-WINDOW = 90
-"""Number of frames in rates and percentiles: three seconds at 30 Hz."""
-
+WINDOW = 90  # frames in rates and percentiles: three seconds at 30 Hz
 PAUSE_NS = 1_000_000_000
 RATE_SPAN_NS = 3_000_000_000
 MIN_GAPS = 20

@@ -12,7 +12,7 @@ GRID = (6, 8)  # rows and columns of blocks
 MIN_BLOCKS = 8  # blocks with a clear shift, below which there is no result
 SCORE_RANGE = (0.08, 0.15)  # scores at which confidence is 0 and 1; unrelated scenes score 0.07
 MIN_SCORE = 0.04  # normalised score of a block's best shift; below it the block is not used
-MIN_DEVIATIONS = 3.5  # a best shift must exceed the mean of the block's other shifts by half as many standard deviations
+MIN_DEVIATIONS = 1.75  # standard deviations by which a best shift must exceed the mean of the block's other shifts
 SIMILARITY = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, -1], [0, 0, 0, 1], [0, 0, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
 NEIGHBOURHOOD = 0.04  # of the picture's width: edge strength is normalised over this neighbourhood
 
@@ -30,8 +30,7 @@ def grey(frame: Frame) -> Plane:
     if data.dtype != np.uint8:
         counts = np.asarray(cv2.medianBlur(counts, 3), np.float32)  # dead pixels
     low, high = np.percentile(counts[::2, ::2], (0.5, 99.5))
-    result: Plane = np.clip((counts - low) / max(high - low, 1e-6), 0, 1).astype(np.float32)
-    return result
+    return np.asarray(np.clip((counts - low) / max(high - low, 1e-6), 0, 1), np.float32)
 
 
 def edge_planes(picture: Array, valid: Array | None = None) -> Plane:
@@ -52,8 +51,7 @@ def edge_planes(picture: Array, valid: Array | None = None) -> Plane:
     if valid is not None:
         inner = cv2.erode(valid.astype(np.uint8), np.ones((7, 7), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0)
         found *= inner[..., None]
-    result: Plane = found.astype(np.float32)
-    return result
+    return np.asarray(found, np.float32)
 
 
 def _blur_wide(plane: Plane) -> Plane:
@@ -107,10 +105,9 @@ def match_blocks(rgb_edges: list[Plane], thermal_edges: list[Plane], reach: int)
     starts = [(reach + row * tall, reach + column * wide) for row in range(rows) for column in range(columns)]
     for index, (rgb, thermal) in enumerate(zip(rgb_edges, thermal_edges, strict=True)):
         for block, (top, left) in enumerate(starts):
-            fixed = rgb[top : top + tall, left : left + wide]
+            fixed, middle = (planes[top : top + tall, left : left + wide] for planes in (rgb, thermal))
             search = thermal[top - reach : top + tall + reach, left - reach : left + wide + reach]
             scores[index, block] = cv2.matchTemplate(search, fixed, cv2.TM_CCORR)
-            middle = thermal[top : top + tall, left : left + wide]
             energy[index, block] = cv2.norm(fixed) * cv2.norm(middle)
     y, x = np.meshgrid(reach + (np.arange(rows) + 0.5) * tall - 0.5, reach + (np.arange(columns) + 0.5) * wide - 0.5, indexing="ij")
     return BlockScores(scores, energy, np.column_stack([x.ravel(), y.ravel()]))
@@ -131,22 +128,19 @@ def best_shifts(blocks: BlockScores, weights: Array) -> BlockShifts:
         others = np.ones(surface.shape, bool)
         others[max(0, row - 2) : row + 3, max(0, column - 2) : column + 3] = False
         rest = surface[others]
-        if peak < MIN_SCORE or (rest.size > 8 and peak - rest.mean() < MIN_DEVIATIONS * 0.5 * rest.std()):
+        if peak < MIN_SCORE or (rest.size > 8 and peak - rest.mean() < MIN_DEVIATIONS * rest.std()):
             continue
         near = surface[row - 1 : row + 2, column - 1 : column + 2]
+        slope = np.array([near[1, 2] - near[1, 0], near[2, 1] - near[0, 1]]) / 2
         xx, yy = near[1, 0] + near[1, 2] - 2 * near[1, 1], near[0, 1] + near[2, 1] - 2 * near[1, 1]
         xy = (near[0, 0] + near[2, 2] - near[0, 2] - near[2, 0]) / 4
-        curve = np.array([[xx, xy], [xy, yy]])
-        values, vectors = np.linalg.eigh(-curve)
+        values, vectors = np.linalg.eigh(-np.array([[xx, xy], [xy, yy]]))
         values = np.maximum(values, 1e-4)
-        slope = np.array([(near[1, 2] - near[1, 0]) / 2, (near[2, 1] - near[0, 1]) / 2])
-        inverse = vectors / values @ vectors.T
-        offset = np.clip(inverse @ slope, -0.7, 0.7)
+        offset = np.clip(vectors / values @ vectors.T @ slope, -0.7, 0.7)
         kept.append(blocks.centres[index])
         shifts.append(np.array([column - reach, row - reach]) + offset)
         sharpness.append(vectors * values @ vectors.T)
-    count = len(kept)
-    return BlockShifts(np.reshape(kept, (count, 2)), np.reshape(shifts, (count, 2)), np.reshape(sharpness, (count, 2, 2)))
+    return BlockShifts(np.reshape(kept, (-1, 2)), np.reshape(shifts, (-1, 2)), np.reshape(sharpness, (-1, 2, 2)))
 
 
 def fit_homography(found: BlockShifts, size: Size, terms: int) -> tuple[Array, Array]:
@@ -193,9 +187,8 @@ def coinciding(blocks: BlockScores, weights: Array, change: Array) -> float:
 
 def pair_weights(blocks: BlockScores) -> Array:
     """A weight for each pair, float64 [pairs]: its scores at the common best shifts; blank or badly paired frames get little."""
-    together = blocks.scores.sum(0)
-    best = together.reshape(len(together), -1).argmax(1)
-    own = np.take_along_axis(blocks.scores.reshape(*blocks.scores.shape[:2], -1), best[None, :, None], axis=2)[..., 0].sum(1)
+    scores = blocks.scores.reshape(*blocks.energy.shape, -1)
+    best = scores.sum(0).argmax(1)
+    own = scores[:, np.arange(len(best)), best].sum(1)
     share = own / np.maximum(blocks.energy.sum(1), 1e-9)
-    weights: Array = np.clip(share / max(float(np.median(share)), 1e-9), 0.05, 1.0) ** 2
-    return weights
+    return np.asarray(np.clip(share / max(float(np.median(share)), 1e-9), 0.05, 1.0) ** 2)

@@ -16,7 +16,7 @@ from aenet_ros.registration.warp_maps import WarpMap, identity_map, typical_step
 
 @dataclass(frozen=True, eq=False)
 class GridWarps:
-    """How the two frames of one pair are warped onto the output grid. Immutable; ``OutputGrid.prepare`` makes it.
+    """How the two frames of one pair are warped onto the output grid.
 
     ``role``: the camera whose pixels, frame_id and camera_info the picture has (``rgb``, scaled or not, or ``thermal``).
     ``size``: height and width of the picture. ``fallback``: mode depth only, why the plane is used in place of the depth image; else empty.

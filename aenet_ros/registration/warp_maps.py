@@ -225,5 +225,4 @@ def _feather(inside: Array) -> Plane:
     distance = np.minimum(cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE), np.float32(width + 2.0))
     distance = np.sqrt(np.rint(distance * distance))
     ramp = np.clip((distance - 1.0) / width, 0.0, 1.0)  # the last pixel inside, at distance 1, has 0 already
-    step: Plane = (ramp * ramp * (3.0 - 2.0 * ramp)).astype(np.float32)
-    return step
+    return np.asarray(ramp * ramp * (3.0 - 2.0 * ramp), np.float32)
