@@ -75,7 +75,7 @@ def judge(facts: NodeFacts) -> list[Status]:
 
 def _final_counts(facts: NodeFacts) -> dict[str, str]:
     """After deactivation: every received frame is in one of these counts."""
-    received = {}
+    received: dict[str, str] = {}
     for role in ("thermal", "rgb"):
         stream = facts.stats.stream(role)
         received |= {f"{role} received": str(stream.received), f"{role} rejected": str(stream.rejected)}

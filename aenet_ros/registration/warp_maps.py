@@ -115,8 +115,8 @@ def metres(depth: Frame, rgb_size: Size) -> Plane:
     with np.errstate(invalid="ignore"):
         data = np.where((data > 0) & np.isfinite(data), data, np.float32(np.nan))
     if depth.size != rgb_size:
-        data = cv2.resize(data, rgb_size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
-    return np.asarray(data, np.float32)
+        data = np.asarray(cv2.resize(data, rgb_size[::-1], interpolation=cv2.INTER_NEAREST_EXACT), np.float32)
+    return data
 
 
 def depth_from_thermal(rays: StereoRays, depth: Plane, thermal_size: Size) -> Plane:
