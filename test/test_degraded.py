@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aenet_ros.config import DegradedConfig
-from aenet_ros.health.streams import OTHER, ROLES, SEVERITY, StreamStates, choose
+from aenet_ros.health.fallback import OTHER, ROLES, SEVERITY, StreamStates, choose
 
 MS = 1_000_000
 CONFIG = DegradedConfig()  # acts after 0.5 s, trusts again after 0.3 s

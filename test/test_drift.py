@@ -8,9 +8,8 @@ import pytest
 
 from aenet_ros.config import RegistrationConfig, build
 from aenet_ros.core.frames import Frame, FramePair
-from aenet_ros.health.drift_analysis import DriftAnalysis
+from aenet_ros.health.drift_analysis import DriftAnalysis, DriftMonitor
 from aenet_ros.health.status import WARN
-from aenet_ros.registration.drift import DriftMonitor
 from aenet_ros.registration.registration import Registration
 from aenet_ros.workbench.simulation.rig import Rig
 from aenet_ros.workbench.simulation.rig_config import RigConfig

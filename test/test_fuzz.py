@@ -17,7 +17,7 @@ from aenet_ros.config import DegradedConfig, RegistrationConfig, build
 from aenet_ros.core.camera import camera_from_info
 from aenet_ros.core.errors import ConfigError, ImageError
 from aenet_ros.core.frames import Frame, FramePair
-from aenet_ros.health.picture_faults import picture_fault
+from aenet_ros.health.quality import picture_fault
 from aenet_ros.messages.codec import decode_rgb, decode_thermal
 from aenet_ros.pipeline import FusionPipeline
 from aenet_ros.registration.output_grid import OutputGrid

@@ -44,13 +44,11 @@ from aenet_ros.config import build  # noqa: E402
 from aenet_ros.core.camera import Camera, Stereo  # noqa: E402
 from aenet_ros.core.errors import ImageError  # noqa: E402
 from aenet_ros.core.frames import FramePair  # noqa: E402
-from aenet_ros.health.drift_analysis import DriftAnalysis  # noqa: E402
-from aenet_ros.health.stats import NodeStats  # noqa: E402
-from aenet_ros.health.status import WARN  # noqa: E402
+from aenet_ros.health.drift_analysis import DriftAnalysis, DriftMonitor  # noqa: E402
+from aenet_ros.health.status import WARN, NodeStats  # noqa: E402
 from aenet_ros.messages.codec import scaled_camera_info  # noqa: E402
 from aenet_ros.pipeline import FusionPipeline  # noqa: E402
 from aenet_ros.registration.calibration_file import stereo_content  # noqa: E402
-from aenet_ros.registration.drift import DriftMonitor  # noqa: E402
 from aenet_ros.ros.alignment import AlignmentMonitor  # noqa: E402
 from aenet_ros.ros.depth_input import DepthInput  # noqa: E402
 from aenet_ros.ros.inputs import Inputs  # noqa: E402

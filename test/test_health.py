@@ -9,8 +9,7 @@ import pytest
 from aenet_ros.config import build
 from aenet_ros.core.frames import Frame, FusedFrame
 from aenet_ros.health.judge import NodeFacts, TopicFacts, judge
-from aenet_ros.health.stats import NodeStats, StreamStats
-from aenet_ros.health.status import ERROR, OK, WARN, PipelineStatus
+from aenet_ros.health.status import ERROR, OK, WARN, NodeStats, PipelineStatus, StreamStats
 from aenet_ros.sync.matcher import PairCounts
 
 MS = 1_000_000
@@ -182,7 +181,7 @@ def test_cameras_that_just_came_back_are_not_called_unpaired():
 def test_a_stream_resumes_after_a_pause_and_not_at_each_frame_of_a_slow_camera(monkeypatch):
     stream = StreamStats()
     clock = iter([at_ms * MS for at_ms in (1000, 1030, 1060, 4000, 4030, 6000, 7900, 9800)])
-    monkeypatch.setattr("aenet_ros.health.stats.time.monotonic_ns", lambda: next(clock))
+    monkeypatch.setattr("aenet_ros.health.status.time.monotonic_ns", lambda: next(clock))
     resumed = []
     for index in range(8):
         stream.accept(frame(index))

@@ -8,8 +8,7 @@ import pytest
 from aenet_ros.config import build
 from aenet_ros.core.frames import FusedFrame
 from aenet_ros.health.quality import Quality, QualityMonitor, find_problem, measure
-from aenet_ros.health.stats import NodeStats
-from aenet_ros.health.status import OK, WARN, PipelineStatus
+from aenet_ros.health.status import OK, WARN, NodeStats, PipelineStatus
 
 MS = 1_000_000
 PIPELINE = PipelineStatus("cpu", "fp32", "", "0123456789ab", (0.0, 1.0), 0, False)

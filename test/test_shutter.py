@@ -9,7 +9,7 @@ from configured import Hold
 
 from aenet_ros.config import DegradedConfig, ShutterConfig
 from aenet_ros.core.frames import Frame
-from aenet_ros.health.picture_faults import picture_fault
+from aenet_ros.health.quality import picture_fault
 from aenet_ros.thermal.ffc import FrozenDetector, sample
 from aenet_ros.workbench.simulation.rig import Rig
 from aenet_ros.workbench.simulation.rig_config import RigConfig

@@ -9,9 +9,7 @@ from collections import deque
 from aenet_ros.config import LatencyConfig
 from aenet_ros.health.status import OK, WARN, ResolutionStatus, Status
 
-SCALES = (1.0, 0.75, 0.5)
-"""Side lengths of the network's picture against the rgb frame's. The network's time goes with their square."""
-
+SCALES = (1.0, 0.75, 0.5)  # sides of the network's picture against the rgb frame's; its time goes with their square
 WINDOW = 15  # pairs whose median is judged: half a second at 30 Hz; one slow pair in it changes nothing
 SETTLE = 4  # pairs after a change that are not judged: libraries prepare for the new size
 MARGIN = 0.85  # of the budget; the larger size must be expected to stay below it
@@ -28,15 +26,11 @@ class AdaptiveResolution:
     """
 
     def __init__(self) -> None:
-        self._steps_down = self._steps_up = 0
-        self._pair_ms = 0.0  # median of the pairs judged last
-        self._step = 0
-        self._since = 0  # pairs since the last change
-        self._good = 0
-        self._patience = PATIENCE
-        self._stepped_up = False
+        self._step = self._steps_down = self._steps_up = 0
+        self._budget_ms = self._pair_ms = 0.0  # the latter: median of the pairs judged last
+        self._since = self._good = 0  # pairs since the last change; those in a row that allow a step up
+        self._patience, self._stepped_up = PATIENCE, False
         self._pairs: deque[tuple[int, int]] = deque(maxlen=WINDOW)
-        self._budget_ms = 0.0
 
     @property
     def scale(self) -> float:

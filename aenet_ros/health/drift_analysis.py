@@ -1,16 +1,117 @@
-"""Measures the drift of the registration in a background thread, with its own lock and its own error counter."""
+"""Drift of the registration in force, over a few pairs now and then: how far thermal edges lie from rgb edges.
+
+Measured in a background thread, with its own lock and its own error counter.
+"""
 
 import threading
 import time
+from collections import deque
+from typing import NamedTuple
+
+import cv2
+import numpy as np
 
 from aenet_ros.config import Config
+from aenet_ros.core.camera import Size
 from aenet_ros.core.errors import format_error
-from aenet_ros.core.frames import FramePair
+from aenet_ros.core.frames import Array, Frame, FramePair, Plane
 from aenet_ros.health.status import OK, WARN, Status
-from aenet_ros.registration.drift import Drift, DriftMonitor
+from aenet_ros.registration.image_alignment import (
+    MIN_BLOCKS,
+    SCORE_RANGE,
+    BlockScores,
+    best_shifts,
+    coinciding,
+    edge_planes,
+    fit_homography,
+    grey,
+    match_blocks,
+    pair_weights,
+)
 from aenet_ros.registration.registration import Registration
+from aenet_ros.registration.warp_maps import FloatMap, typical_step
 
 PERIOD_S = 3.0  # between two pairs that are analyzed
+WIDTH = 160  # of the pictures that are compared; 30 ms a pair
+REACH = 9  # pixels of those pictures: the largest drift that is measured is 6 % of the width
+HISTORY = 8  # pairs
+MIN_HISTORY = 3
+
+
+class Drift(NamedTuple):
+    """``off_px``: mean distance between thermal and rgb edges in rgb pixels; None where the pairs have too few common edges.
+
+    ``coincide`` 0..1: share of the edges that coincide under the map in force; ``pairs``: pairs used.
+    """
+
+    off_px: float | None
+    coincide: float
+    pairs: int
+
+
+class DriftMonitor:
+    """Measures the drift over the last HISTORY pairs. Not thread-safe."""
+
+    def __init__(self) -> None:
+        self._blocks: deque[BlockScores] = deque(maxlen=HISTORY)
+        self._rgb_size: Size = (0, 0)
+
+    def push(self, pair: FramePair, float_map: FloatMap) -> None:
+        """Add a pair; ``float_map``: ``Registration.map`` of its sizes."""
+        if pair.rgb.size != self._rgb_size:
+            self._blocks.clear()
+            self._rgb_size = pair.rgb.size
+        size, (height, width) = _compared_size(self._rgb_size), pair.thermal.size
+        thermal = _small(pair.thermal, 2 * WIDTH)
+        x, y = (cv2.resize(axis, size[::-1], interpolation=cv2.INTER_LINEAR) for axis in float_map)
+        x, y = (x + 0.5) * (thermal.shape[1] / width) - 0.5, (y + 0.5) * (thermal.shape[0] / height) - 0.5
+        with np.errstate(invalid="ignore"):
+            valid = (x >= 0) & (x <= thermal.shape[1] - 1) & (y >= 0) & (y <= thermal.shape[0] - 1)
+        known = [np.nan_to_num(axis, nan=-16.0).astype(np.float32) for axis in (x, y)]
+        step = min(max(1.0, typical_step(x, 1)), WIDTH)  # a degenerate map must not ask for an endless blur
+        blurred = cv2.GaussianBlur(thermal, (0, 0), 0.4 * step) if step > 1.3 else thermal
+        warped = cv2.remap(blurred, known[0], known[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        rgb = np.asarray(cv2.resize(_small(pair.rgb, WIDTH), size[::-1], interpolation=cv2.INTER_AREA), np.float32)
+        self._blocks.append(match_blocks([edge_planes(rgb)], [edge_planes(warped, valid)], REACH))
+
+    def drift(self) -> Drift | None:
+        """The drift; None before MIN_HISTORY pairs."""
+        if len(self._blocks) < MIN_HISTORY:
+            return None
+        blocks = BlockScores(
+            np.concatenate([one.scores for one in self._blocks]),
+            np.concatenate([one.energy for one in self._blocks]),
+            self._blocks[0].centres,
+        )
+        weights = pair_weights(blocks)
+        coincide = coinciding(blocks, weights, np.eye(3))
+        found = best_shifts(blocks, weights)
+        if len(found.centres) < MIN_BLOCKS:
+            return Drift(None, coincide, len(self._blocks))
+        size = _compared_size(self._rgb_size)
+        change, _ = fit_homography(found, size, 4)
+        # Shifts found by chance fit no homography: with it hardly more edges coincide than by chance.
+        fits = coinciding(blocks, weights, change) > SCORE_RANGE[0]
+        return Drift(_mean_shift(change, size) * self._rgb_size[1] / WIDTH if fits else None, coincide, len(self._blocks))
+
+
+def _compared_size(rgb_size: Size) -> Size:
+    return max(32, round(rgb_size[0] * WIDTH / rgb_size[1])), WIDTH
+
+
+def _small(frame: Frame, width: int) -> Plane:
+    """``grey`` of the frame at about ``width``; shrunk first, to save time."""
+    if width >= frame.size[1]:
+        return grey(frame)
+    height = max(1, round(frame.size[0] * width / frame.size[1]))
+    return grey(Frame(0, np.asarray(cv2.resize(frame.data, (width, height), interpolation=cv2.INTER_AREA)), frame.encoding))
+
+
+def _mean_shift(change: Array, size: Size) -> float:
+    height, width = size
+    x, y = np.meshgrid(np.linspace(0, width - 1, 8), np.linspace(0, height - 1, 6))
+    points = np.stack([x.ravel(), y.ravel()], axis=1)[None]
+    return float(np.linalg.norm(cv2.perspectiveTransform(points, change) - points, axis=-1).mean())
 
 
 class DriftAnalysis:
@@ -18,9 +119,8 @@ class DriftAnalysis:
 
     def __init__(self, period_s: float = PERIOD_S) -> None:
         self.errors = 0
-        self._period_ns = round(period_s * 1e9)
+        self._period_ns, self._next_ns = round(period_s * 1e9), 0
         self._changed = threading.Condition()
-        self._next_ns = 0
         self._pair: tuple[FramePair, Registration, float] | None = None
         self._drift: Drift | None = None
         self._problem = ""

@@ -1,20 +1,32 @@
-"""Decides frame by frame whether pairs are fused, or one camera's frame is published while the other one fails."""
+"""Decides frame by frame whether pairs are fused, or one camera's frame is published while the other one fails.
 
+``StreamStates`` is the state machine of the two camera streams: which of them works, with hysteresis in both directions. Its inputs are the
+arrival of each frame on a monotonic clock and the fault found in it. Times are integer ns of one clock that does not jump.
+"""
+
+import statistics
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
-from aenet_ros.config import Config
+from aenet_ros.config import Config, DegradedConfig
 from aenet_ros.core.frames import Frame, FusedFrame
-from aenet_ros.health.picture_faults import picture_fault
+from aenet_ros.health.quality import picture_fault
 from aenet_ros.health.status import ERROR, OK, WARN, Status
-from aenet_ros.health.streams import Mode, StreamStates
 from aenet_ros.thermal.ffc import FrozenDetector, sample
 
-TICK_S = 0.1
-"""Period of ``tick``: the held frame is published so often while both cameras are silent."""
+ROLES = ("thermal", "rgb")
+OTHER = {"thermal": "rgb", "rgb": "thermal"}
+# Faults of a stream. 1: frames arrive, but show nothing; from 2 on: there is no picture of the present.
+SEVERITY: Mapping[str, int] = {"": 0, "frozen": 1, "black": 1, "saturated": 1, "late": 2, "silent": 3}
+START_S = 2.0  # before a camera of unknown period is silent: discovery and drivers need this time
+MISSED = 3  # frames of the other stream that must arrive before a stream is silent: this process itself may have been stopped
+MIN_GOOD = 3  # good frames in a row before a fault is over
+MIN_GAPS = 3  # known frame periods before the median is used
+GAPS = 16
+TICK_S = 0.1  # period of ``tick``: the held frame is published so often while both cameras are silent
 
 REMEDIES = {
     "silent": "sends nothing: check camera, cable and driver",
@@ -28,6 +40,108 @@ ACTIONS = {
     "hold": "the last fused frame is held",
     "silence": "nothing is published",
 }
+
+
+class Mode(NamedTuple):
+    """What to publish: ``show`` is fused, rgb, thermal or nothing; ``thermal`` and ``rgb`` are the faults (keys of SEVERITY)."""
+
+    show: str
+    thermal: str
+    rgb: str
+
+
+def choose(thermal: str, rgb: str) -> Mode:
+    """The mode for these faults: the stream with the lesser fault, or both where the faults are equal and frames arrive."""
+    thermal_severity, rgb_severity = SEVERITY[thermal], SEVERITY[rgb]
+    if min(thermal_severity, rgb_severity) >= SEVERITY["late"]:
+        return Mode("nothing", thermal, rgb)
+    if thermal_severity == rgb_severity:
+        return Mode("fused", thermal, rgb)
+    return Mode("rgb" if thermal_severity > rgb_severity else "thermal", thermal, rgb)
+
+
+class StreamStates:
+    """The faults of both streams, with hysteresis. Not thread-safe.
+
+    A fault counts after ``after_s`` (silence: or three periods of the stream, if longer); ``frozen`` counts at once, because its detection
+    takes time already. A fault is over after ``recover_s`` of good frames without a gap, at least MIN_GOOD of them.
+    """
+
+    def __init__(self, started_ns: int) -> None:
+        self.degradations = 0
+        self.changed_ns = started_ns
+        self.mode = choose("", "")  # after the last on_frame or tick
+        self._streams = {role: _Stream(started_ns) for role in ROLES}
+        self._quiet_ticks = 0
+
+    def on_frame(self, role: str, at_ns: int, fault: str, config: DegradedConfig) -> Mode:
+        """A frame of ``role`` arrived; ``fault``: a key of SEVERITY."""
+        self._quiet_ticks = 0
+        self._streams[OTHER[role]].missed += 1
+        self._streams[role].on_frame(at_ns, fault, config)
+        return self._decide(at_ns, config)
+
+    def tick(self, at_ns: int, config: DegradedConfig) -> Mode:
+        """Time passed; to be called periodically, so that the silence of both streams is noticed."""
+        self._quiet_ticks += 1
+        return self._decide(at_ns, config)
+
+    def _decide(self, at_ns: int, config: DegradedConfig) -> Mode:
+        quiet = {role: stream.quiet(at_ns, config) for role, stream in self._streams.items()}
+        for role, stream in self._streams.items():
+            # A single quiet tick may mean that this thread itself was stopped.
+            if quiet[role] and (stream.missed >= MISSED or (quiet[OTHER[role]] and self._quiet_ticks >= 2)):
+                stream.set_silent()
+        mode = choose(self._streams["thermal"].fault, self._streams["rgb"].fault)
+        if mode.show != self.mode.show:
+            self.changed_ns = at_ns
+            self.degradations += self.mode.show == "fused"
+        self.mode = mode
+        return mode
+
+
+class _Stream:
+    """One stream: the fault that counts (``fault``), and the last one that has not lasted long enough to count."""
+
+    def __init__(self, started_ns: int) -> None:
+        self.fault = ""
+        self.missed = 0
+        self._last_ns, self._arrived = started_ns, False
+        self._gaps: deque[int] = deque(maxlen=GAPS)
+        self._fault_since_ns: int | None = None
+        self._good_since_ns, self._good = started_ns, 0
+
+    def on_frame(self, at_ns: int, fault: str, config: DegradedConfig) -> None:
+        gap_ns = at_ns - self._last_ns
+        if not self._arrived or gap_ns > self._patience_ns(config):
+            self._good, self._fault_since_ns = 0, None
+        if self._arrived:
+            self._gaps.append(gap_ns)
+        self._last_ns, self._arrived, self.missed = at_ns, True, 0
+        if fault:
+            self._good = 0
+            if self._fault_since_ns is None:
+                self._fault_since_ns = at_ns
+            if self.fault or fault == "frozen" or at_ns - self._fault_since_ns >= config.after_s * 1e9:
+                self.fault = fault
+            return
+        self._fault_since_ns = None
+        if not self._good:
+            self._good_since_ns = at_ns
+        self._good += 1
+        if self._good >= MIN_GOOD and at_ns - self._good_since_ns >= config.recover_s * 1e9:
+            self.fault = ""
+
+    def quiet(self, at_ns: int, config: DegradedConfig) -> bool:
+        return at_ns - self._last_ns > self._patience_ns(config)
+
+    def set_silent(self) -> None:
+        self.fault, self._good, self._fault_since_ns = "silent", 0, None
+
+    def _patience_ns(self, config: DegradedConfig) -> int:
+        if len(self._gaps) < MIN_GAPS:
+            return round(max(config.after_s, START_S) * 1e9)
+        return max(round(config.after_s * 1e9), 3 * statistics.median_low(self._gaps))
 
 
 class StreamInfo(NamedTuple):
@@ -49,21 +163,20 @@ class FallbackFrame(NamedTuple):
 
 
 class FallbackPolicy:
-    """The state of both cameras and what follows from it (``degraded.policy``). Times are integer ns of one clock that does not jump.
+    """The state of both cameras and what follows from it (``degraded.policy``).
 
     ``on_frame``, ``tick`` and ``status`` belong to one thread (the executor's), ``analyze``, ``already_published`` and ``record_published``
     to another (the worker's); ``record_unpublished`` may be called by both.
     """
 
     def __init__(self, started_ns: int) -> None:
-        self.held: FusedFrame | None = None
-        """The last fused frame, for policy hold."""
+        self.held: FusedFrame | None = None  # the last fused frame, for policy hold
         self._states = StreamStates(started_ns)
-        self._frozen = {"thermal": FrozenDetector(), "rgb": FrozenDetector()}
-        self._picture_faults = {"thermal": "", "rgb": ""}  # of the picture analysed last
+        self._frozen = {role: FrozenDetector() for role in ROLES}
+        self._picture_faults = dict.fromkeys(ROLES, "")  # of the picture analysed last
         self._streams: dict[str, StreamInfo] = {}
         self._published_ns: int | None = None  # stamp of what was published last
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # of what follows
         self._published: Counter[str] = Counter()  # by source: rgb, thermal, held
         self._unpublished: Counter[str] = Counter()  # by reason
         self._failure = ""
@@ -97,8 +210,7 @@ class FallbackPolicy:
 
     def analyze(self, role: str, frame: Frame, at_ns: int, config: Config) -> None:
         """Look for faults of the picture (frozen, black, saturated); frames of a stream in order of arrival."""
-        pixels = sample(frame)
-        detector = self._frozen[role]
+        pixels, detector = sample(frame), self._frozen[role]
         detector.update(at_ns, pixels)
         frozen = 0 < config.degraded.frozen_s * 1e9 <= detector.still_ns
         self._picture_faults[role] = picture_fault(role, frame, pixels, config.degraded) or ("frozen" if frozen else "")
@@ -143,17 +255,15 @@ class FallbackPolicy:
         }
         if failure:
             values["last failure"] = failure
-        return Status("degraded", *describe(mode, config.degraded.policy), values)
+        return Status("degraded", *_describe(mode, config.degraded.policy), values)
 
 
-def describe(mode: Mode, policy: str) -> tuple[int, str]:
-    """Level and sentence of a mode."""
-    faults = [f"the {role} camera {REMEDIES[fault]}" for role, fault in (("thermal", mode.thermal), ("rgb", mode.rgb)) if fault]
+def _describe(mode: Mode, policy: str) -> tuple[int, str]:
+    faults = "; ".join(f"the {role} camera {REMEDIES[fault]}" for role, fault in zip(ROLES, mode[1:], strict=True) if fault)
     if not faults:
         return OK, "both cameras work"
     if mode.show == "nothing":
-        action = "the last fused frame is held" if policy == "hold" else "nothing is published"
-        return ERROR, f"{'; '.join(faults)}; {action} until a camera works again"
+        return ERROR, f"{faults}; {ACTIONS['hold' if policy == 'hold' else 'silence']} until a camera works again"
     if mode.show == "fused":
-        return WARN, f"{'; '.join(faults)}; neither camera is better, so pairs are fused as they are"
-    return WARN, f"{'; '.join(faults)}; {ACTIONS[policy].format(show=mode.show)}; fusion resumes by itself"
+        return WARN, f"{faults}; neither camera is better, so pairs are fused as they are"
+    return WARN, f"{faults}; {ACTIONS[policy].format(show=mode.show)}; fusion resumes by itself"

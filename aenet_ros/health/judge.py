@@ -1,12 +1,12 @@
 """From counters to diagnostics: what is wrong, and the remedy. Knows no ROS messages."""
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from aenet_ros.config import Config
-from aenet_ros.health.stats import NodeStats, StreamStats
-from aenet_ros.health.status import ERROR, OK, WARN, PipelineStatus, Status
+from aenet_ros.health.status import ERROR, OK, WARN, NodeStats, PipelineStatus, Status
 from aenet_ros.sync.matcher import PairCounts
 
 LOST_SHARE_TO_WARN = 0.1
@@ -49,6 +49,16 @@ class NodeFacts:
     hangs: bool = False
     degraded: str = ""
 
+    @property
+    def stale_ns(self) -> int:
+        """Time without a frame after which a stream has stopped."""
+        return int(self.config.diagnostics.stale_s * 1e9)
+
+    def alive(self, role: str) -> bool:
+        """Whether frames of a stream arrive."""
+        arrivals = self.stats.stream(role).arrivals_ns
+        return bool(arrivals) and time.monotonic_ns() - arrivals[-1] < self.stale_ns
+
 
 def judge(facts: NodeFacts) -> list[Status]:
     """The statuses to publish, the overall one first."""
@@ -59,22 +69,17 @@ def judge(facts: NodeFacts) -> list[Status]:
         idle = f"{facts.state}: nothing is fused; activate the node"
         message = "finalized: the node is shut down; start it again" if facts.state == "finalized" else idle
         return [Status("fusion", WARN, message, values)]
-    streams = [_judge_stream(role, facts) for role in ("thermal", "rgb")]
-    pairing = _judge_pairing(facts, streams_alive=all(_alive(facts, role) for role in ("thermal", "rgb")))
-    model = _judge_model(facts)
-    fusion = _judge_fusion(facts, [*streams, pairing, model])
-    return [fusion, *streams, pairing, model]
+    others = [*(_judge_stream(role, facts) for role in ("thermal", "rgb")), _judge_pairing(facts), _judge_model(facts.pipeline)]
+    return [_judge_fusion(facts, others), *others]
 
 
 def _final_counts(facts: NodeFacts) -> dict[str, str]:
     """After deactivation: every received frame is in one of these counts."""
-    streams = (("thermal", facts.stats.thermal), ("rgb", facts.stats.rgb))
-    received = {
-        f"{role} {what}": str(count)
-        for role, stream in streams
-        for what, count in (("received", stream.received), ("rejected", stream.rejected))
-    }
-    return {**received, **_pair_counts(facts), **_fused_counts(facts)}
+    received: dict[str, str] = {}
+    for role in ("thermal", "rgb"):
+        stream = facts.stats.stream(role)
+        received |= {f"{role} received": str(stream.received), f"{role} rejected": str(stream.rejected)}
+    return {**received, **_pair_counts(facts), **_fused_counts(facts.stats)}
 
 
 def _pair_counts(facts: NodeFacts) -> dict[str, str]:
@@ -89,9 +94,8 @@ def _pair_counts(facts: NodeFacts) -> dict[str, str]:
     }
 
 
-def _fused_counts(facts: NodeFacts) -> dict[str, str]:
+def _fused_counts(stats: NodeStats) -> dict[str, str]:
     """Pairs = fused + replaced + failed + all not fused + the one or two that are being fused."""
-    stats = facts.stats
     return {
         "fused": str(stats.fused),
         "replaced by a newer pair": str(stats.replaced),
@@ -100,95 +104,93 @@ def _fused_counts(facts: NodeFacts) -> dict[str, str]:
     }
 
 
-def _stale_ns(facts: NodeFacts) -> int:
-    return int(facts.config.diagnostics.stale_s * 1e9)
-
-
-def _alive(facts: NodeFacts, role: str) -> bool:
-    arrivals = facts.stats.stream(role).arrivals_ns
-    return bool(arrivals) and time.monotonic_ns() - arrivals[-1] < _stale_ns(facts)
-
-
 def _judge_stream(role: str, facts: NodeFacts) -> Status:
     stream, topic = facts.stats.stream(role), facts.topics[role]
-    now = time.monotonic_ns()
-    level, message = _stream_message(role, stream, topic, facts, now)
+    rate_hz, lost = stream.rate_hz(facts.stale_ns), stream.lost_share()
     values = {
         "topic": topic.topic,
         "publishers": str(topic.publishers),
-        "rate [Hz]": f"{stream.rate_hz(_stale_ns(facts)):.1f}",
+        "rate [Hz]": f"{rate_hz:.1f}",
         "encoding": stream.encoding or "-",
         "size": f"{stream.size[1]}x{stream.size[0]}",
         "received": str(stream.received),
         "rejected": str(stream.rejected),
-        "lost before this node [%]": f"{100 * stream.lost_share():.0f}",
+        "lost before this node [%]": f"{100 * lost:.0f}",
         "size or encoding changes": str(stream.size_changes),
     }
     if stream.last_error:
         values["last rejected because"] = stream.last_error
-    return Status(f"input {role}", level, message, values)
+    name = f"input {role}"
+    if not facts.alive(role):
+        return Status(name, *_silent_message(role, facts), values)
+    if _recent(stream.last_error_at_ns):
+        return Status(name, WARN, f"some frames cannot be decoded: {stream.last_error}", values)
+    if lost > LOST_SHARE_TO_WARN:
+        remedy = "the network or the driver drops them" if topic.has_dds_profile else DDS_REMEDY
+        return Status(name, WARN, f"{100 * lost:.0f} % of the {role} frames never reach this node: {remedy}", values)
+    return Status(name, OK, f"{rate_hz:.1f} Hz, {values['size']} {stream.encoding}", values)
 
 
-def _stream_message(role: str, stream: StreamStats, topic: TopicFacts, facts: NodeFacts, now: int) -> tuple[int, str]:
-    recently_rejected = stream.last_error_at_ns and now - stream.last_error_at_ns < RECENT_NS
-    if _alive(facts, role):
-        if recently_rejected:
-            return WARN, f"some frames cannot be decoded: {stream.last_error}"
-        lost = stream.lost_share()
-        if lost > LOST_SHARE_TO_WARN:
-            remedy = "the network or the driver drops them" if topic.has_dds_profile else DDS_REMEDY
-            return WARN, f"{100 * lost:.0f} % of the {role} frames never reach this node: {remedy}"
-        return OK, f"{stream.rate_hz(_stale_ns(facts)):.1f} Hz, {stream.size[1]}x{stream.size[0]} {stream.encoding}"
-    if recently_rejected:
+def _silent_message(role: str, facts: NodeFacts) -> tuple[int, str]:
+    """Level and text for a stream of which no frame has arrived lately."""
+    stream, topic = facts.stats.stream(role), facts.topics[role]
+    now = time.monotonic_ns()
+    if _recent(stream.last_error_at_ns):
         return ERROR, f"no {role} frame can be decoded: {stream.last_error}"
     if topic.incompatible:
         return ERROR, f"QoS of {topic.topic} does not fit: {'; '.join(topic.incompatible)}"
     if topic.other_type:
         return ERROR, topic.other_type
-    waiting = now - facts.activated_at_ns < _stale_ns(facts)
+    waiting = now - facts.activated_at_ns < facts.stale_ns
     if not topic.publishers and not waiting:
         hint = f" Image topics seen: {', '.join(topic.alternatives)}." if topic.alternatives else " No other image topic is seen either."
         return ERROR, f"no publisher on {topic.topic}: start the camera driver or remap the topic.{hint}"
-    if not stream.arrivals_ns:
-        if waiting:
-            return OK, f"waiting for the first frame on {topic.topic}"
-        return ERROR, f"{topic.topic} has a publisher but no frame arrives: is the camera streaming? If it is, {DDS_REMEDY}"
-    silent_s = (now - stream.arrivals_ns[-1]) / 1e9
-    return ERROR, f"no {role} frame for {silent_s:.1f} s: camera, cable or driver stopped; fusion resumes by itself when it is back"
+    if stream.arrivals_ns:
+        silent_s = (now - stream.arrivals_ns[-1]) / 1e9
+        return ERROR, f"no {role} frame for {silent_s:.1f} s: camera, cable or driver stopped; fusion resumes by itself when it is back"
+    if waiting:
+        return OK, f"waiting for the first frame on {topic.topic}"
+    return ERROR, f"{topic.topic} has a publisher but no frame arrives: is the camera streaming? If it is, {DDS_REMEDY}"
 
 
-def _judge_pairing(facts: NodeFacts, streams_alive: bool) -> Status:
+def _recent(event_ns: int) -> bool:
+    """Whether an event, 0 where there was none, is a few seconds old at most."""
+    return event_ns != 0 and time.monotonic_ns() - event_ns < RECENT_NS
+
+
+def _judge_pairing(facts: NodeFacts) -> Status:
     stats, sync, counts = facts.stats, facts.config.sync, facts.match
-    now = time.monotonic_ns()
+    offset_ms = stats.clock_offset_ms()
     values = {
         "policy": sync.policy,
         "slop [ms]": f"{sync.slop_ms:g}",
         "clock offset applied [ms]": f"{sync.clock_offset_ms:g}",
-        "clock offset seen at arrival [ms]": f"{stats.clock_offset_ms():.1f}",
+        "clock offset seen at arrival [ms]": f"{offset_ms:.1f}",
         "stamp difference p50 [ms]": f"{stats.difference_ms(50):.2f}",
         "stamp difference p95 [ms]": f"{stats.difference_ms(95):.2f}",
         **_pair_counts(facts),
     }
+    if not (facts.alive("thermal") and facts.alive("rgb")):
+        return Status("pairing", OK, "waiting for both streams", values)
     # A camera that has just returned has had no time for a pair.
-    last = max(stats.last_pair_at_ns, facts.activated_at_ns, stats.thermal.resumed_at_ns, stats.rgb.resumed_at_ns)
-    if not streams_alive or now - last < _stale_ns(facts):
-        return Status("pairing", OK, f"{counts.pairs} pairs" if streams_alive else "waiting for both streams", values)
+    last_ns = max(stats.last_pair_at_ns, facts.activated_at_ns, stats.thermal.resumed_at_ns, stats.rgb.resumed_at_ns)
+    if time.monotonic_ns() - last_ns < facts.stale_ns:
+        return Status("pairing", OK, f"{counts.pairs} pairs", values)
     if counts.dropped.get("zero_stamp"):
         return Status("pairing", ERROR, "frames come with stamp 0: set the driver to stamp its images (header.stamp)", values)
-    apart_ms = stats.clock_offset_ms() - sync.clock_offset_ms
+    apart_ms = offset_ms - sync.clock_offset_ms
     message = f"both cameras send, but no two stamps are within sync.slop_ms {sync.slop_ms:g}: "
     if abs(apart_ms) > sync.slop_ms:
         message += (
             f"they are about {apart_ms / 1e3:.3f} s apart (thermal minus rgb). "
-            f"Synchronise the clocks, or set sync.clock_offset_ms to about {stats.clock_offset_ms():.0f}"
+            f"Synchronise the clocks, or set sync.clock_offset_ms to about {offset_ms:.0f}"
         )
     else:
         message += "the cameras are not triggered together; raise sync.slop_ms to half the slower one's period"
     return Status("pairing", ERROR, message, values)
 
 
-def _judge_model(facts: NodeFacts) -> Status:
-    pipeline = facts.pipeline
+def _judge_model(pipeline: PipelineStatus | None) -> Status:
     if pipeline is None:
         return Status("model", WARN, "no model is loaded", {})
     values = {
@@ -197,41 +199,39 @@ def _judge_model(facts: NodeFacts) -> Status:
         "weights": pipeline.weights_sha256,
         "AGC range [counts]": f"{pipeline.agc_range[0]:.1f} .. {pipeline.agc_range[1]:.1f}",
     }
-    if pipeline.fallback:
-        return Status("model", WARN, pipeline.fallback, values)
-    return Status("model", OK, f"{pipeline.device} {pipeline.precision}", values)
+    level = WARN if pipeline.fallback else OK
+    return Status("model", level, pipeline.fallback or f"{pipeline.device} {pipeline.precision}", values)
 
 
 def _judge_fusion(facts: NodeFacts, others: Sequence[Status]) -> Status:
     stats, limits = facts.stats, facts.config.diagnostics
-    now = time.monotonic_ns()
-    rate = stats.fused_rate_hz(_stale_ns(facts))
+    rate_hz = stats.fused_rate_hz(facts.stale_ns)
     values = {
         "state": facts.state,
-        "rate [Hz]": f"{rate:.1f}",
+        "rate [Hz]": f"{rate_hz:.1f}",
         "subscribers": str(facts.subscribers),
-        **_fused_counts(facts),
+        **_fused_counts(stats),
         "latency p50 [ms]": f"{stats.latency_ms(50):.1f}",
         "latency p95 [ms]": f"{stats.latency_ms(95):.1f}",
-        **{f"stage {stage} p50 [ms]": f"{value:.2f}" for stage, value in stats.stages_ms().items()},
-        "stage total p95 [ms]": f"{stats.total_p95_ms():.2f}",
+        **{f"stage {stage} p50 [ms]": f"{value:.2f}" for stage, value in stats.stages_ms(50).items()},
+        "stage total p95 [ms]": f"{stats.stages_ms(95).get('total', math.nan):.2f}",
+        "limits": f"rate over {limits.min_rate_hz:g} Hz, latency under {limits.max_latency_ms:g} ms",
     }
-    level, message = _fusion_message(facts, others, now, rate)
+    level, message = _fusion_message(facts, others, rate_hz)
     if facts.unknown_parameters and level == OK:
         names = ", ".join(facts.unknown_parameters)
         level, message = WARN, f"parameters that do not exist were given and have no effect: {names}; see ros2 param list"
-    values["limits"] = f"rate over {limits.min_rate_hz:g} Hz, latency under {limits.max_latency_ms:g} ms"
     return Status("fusion", level, message, values)
 
 
-def _fusion_message(facts: NodeFacts, others: Sequence[Status], now: int, rate: float) -> tuple[int, str]:
+def _fusion_message(facts: NodeFacts, others: Sequence[Status], rate_hz: float) -> tuple[int, str]:
     stats, limits = facts.stats, facts.config.diagnostics
     if facts.hangs:
         return ERROR, "the fusion thread hangs in the last frame (a stuck GPU driver?): restart the node"
     broken = next((status for status in others if status.level == ERROR), None)
     if broken:
         return ERROR, f"nothing is fused: {broken.message}" + (f" ({facts.degraded})" if facts.degraded else "")
-    if stats.last_failure_at_ns and now - stats.last_failure_at_ns < RECENT_NS:
+    if _recent(stats.last_failure_at_ns):
         return ERROR, f"pairs cannot be fused: {stats.last_failure}"
     if stats.internal_errors:
         return ERROR, f"{stats.internal_errors} frames failed by an error of this node, please report it: {stats.last_internal_error}"
@@ -241,21 +241,21 @@ def _fusion_message(facts: NodeFacts, others: Sequence[Status], now: int, rate: 
         return OK, "idle: no fused topic has a subscriber"
     if facts.degraded:
         return WARN, facts.degraded
-    if not stats.fused or not rate:
-        since = max(facts.activated_at_ns, stats.last_fused_at_ns)
-        waiting = now - since < 2 * _stale_ns(facts)
+    if not stats.fused or not rate_hz:
+        since_ns = max(facts.activated_at_ns, stats.last_fused_at_ns)
+        waiting = time.monotonic_ns() - since_ns < 2 * facts.stale_ns
         return (OK, "waiting for pairs") if waiting else (WARN, "no pair is fused; see the other entries")
-    if rate < limits.min_rate_hz:
-        return WARN, f"only {rate:.1f} fused frames a second (diagnostics.min_rate_hz {limits.min_rate_hz:g}): see the stage times"
-    latency = stats.latency_ms(95)
-    if limits.max_latency_ms and latency > OTHER_CLOCK_MS:
+    if rate_hz < limits.min_rate_hz:
+        return WARN, f"only {rate_hz:.1f} fused frames a second (diagnostics.min_rate_hz {limits.min_rate_hz:g}): see the stage times"
+    latency_ms = stats.latency_ms(95)
+    if limits.max_latency_ms and latency_ms > OTHER_CLOCK_MS:
         return WARN, (
-            f"rgb stamps are {latency / 1e3:.0f} s behind this machine's clock: synchronise the clocks, or set use_sim_time for a bag; "
-            f"{rate:.1f} fused frames a second"
+            f"rgb stamps are {latency_ms / 1e3:.0f} s behind this machine's clock: synchronise the clocks, or set use_sim_time for a bag; "
+            f"{rate_hz:.1f} fused frames a second"
         )
-    if limits.max_latency_ms and latency > limits.max_latency_ms:
+    if limits.max_latency_ms and latency_ms > limits.max_latency_ms:
         return WARN, (
-            f"latency p95 {latency:.0f} ms is over diagnostics.max_latency_ms {limits.max_latency_ms:g}: "
+            f"latency p95 {latency_ms:.0f} ms is over diagnostics.max_latency_ms {limits.max_latency_ms:g}: "
             "the machine is too slow or too busy; see the stage times"
         )
-    return OK, f"{rate:.1f} fused frames a second, latency {stats.latency_ms(50):.1f} ms"
+    return OK, f"{rate_hz:.1f} fused frames a second, latency {stats.latency_ms(50):.1f} ms"

@@ -4,7 +4,7 @@ import math
 import threading
 import time
 from collections import Counter, deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aenet_ros.config import Config
 from aenet_ros.core.frames import Frame
@@ -37,11 +37,9 @@ class OffsetMonitor:
 
     def __init__(self, period_s: float = ESTIMATE_PERIOD_S) -> None:
         self.found: ClockOffset | None = None
-        self.failures = 0
-        self._period_s = period_s
         self.applied: AppliedOffset | None = None
-        self._first_ns = {"thermal": 0, "rgb": 0}
-        self._latest_ns = {"thermal": 0, "rgb": 0}
+        self.failures, self._period_s = 0, period_s
+        self._first_ns, self._latest_ns = {"thermal": 0, "rgb": 0}, {"thermal": 0, "rgb": 0}
         self._received: Counter[str] = Counter()
         self._queue: deque[tuple[str, Frame]] = deque(maxlen=QUEUE_SIZE)
         self._changed = threading.Condition()
@@ -108,7 +106,7 @@ class OffsetMonitor:
         verified = abs(found.offset_ns - applied.offset_ns) <= allowed_ns
         with self._changed:
             if self.applied is applied:
-                self.applied = AppliedOffset(applied.offset_ns, applied.previous_ms, since_ns, verified, found.offset_ns)
+                self.applied = replace(applied, since_ns=since_ns, verified=verified, found_ns=found.offset_ns)
 
 
 def offset_status(monitor: OffsetMonitor | None, config: Config) -> Status:

@@ -1,4 +1,4 @@
-"""Quality of the fused pictures: entropy, saturation, and how well the stamps of the pairs agree."""
+"""Faults of a camera's picture (black, saturated), and quality of the fused ones: entropy, saturation, agreement of the pairs' stamps."""
 
 import math
 import threading
@@ -7,17 +7,35 @@ from typing import NamedTuple
 
 import numpy as np
 
-from aenet_ros.config import Config
-from aenet_ros.core.frames import Array, FusedFrame
-from aenet_ros.health.stats import NodeStats
-from aenet_ros.health.status import OK, WARN, PipelineStatus, Status
+from aenet_ros.config import Config, DegradedConfig
+from aenet_ros.core.frames import Array, Frame, FusedFrame, Plane
+from aenet_ros.health.status import OK, WARN, NodeStats, PipelineStatus, Status
 
-EVERY = 5
-"""One of EVERY fused frames is measured."""
-
+EVERY = 5  # one of so many fused frames is measured
 SAMPLE_PIXELS = 10_000
 KEPT = 18  # measured frames in the median: three seconds at 30 Hz
 ENDS = (2, 253)  # grey levels at or beyond which a pixel is saturated
+NEARLY_FULL = 250.0  # of 255, in a colour picture: white balance may keep one channel a little below 255
+FULL_SCALES = {"mono8": (255.0,), "mono16": (16_383.0, 65_535.0), "32FC1": ()}  # 14-bit cameras fill the lower bits
+
+
+def picture_fault(role: str, frame: Frame, picked: Plane, config: DegradedConfig) -> str:
+    """``black``, ``saturated`` or "", from a sample of the frame's pixels (``thermal.ffc.sample``).
+
+    A black rgb picture has ``share`` of its pixels at ``black_level`` or under. A black thermal one has them at 0 (or NaN), or no two
+    values that differ. Saturated ones have them at full scale: nearly 255, or 255, 16383 or 65535 counts.
+    """
+    if role == "rgb":
+        if _share(picked <= config.black_level) >= config.share:
+            return "black"
+        return "saturated" if _share(picked >= NEARLY_FULL) >= config.share else ""
+    if any(_share(picked == full) >= config.share for full in FULL_SCALES.get(frame.encoding, ())):
+        return "saturated"
+    return "black" if (_share(picked <= 0.0) >= config.share and frame.encoding != "32FC1") or picked.min() == picked.max() else ""
+
+
+def _share(which: "np.ndarray[tuple[int, ...], np.dtype[np.bool_]]") -> float:
+    return float(np.count_nonzero(which)) / which.size
 
 
 class Quality(NamedTuple):
@@ -58,15 +76,12 @@ class QualityMonitor:
             with self._lock:
                 self._kept.append(found)
 
-    def median(self) -> Quality | None:
-        """Median of the last seconds; None before the first frame."""
-        with self._lock:
-            kept = np.array(self._kept)
-        return Quality(*(float(value) for value in np.median(kept, axis=0))) if len(kept) else None
-
     def status(self, config: Config, stats: NodeStats, pipeline: PipelineStatus) -> Status:
         """For diagnostics: the values, and the remedy where one exceeds its limit in ``diagnostics``."""
-        found, sync_ms = self.median(), stats.difference_ms(95)
+        with self._lock:
+            kept = np.array(self._kept)
+        found = Quality(*np.median(kept, axis=0).tolist()) if len(kept) else None
+        sync_ms = stats.difference_ms(95)
         values = {
             "stamp difference p50 [ms]": f"{stats.difference_ms(50):.2f}",
             "stamp difference p95 [ms]": f"{sync_ms:.2f}",
@@ -82,10 +97,8 @@ class QualityMonitor:
         if found is not None:
             values |= {"entropy [bit]": f"{found.entropy:.2f}", "saturated [%]": f"{100 * found.saturated:.1f}"}
         problem = find_problem(found, sync_ms, config)
-        if problem:
-            return Status("quality", WARN, problem, values)
         text = "the thermal camera's shutter is closed: its last good frame is used" if pipeline.shutter_closed else "good"
-        return Status("quality", OK, text, values)
+        return Status("quality", WARN if problem else OK, problem or text, values)
 
 
 def find_problem(found: Quality | None, sync_ms: float, config: Config) -> str:

@@ -1,12 +1,28 @@
-"""A line of diagnostics, and the state of the pipeline that diagnostics are made of."""
+"""Counters of the node, a line of diagnostics, and the state of the pipeline that diagnostics are made of.
 
+Counters are written by two threads and read by diagnostics.
+"""
+
+import math
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import numpy as np
+
+from aenet_ros.core.frames import Frame, FusedFrame
 from aenet_ros.thermal.ffc import FfcCounts
 from aenet_ros.thermal.sensor_correction import SensorMarks
 
 OK, WARN, ERROR = 0, 1, 2
+WINDOW = 90  # frames in rates and percentiles: three seconds at 30 Hz
+PAUSE_NS = 1_000_000_000
+RATE_SPAN_NS = 3_000_000_000
+MIN_GAPS = 20
+IRREGULAR = 0.2  # spread of the period, relative, above which no loss is computed
 
 
 class Status(NamedTuple):
@@ -44,3 +60,169 @@ class PipelineStatus:
     sensor: SensorMarks = field(default_factory=lambda: SensorMarks(0, 0.0))
     registration_fallback: str = ""
     resolution: ResolutionStatus = ResolutionStatus()
+
+
+@dataclass
+class StreamStats:
+    """One input stream. Arrival times are of the monotonic clock, stamps are the messages' own."""
+
+    received: int = 0
+    rejected: int = 0
+    last_error: str = ""
+    last_error_at_ns: int = 0
+    resumed_at_ns: int = 0  # first frame after a pause, or ever
+    size: tuple[int, int] = (0, 0)
+    encoding: str = ""
+    size_changes: int = 0
+    arrivals_ns: deque[int] = field(default_factory=lambda: deque(maxlen=WINDOW))
+    lags_ns: deque[int] = field(default_factory=lambda: deque(maxlen=WINDOW // 3))
+    stamps_ns: deque[int] = field(default_factory=lambda: deque(maxlen=WINDOW))
+
+    def receive(self, stamp_ns: int) -> None:
+        """Count a message, whether or not it can be decoded."""
+        self.received += 1
+        self.stamps_ns.append(stamp_ns)
+
+    def accept(self, frame: Frame) -> bool:
+        """Count a decoded frame; True where its size or encoding differs from the last one's."""
+        at_ns = time.monotonic_ns()
+        usual_ns = self.arrivals_ns[-1] - self.arrivals_ns[-2] if len(self.arrivals_ns) > 1 else 0
+        if not self.arrivals_ns or at_ns - self.arrivals_ns[-1] > max(PAUSE_NS, 3 * usual_ns):
+            self.resumed_at_ns = at_ns
+        self.arrivals_ns.append(at_ns)
+        self.lags_ns.append(frame.stamp_ns - at_ns)
+        now = (frame.size, frame.source_encoding)
+        changed = self.encoding != "" and now != (self.size, self.encoding)
+        self.size_changes += changed
+        self.size, self.encoding = now
+        return changed
+
+    def reject(self, reason: str) -> bool:
+        """Count a frame that could not be decoded; True where the reason is a new one."""
+        self.rejected += 1
+        new = reason != self.last_error
+        self.last_error, self.last_error_at_ns = reason, time.monotonic_ns()
+        return new
+
+    def rate_hz(self, stale_ns: int) -> float:
+        """Arrivals a second over the last seconds; 0 where nothing came for ``stale_ns``."""
+        return _rate_hz(tuple(self.arrivals_ns), stale_ns)
+
+    def lost_share(self) -> float:
+        """Share of frames that never arrived: stamp gaps that are multiples of the publisher's period; 0 where that is not regular.
+
+        Gaps over ``PAUSE_NS`` and steps back are no loss but a pause or a jump.
+        """
+        gaps = np.diff(np.array(self.stamps_ns, np.int64)).astype(float)
+        gaps = gaps[(gaps > 0) & (gaps < PAUSE_NS)]
+        if len(gaps) < MIN_GAPS:
+            return 0.0
+        single = gaps[gaps < 1.5 * np.percentile(gaps, 20)]
+        period = float(np.median(single))
+        if np.ptp(np.percentile(single, (10, 90))) > IRREGULAR * period:
+            return 0.0
+        expected = np.maximum(np.rint(gaps / period), 1).sum()
+        return float(1.0 - len(gaps) / expected)
+
+
+class NodeStats:
+    """All counters of one active period and before; ``lock`` guards what both threads write."""
+
+    def __init__(self) -> None:
+        self.thermal, self.rgb = StreamStats(), StreamStats()
+        self.fused = self.failed = self.replaced = self.internal_errors = 0
+        self.last_failure = self.last_internal_error = ""
+        self.last_failure_at_ns = self.last_pair_at_ns = self.last_fused_at_ns = 0
+        self.lock = threading.Lock()
+        self._skipped: Counter[str] = Counter()
+        self._fused_at_ns: deque[int] = deque(maxlen=WINDOW)
+        self._latencies_ns: deque[int] = deque(maxlen=WINDOW)
+        self._differences_ns: deque[int] = deque(maxlen=WINDOW)
+        self._stages_ns: dict[str, deque[int]] = {}
+
+    def stream(self, role: str) -> StreamStats:
+        """The statistics of ``thermal`` or ``rgb``."""
+        return self.thermal if role == "thermal" else self.rgb
+
+    def count_pair(self, difference_ns: int) -> None:
+        """A pair was matched; the thermal stamp minus the rgb stamp, offset taken off."""
+        self.last_pair_at_ns = time.monotonic_ns()
+        with self.lock:
+            self._differences_ns.append(abs(difference_ns))
+
+    def count_fused(self, fused: FusedFrame, latency_ns: int) -> None:
+        """A fused frame was published ``latency_ns`` after its rgb stamp."""
+        with self.lock:
+            self.fused += 1
+            self.last_fused_at_ns = time.monotonic_ns()
+            self._fused_at_ns.append(self.last_fused_at_ns)
+            self._latencies_ns.append(latency_ns)
+            for stage, duration in fused.timings_ns.items():
+                self._stages_ns.setdefault(stage, deque(maxlen=WINDOW)).append(duration)
+
+    def count_skipped(self, reason: str, pairs: int = 1) -> None:
+        """Pairs were not fused on purpose: disabled, no_subscriber, shut_down, too_old, degraded."""
+        with self.lock:
+            self._skipped[reason] += pairs
+
+    def skipped(self) -> dict[str, int]:
+        """Pairs not fused on purpose, by reason."""
+        with self.lock:
+            return dict(sorted(self._skipped.items()))
+
+    def count_failed(self, reason: str) -> bool:
+        """A pair could not be fused; True where the reason is a new one."""
+        with self.lock:
+            self.failed += 1
+            new, self.last_failure, self.last_failure_at_ns = reason != self.last_failure, reason, time.monotonic_ns()
+            return new
+
+    def count_internal_error(self, reason: str) -> bool:
+        """The node itself failed at a good frame; True where the reason is a new one."""
+        with self.lock:
+            self.internal_errors += 1
+            new, self.last_internal_error = reason != self.last_internal_error, reason
+            return new
+
+    def fused_rate_hz(self, stale_ns: int) -> float:
+        """Fused frames a second over the last seconds; 0 where none came for ``stale_ns``."""
+        with self.lock:
+            return _rate_hz(tuple(self._fused_at_ns), stale_ns)
+
+    def latency_ms(self, percentile: float) -> float:
+        """Percentile of the time from rgb stamp to publishing, in milliseconds; NaN before the first."""
+        with self.lock:
+            return _percentile_ms(self._latencies_ns, percentile)
+
+    def difference_ms(self, percentile: float) -> float:
+        """Percentile of the pairs' absolute stamp difference, in milliseconds; NaN before the first."""
+        with self.lock:
+            return _percentile_ms(self._differences_ns, percentile)
+
+    def stages_ms(self, percentile: float) -> dict[str, float]:
+        """Percentile of the duration of each stage of the pipeline and of their ``total``, in milliseconds."""
+        with self.lock:
+            return {stage: _percentile_ms(values, percentile) for stage, values in self._stages_ns.items()}
+
+    def clock_offset_ms(self) -> float:
+        """Thermal minus rgb clock, estimated from the age of stamps at arrival; NaN before both streams came.
+
+        Its error is the difference of the two drivers' delays: good enough to find seconds, not to align frames.
+        """
+        if not self.thermal.lags_ns or not self.rgb.lags_ns:
+            return math.nan
+        thermal, rgb = (np.median(np.array(stream.lags_ns, np.int64)) for stream in (self.thermal, self.rgb))
+        return float(thermal - rgb) / 1e6
+
+
+def _percentile_ms(values_ns: Collection[int], percentile: float) -> float:
+    return float(np.percentile(np.array(values_ns, np.int64), percentile)) / 1e6 if values_ns else math.nan
+
+
+def _rate_hz(times_ns: Sequence[int], stale_ns: int) -> float:
+    """Events a second, of those of the last ``stale_ns`` and ``RATE_SPAN_NS``."""
+    now = time.monotonic_ns()
+    recent = [event for event in times_ns if now - event < stale_ns + RATE_SPAN_NS]
+    if len(recent) < 2 or now - recent[-1] > stale_ns:
+        return 0.0
+    return (len(recent) - 1) * 1e9 / max(recent[-1] - recent[0], 1)

@@ -81,7 +81,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def homography_content(homography: Homography) -> dict[str, Any]:
     """A homography as the YAML's keys."""
-    content: dict[str, Any] = {"homography": [[float(value) for value in row] for row in homography.matrix]}
+    content: dict[str, Any] = {"homography": homography.matrix.tolist()}
     for key, size in (("thermal_size", homography.thermal_size), ("rgb_size", homography.rgb_size)):
         if size:
             content[key] = [size[1], size[0]]
@@ -96,14 +96,11 @@ def stereo_content(stereo: Stereo) -> dict[str, Any]:
             content[key] = {
                 "image_width": camera.size[1],
                 "image_height": camera.size[0],
-                "camera_matrix": {"rows": 3, "cols": 3, "data": [float(value) for value in camera.matrix.ravel()]},
+                "camera_matrix": {"rows": 3, "cols": 3, "data": camera.matrix.ravel().tolist()},
                 "distortion_model": camera.model,
                 "distortion_coefficients": {"rows": 1, "cols": len(camera.distortion), "data": list(camera.distortion)},
             }
-    content["thermal_from_rgb"] = {
-        "rotation": [float(value) for value in stereo.rotation.ravel()],
-        "translation": [float(value) for value in stereo.translation],
-    }
+    content["thermal_from_rgb"] = {"rotation": stereo.rotation.ravel().tolist(), "translation": stereo.translation.tolist()}
     return content
 
 

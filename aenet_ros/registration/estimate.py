@@ -5,6 +5,7 @@ growing sizes. The confidence combines the share of the edges that coincide, the
 the share of the picture that agrees.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -20,6 +21,7 @@ from aenet_ros.registration.image_alignment import (
     BlockScores,
     BlockShifts,
     best_shifts,
+    coinciding,
     edge_planes,
     fit_homography,
     grey,
@@ -68,7 +70,7 @@ class Estimate:
 
 
 def estimate(pairs: Sequence[FramePair], start: Array | None = None) -> Estimate:
-    """The homography of pairs of one thermal and one rgb size, from 20 to 40 pairs; ``start`` recorner_sets the exhaustive search.
+    """The homography of pairs of one thermal and one rgb size, from 20 to 40 pairs; ``start`` replaces the exhaustive search.
 
     Raises ImageError for fewer than MIN_PAIRS pairs, or for sizes that differ.
     """
@@ -83,50 +85,51 @@ def estimate(pairs: Sequence[FramePair], start: Array | None = None) -> Estimate
     thermals, rgbs = [grey(pair.thermal) for pair in pairs], [grey(pair.rgb) for pair in pairs]
     if start is None:
         chosen = np.unique(np.linspace(0, len(pairs) - 1, SEARCH_PAIRS).round().astype(int))
-        start = search_similarity([thermals[index] for index in chosen], [rgbs[index] for index in chosen])
+        start = _search_similarity([thermals[index] for index in chosen], [rgbs[index] for index in chosen])
     result = Estimate(start, rgb_size, thermal_size, len(pairs), reason="the two cameras show nothing that coincides")
-    pictures = _Pictures(thermals, rgbs)
-    for width, reach, terms in [*_levels(rgb_size[1]), *[_levels(rgb_size[1])[-1]] * MAX_REPEATS]:
-        level = (max(32, round(rgb_size[0] * width / rgb_size[1])), width)
-        blocks = pictures.match(result.matrix @ scaling(level, rgb_size), level, reach)
+    levels = [level for level in LEVELS[:-1] if level[0] < rgb_size[1]]
+    last = (min(LEVELS[-1][0], rgb_size[1]), *LEVELS[-1][1:])
+    level: Size = (0, 0)
+    for width, reach, terms in [*levels, last, *[last] * MAX_REPEATS]:
+        if width != level[1]:
+            level = (max(32, round(rgb_size[0] * width / rgb_size[1])), width)
+            to_level, from_level = scaling(rgb_size, level), scaling(level, rgb_size)
+            rgb_edges = [edge_planes(cv2.resize(rgb, level[::-1], interpolation=cv2.INTER_AREA)) for rgb in rgbs]
+        blocks = _match(rgb_edges, thermals, result.matrix @ from_level, reach)
         weights = pair_weights(blocks)
         found = best_shifts(blocks, weights)
         if len(found.centres) < MIN_BLOCKS:
             return result
-        change, robust = fit_homography(found, level, _terms_for(terms, found))
-        result = replace(result, matrix=_refined(result.matrix, change, level, rgb_size))
-        if width == min(LEVELS[-1][0], rgb_size[1]) and corner_distance(change, np.eye(3), level) < CONVERGED_PX:
+        change, robust = _fit(found, level, terms)
+        matrix = result.matrix @ from_level @ change @ to_level
+        result = replace(result, matrix=np.asarray(matrix / matrix[2, 2]))
+        if width == last[0] and corner_distance(change, np.eye(3), level) < CONVERGED_PX:
             break
     spread_px = _bootstrap_spread(blocks, weights, level, terms) * rgb_size[1] / level[1]
-    final = pictures.match(result.matrix @ scaling(level, rgb_size), level, 0)
-    score = float((weights @ final.scores[:, :, 0, 0]).sum() / max((weights @ final.energy).sum(), 1e-9))
-    return _with_confidence(replace(result, score=score, spread_px=spread_px, agreeing=float(robust.sum()) / len(final.centres)))
-
-
-def _levels(rgb_width: int) -> list[tuple[int, int, int]]:
-    """The LEVELS up to the picture's width; the last one at that width where it is smaller."""
-    coarse = [level for level in LEVELS[:-1] if level[0] < rgb_width]
-    width, reach, terms = LEVELS[-1]
-    return [*coarse, (min(width, rgb_width), reach, terms)]
+    final = _match(rgb_edges, thermals, result.matrix @ from_level, 0)
+    score, agreeing = coinciding(final, weights, np.eye(3)), float(robust.sum()) / len(final.centres)
+    return _with_confidence(replace(result, score=score, spread_px=spread_px, agreeing=agreeing))
 
 
 def _with_confidence(result: Estimate) -> Estimate:
     """The estimate with its confidence and, where that is low, the reason and the remedy."""
-    coincide, agree = _ramp(result.score, SCORE_RANGE), _ramp(result.agreeing, AGREEING_RANGE)
-    steady = float(np.exp(-((result.spread_px / (SPREAD_SCALE * result.rgb_size[1])) ** 2)))
-    confidence = coincide * agree * steady
-    reason = ""
-    if confidence < MIN_CONFIDENCE:
-        worst = min(coincide, agree, steady)
-        if worst == coincide:
-            reason = (
-                f"only {100 * result.score:.0f} % of the edges coincide: are these pairs of the same moments, and is the scene in focus?"
-            )
-        elif worst == agree:
-            reason = f"only {100 * result.agreeing:.0f} % of the picture agrees: give scenes with edges all over both views"
-        else:
-            reason = f"it moves by {result.spread_px:.1f} px from one half of the pairs to another: give more pairs of different scenes"
-    return replace(result, confidence=confidence, reason=reason)
+    measures = [
+        (
+            _ramp(result.score, SCORE_RANGE),
+            f"only {100 * result.score:.0f} % of the edges coincide: are these pairs of the same moments, and is the scene in focus?",
+        ),
+        (
+            _ramp(result.agreeing, AGREEING_RANGE),
+            f"only {100 * result.agreeing:.0f} % of the picture agrees: give scenes with edges all over both views",
+        ),
+        (
+            float(np.exp(-((result.spread_px / (SPREAD_SCALE * result.rgb_size[1])) ** 2))),
+            f"it moves by {result.spread_px:.1f} px from one half of the pairs to another: give more pairs of different scenes",
+        ),
+    ]
+    confidence = math.prod(value for value, _ in measures)
+    _, reason = min(measures, key=lambda measure: measure[0])
+    return replace(result, confidence=confidence, reason=reason if confidence < MIN_CONFIDENCE else "")
 
 
 def _ramp(value: float, ends: tuple[float, float]) -> float:
@@ -135,54 +138,42 @@ def _ramp(value: float, ends: tuple[float, float]) -> float:
 
 def corner_distance(first: Array, second: Array, rgb_size: Size) -> float:
     """Mean distance, in thermal pixels, between two homographies at the rgb picture's corners."""
-    height, width = rgb_size
+    return float(np.linalg.norm(_moved_corners(first, rgb_size) - _moved_corners(second, rgb_size), axis=1).mean())
+
+
+def _moved_corners(matrix: Array, size: Size) -> Array:
+    height, width = size
     corners = np.array([[[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]]], np.float64)
-    off = cv2.perspectiveTransform(corners, first) - cv2.perspectiveTransform(corners, second)
-    return float(np.linalg.norm(off[0], axis=1).mean())
+    return np.asarray(cv2.perspectiveTransform(corners, matrix)[0])
 
 
-class _Pictures:
-    """The pairs' pictures; the rgb edges are cached for one size."""
-
-    def __init__(self, thermals: Sequence[Plane], rgbs: Sequence[Plane]) -> None:
-        self._thermals, self._rgbs = thermals, rgbs
-        self._edges: tuple[Size, list[Plane]] = ((0, 0), [])
-
-    def match(self, matrix: Array, size: Size, reach: int) -> BlockScores:
-        """Block scores; ``matrix``: pixels of the rgb grid at ``size`` to thermal pixels."""
-        if self._edges[0] != size:
-            self._edges = (size, [edge_planes(cv2.resize(rgb, size[::-1], interpolation=cv2.INTER_AREA)) for rgb in self._rgbs])
-        return match_blocks(self._edges[1], [edge_planes(*warp_thermal(thermal, matrix, size)) for thermal in self._thermals], reach)
+def _match(rgb_edges: list[Plane], thermals: Sequence[Plane], matrix: Array, reach: int) -> BlockScores:
+    """Block scores; ``matrix``: pixels of the grid of ``rgb_edges`` to thermal pixels."""
+    size = size_of(rgb_edges[0])
+    return match_blocks(rgb_edges, [edge_planes(*warp_thermal(thermal, matrix, size)) for thermal in thermals], reach)
 
 
-def _terms_for(terms: int, found: BlockShifts) -> int:
-    return terms if len(found.centres) >= 2 * MIN_BLOCKS else 4
-
-
-def _refined(matrix: Array, change: Array, level: Size, rgb_size: Size) -> Array:
-    """``matrix`` after a ``change`` that was found on the grid of ``level``."""
-    result: Array = matrix @ scaling(level, rgb_size) @ change @ scaling(rgb_size, level)
-    return np.asarray(result / result[2, 2])
+def _fit(found: BlockShifts, level: Size, terms: int) -> tuple[Array, Array]:
+    """``fit_homography``; of a similarity where there are few blocks."""
+    return fit_homography(found, level, terms if len(found.centres) >= 2 * MIN_BLOCKS else 4)
 
 
 def _bootstrap_spread(blocks: BlockScores, weights: Array, level: Size, terms: int) -> float:
     """68th percentile of the corners' movement in pixels when pairs are drawn with replacement."""
     rng = np.random.default_rng(0)
-    height, width = level
-    corners = np.array([[[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]]], np.float64)
     corner_sets = []
     for _ in range(BOOTSTRAP_DRAWS):
         drawn = np.bincount(rng.integers(0, len(weights), len(weights)), minlength=len(weights))
         found = best_shifts(blocks, weights * drawn)
         if len(found.centres) >= MIN_BLOCKS:
-            corner_sets.append(cv2.perspectiveTransform(corners, fit_homography(found, level, _terms_for(terms, found))[0])[0])
+            corner_sets.append(_moved_corners(_fit(found, level, terms)[0], level))
     if len(corner_sets) < BOOTSTRAP_DRAWS / 2:
         return float("inf")
     moved = np.linalg.norm(np.stack(corner_sets) - np.median(corner_sets, axis=0), axis=-1)
     return float(np.percentile(moved, 68))
 
 
-def search_similarity(thermals: Sequence[Plane], rgbs: Sequence[Plane]) -> Array:
+def _search_similarity(thermals: Sequence[Plane], rgbs: Sequence[Plane]) -> Array:
     """The best similarity by exhaustive search over scale, rotation and shift: float64 [3, 3], rgb pixels to thermal pixels.
 
     Pictures are float32 [H, W] 0..1; all thermal ones have one size, and all rgb ones.

@@ -12,7 +12,8 @@ GRID = (6, 8)  # rows and columns of blocks
 MIN_BLOCKS = 8  # blocks with a clear shift, below which there is no result
 SCORE_RANGE = (0.08, 0.15)  # scores at which confidence is 0 and 1; unrelated scenes score 0.07
 MIN_SCORE = 0.04  # normalised score of a block's best shift; below it the block is not used
-MIN_DEVIATIONS = 3.5  # a best shift must exceed the mean of the block's other shifts by half as many standard deviations
+MIN_DEVIATIONS = 1.75  # standard deviations by which a best shift must exceed the mean of the block's other shifts
+SIMILARITY = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, -1], [0, 0, 0, 1], [0, 0, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
 NEIGHBOURHOOD = 0.04  # of the picture's width: edge strength is normalised over this neighbourhood
 
 
@@ -29,8 +30,7 @@ def grey(frame: Frame) -> Plane:
     if data.dtype != np.uint8:
         counts = np.asarray(cv2.medianBlur(counts, 3), np.float32)  # dead pixels
     low, high = np.percentile(counts[::2, ::2], (0.5, 99.5))
-    result: Plane = np.clip((counts - low) / max(high - low, 1e-6), 0, 1).astype(np.float32)
-    return result
+    return np.asarray(np.clip((counts - low) / max(high - low, 1e-6), 0, 1), np.float32)
 
 
 def edge_planes(picture: Array, valid: Array | None = None) -> Plane:
@@ -51,8 +51,7 @@ def edge_planes(picture: Array, valid: Array | None = None) -> Plane:
     if valid is not None:
         inner = cv2.erode(valid.astype(np.uint8), np.ones((7, 7), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0)
         found *= inner[..., None]
-    result: Plane = found.astype(np.float32)
-    return result
+    return np.asarray(found, np.float32)
 
 
 def _blur_wide(plane: Plane) -> Plane:
@@ -106,10 +105,9 @@ def match_blocks(rgb_edges: list[Plane], thermal_edges: list[Plane], reach: int)
     starts = [(reach + row * tall, reach + column * wide) for row in range(rows) for column in range(columns)]
     for index, (rgb, thermal) in enumerate(zip(rgb_edges, thermal_edges, strict=True)):
         for block, (top, left) in enumerate(starts):
-            fixed = rgb[top : top + tall, left : left + wide]
+            fixed, middle = (planes[top : top + tall, left : left + wide] for planes in (rgb, thermal))
             search = thermal[top - reach : top + tall + reach, left - reach : left + wide + reach]
             scores[index, block] = cv2.matchTemplate(search, fixed, cv2.TM_CCORR)
-            middle = thermal[top : top + tall, left : left + wide]
             energy[index, block] = cv2.norm(fixed) * cv2.norm(middle)
     y, x = np.meshgrid(reach + (np.arange(rows) + 0.5) * tall - 0.5, reach + (np.arange(columns) + 0.5) * wide - 0.5, indexing="ij")
     return BlockScores(scores, energy, np.column_stack([x.ravel(), y.ravel()]))
@@ -130,38 +128,33 @@ def best_shifts(blocks: BlockScores, weights: Array) -> BlockShifts:
         others = np.ones(surface.shape, bool)
         others[max(0, row - 2) : row + 3, max(0, column - 2) : column + 3] = False
         rest = surface[others]
-        if peak < MIN_SCORE or (rest.size > 8 and peak - rest.mean() < MIN_DEVIATIONS * 0.5 * rest.std()):
+        if peak < MIN_SCORE or (rest.size > 8 and peak - rest.mean() < MIN_DEVIATIONS * rest.std()):
             continue
         near = surface[row - 1 : row + 2, column - 1 : column + 2]
+        slope = np.array([near[1, 2] - near[1, 0], near[2, 1] - near[0, 1]]) / 2
         xx, yy = near[1, 0] + near[1, 2] - 2 * near[1, 1], near[0, 1] + near[2, 1] - 2 * near[1, 1]
         xy = (near[0, 0] + near[2, 2] - near[0, 2] - near[2, 0]) / 4
-        curve = np.array([[xx, xy], [xy, yy]])
-        values, vectors = np.linalg.eigh(-curve)
+        values, vectors = np.linalg.eigh(-np.array([[xx, xy], [xy, yy]]))
         values = np.maximum(values, 1e-4)
-        slope = np.array([(near[1, 2] - near[1, 0]) / 2, (near[2, 1] - near[0, 1]) / 2])
-        inverse = vectors / values @ vectors.T
-        offset = np.clip(inverse @ slope, -0.7, 0.7)
+        offset = np.clip(vectors / values @ vectors.T @ slope, -0.7, 0.7)
         kept.append(blocks.centres[index])
         shifts.append(np.array([column - reach, row - reach]) + offset)
         sharpness.append(vectors * values @ vectors.T)
-    count = len(kept)
-    return BlockShifts(np.reshape(kept, (count, 2)), np.reshape(shifts, (count, 2)), np.reshape(sharpness, (count, 2, 2)))
+    return BlockShifts(np.reshape(kept, (-1, 2)), np.reshape(shifts, (-1, 2)), np.reshape(sharpness, (-1, 2, 2)))
 
 
 def fit_homography(found: BlockShifts, size: Size, terms: int) -> tuple[Array, Array]:
     """The homography near identity that moves each centre by its shift, float64 [3, 3], and each block's robust weight, 0..1 [N].
 
-    ``terms``: 2 shift, 4 similarity, 6 affine, 8 homography. Iteratively reweighted least squares with Cauchy's weight function.
+    ``terms``: 4 similarity, 6 affine, 8 homography. Iteratively reweighted least squares with Cauchy's weight function.
     """
     height, width = size
     unit = max(width, height) / 2
     x, y = ((found.centres - [(width - 1) / 2, (height - 1) / 2]) / unit).T
     zero, one = np.zeros_like(x), np.ones_like(x)
-    if terms == 4:
-        design = np.stack([np.stack([one, zero], 1), np.stack([zero, one], 1), np.stack([x, y], 1), np.stack([-y, x], 1)], 2)
-    else:
-        columns = [(one, zero), (zero, one), (x, zero), (y, zero), (zero, x), (zero, y), (x * x, x * y), (x * y, y * y)]
-        design = np.stack([np.stack(column, 1) for column in columns[:terms]], 2)
+    columns = [(one, zero), (zero, one), (x, zero), (y, zero), (zero, x), (zero, y), (x * x, x * y), (x * y, y * y)]
+    basis = SIMILARITY if terms == 4 else np.eye(8)[:, :terms]
+    design = np.stack([np.stack(column, 1) for column in columns], 2) @ basis
     prior = np.diag([1e-3, 1e-3, 0.02, 0.02, 0.02, 0.02, 0.1, 0.1][:terms]) * float(np.trace(found.weights.mean(0)))
     robust = np.ones(len(x))
     solution = np.zeros(terms)
@@ -175,24 +168,27 @@ def fit_homography(found: BlockShifts, size: Size, terms: int) -> tuple[Array, A
             np.einsum("ni,nij,nj->n", residual, found.weights, residual) / np.maximum(np.trace(found.weights, axis1=1, axis2=2) / 2, 1e-9)
         )
         robust = 1 / (1 + (distance / max(0.5, 1.5 * float(np.median(distance)))) ** 2)
-    a = np.zeros(8)
-    if terms == 4:
-        a[[0, 1, 2, 3, 4, 5]] = solution[0], solution[1], solution[2], -solution[3], solution[3], solution[2]
-    else:
-        a[:terms] = solution
     # Shifts d(c) = A c + t + c (g . c) are, to first order, the homography with bottom row -g.
-    a /= unit
+    a = basis @ solution / unit
     near = np.array([[1 + a[2], a[3], a[0]], [a[4], 1 + a[5], a[1]], [-a[6], -a[7], 1]])
     to_unit = np.array([[1 / unit, 0, -(width - 1) / 2 / unit], [0, 1 / unit, -(height - 1) / 2 / unit], [0, 0, 1]])
     matrix = np.linalg.inv(to_unit) @ near @ to_unit
     return matrix / matrix[2, 2], robust
 
 
+def coinciding(blocks: BlockScores, weights: Array, change: Array) -> float:
+    """The share of the edges that coincide after ``change``, with each block's shift rounded to a pixel and limited to the reach."""
+    reach = blocks.scores.shape[2] // 2
+    moved = cv2.perspectiveTransform(blocks.centres[None], change)[0] - blocks.centres
+    right, down = np.clip(np.round(moved).astype(int), -reach, reach).T + reach
+    scores = blocks.scores[:, np.arange(len(moved)), down, right]
+    return float((weights @ scores).sum() / max(float((weights @ blocks.energy).sum()), 1e-9))
+
+
 def pair_weights(blocks: BlockScores) -> Array:
     """A weight for each pair, float64 [pairs]: its scores at the common best shifts; blank or badly paired frames get little."""
-    together = blocks.scores.sum(0)
-    best = together.reshape(len(together), -1).argmax(1)
-    own = np.take_along_axis(blocks.scores.reshape(*blocks.scores.shape[:2], -1), best[None, :, None], axis=2)[..., 0].sum(1)
+    scores = blocks.scores.reshape(*blocks.energy.shape, -1)
+    best = scores.sum(0).argmax(1)
+    own = scores[:, np.arange(len(best)), best].sum(1)
     share = own / np.maximum(blocks.energy.sum(1), 1e-9)
-    weights: Array = np.clip(share / max(float(np.median(share)), 1e-9), 0.05, 1.0) ** 2
-    return weights
+    return np.asarray(np.clip(share / max(float(np.median(share)), 1e-9), 0.05, 1.0) ** 2)

@@ -11,12 +11,12 @@ from aenet_ros.config import OutputConfig
 from aenet_ros.core.camera import Size, size_of
 from aenet_ros.core.frames import Array, Frame, Plane
 from aenet_ros.registration.registration import Registration
-from aenet_ros.registration.warp_maps import WarpMap, identity_map, scaled, typical_step
+from aenet_ros.registration.warp_maps import WarpMap, identity_map, typical_step
 
 
 @dataclass(frozen=True, eq=False)
 class GridWarps:
-    """How the two frames of one pair are warped onto the output grid. Immutable; ``OutputGrid.prepare`` makes it.
+    """How the two frames of one pair are warped onto the output grid.
 
     ``role``: the camera whose pixels, frame_id and camera_info the picture has (``rgb``, scaled or not, or ``thermal``).
     ``size``: height and width of the picture. ``fallback``: mode depth only, why the plane is used in place of the depth image; else empty.
@@ -56,7 +56,7 @@ class GridWarps:
         """
         if self.role == "thermal":
             return plane
-        return scaled(plane, self.size) if self._warp is None else self._warp.warp(plane)
+        return _scaled(plane, self.size) if self._warp is None else self._warp.warp(plane)
 
     def counts(self, data: Array) -> Array:
         """Untouched counts, uint8, uint16 or float32 [h, w], on the grid, each from the nearest thermal pixel.
@@ -76,8 +76,8 @@ class GridWarps:
         camera's whole plane, float32 [h, w] 0..1. On the rgb grid it is not used.
         """
         if self.role == "rgb" or self._warp is None:
-            return scaled(image, self.size)
-        warped = self._warp.warp(scaled(image, self._rgb_size))
+            return _scaled(image, self.size)
+        warped = self._warp.warp(_scaled(image, self._rgb_size))
         if self._warp.weight is None:
             return warped
         grey = cv2.convertScaleAbs(brightness, alpha=255.0)
@@ -92,12 +92,10 @@ class OutputGrid:
     """
 
     def __init__(self, registration: Registration, config: OutputConfig | None = None) -> None:
-        config = config or OutputConfig()
-        self._registration = registration
-        self._kind, self._width, self._height = config.grid, config.width, config.height
-        self.role = "thermal" if config.grid == "thermal" else "rgb"
+        self._registration, self._config = registration, config or OutputConfig()
+        self.role = "thermal" if self._config.grid == "thermal" else "rgb"
         self.fallback = ""
-        self._step: tuple[object, int] = (None, 1)
+        self._cached_step = lru_cache(1)(self._rgb_step)
 
     def size(self, thermal_size: Size, rgb_size: Size) -> Size:
         """Height and width of the picture."""
@@ -105,13 +103,13 @@ class OutputGrid:
 
     def scale_rgb(self, image: Array) -> Array:
         """The rgb frame, uint8 [H, W] or [H, W, 3], on the rgb grid, which needs no registration."""
-        return scaled(image, self._scaled_size(size_of(image)))
+        return _scaled(image, self._scaled_size(size_of(image)))
 
     def _scaled_size(self, rgb_size: Size) -> Size:
-        if self._kind != "size":
+        if self._config.grid != "size":
             return rgb_size
-        height, width = rgb_size
-        return self._height or max(1, round(self._width * height / width)), self._width or max(1, round(self._height * width / height))
+        (height, width), wanted = rgb_size, self._config
+        return wanted.height or max(1, round(wanted.width * height / width)), wanted.width or max(1, round(wanted.height * width / height))
 
     def prepare(self, thermal_size: Size, rgb_size: Size, plane_distance_m: float | None = None, depth: Frame | None = None) -> GridWarps:
         """The warps of one pair, with the registration that is known now.
@@ -120,10 +118,12 @@ class OutputGrid:
         aligned to the rgb frame; where it is None or unusable, the plane is used and ``fallback`` says why.
         Raises ImageError where the two views do not overlap, or a camera or the pose is not known.
         """
-        size = self.size(thermal_size, rgb_size)
+        size = sampled_size = self.size(thermal_size, rgb_size)
         if plane_distance_m is None:
             plane_distance_m = self._registration.plane_distance_m
-        sampled_size = size if self.role == "rgb" else self._rgb_sampling_size(thermal_size, rgb_size, plane_distance_m)
+        if self.role == "thermal":
+            step = self._cached_step(self._registration.version, thermal_size, rgb_size, plane_distance_m)
+            sampled_size = max(1, rgb_size[0] // step), max(1, rgb_size[1] // step)
         args = (thermal_size, rgb_size, sampled_size, self.role, plane_distance_m)
         warp, self.fallback = None, ""
         if self._registration.mode == "depth":
@@ -132,20 +132,24 @@ class OutputGrid:
             warp = self._registration.warp(*args)
         return GridWarps(self.role, size, self.fallback, thermal_size, warp, sampled_size)
 
-    def _rgb_sampling_size(self, thermal_size: Size, rgb_size: Size, plane_distance_m: float) -> Size:
-        """The rgb frame's size, divided by a whole number so that a step on the thermal grid is less than two pixels: no aliasing."""
-        key = (thermal_size, rgb_size, plane_distance_m, self._registration.version)
-        if key != self._step[0]:
-            thermal_x, thermal_y = self._registration.map(thermal_size, rgb_size, plane_distance_m)
-            slope = math.sqrt(typical_step(thermal_x, 1) * typical_step(thermal_y, 0))  # thermal pixels that one rgb pixel covers
-            self._step = key, max(1, int(1 / max(slope, 1e-3))) if math.isfinite(slope) else 1
-        step = self._step[1]
-        return max(1, rgb_size[0] // step), max(1, rgb_size[1] // step)
+    def _rgb_step(self, version: int, thermal_size: Size, rgb_size: Size, plane_distance_m: float) -> int:
+        """Divisor of the rgb frame's size at which a step on the thermal grid is less than two pixels: no aliasing."""
+        thermal_x, thermal_y = self._registration.map(thermal_size, rgb_size, plane_distance_m)
+        slope = math.sqrt(typical_step(thermal_x, 1) * typical_step(thermal_y, 0))  # thermal pixels that one rgb pixel covers
+        return max(1, int(1 / max(slope, 1e-3))) if math.isfinite(slope) else 1
 
 
 def _shrinks(source: Size, target: Size) -> bool:
-    """Whether ``scaled`` takes means of pixels, and does not sample them."""
+    """Whether ``_scaled`` takes means of pixels, and does not sample them."""
     return source[0] > target[0] and source[1] > target[1]
+
+
+def _scaled(picture: Array, size: Size) -> Array:
+    """A picture, edge to edge, at another size; by the mean of the pixels where both sides shrink."""
+    source = size_of(picture)
+    if source == size:
+        return picture
+    return cv2.resize(picture, size[::-1], interpolation=cv2.INTER_AREA if _shrinks(source, size) else cv2.INTER_LINEAR)
 
 
 @lru_cache(maxsize=4)  # the same object while sizes stay, so that a device uploads it once

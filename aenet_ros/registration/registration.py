@@ -5,21 +5,27 @@ covers -0.5 to W - 0.5. ``target`` is the grid that a frame is warped to: ``rgb`
 """
 
 import threading
-from collections import OrderedDict
-from collections.abc import Callable
-from typing import TypeVar
+from functools import lru_cache
 
 import numpy as np
 
 from aenet_ros.config import RegistrationConfig
-from aenet_ros.core.camera import Camera, Size, Stereo, same_camera, scaling
+from aenet_ros.core.camera import Camera, Size, Stereo, same_camera
 from aenet_ros.core.errors import ImageError
 from aenet_ros.core.frames import Array, Frame
 from aenet_ros.registration.calibration_file import Homography, read_homography, read_stereo
-from aenet_ros.registration.depth import depth_from_thermal, depth_map, metres
-from aenet_ros.registration.warp_maps import FloatMap, StereoRays, WarpMap, homography_map, identity_map, make_warp_map
+from aenet_ros.registration.warp_maps import (
+    FloatMap,
+    StereoRays,
+    WarpMap,
+    depth_from_thermal,
+    depth_map,
+    homography_map,
+    identity_map,
+    make_warp_map,
+    metres,
+)
 
-T = TypeVar("T")
 CACHED_MAPS = 4  # a 1920x1080 one takes 29 MB
 
 
@@ -36,10 +42,10 @@ class Registration:
         self._homography = read_homography(config) if self.mode == "homography" else Homography(np.eye(3))
         stereo = read_stereo(config) if self.uses_stereo else Stereo(None, None, np.eye(3), np.zeros(3))
         self._from_file = {role for role in ("thermal", "rgb") if getattr(stereo, role) is not None}
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
         self._known = (0, stereo)  # replaced as one; the number is another one after each change
-        self._rays: OrderedDict[object, StereoRays] = OrderedDict()
-        self._warps: OrderedDict[object, WarpMap] = OrderedDict()
+        self._cached_rays = lru_cache(2)(self._make_rays)
+        self._cached_warp = lru_cache(CACHED_MAPS)(self._make_warp)
 
     @property
     def uses_stereo(self) -> bool:
@@ -75,8 +81,7 @@ class Registration:
         with self._lock:
             count, stereo = self._known
             close = np.allclose(stereo.rotation, rotation, 0.0, 1e-6) and np.allclose(stereo.translation, translation, 0.0, 1e-6)
-            same = stereo.has_pose and close
-            if self.uses_stereo and not same:
+            if self.uses_stereo and not (stereo.has_pose and close):
                 self._known = (count + 1, stereo._replace(rotation=rotation, translation=translation, has_pose=True))
 
     def map(self, thermal_size: Size, rgb_size: Size, plane_distance_m: float | None = None) -> FloatMap:
@@ -84,9 +89,8 @@ class Registration:
 
         ``plane_distance_m`` None: the value at construction. Raises ImageError where a camera or the pose is not known.
         """
-        return self.make_map(
-            thermal_size, rgb_size, rgb_size, "rgb", self.plane_distance_m if plane_distance_m is None else plane_distance_m
-        )
+        distance_m = self.plane_distance_m if plane_distance_m is None else plane_distance_m
+        return self.make_map(thermal_size, rgb_size, rgb_size, "rgb", distance_m)
 
     def make_map(self, thermal_size: Size, rgb_size: Size, size: Size, target: str, plane_distance_m: float) -> FloatMap:
         """``map`` for the rgb grid at ``size``; for ``target`` thermal: x and y there of every thermal pixel."""
@@ -94,14 +98,10 @@ class Registration:
             return identity_map(thermal_size, size)
         if self.mode == "homography":
             found = self._homography
-            matrix = found.matrix @ scaling(size, found.rgb_size or rgb_size)
-            if target == "rgb":
-                return homography_map(Homography(matrix, found.thermal_size), thermal_size, size)
-            return homography_map(Homography(np.linalg.inv(matrix), rgb_size=found.thermal_size), size, thermal_size)
-        if target == "rgb":
-            return self._stereo_rays(thermal_size, size).map(plane_distance_m)
-        inverse = self._stereo_rays(size, thermal_size, inverse=True)
-        return inverse.map(inverse.depth_of_plane(plane_distance_m))
+            matrix = found._replace(rgb_size=found.rgb_size or rgb_size).scaled_to(thermal_size, size)
+            return homography_map(matrix, size) if target == "rgb" else homography_map(np.linalg.inv(matrix), thermal_size)
+        rays = self._rays(thermal_size, size, target)
+        return rays.map(plane_distance_m if target == "rgb" else rays.depth_of_plane(plane_distance_m))
 
     def warp(self, thermal_size: Size, rgb_size: Size, size: Size, target: str, plane_distance_m: float) -> WarpMap | None:
         """What warps a frame to ``target``; None in mode identity, where scaling does it.
@@ -110,13 +110,7 @@ class Registration:
         """
         if self.mode == "identity":
             return None
-        key = (thermal_size, rgb_size, size, target, plane_distance_m, self.version)
-
-        def make() -> WarpMap:
-            float_map = self.make_map(thermal_size, rgb_size, size, target, plane_distance_m)
-            return make_warp_map(float_map, thermal_size if target == "rgb" else size)
-
-        return self._cached(self._warps, key, CACHED_MAPS, make)
+        return self._cached_warp(self.version, thermal_size, rgb_size, size, target, plane_distance_m)
 
     def depth_warp(
         self, depth: Frame | None, thermal_size: Size, rgb_size: Size, size: Size, target: str, plane_distance_m: float
@@ -134,12 +128,12 @@ class Registration:
             return None, str(error)
         if not np.isfinite(distances).any():
             return None, f"the depth image is empty: {plane}"
-        rays = self._stereo_rays(thermal_size, size)
+        rays = self._rays(thermal_size, size, "rgb")
         if target == "rgb":
             source_size = thermal_size
             float_map, occluded = depth_map(rays, distances, plane_distance_m, thermal_size)
         else:
-            source_size, inverse = size, self._stereo_rays(size, thermal_size, inverse=True)
+            source_size, inverse = size, self._rays(thermal_size, size, "thermal")
             from_thermal = depth_from_thermal(rays, distances, thermal_size)
             float_map, occluded = depth_map(inverse, from_thermal, inverse.depth_of_plane(plane_distance_m), size)
         try:
@@ -147,9 +141,14 @@ class Registration:
         except ImageError:  # as with something right before the depth camera's lens
             return None, f"by the depth image nothing is in view of both cameras: {plane}"
 
-    def _stereo_rays(self, to_size: Size, from_size: Size, inverse: bool = False) -> StereoRays:
-        """Rays of the rgb grid at ``from_size``, for thermal pixels at ``to_size``; ``inverse``: of the thermal grid, for rgb pixels."""
-        count, stereo = self._known
+    def _rays(self, thermal_size: Size, size: Size, target: str) -> StereoRays:
+        """Rays of the rgb grid at ``size``, for thermal pixels; ``target`` thermal: of the thermal grid, for rgb pixels."""
+        return self._cached_rays(self.version, thermal_size, size, target)
+
+    # ``version`` is there for the caches only: maps of an earlier pose or camera are not found again.
+
+    def _make_rays(self, version: int, thermal_size: Size, size: Size, target: str) -> StereoRays:
+        stereo = self._known[1]
         if not stereo.has_pose:
             raise ImageError("the cameras' pose is not known: TF has not told it yet, and registration.file has no thermal_from_rgb")
         for role in ("rgb", "thermal"):
@@ -158,21 +157,8 @@ class Registration:
                     f"registration.mode {self.mode} needs the {role} camera's intrinsics, and neither '{self._file}' "
                     f"({role}_camera) nor {role}/camera_info has given them: calibrate it (`aenet calibrate --target`)"
                 )
-        used = stereo.inverse() if inverse else stereo
-        assert used.rgb is not None
-        assert used.thermal is not None
-        rgb, thermal = used.rgb, used.thermal
-        return self._cached(self._rays, (to_size, from_size, inverse, count), 2, lambda: StereoRays(rgb, thermal, used, to_size, from_size))
+        return StereoRays(stereo, thermal_size, size) if target == "rgb" else StereoRays(stereo.inverse(), size, thermal_size)
 
-    def _cached(self, cache: "OrderedDict[object, T]", key: object, limit: int, make: Callable[[], T]) -> T:
-        """The value of ``key``, made where it is not there; the least recently used of more than ``limit`` is dropped."""
-        with self._lock:
-            value = cache.get(key)
-        if value is None:
-            value = make()
-        with self._lock:
-            cache[key] = value
-            cache.move_to_end(key)
-            while len(cache) > limit:
-                cache.popitem(last=False)
-        return value
+    def _make_warp(self, version: int, thermal_size: Size, rgb_size: Size, size: Size, target: str, plane_distance_m: float) -> WarpMap:
+        float_map = self.make_map(thermal_size, rgb_size, size, target, plane_distance_m)
+        return make_warp_map(float_map, thermal_size if target == "rgb" else size)

@@ -10,7 +10,7 @@ from aenet_ros.config import Config
 from aenet_ros.core.errors import ImageError
 from aenet_ros.core.frames import FramePair
 from aenet_ros.messages.codec import decode_thermal
-from aenet_ros.registration.depth import DepthQueue
+from aenet_ros.registration.warp_maps import DepthQueue
 from aenet_ros.ros.compat import no_event_callbacks
 from aenet_ros.ros.params import qos_overrides
 

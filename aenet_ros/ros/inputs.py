@@ -15,7 +15,7 @@ from aenet_ros.config import InputConfig, StreamConfig
 from aenet_ros.core.errors import ImageError, format_error
 from aenet_ros.core.frames import Frame
 from aenet_ros.health.judge import TopicFacts
-from aenet_ros.health.stats import NodeStats
+from aenet_ros.health.status import NodeStats
 from aenet_ros.messages.codec import decode_rgb, decode_thermal, stamp_ns
 from aenet_ros.ros.compat import no_event_callbacks
 from aenet_ros.ros.graph import topic_facts

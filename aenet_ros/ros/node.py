@@ -27,8 +27,7 @@ from aenet_ros.health.adaptive_resolution import resolution_status
 from aenet_ros.health.fallback import TICK_S, FallbackFrame, FallbackPolicy
 from aenet_ros.health.judge import NodeFacts, judge
 from aenet_ros.health.quality import QualityMonitor
-from aenet_ros.health.stats import NodeStats
-from aenet_ros.health.status import OK, Status
+from aenet_ros.health.status import OK, NodeStats, Status
 from aenet_ros.pipeline import FusionPipeline
 from aenet_ros.ros.alignment import AlignmentMonitor
 from aenet_ros.ros.analysis import ArrivedFrame, DeferredAnalysis

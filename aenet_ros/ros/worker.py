@@ -9,7 +9,7 @@ from aenet_ros.config import Config
 from aenet_ros.core.errors import format_error
 from aenet_ros.core.frames import FramePair, FusedFrame
 from aenet_ros.health.fallback import FallbackFrame, FallbackPolicy
-from aenet_ros.health.stats import NodeStats
+from aenet_ros.health.status import NodeStats
 from aenet_ros.pipeline import FusionPipeline, PendingFusion
 from aenet_ros.ros.analysis import DeferredAnalysis
 from aenet_ros.ros.mailbox import Mailbox
