@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aenet_ros.core.errors import ConfigError, ImageError
-from aenet_ros.fusion.fused_ops import Plain, conv, conv_add_relu, conv_relu, is_traced
+from aenet_ros.fusion.blocks import conv, conv_add_relu, conv_relu, is_traced, make_block, make_downsampling
 
 MIN_SIZE = 16
 TILE = 4  # side of a tile in pixels
@@ -51,9 +51,9 @@ class AENet(nn.Module):
             raise ConfigError(f"fine: {fine} is out of range; give at least 1")
         self.stem = nn.Conv2d(2, fine, TILE + 2, stride=TILE, padding=1)  # windows overlap, which avoids a visible grid of tiles
         self.enter = nn.Conv2d(fine, width, 1)
-        self.down = nn.ModuleList(_make_downsampling(self.config.downsampling, width) for _ in range(levels))
-        self.encode = _make_block(self.config.block, width)
-        self.decode = nn.ModuleList(_make_block(self.config.block, width) for _ in range(levels + 1))
+        self.down = nn.ModuleList(make_downsampling(self.config.downsampling, width) for _ in range(levels))
+        self.encode = make_block(self.config.block, width)
+        self.decode = nn.ModuleList(make_block(self.config.block, width) for _ in range(levels + 1))
         self.leave = nn.Conv2d(width, fine, 1)
         self.head = nn.Conv2d(fine, TILE * TILE * _MAPS, 1)
         with torch.no_grad():  # the untrained network returns about the average of both sources
@@ -118,22 +118,6 @@ def _to_full_size(x: Tensor) -> Tensor:
     batch, _, height, width = x.shape
     tiles = x.permute(0, 2, 3, 1).reshape(batch, height, width, _MAPS, TILE, TILE)
     return tiles.permute(0, 3, 1, 4, 2, 5).reshape(batch, _MAPS, TILE * height, TILE * width)
-
-
-def _make_block(name: str, width: int) -> nn.Module:
-    if name == "plain":  # of the packaged weights; the others are for the study
-        return Plain(width)
-    from aenet_ros.fusion.blocks import make_block
-
-    return make_block(name, width)
-
-
-def _make_downsampling(name: str, width: int) -> nn.Module:
-    if name == "avg":
-        return nn.AvgPool2d(2)
-    from aenet_ros.fusion.blocks import make_downsampling
-
-    return make_downsampling(name, width)
 
 
 def parameter_count(network: nn.Module) -> int:
