@@ -13,8 +13,8 @@ from aenet_ros.core.process import keep_large_buffers
 from aenet_ros.core.thermal_input import ThermalInput, render_brightness
 from aenet_ros.fusion.color import ORDERS, convert, output_order, prepare_rgb
 from aenet_ros.fusion.device_engine import CAPTURE_AFTER
-from aenet_ros.fusion.fuser import Fuser
-from aenet_ros.fusion.job import FusionJob, PendingImage
+from aenet_ros.fusion.engine import FusionJob
+from aenet_ros.fusion.fuser import Fuser, SubmittedImage
 from aenet_ros.fusion.placement import set_threads
 from aenet_ros.health.adaptive_resolution import AdaptiveResolution
 from aenet_ros.health.fallback import FallbackFrame
@@ -244,7 +244,7 @@ class FusionPipeline:
 class PendingFusion:
     """A submitted pair. ``template`` is the result without its picture, which ``pending_image`` gives in ``encoding``."""
 
-    pending_image: PendingImage
+    pending_image: SubmittedImage
     encoding: str
     template: FusedFrame
     want_registered: bool

@@ -25,7 +25,7 @@ from aenet_ros.core.frames import FramePair
 from aenet_ros.core.thermal_input import ThermalInput
 from aenet_ros.fusion.checkpoint import load_checkpoint
 from aenet_ros.fusion.device_engine import CAPTURE_AFTER, DeviceEngine
-from aenet_ros.fusion.job import FusionJob
+from aenet_ros.fusion.engine import FusionJob
 from aenet_ros.fusion.placement import thread_count
 from aenet_ros.pipeline import FusionPipeline
 from aenet_ros.workbench.speed import make_pipeline, rig_of, rig_pairs

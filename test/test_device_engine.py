@@ -12,7 +12,7 @@ import torch
 
 from aenet_ros.core.thermal_input import BadPixelMap, ThermalInput
 from aenet_ros.fusion.device_engine import BAD_PIXELS, CAPTURE_AFTER, PLANS_KEPT, DeviceEngine
-from aenet_ros.fusion.job import FusionJob
+from aenet_ros.fusion.engine import FusionJob
 from aenet_ros.fusion.network import AENet
 from aenet_ros.fusion.tensors import ThermalTensors, brightness, fuse_tensors
 

@@ -9,7 +9,7 @@ import threading
 from collections import OrderedDict
 from contextlib import AbstractContextManager, nullcontext, suppress
 from copy import deepcopy
-from typing import Any, NamedTuple
+from typing import Any
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from aenet_ros.core.errors import first_line
 from aenet_ros.core.frames import Array
 from aenet_ros.core.thermal_input import BadPixelMap, ThermalInput
-from aenet_ros.fusion.device_errors import is_out_of_memory
-from aenet_ros.fusion.job import FusionJob
+from aenet_ros.fusion.engine import FusionJob, PendingImage
+from aenet_ros.fusion.placement import is_out_of_memory
 from aenet_ros.fusion.tensors import ThermalTensors, brightness, fuse_tensors
 
 PLANS_KEPT = 4
@@ -38,19 +38,6 @@ NO_BAD_PIXELS = BadPixelMap(
     np.zeros(1, np.int64), np.zeros((1, 8), np.int64), np.array([[1, 0, 0, 0, 0, 0, 0, 0]], np.float32)
 )  # the first pixel becomes itself
 _CAPTURING = threading.Lock()
-
-
-class DeviceImage(NamedTuple):
-    """A picture that the device works on: ``image`` is valid once the event ``done`` is reached (None: now)."""
-
-    image: Array
-    done: Any
-
-    def result(self) -> Array:
-        """See ``PendingImage.result``; on CUDA the picture is in page-locked memory."""
-        if self.done is not None:
-            self.done.synchronize()
-        return self.image
 
 
 class GraphPlan:
@@ -193,8 +180,6 @@ class DeviceEngine:
     ``problem`` says why pairs are not replayed from a graph though the device is CUDA; "" where they are.
     """
 
-    takes_counts = True
-
     def __init__(self, network: nn.Module, device: torch.device, precision: str) -> None:
         self._device = device
         self._dtype = torch.float16 if precision == "fp16" else torch.float32
@@ -212,8 +197,11 @@ class DeviceEngine:
             # One memory pool: graphs never run at the same time, and each one's output is copied to the host before the next begins.
             self._pool = torch.cuda.graph_pool_handle()
 
-    def submit(self, job: FusionJob) -> DeviceImage:
-        """See ``Engine.submit``; the job runs after those before it. On torch's CPU device it is done when this returns."""
+    def submit(self, job: FusionJob) -> PendingImage:
+        """Start a job, which runs after those before it; its arrays may change once this returns. The picture is in page-locked memory.
+
+        On torch's CPU device the job is done when this returns, and the memory is not page-locked.
+        """
         try:
             return self._submit(job)
         except RuntimeError as error:
@@ -227,7 +215,7 @@ class DeviceEngine:
             torch.cuda.empty_cache()
         return self._submit(job)
 
-    def _submit(self, job: FusionJob) -> DeviceImage:
+    def _submit(self, job: FusionJob) -> PendingImage:
         with self.stream():
             plan = self.plan(job)
             if plan.ready_to_capture and self._stream is not None and not self.problem:
@@ -240,7 +228,7 @@ class DeviceEngine:
             if self._stream is not None:
                 done = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]  # sleeps: a robot's cores have other work
                 done.record(self._stream)
-        return DeviceImage(image, done)
+        return PendingImage(image, done)
 
     def pictures(self) -> list[Array]:
         """The pictures made by this engine that are still referenced."""

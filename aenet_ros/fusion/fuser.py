@@ -11,13 +11,10 @@ from aenet_ros.core.errors import DeviceError, ImageError
 from aenet_ros.core.frames import Array, Plane
 from aenet_ros.core.thermal_input import ThermalInput
 from aenet_ros.fusion.checkpoint import load_checkpoint, load_onnx
-from aenet_ros.fusion.cpu_engine import CpuEngine
 from aenet_ros.fusion.device_engine import CAPTURE_AFTER, DeviceEngine
-from aenet_ros.fusion.device_errors import device_errors, is_out_of_memory, keep_forever
-from aenet_ros.fusion.downscaled import fuse_downscaled
-from aenet_ros.fusion.job import Engine, FusionJob, PendingImage, ReadyImage
+from aenet_ros.fusion.engine import CpuEngine, FusionJob, PendingImage, fuse_downscaled
 from aenet_ros.fusion.network import MIN_SIZE, AENet
-from aenet_ros.fusion.placement import choose_placement, thread_count
+from aenet_ros.fusion.placement import choose_placement, device_errors, is_out_of_memory, keep_forever, thread_count
 
 
 class Fuser:
@@ -31,7 +28,7 @@ class Fuser:
 
     def __init__(self, model: ModelConfig | None = None) -> None:
         self._model = model = model or ModelConfig()
-        self._engine: Engine | None = None
+        self._engine: CpuEngine | DeviceEngine | None = None
         self.device, self.precision, self._reason = choose_placement(model)
         self._source: AENet | bytes
         self._source, self.card = load_onnx(model.weights) if model.backend == "onnx" else load_checkpoint(model.weights)
@@ -43,12 +40,13 @@ class Fuser:
     @property
     def fallback(self) -> str:
         """Why this is not what was asked for; "" where it is."""
-        return "; ".join(reason for reason in (self._reason, self._engine.problem if self._engine else "") if reason)
+        problem = self._engine.problem if isinstance(self._engine, DeviceEngine) else ""
+        return "; ".join(reason for reason in (self._reason, problem) if reason)
 
     @property
     def takes_counts(self) -> bool:
         """Whether jobs may hold thermal counts, and one more may be submitted before the last one's result is asked for."""
-        return self._engine is not None and self._engine.takes_counts
+        return isinstance(self._engine, DeviceEngine)
 
     def fuse(self, thermal: Array, rgb: Array, *, order: str = "rgb", weight: Plane | None = None, thermal_weight: float = 1.0) -> Array:
         """The fused picture, a new uint8 array with the shape and channel order of ``rgb``.
@@ -67,7 +65,7 @@ class Fuser:
         return self.submit(FusionJob(view, rgb, order, thermal_weight, order)).result()
 
     @torch.inference_mode()
-    def submit(self, job: FusionJob) -> PendingImage:
+    def submit(self, job: FusionJob) -> "SubmittedImage":
         """Start a job. ``result()`` blocks until it is fused; where ``takes_counts``, one more job may be submitted before.
 
         Raises as ``fuse``; so does ``result()``.
@@ -80,13 +78,13 @@ class Fuser:
             raise ImageError(f"thermal is warped to {rendered[1]}x{rendered[0]}, and rgb is {job.rgb.shape[1]}x{job.rgb.shape[0]}")
         try:
             with device_errors(self.device):
-                pending = ReadyImage(fuse_downscaled(self._engine, job)) if job.scale != 1.0 else self._engine.submit(job)
+                pending = fuse_downscaled(self._engine.submit, job) if job.scale != 1.0 else self._engine.submit(job)
         except DeviceError as error:
             self._switch_to_cpu(error)
             return self.submit(job)
-        return _SubmittedImage(self, self._engine, self.device, pending, job)
+        return SubmittedImage(self, self._engine, self.device, pending, job)
 
-    def _result(self, submitted: "_SubmittedImage") -> Array:
+    def _result(self, submitted: "SubmittedImage") -> Array:
         try:
             with device_errors(submitted.device):
                 return submitted.pending.result()
@@ -130,17 +128,17 @@ class Fuser:
                 torch.cuda.empty_cache()
 
 
-class _SubmittedImage(NamedTuple):
+class SubmittedImage(NamedTuple):
     """A job of ``Fuser``; a device that fails meanwhile is replaced by the CPU."""
 
     fuser: Fuser
-    engine: Engine
+    engine: CpuEngine | DeviceEngine
     device: str
     pending: PendingImage
     job: FusionJob
 
     def result(self) -> Array:
-        """See ``PendingImage.result``."""
+        """Block until the picture is fused. Raises as ``Fuser.fuse``."""
         return self.fuser._result(self)
 
 

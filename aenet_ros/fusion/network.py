@@ -75,8 +75,10 @@ class AENet(nn.Module):
         height, width = luma.shape[2:]
         if min(height, width) < MIN_SIZE:
             raise ImageError(f"{width}x{height} is too small to fuse; give at least {MIN_SIZE}x{MIN_SIZE} pixels")
-        right, bottom = -width % self.multiple, -height % self.multiple
-        if right or bottom:
+        # Only positive numbers are divided: ONNX rounds towards 0 and Python rounds down.
+        right, bottom = ((side + self.multiple - 1) // self.multiple * self.multiple - side for side in (width, height))
+        padded = is_traced() or right or bottom  # a trace is for any size
+        if padded:
             thermal, luma = (F.pad(plane, (0, right, 0, bottom), mode="replicate") for plane in (thermal, luma))
         maps = self.maps(thermal, luma)
         if torch.is_grad_enabled():
@@ -85,7 +87,7 @@ class AENet(nn.Module):
             fused = maps[:, 2:].addcmul_(maps[:, :1], thermal).addcmul_(maps[:, 1:2], luma)
         if not self.training:
             fused = fused.clamp_(0.0, 1.0)
-        return fused[:, :, :height, :width] if right or bottom else fused
+        return fused[:, :, :height, :width] if padded else fused
 
     def maps(self, thermal: Tensor, luma: Tensor) -> Tensor:
         """Return the weight of thermal, the weight of luma and the offset as [B, 3, H, W]. H and W are multiples of ``multiple``."""
