@@ -21,8 +21,7 @@ import torch
 
 from aenet_ros.cli.about import about
 from aenet_ros.cli.common import remark, write_json
-from aenet_ros.core.frames import FramePair
-from aenet_ros.core.thermal_input import ThermalInput
+from aenet_ros.core.frames import FramePair, ThermalInput
 from aenet_ros.fusion.checkpoint import load_checkpoint
 from aenet_ros.fusion.device_engine import CAPTURE_AFTER, DeviceEngine
 from aenet_ros.fusion.engine import FusionJob

@@ -15,8 +15,8 @@ from typing import Any
 
 from aenet_ros.cli.about import about
 from aenet_ros.cli.common import print_json, remark
-from aenet_ros.core.atomic_io import write_atomic
 from aenet_ros.core.errors import ConfigError, DeviceError, MissingDependencyError
+from aenet_ros.core.files import write_atomic
 
 SIZES = "640x512,1280x720,1920x1080"
 

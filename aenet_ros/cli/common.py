@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from aenet_ros.config import Config, build, specs
-from aenet_ros.core.atomic_io import write_atomic
 from aenet_ros.core.errors import ConfigError, SourceError
+from aenet_ros.core.files import write_atomic
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:

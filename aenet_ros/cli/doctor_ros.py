@@ -107,7 +107,7 @@ def _middleware() -> Finding:
 
 def _profile() -> str:
     from aenet_ros.core.errors import SourceError
-    from aenet_ros.core.resources import share_dir
+    from aenet_ros.core.files import share_dir
 
     try:
         return str(share_dir() / "config" / "fastdds_shm.xml")

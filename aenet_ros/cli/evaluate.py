@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate; return 0 if every method has every picture, 1 if pictures are missing."""
-    from aenet_ros.core.atomic_io import write_atomic
+    from aenet_ros.core.files import write_atomic
     from aenet_ros.workbench.contact_sheet import write_contact_sheet
     from aenet_ros.workbench.evaluation.ranking import load_peers, means_by_dataset
     from aenet_ros.workbench.evaluation.report import evaluation_page

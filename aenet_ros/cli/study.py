@@ -101,8 +101,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _keep_settings(path: Path, settings: dict[str, Any], about: dict[str, Any]) -> dict[str, Any]:
     """Store settings and machine of the first run, and return them. Raises ConfigError if the settings differ from the first run."""
-    from aenet_ros.core.atomic_io import write_atomic
     from aenet_ros.core.errors import ConfigError
+    from aenet_ros.core.files import write_atomic
 
     if not path.exists():
         write_atomic(path, json.dumps({**settings, **about}, indent=1) + "\n")

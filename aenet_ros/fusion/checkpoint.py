@@ -14,8 +14,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from aenet_ros.core.atomic_io import write_atomic
 from aenet_ros.core.errors import CheckpointError, ConfigError, first_line
+from aenet_ros.core.files import write_atomic
 from aenet_ros.fusion.network import AENet, AENetConfig, parameter_count
 
 FORMAT = "aenet-1"

@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aenet_ros.core.frames import Array, Plane
-from aenet_ros.core.thermal_input import ThermalInput, render_brightness
+from aenet_ros.core.frames import Array, Plane, ThermalInput, render_brightness
 from aenet_ros.fusion import color
 from aenet_ros.fusion.network import MIN_SIZE
 

@@ -8,8 +8,7 @@ import torch
 
 from aenet_ros.config import ModelConfig
 from aenet_ros.core.errors import DeviceError, ImageError
-from aenet_ros.core.frames import Array, Plane
-from aenet_ros.core.thermal_input import ThermalInput
+from aenet_ros.core.frames import Array, Plane, ThermalInput
 from aenet_ros.fusion.checkpoint import load_checkpoint, load_onnx
 from aenet_ros.fusion.device_engine import CAPTURE_AFTER, DeviceEngine
 from aenet_ros.fusion.engine import CpuEngine, FusionJob, PendingImage, fuse_downscaled
@@ -57,8 +56,8 @@ class Fuser:
         thermal_weight: 0..1, share of the fusion in the picture; 1 is the network's own result.
         Raises ImageError for other types, sizes or values, and DeviceError when the device fails and the CPU is not allowed.
         """
-        check_rgb(rgb, order, thermal_weight)
-        check_planes(thermal, rgb.shape[:2], weight)
+        _check_rgb(rgb, order, thermal_weight)
+        _check_planes(thermal, rgb.shape[:2], weight)
         # A new object each time: engines keep what they made of a map until the object changes, and the caller may write into this one.
         weight, is_uint8 = None if weight is None else weight[:], thermal.dtype == np.uint8
         view = ThermalInput(thermal, factor=1.0 / 255.0 if is_uint8 else 1.0, weight=weight, rendered=not is_uint8)
@@ -72,7 +71,7 @@ class Fuser:
         """
         if self._engine is None:
             raise DeviceError("this Fuser was closed; make a new one")
-        check_rgb(job.rgb, job.order, job.thermal_weight)
+        _check_rgb(job.rgb, job.order, job.thermal_weight)
         rendered = job.thermal.counts.shape if job.thermal.sampling is None else job.thermal.sampling.shape[:2]
         if rendered != job.rgb.shape[:2]:
             raise ImageError(f"thermal is warped to {rendered[1]}x{rendered[0]}, and rgb is {job.rgb.shape[1]}x{job.rgb.shape[0]}")
@@ -83,15 +82,6 @@ class Fuser:
             self._switch_to_cpu(error)
             return self.submit(job)
         return SubmittedImage(self, self._engine, self.device, pending, job)
-
-    def _result(self, submitted: "SubmittedImage") -> Array:
-        try:
-            with device_errors(submitted.device):
-                return submitted.pending.result()
-        except DeviceError as error:
-            if self._engine is submitted.engine:  # not replaced already because of the job before
-                self._switch_to_cpu(error)
-        return self.submit(submitted.job).result()
 
     def _start_engine(self) -> None:
         with device_errors(self.device):
@@ -129,7 +119,7 @@ class Fuser:
 
 
 class SubmittedImage(NamedTuple):
-    """A job of ``Fuser``; a device that fails meanwhile is replaced by the CPU."""
+    """A job of ``fuser``; a ``device`` that fails meanwhile is replaced by the CPU."""
 
     fuser: Fuser
     engine: CpuEngine | DeviceEngine
@@ -139,11 +129,16 @@ class SubmittedImage(NamedTuple):
 
     def result(self) -> Array:
         """Block until the picture is fused. Raises as ``Fuser.fuse``."""
-        return self.fuser._result(self)
+        try:
+            with device_errors(self.device):
+                return self.pending.result()
+        except DeviceError as error:
+            if self.fuser._engine is self.engine:  # not replaced already because of the job before
+                self.fuser._switch_to_cpu(error)
+        return self.fuser.submit(self.job).result()
 
 
-def check_rgb(rgb: Array, order: str, thermal_weight: float) -> None:
-    """Raise ImageError unless these are what ``Fuser.fuse`` documents."""
+def _check_rgb(rgb: Array, order: str, thermal_weight: float) -> None:
     if rgb.dtype != np.uint8 or not (rgb.ndim == 2 or (rgb.ndim == 3 and rgb.shape[2] == 3)):
         raise ImageError(f"rgb is {rgb.dtype} {list(rgb.shape)}; give uint8 [H, W, 3], or [H, W] for a grey picture")
     if order not in ("rgb", "bgr"):
@@ -155,8 +150,7 @@ def check_rgb(rgb: Array, order: str, thermal_weight: float) -> None:
         raise ImageError(f"thermal_weight {thermal_weight} is out of range; give 0 to 1")
 
 
-def check_planes(thermal: Array, size: tuple[int, ...], weight: Plane | None) -> None:
-    """Raise ImageError unless these are planes for a picture of ``size`` (height, width) that ``Fuser.fuse`` documents."""
+def _check_planes(thermal: Array, size: tuple[int, ...], weight: Plane | None) -> None:
     if thermal.dtype not in (np.uint8, np.float32) or thermal.ndim != 2:
         raise ImageError(
             f"thermal is {thermal.dtype} {list(thermal.shape)}; give uint8, or float32 in 0..1, [H, W]; ThermalAgc makes it of counts"

@@ -19,12 +19,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aenet_ros import __version__
-from aenet_ros.core.atomic_io import write_atomic
 from aenet_ros.core.errors import CheckpointError, DeviceError, MissingDependencyError, first_line
+from aenet_ros.core.files import write_atomic
 from aenet_ros.core.frames import Array
 from aenet_ros.fusion.checkpoint import ONNX_FORMAT, card_path
+from aenet_ros.fusion.color import fuse_tensors
 from aenet_ros.fusion.network import MIN_SIZE, AENet
-from aenet_ros.fusion.tensors import fuse_tensors
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
 OPSET = 17

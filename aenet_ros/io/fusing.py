@@ -11,9 +11,8 @@ import numpy as np
 
 from aenet_ros.config import Config, build, flatten
 from aenet_ros.core.errors import AenetError, ImageError, SourceError
-from aenet_ros.core.frames import Array, FramePair, FusedFrame
+from aenet_ros.core.frames import Array, FramePair, FusedFrame, ThermalInput, render_brightness
 from aenet_ros.core.process import MAX_AUTO_THREADS, allowed_cores
-from aenet_ros.core.thermal_input import ThermalInput, render_brightness
 from aenet_ros.io.background import Progress
 from aenet_ros.io.fuse_job import FuseJob, open_job
 from aenet_ros.io.interfaces import Sink, SourceItem, is_bag

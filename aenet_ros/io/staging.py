@@ -9,8 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from aenet_ros.core.atomic_io import write_atomic
 from aenet_ros.core.errors import SourceError
+from aenet_ros.core.files import write_atomic
 
 HIDDEN_FOLDER = ".aenet-fuse"
 """In a folder of pictures that is not complete."""

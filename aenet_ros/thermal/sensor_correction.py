@@ -12,8 +12,7 @@ import cv2
 import numpy as np
 
 from aenet_ros.config import SensorConfig
-from aenet_ros.core.frames import Array, Frame, Plane
-from aenet_ros.core.thermal_input import BadPixelMap
+from aenet_ros.core.frames import Array, BadPixelMap, Frame, Plane
 
 EVERY = 8  # one of EVERY frames is analysed
 HUGE = 1e6  # replaces float counts that are not finite
@@ -59,7 +58,7 @@ class SensorCorrection:
 
     @property
     def columns(self) -> Plane | None:
-        """Counts, float32 [W], to be subtracted from each row; None while no pattern is known."""
+        """Counts that each column reads too high, float32 [W]; None while no pattern is significant."""
         return self._columns.pattern
 
     @property
@@ -78,12 +77,13 @@ class SensorCorrection:
             self._pixels, self._columns, self._due = _Pixels(), _Columns(), None
         if config.column_noise == "off" or shutter_closed:
             self._columns = _Columns()
-        if shutter_closed:
-            self._due = None
         if config.dead_pixels == "off":
             self._pixels = _Pixels()
-        self._count += not shutter_closed
-        if not (shutter_closed or self._count % EVERY or data.ndim != 2 or min(data.shape) < 2 * SMOOTHING_COLUMNS):
+        if shutter_closed:
+            self._due = None
+            return
+        self._count += 1
+        if self._count % EVERY == 0 and data.ndim == 2 and min(data.shape) >= 2 * SMOOTHING_COLUMNS:
             self._due = data
 
     def update(self, config: SensorConfig) -> None:

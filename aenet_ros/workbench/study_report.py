@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from aenet_ros.core.atomic_io import write_atomic
+from aenet_ros.core.files import write_atomic
 
 Row = Mapping[str, Any]
 
