@@ -265,14 +265,14 @@ class StageTimer:
 
     def __init__(self) -> None:
         self.stages_ns = {"agc": 0, "registration": 0, "fusion": 0, "output": 0, "total": 0}
-        self._last = time.perf_counter_ns()
+        self.resume()
 
     def lap(self, stage: str) -> None:
         """Add the time since the last lap to ``stage``."""
-        now = time.perf_counter_ns()
-        self.stages_ns[stage] += now - self._last
-        self.stages_ns["total"] += now - self._last
-        self._last = now
+        begun = self._last
+        self.resume()
+        self.stages_ns[stage] += self._last - begun
+        self.stages_ns["total"] += self._last - begun
 
     def resume(self) -> None:
         """Begin a lap: the time since the last one counts for no stage."""

@@ -9,6 +9,7 @@ the same operators. They have no gradient and no ONNX form, and builds without o
 compute the same result.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import cast
 
@@ -157,24 +158,11 @@ class _Multiscale(nn.Module):
         super().__init__()
         quarter = width // 4
         widths = (width - 2 * quarter, quarter, quarter)
-        self.scales = nn.ModuleList(
-            nn.Conv2d(width, out, 3, padding=step, dilation=step) for out, step in zip(widths, (1, 2, 4), strict=True)
-        )
+        outs = zip(widths, (1, 2, 4), strict=True)
+        self.scales = nn.ModuleList(nn.Conv2d(width, out, 3, padding=step, dilation=step) for out, step in outs)
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat([conv_relu(cast(nn.Conv2d, scale), x) for scale in self.scales], 1)
-
-
-class _Unshuffle(nn.Module):
-    """Pixel unshuffle by 2, followed by a 1x1 convolution back to ``width`` channels."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.mix = nn.Conv2d(4 * width, width, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        mixed: Tensor = self.mix(F.pixel_unshuffle(x, 2))
-        return mixed
 
 
 BLOCKS: dict[str, Callable[[int], nn.Module]] = {
@@ -191,7 +179,7 @@ DOWNSAMPLINGS: dict[str, Callable[[int], nn.Module]] = {
     "max": lambda width: nn.MaxPool2d(2),
     "avg": lambda width: nn.AvgPool2d(2),
     "strided": lambda width: nn.Conv2d(width, width, 2, stride=2),
-    "unshuffle": _Unshuffle,
+    "unshuffle": lambda width: nn.Sequential(OrderedDict(unshuffle=nn.PixelUnshuffle(2), mix=nn.Conv2d(4 * width, width, 1))),
 }
 
 

@@ -3,10 +3,8 @@
 An exported file is run at several sizes and compared with the network in torch. It is written only if both agree.
 """
 
-import hashlib
 import inspect
 import io
-import json
 import os
 import warnings
 from copy import deepcopy
@@ -20,9 +18,8 @@ from torch import Tensor, nn
 
 from aenet_ros import __version__
 from aenet_ros.core.errors import CheckpointError, DeviceError, MissingDependencyError, first_line
-from aenet_ros.core.files import write_atomic
 from aenet_ros.core.frames import Array
-from aenet_ros.fusion.checkpoint import ONNX_FORMAT, card_path
+from aenet_ros.fusion.checkpoint import ONNX_FORMAT, write_with_card
 from aenet_ros.fusion.color import fuse_tensors
 from aenet_ros.fusion.network import MIN_SIZE, AENet
 
@@ -120,16 +117,15 @@ def export_network(network: AENet, card: dict[str, Any], path: Path, whole: bool
     Raises MissingDependencyError, and CheckpointError if the file's results differ from the network's. Nothing is written then.
     """
     ort = runtime()
-    fixed = deepcopy(network).requires_grad_(False)
-    module = (_Whole(fixed) if whole else fixed).eval()
+    module = _Whole(network) if whole else network
     about = {
         "name": str(card.get("name", "")),
         "weights_sha256": str(card.get("sha256", "")),
         "aenet_ros": __version__,
         "holds": "whole" if whole else "network",
     }
-    content = _to_onnx(module, whole, about)
-    differences = _compare(network, ort.InferenceSession(content, providers=["CPUExecutionProvider"]), whole)
+    content = _to_onnx(deepcopy(module).requires_grad_(False).eval(), whole, about)
+    differences = _compare(module, ort.InferenceSession(content, providers=["CPUExecutionProvider"]), whole)
     worst = max(differences, key=lambda size: differences[size])
     allowed = WHOLE_TOLERANCE if whole else NETWORK_TOLERANCE
     if not differences[worst] <= allowed:
@@ -137,11 +133,8 @@ def export_network(network: AENet, card: dict[str, Any], path: Path, whole: bool
             f"{path}: the exported network differs from torch by {differences[worst]:.3g} grey levels at {worst} (allowed: {allowed:g}), "
             "so nothing was written. Try another version of torch or onnxruntime"
         )
-    write_atomic(path, content)
     checks = {"differences": differences, "checked_with": f"onnxruntime {ort.__version__}"}
-    full = {**card, **about, "format": ONNX_FORMAT, "sha256": hashlib.sha256(content).hexdigest(), "whole": whole, **checks}
-    write_atomic(card_path(path), json.dumps(full, indent=2) + "\n")
-    return full
+    return write_with_card(path, content, {**card, **about, "format": ONNX_FORMAT, "whole": whole, **checks})
 
 
 def input_shapes(whole: bool, size: tuple[int, int]) -> dict[str, tuple[int, ...]]:
@@ -154,45 +147,39 @@ def _to_onnx(module: nn.Module, whole: bool, about: dict[str, str]) -> bytes:
         import onnx
     except ImportError as error:
         raise MissingDependencyError("export needs the package onnx: pip install onnx onnxruntime (the extra [export])") from error
-    names, sides, buffer = list(input_shapes(whole, TRACED_SIZE)), ((0, 1) if whole else (2, 3)), io.BytesIO()
-    options: dict[str, Any] = {
-        "f": buffer,
-        "input_names": names,
-        "output_names": ["fused"],
-        "dynamic_axes": {name: dict(zip(sides, ("height", "width"), strict=True)) for name in (*names, "fused")},
-        "opset_version": OPSET,
-    }
+    inputs, buffer = _example(whole, TRACED_SIZE), io.BytesIO()
+    sides = {0: "height", 1: "width"} if whole else {2: "height", 3: "width"}
+    options: dict[str, Any] = {"f": buffer, "dynamic_axes": dict.fromkeys((*inputs, "fused"), sides), "opset_version": OPSET}
     # The tracing exporter takes half a second. The one based on torch.export takes half a minute and rejects the padding.
     if "dynamo" in inspect.signature(torch.onnx.export).parameters:
         options["dynamo"] = False
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracing exporter warns that it is deprecated
-        torch.onnx.export(module, _example(whole, TRACED_SIZE), **options)
+        torch.onnx.export(module, tuple(inputs.values()), input_names=list(inputs), output_names=["fused"], **options)
     model = onnx.load_from_string(buffer.getvalue())
     onnx.helper.set_model_props(model, about)
     onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString())
 
 
-def _compare(network: AENet, session: Any, whole: bool) -> dict[str, float]:
-    """Largest difference between the ONNX session and the network, in grey levels, by size "WxH"."""
+def _compare(module: nn.Module, session: Any, whole: bool) -> dict[str, float]:
+    """Largest difference between the ONNX session and the module, in grey levels, by size "WxH"."""
     differences = {}
     for seed, (height, width) in enumerate(CHECK_SIZES):
         inputs = _example(whole, (height, width), seed)
         with torch.inference_mode():
-            expected = (fuse_tensors(network, *inputs, "rgb") if whole else network(*inputs)).numpy()
-        names = input_shapes(whole, (height, width))
-        given: Array = session.run(None, {name: tensor.numpy() for name, tensor in zip(names, inputs, strict=True)})[0]
+            expected = module(**inputs).numpy()
+        given: Array = session.run(None, {name: tensor.numpy() for name, tensor in inputs.items()})[0]
         error = float(np.abs(given.astype(np.float64) - expected).max()) if given.shape == expected.shape else float("inf")
         differences[f"{width}x{height}"] = error if whole else 255.0 * error
     return differences
 
 
-def _example(whole: bool, size: tuple[int, int], seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Two inputs with smooth parts, edges and noise over the full range."""
+def _example(whole: bool, size: tuple[int, int], seed: int = 0) -> dict[str, Tensor]:
+    """Two inputs by name, with smooth parts, edges and noise over the full range."""
     random, height, width = torch.Generator().manual_seed(seed), *size
-    tensors = []
-    for shape in input_shapes(whole, size).values():
+    tensors = {}
+    for name, shape in input_shapes(whole, size).items():
         coarse = F.interpolate(torch.rand(1, 1, 5, 7, generator=random), size, mode="bilinear")
         plane = coarse * (0.7 + 0.3 * torch.rand(1, 1, *size, generator=random))
         plane[..., : height // 2, : width // 3] = torch.rand(1, generator=random)
@@ -200,5 +187,5 @@ def _example(whole: bool, size: tuple[int, int], seed: int = 0) -> tuple[Tensor,
         corner.copy_(torch.rand(corner.shape, generator=random).round())
         if whole and len(shape) == 3:
             plane = plane[0, 0, :, :, None] * torch.tensor([1.0, 1.0, 0.5])  # a colour picture
-        tensors.append((plane.reshape(shape) * 255).round().to(torch.uint8) if whole else plane.reshape(shape))
-    return tensors[0], tensors[1]
+        tensors[name] = (plane.reshape(shape) * 255).round().to(torch.uint8) if whole else plane.reshape(shape)
+    return tensors

@@ -1,7 +1,4 @@
-"""Device, precision and number of CPU threads of the network; and the errors of a device.
-
-``device_errors`` gives an error of a GPU as DeviceError with a remedy; ``keep_forever`` is for memory of a lost device.
-"""
+"""Device, precision and number of CPU threads of the network; and the errors of a device."""
 
 import ctypes
 from collections.abc import Iterator
@@ -90,9 +87,8 @@ def device_errors(device: str) -> Iterator[None]:
         raise
     except RuntimeError as error:
         if is_out_of_memory(error):
-            raise DeviceError(
-                f"{device} has too little free memory ({first_line(error)}); end other programs on it, or set model.device"
-            ) from error
+            text = f"{device} has too little free memory ({first_line(error)}); end other programs on it, or set model.device"
+            raise DeviceError(text) from error
         if device == "cpu":
             raise
         raise DeviceError(f"{device} failed ({first_line(error)}); restart the process, or set model.device to cpu") from error

@@ -13,7 +13,7 @@ from aenet_ros.thermal.temperature import scale_of
 SAMPLE_PIXELS = 10_000  # their percentiles are within 0.3 percentage points of the whole frame's
 NOMINAL_PERIOD_NS = 33_333_333  # assumed where stamps stand still or jump back
 FLOAT_UNIT_COUNTS = 32.0  # counts of AgcConfig.min_range that stand for one unit (usually a degree) of a float frame
-BIT_DEPTH = {"mono8": 8, "mono16": 16, "32FC1": 32}
+ENCODINGS = ("mono8", "mono16", "32FC1")
 
 
 class Range(NamedTuple):
@@ -49,8 +49,8 @@ class ThermalAgc:
 
         Raises ImageError for another encoding or an empty frame.
         """
-        if thermal.encoding not in BIT_DEPTH:
-            raise ImageError(f"a thermal frame in {thermal.encoding} has no counts; give one of {', '.join(BIT_DEPTH)}")
+        if thermal.encoding not in ENCODINGS:
+            raise ImageError(f"a thermal frame in {thermal.encoding} has no counts; give one of {', '.join(ENCODINGS)}")
         if thermal.data.ndim != 2 or thermal.data.size == 0:
             raise ImageError(f"a thermal frame of shape {thermal.data.shape} has no pixels; it must be [H, W]")
         self.range_in_use = self._choose(thermal, config)
