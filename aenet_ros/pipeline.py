@@ -86,7 +86,8 @@ class FusionPipeline:
         timer.lap("fusion")
 
         registered = warps.counts(thermal.data) if want_registered or output.isotherm else None
-        frame_id, counts = thermal.frame_id if warps.role == "thermal" else rgb.frame_id, thermal.counts_encoding
+        frame_id = thermal.frame_id if warps.role == "thermal" else rgb.frame_id
+        counts = thermal.counts_encoding
         result = FusedFrame(rgb.stamp_ns, NO_PLANE, output.encoding, frame_id, registered, grid=warps.role, thermal_encoding=counts)
         timer.lap("registration")
         return PendingFusion(pending, result, want_registered, timer, config, self._resolution)
