@@ -8,13 +8,12 @@ import numpy as np
 from aenet_ros.config import Config, flatten, specs
 from aenet_ros.core.camera import Size
 from aenet_ros.core.errors import ConfigError, ImageError
-from aenet_ros.core.frames import Frame, FramePair, FusedFrame, Plane
+from aenet_ros.core.frames import Frame, FramePair, FusedFrame, Plane, ThermalInput, render_brightness
 from aenet_ros.core.process import keep_large_buffers
-from aenet_ros.core.thermal_input import ThermalInput, render_brightness
-from aenet_ros.fusion.color import ORDERS, convert, output_order, prepare_rgb
+from aenet_ros.fusion.color import ORDERS, convert, prepare_rgb
 from aenet_ros.fusion.device_engine import CAPTURE_AFTER
-from aenet_ros.fusion.fuser import Fuser
-from aenet_ros.fusion.job import FusionJob, PendingImage
+from aenet_ros.fusion.engine import FusionJob
+from aenet_ros.fusion.fuser import Fuser, SubmittedImage
 from aenet_ros.fusion.placement import set_threads
 from aenet_ros.health.adaptive_resolution import AdaptiveResolution
 from aenet_ros.health.fallback import FallbackFrame
@@ -63,11 +62,12 @@ class FusionPipeline:
         device fails and the CPU is not allowed; the next pair may succeed.
         """
         config, rgb, timer = self._check(config), pair.rgb, StageTimer()
+        output = config.output
         thermal, gain = self._select_thermal(pair.thermal, config)
         timer.lap("agc")
 
         warps = self.prepare_grid(thermal.size, rgb.size, config, pair.depth)
-        image, encoding = prepare_rgb(rgb, config.output.encoding)
+        image, encoding = prepare_rgb(rgb, output.encoding)
         thermal_input, scale = self._thermal_input(thermal, gain), self._resolution.scale
         timer.lap("registration")
 
@@ -82,25 +82,15 @@ class FusionPipeline:
             source = ThermalInput(warps.thermal(brightness), weight=warps.weight, rendered=True)
         timer.lap("registration")
 
-        job = FusionJob(
-            source, image, ORDERS[encoding], config.output.thermal_weight, output_order(encoding, config.output.encoding), scale
-        )
-        pending = self.fuser.submit(job)
+        pending = self.fuser.submit(FusionJob(source, image, ORDERS[encoding], output.thermal_weight, ORDERS[output.encoding], scale))
         timer.lap("fusion")
 
-        registered = warps.counts(thermal.data) if want_registered or config.output.isotherm else None
-        timer.lap("registration")
+        registered = warps.counts(thermal.data) if want_registered or output.isotherm else None
         frame_id = thermal.frame_id if warps.role == "thermal" else rgb.frame_id
-        template = FusedFrame(
-            stamp_ns=rgb.stamp_ns,
-            image=NO_PLANE,
-            encoding=config.output.encoding,
-            frame_id=frame_id,
-            thermal_registered=registered,
-            grid=warps.role,
-            thermal_encoding=thermal.counts_encoding,
-        )
-        return PendingFusion(pending, encoding, template, want_registered, timer, config, self._resolution)
+        counts = thermal.counts_encoding
+        result = FusedFrame(rgb.stamp_ns, NO_PLANE, output.encoding, frame_id, registered, grid=warps.role, thermal_encoding=counts)
+        timer.lap("registration")
+        return PendingFusion(pending, result, want_registered, timer, config, self._resolution)
 
     def fallback(self, item: FallbackFrame, config: Config | None = None, want_registered: bool = False) -> FusedFrame:
         """One camera's frame alone, on the fused picture's grid; on its own grid where the other camera was never seen.
@@ -242,11 +232,10 @@ class FusionPipeline:
 
 @dataclass(frozen=True, slots=True)
 class PendingFusion:
-    """A submitted pair. ``template`` is the result without its picture, which ``pending_image`` gives in ``encoding``."""
+    """A submitted pair. ``fused`` is the result, still without its picture."""
 
-    pending_image: PendingImage
-    encoding: str
-    template: FusedFrame
+    pending_image: SubmittedImage
+    fused: FusedFrame
     want_registered: bool
     timer: "StageTimer"
     config: Config
@@ -257,11 +246,11 @@ class PendingFusion:
 
         The picture has the rgb frame's stamp, the size and frame_id of ``output.grid``, and ``output.encoding``.
         """
-        timer, output, fused = self.timer, self.config.output, self.template
+        timer, output, fused = self.timer, self.config.output, self.fused
         timer.resume()
         image = self.pending_image.result()
         timer.lap("fusion")
-        image = convert(image, "mono8" if self.encoding == "mono8" else output.encoding, output.encoding)
+        image = convert(image, "mono8" if image.ndim == 2 else output.encoding, output.encoding)
         if output.isotherm and fused.thermal_registered is not None:
             scale = scale_of(self.config.agc)
             low, high = sorted((scale.counts(output.isotherm_low), scale.counts(output.isotherm_high)))
@@ -277,14 +266,14 @@ class StageTimer:
 
     def __init__(self) -> None:
         self.stages_ns = {"agc": 0, "registration": 0, "fusion": 0, "output": 0, "total": 0}
-        self._last = time.perf_counter_ns()
+        self.resume()
 
     def lap(self, stage: str) -> None:
         """Add the time since the last lap to ``stage``."""
-        now = time.perf_counter_ns()
-        self.stages_ns[stage] += now - self._last
-        self.stages_ns["total"] += now - self._last
-        self._last = now
+        begun = self._last
+        self.resume()
+        self.stages_ns[stage] += self._last - begun
+        self.stages_ns["total"] += self._last - begun
 
     def resume(self) -> None:
         """Begin a lap: the time since the last one counts for no stage."""

@@ -20,8 +20,7 @@ import torch
 from aenet_ros.cli.common import about, remark, write_json
 from aenet_ros.core.process import keep_large_buffers
 from aenet_ros.fusion.checkpoint import load_checkpoint
-from aenet_ros.fusion.export import export_network
-from aenet_ros.fusion.onnx_network import OnnxNetwork
+from aenet_ros.fusion.onnx_network import OnnxNetwork, export_network
 from aenet_ros.workbench.timing import WARM_UP_RUNS, spread_ms
 
 ROUNDS = 5

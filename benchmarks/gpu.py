@@ -20,11 +20,10 @@ import numpy as np
 import torch
 
 from aenet_ros.cli.common import about, remark, write_json
-from aenet_ros.core.frames import FramePair
-from aenet_ros.core.thermal_input import ThermalInput
+from aenet_ros.core.frames import FramePair, ThermalInput
 from aenet_ros.fusion.checkpoint import load_checkpoint
 from aenet_ros.fusion.device_engine import CAPTURE_AFTER, DeviceEngine
-from aenet_ros.fusion.job import FusionJob
+from aenet_ros.fusion.engine import FusionJob
 from aenet_ros.fusion.placement import thread_count
 from aenet_ros.pipeline import FusionPipeline
 from aenet_ros.workbench.speed import make_pipeline, rig_of, rig_pairs

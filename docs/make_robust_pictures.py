@@ -17,8 +17,7 @@ from make_pictures import Cell, fused, one_pair, write_pictures
 
 from aenet_ros.config import RegistrationConfig, build
 from aenet_ros.core.camera import Camera, Stereo
-from aenet_ros.core.frames import Array, Frame
-from aenet_ros.core.thermal_input import ThermalInput, render_brightness
+from aenet_ros.core.frames import Array, Frame, ThermalInput, render_brightness
 from aenet_ros.pipeline import FusionPipeline
 from aenet_ros.registration.calibration_file import stereo_content
 from aenet_ros.registration.output_grid import OutputGrid

@@ -8,7 +8,7 @@ import yaml
 from launch.actions import DeclareLaunchArgument, ExecuteProcess, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 
-from aenet_ros.core.resources import config_file, process_environment
+from aenet_ros.core.files import config_file, process_environment
 from launch import LaunchContext, LaunchDescription
 
 BOOLEANS = ["true", "false"]

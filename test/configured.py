@@ -1,7 +1,7 @@
 """Stages of the pipeline together with the configuration that a test gives them, which else comes with each call."""
 
 from aenet_ros.config import AgcConfig, LatencyConfig, SensorConfig, ShutterConfig
-from aenet_ros.core.thermal_input import replace_bad_pixels
+from aenet_ros.core.frames import replace_bad_pixels
 from aenet_ros.health.adaptive_resolution import AdaptiveResolution
 from aenet_ros.thermal.agc import ThermalAgc
 from aenet_ros.thermal.ffc import FfcHold

@@ -3,9 +3,9 @@
 import torch
 
 from aenet_ros.fusion.checkpoint import load_checkpoint
-from aenet_ros.fusion.device_engine import DeviceEngine, DeviceImage
+from aenet_ros.fusion.device_engine import DeviceEngine
+from aenet_ros.fusion.engine import FusionJob, PendingImage
 from aenet_ros.fusion.fuser import Fuser
-from aenet_ros.fusion.job import FusionJob
 
 
 class Lost:
@@ -22,7 +22,7 @@ class MortalEngine(DeviceEngine):
         super().__init__(load_checkpoint()[0], torch.device("cpu"), "fp32")
         self.lasts = lasts
 
-    def submit(self, job: FusionJob) -> DeviceImage:
+    def submit(self, job: FusionJob) -> PendingImage:
         pending = super().submit(job)
         self.lasts -= 1
         return pending if self.lasts >= 0 else pending._replace(done=Lost())

@@ -30,7 +30,7 @@ from std_msgs.msg import String  # noqa: E402
 from std_srvs.srv import SetBool  # noqa: E402
 
 from aenet_ros.cli.processes import free_domain  # noqa: E402
-from aenet_ros.core.resources import process_environment  # noqa: E402
+from aenet_ros.core.files import process_environment  # noqa: E402
 
 BEST_EFFORT = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
 RELIABLE = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)

@@ -7,10 +7,9 @@ import pytest
 from configured import Resolution
 
 from aenet_ros.config import LatencyConfig, ModelConfig, build
-from aenet_ros.core.frames import Frame, FramePair
-from aenet_ros.core.thermal_input import ThermalInput
+from aenet_ros.core.frames import Frame, FramePair, ThermalInput
+from aenet_ros.fusion.engine import FusionJob
 from aenet_ros.fusion.fuser import Fuser
-from aenet_ros.fusion.job import FusionJob
 from aenet_ros.health.adaptive_resolution import LASTED, PATIENCE, SCALES, resolution_status
 from aenet_ros.health.status import OK, WARN
 from aenet_ros.pipeline import FusionPipeline

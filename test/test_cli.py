@@ -137,7 +137,7 @@ def test_ros_parameter_files_are_read(tmp_path):
 
 @pytest.mark.parametrize("name", ["fusion.yaml", "cpu.yaml", "jetson_orin.yaml", "desktop_gpu.yaml"])
 def test_shipped_parameter_files_are_read(name):
-    from aenet_ros.core.resources import share_dir
+    from aenet_ros.core.files import share_dir
 
     values = read_params(share_dir() / "config" / name)
     assert values

@@ -15,7 +15,7 @@ import yaml
 from aenet_ros.config import build, flatten, specs
 from aenet_ros.config import docs as config_docs
 from aenet_ros.core.errors import SourceError
-from aenet_ros.core.resources import config_file, process_environment, share_dir
+from aenet_ros.core.files import config_file, process_environment, share_dir
 
 ROOT = Path(__file__).resolve().parents[1]
 PROFILES = ["cpu.yaml", "desktop_gpu.yaml", "jetson_orin.yaml"]
@@ -241,7 +241,7 @@ def test_share_dir_is_found_from_an_installed_copy(tmp_path, library):
     shared = tmp_path / "share" / "aenet_ros"
     shutil.copytree(ROOT / "config", shared / "config")
     shutil.copy(ROOT / "package.xml", shared)
-    code = "from aenet_ros.core.resources import share_dir; print(share_dir())"
+    code = "from aenet_ros.core.files import share_dir; print(share_dir())"
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / library)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, cwd="/", capture_output=True, text=True, timeout=60, check=True)
     assert Path(done.stdout.strip()) == shared
@@ -249,7 +249,7 @@ def test_share_dir_is_found_from_an_installed_copy(tmp_path, library):
 
 def test_share_dir_says_what_to_do_where_nothing_was_installed(tmp_path):
     shutil.copytree(ROOT / "aenet_ros", tmp_path / "aenet_ros", ignore=shutil.ignore_patterns("__pycache__"))
-    code = "from aenet_ros.core.resources import share_dir; share_dir()"
+    code = "from aenet_ros.core.files import share_dir; share_dir()"
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, cwd="/", capture_output=True, text=True, timeout=60, check=False)
     assert "SourceError" in done.stderr
@@ -281,9 +281,9 @@ def test_process_environment_names_a_profile_as_the_distribution_s_fast_dds_read
             other if read == old else mine
         )
     versions = {}
-    monkeypatch.setattr("aenet_ros.core.resources.metadata_version", lambda package: versions[package])
+    monkeypatch.setattr("aenet_ros.core.files.metadata_version", lambda package: versions[package])
     for package, version, names in (("ros-fastdds", "3.2.3", {new}), ("ros-fastrtps", "2.14.5", {old})):
-        monkeypatch.setattr("aenet_ros.core.resources.PackageNotFoundError", KeyError)
+        monkeypatch.setattr("aenet_ros.core.files.PackageNotFoundError", KeyError)
         versions.clear()
         versions[package] = version
         assert set(process_environment(present={})) == names

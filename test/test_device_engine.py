@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from aenet_ros.core.thermal_input import BadPixelMap, ThermalInput
-from aenet_ros.fusion.device_engine import BAD_PIXELS, CAPTURE_AFTER, PLANS_KEPT, DeviceEngine
-from aenet_ros.fusion.job import FusionJob
+from aenet_ros.core.frames import BadPixelMap, ThermalInput
+from aenet_ros.fusion.color import fuse_tensors
+from aenet_ros.fusion.device_engine import BAD_PIXELS, CAPTURE_AFTER, PLANS_KEPT, DeviceEngine, ThermalTensors, brightness
+from aenet_ros.fusion.engine import FusionJob
 from aenet_ros.fusion.network import AENet
-from aenet_ros.fusion.tensors import ThermalTensors, brightness, fuse_tensors
 
 CPU = torch.device("cpu")
 

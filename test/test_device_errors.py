@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from aenet_ros.core.errors import DeviceError
-from aenet_ros.fusion.device_errors import device_errors, is_out_of_memory, keep_forever
+from aenet_ros.fusion.placement import device_errors, is_out_of_memory, keep_forever
 
 JETSON = RuntimeError('NVML_SUCCESS == r INTERNAL ASSERT FAILED at "/pytorch/c10/cuda/CUDACachingAllocator.cpp":1124, please report a bug')
 PINNED = RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported at some other API call")

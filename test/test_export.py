@@ -12,10 +12,9 @@ from aenet_ros.cli.main import main
 from aenet_ros.config import ModelConfig
 from aenet_ros.core.errors import CheckpointError, ConfigError, DeviceError
 from aenet_ros.fusion.checkpoint import load_checkpoint, save_checkpoint
-from aenet_ros.fusion.export import export_network
 from aenet_ros.fusion.fuser import Fuser
 from aenet_ros.fusion.network import AENet, AENetConfig
-from aenet_ros.fusion.onnx_network import provider_options
+from aenet_ros.fusion.onnx_network import export_network, provider_options
 from aenet_ros.fusion.placement import choose_placement
 
 SIZES = [(16, 16), (17, 31), (64, 96), (101, 77), (333, 250)]

@@ -8,11 +8,11 @@ import torch
 import aenet_ros
 from aenet_ros.config import ModelConfig
 from aenet_ros.core.errors import CheckpointError, ConfigError, DeviceError, ImageError
-from aenet_ros.core.thermal_input import ThermalInput
+from aenet_ros.core.frames import ThermalInput
 from aenet_ros.fusion.checkpoint import load_checkpoint, save_checkpoint
 from aenet_ros.fusion.device_engine import DeviceEngine
+from aenet_ros.fusion.engine import FusionJob
 from aenet_ros.fusion.fuser import Fuser
-from aenet_ros.fusion.job import FusionJob
 from aenet_ros.fusion.network import AENet
 from aenet_ros.fusion.placement import choose_placement
 

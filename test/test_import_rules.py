@@ -165,7 +165,7 @@ def test_commands_import_heavy_things_when_run_only():
     ] == []
 
 
-@pytest.mark.parametrize("module", ["aenet_ros", "aenet_ros.config", "aenet_ros.cli.main", "aenet_ros.core.resources"])
+@pytest.mark.parametrize("module", ["aenet_ros", "aenet_ros.config", "aenet_ros.cli.main", "aenet_ros.core.files"])
 def test_importing_is_cheap(module):
     assert in_a_new_process(f"import sys, {module}; print(*({{'torch', 'rclpy', 'cv2', 'rosbags', 'mcap'}} & set(sys.modules)))") == []
 

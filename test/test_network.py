@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from aenet_ros.core.errors import ConfigError, ImageError
-from aenet_ros.fusion import fused_ops
+from aenet_ros.fusion import blocks
 from aenet_ros.fusion.blocks import BLOCKS, DOWNSAMPLINGS, make_block
 from aenet_ros.fusion.checkpoint import load_checkpoint
 from aenet_ros.fusion.network import AENet, AENetConfig, parameter_count
@@ -40,7 +40,7 @@ def test_fused_operators_give_the_plain_result(block, monkeypatch):
     thermal, luma = planes(48, 64)
     with torch.inference_mode():
         fast = network(thermal, luma)
-        monkeypatch.setattr(fused_ops, "_AVAILABLE", False)
+        monkeypatch.setattr(blocks, "_AVAILABLE", False)
         plain = network(thermal, luma)
     assert torch.allclose(fast, plain, atol=1e-5)
     assert torch.allclose(network(thermal, luma), plain, atol=1e-5), "with gradients"

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from aenet_ros.config import SyncConfig
-from aenet_ros.core.atomic_io import atomic_file
 from aenet_ros.core.errors import SourceError
+from aenet_ros.core.files import atomic_file
 from aenet_ros.core.frames import FusedFrame
 from aenet_ros.io.files import read_rgb, read_thermal, write_picture
 from aenet_ros.io.sinks import VideoSink, open_sink

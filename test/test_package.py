@@ -156,7 +156,7 @@ def test_an_installed_copy_finds_its_files_and_answers(wheel, tmp_path):
     command = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "--target", str(tmp_path / "here"), str(wheel)]
     subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "here")}
-    code = "import aenet_ros.core.resources as share; print(share.__file__); print(share.config_file('fusion.yaml'))"
+    code = "import aenet_ros.core.files as share; print(share.__file__); print(share.config_file('fusion.yaml'))"
     done = subprocess.run([sys.executable, "-c", code], env=environment, cwd="/", capture_output=True, text=True, timeout=60, check=True)
     assert all(line.startswith(str(tmp_path)) for line in done.stdout.splitlines())
     program = tmp_path / "here" / "bin" / "aenet"

@@ -15,7 +15,7 @@ from ros_harness import BEST_EFFORT, stamp_of
 from sensor_msgs.msg import Image
 
 from aenet_ros.cli.processes import Processes
-from aenet_ros.core.resources import config_file
+from aenet_ros.core.files import config_file
 
 RATE_HZ, PAIRS, COUNT = 20.0, 8, 24
 

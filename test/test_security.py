@@ -9,7 +9,7 @@ pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]
 
 from ros_harness import Robot
 
-from aenet_ros.core.resources import share_dir
+from aenet_ros.core.files import share_dir
 
 pytestmark = pytest.mark.slow
 

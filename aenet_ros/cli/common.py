@@ -15,8 +15,8 @@ from typing import Any
 
 from aenet_ros import __version__
 from aenet_ros.config import Config, build, specs
-from aenet_ros.core.atomic_io import write_atomic
 from aenet_ros.core.errors import ConfigError, SourceError, first_line
+from aenet_ros.core.files import write_atomic
 from aenet_ros.core.process import allowed_cores
 
 OPTIONS_OF_ROS = ("use_sim_time", "qos_overrides.", "start_type_description")

@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 from aenet_ros.cli.common import print_json
 from aenet_ros.core.errors import AenetError, SourceError, first_line
-from aenet_ros.core.resources import share_dir
+from aenet_ros.core.files import share_dir
 
 COLOURS = {"ok": "32", "warn": "33", "missing": "31"}
 SELF_TEST_RUNS = 10

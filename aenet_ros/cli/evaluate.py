@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Evaluate; return 0 if every method has every picture, 1 if pictures are missing."""
     from aenet_ros.cli.common import about
-    from aenet_ros.core.atomic_io import write_atomic
+    from aenet_ros.core.files import write_atomic
     from aenet_ros.fusion.checkpoint import load_checkpoint
     from aenet_ros.workbench.evaluation.compare import load_peers, means_by_dataset, measure_sets, scoreboard
     from aenet_ros.workbench.evaluation.report import evaluation_page, measures_table, ranks_table

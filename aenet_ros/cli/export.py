@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     if len(sizes) != 3 or any(list(side) != sorted(side) for side in zip(*sizes, strict=True)):
         raise ConfigError(f"--sizes {args.sizes}: give the smallest, the typical and the largest size, for example {SIZES}")
     from aenet_ros.fusion.checkpoint import load_checkpoint
-    from aenet_ros.fusion.export import export_network
+    from aenet_ros.fusion.onnx_network import export_network
 
     network, card = load_checkpoint(args.weights)
     exported = export_network(network, card, path, args.whole)
@@ -79,7 +79,7 @@ def _size(text: str) -> tuple[int, int]:
 
 def trtexec_command(path: Path, whole: bool, sizes: list[tuple[int, int]]) -> str:
     """Return the command that builds a TensorRT engine for the sizes (height, width): smallest, typical, largest."""
-    from aenet_ros.fusion.export import input_shapes
+    from aenet_ros.fusion.onnx_network import input_shapes
 
     words = ["trtexec", f"--onnx={path}"]
     for option, size in zip(("min", "opt", "max"), sizes, strict=True):

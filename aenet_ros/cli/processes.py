@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from aenet_ros.core.resources import process_environment
+from aenet_ros.core.files import process_environment
 
 SHM = Path("/dev/shm")
 # Fast DDS listens on port 7400 + 250 * domain and the ones after it; domains over 101 reach into the ephemeral ports.

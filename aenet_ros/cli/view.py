@@ -81,7 +81,7 @@ def _settings(args: argparse.Namespace) -> ViewSettings:
 
 def _exec_node(settings: ViewSettings) -> None:
     """Replace this process by the ROS node, with the environment that large images need. Ctrl-C then reaches it directly."""
-    from aenet_ros.core.resources import process_environment
+    from aenet_ros.core.files import process_environment
 
     environment = {**os.environ, **process_environment(), "AENET_VIEW": json.dumps(asdict(settings))}
     environment.pop(TOKEN_VARIABLE, None)

@@ -35,11 +35,10 @@ def render_yaml() -> str:
     open_groups: list[str] = []
     for spec in specs().values():
         *groups, key = spec.name.split(".")
-        for depth, group in enumerate(groups):
-            if open_groups[: depth + 1] != groups[: depth + 1]:
-                lines.append(f"{_indent(depth)}{group}:")
-        open_groups = groups
-        indent = _indent(len(groups))
+        for depth, group in enumerate(groups, 1):
+            if open_groups[:depth] != groups[:depth]:
+                lines.append(f"{'  ' * (depth + 1)}{group}:")
+        open_groups, indent = groups, "  " * (len(groups) + 2)
         explained = isinstance(spec.default, bool) or (spec.choices and all(choice in spec.doc for choice in spec.choices))
         notes = "; ".join(note for note in ("" if explained else _allowed(spec), "any time" if spec.dynamic else "") if note)
         comment = f"{spec.doc} [{notes}]" if notes else spec.doc
@@ -57,31 +56,16 @@ def render_markdown() -> str:
     return MARKDOWN_HEAD + "\n".join(rows) + "\n"
 
 
-def write(root: Path) -> None:
-    """Write both files into the checkout ``root``."""
-    for path, text in ((root / "config" / "fusion.yaml", render_yaml()), (root / "docs" / "parameters.md", render_markdown())):
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-
-
-def _indent(depth: int) -> str:
-    return "  " * (depth + 2)
-
-
 def _allowed(spec: OptionSpec) -> str:
     """Bounds, choices and unit as text; empty if every value of the type is allowed."""
-    unit = f" {spec.unit}" if spec.unit else ""
     if spec.choices:
         return ", ".join(spec.choices)
     if spec.low is not None and spec.high is not None:
-        return f"{_number(spec.low)} to {_number(spec.high)}{unit}"
+        low, high = (str(bound).removesuffix(".0") for bound in (spec.low, spec.high))
+        return f"{low} to {high} {spec.unit}".rstrip()
     if isinstance(spec.default, tuple):
         return f"{len(spec.default)} numbers"
     return "true, false" if isinstance(spec.default, bool) else ""
-
-
-def _number(value: float) -> str:
-    return str(int(value)) if value == int(value) else repr(value)
 
 
 def _literal(value: Value) -> str:
@@ -96,4 +80,6 @@ def _literal(value: Value) -> str:
 
 
 if __name__ == "__main__":
-    write(Path(__file__).resolve().parents[2])
+    root = Path(__file__).resolve().parents[2]
+    (root / "config" / "fusion.yaml").write_text(render_yaml(), encoding="utf-8")
+    (root / "docs" / "parameters.md").write_text(render_markdown(), encoding="utf-8")

@@ -5,32 +5,14 @@ A nested dataclass is a group: the dotted names of its fields begin with the nam
 
 import math
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import field, fields, is_dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 from aenet_ros.core.errors import ConfigError
 
-Scalar = bool | int | float | str
-Value = Scalar | tuple[float, ...]
-
-
-def option(
-    default: Value,
-    doc: str,
-    *,
-    bounds: tuple[float | None, float | None] = (None, None),
-    choices: tuple[str, ...] = (),
-    dynamic: bool = False,
-    unit: str = "",
-) -> Any:
-    """A dataclass field with its documentation and bounds (lowest and highest value, inclusive).
-
-    ``dynamic``: a running node accepts a new value; other options take effect at the next configure.
-    """
-    low, high = bounds
-    metadata = {"doc": doc, "low": low, "high": high, "choices": choices, "dynamic": dynamic, "unit": unit}
-    return field(default=default, metadata=metadata)
+Value = bool | int | float | str | tuple[float, ...]
 
 
 class OptionSpec(NamedTuple):
@@ -46,24 +28,43 @@ class OptionSpec(NamedTuple):
     unit: str
 
 
-def group_specs(group: Any) -> dict[str, OptionSpec]:
-    """The options of a dataclass by dotted name; their defaults are the values of ``group``."""
-    return {spec.name: spec for spec in _walk(group, "")}
+def option(
+    default: Value,
+    doc: str,
+    bounds: tuple[float | None, float | None] = (None, None),
+    unit: str = "",
+    *,
+    choices: tuple[str, ...] = (),
+    dynamic: bool = False,
+) -> Any:
+    """A dataclass field with its documentation and bounds (lowest and highest value, inclusive).
+
+    ``dynamic``: a running node accepts a new value; other options take effect at the next configure.
+    """
+    low, high = bounds
+    metadata = {"doc": doc, "low": low, "high": high, "choices": choices, "dynamic": dynamic, "unit": unit}
+    return field(default=default, metadata=metadata)
+
+
+dynamic = partial(option, dynamic=True)
+
+
+def group_specs(group: Any, prefix: str = "") -> dict[str, OptionSpec]:
+    """The options of a dataclass by ``prefix`` and dotted name; their defaults are the values of ``group``."""
+    found: dict[str, OptionSpec] = {}
+    for item in fields(group):
+        name, value = prefix + item.name, getattr(group, item.name)
+        if is_dataclass(value):
+            found |= group_specs(value, name + ".")
+        else:
+            found[name] = OptionSpec(name, value, **item.metadata)
+    return found
 
 
 def check_group(group: Any) -> None:
     """Raise ConfigError unless each value of a dataclass without groups has the type of its default and is within its bounds."""
     for item in fields(group):
-        check(OptionSpec(name=item.name, default=cast(Value, item.default), **item.metadata), getattr(group, item.name))
-
-
-def _walk(group: Any, prefix: str) -> Iterator[OptionSpec]:
-    for item in fields(group):
-        value = getattr(group, item.name)
-        if is_dataclass(value):
-            yield from _walk(value, f"{prefix}{item.name}.")
-        else:
-            yield OptionSpec(name=prefix + item.name, default=value, **item.metadata)
+        check(OptionSpec(item.name, cast(Value, item.default), **item.metadata), getattr(group, item.name))
 
 
 def replace_values(group: Any, values: Mapping[str, Value], prefix: str = "") -> Any:
@@ -81,7 +82,10 @@ def replace_values(group: Any, values: Mapping[str, Value], prefix: str = "") ->
 def check(spec: OptionSpec, value: Any) -> Value:
     """The value, converted to the type of the default. Raises ConfigError for a wrong type or a value out of bounds."""
     if isinstance(spec.default, tuple):
-        return _check_list(spec, value)
+        numbers = list(value) if isinstance(value, Iterable) else []
+        if len(numbers) != len(spec.default) or not all(_is_number(item) and abs(item) <= sys.float_info.max for item in numbers):
+            raise ConfigError(f"{spec.name}: give {len(spec.default)} finite numbers, not {value!r}")
+        return tuple(float(item) for item in numbers)
     kind = type(spec.default)
     if not _is_number(value) if kind is float else type(value) is not kind:
         raise ConfigError(f"{spec.name}: {value!r} is a {type(value).__name__}; give a {kind.__name__}")
@@ -97,11 +101,3 @@ def check(spec: OptionSpec, value: Any) -> Value:
 def _is_number(value: Any) -> bool:
     """True for a float or an integer, which is accepted as a float."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _check_list(spec: OptionSpec, value: Any) -> tuple[float, ...]:
-    default = cast(tuple[float, ...], spec.default)
-    numbers = list(value) if isinstance(value, Iterable) else []
-    if len(numbers) != len(default) or not all(_is_number(item) and abs(item) <= sys.float_info.max for item in numbers):
-        raise ConfigError(f"{spec.name}: give {len(default)} finite numbers, not {value!r}")
-    return tuple(float(item) for item in numbers)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from aenet_ros.config.options import OptionSpec, Value, check, group_specs, option, replace_values
+from aenet_ros.config.options import OptionSpec, Value, check, dynamic, group_specs, option, replace_values
 from aenet_ros.core.errors import ConfigError
 
 IDENTITY_3X3 = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
@@ -28,7 +28,7 @@ class StreamConfig:
         "QoS reliability of the subscription. best_effort: matches every publisher; reliable: lost frames are sent again.",
         choices=("best_effort", "reliable"),
     )
-    depth: int = option(5, "QoS history depth (keep-last): frames that the middleware stores for the node.", bounds=(1, 100))
+    depth: int = option(5, "QoS history depth (keep-last): frames that the middleware stores for the node.", (1, 100))
 
 
 @dataclass(frozen=True)
@@ -49,28 +49,24 @@ class SyncConfig:
         "message_filters, which must be installed.",
         choices=("nearest", "exact", "approximate"),
     )
-    slop_ms: float = option(
-        25.0, "Largest stamp difference of a pair, after the clock offset is subtracted.", bounds=(0.0, 10_000.0), dynamic=True, unit="ms"
-    )
+    slop_ms: float = dynamic(25.0, "Largest stamp difference of a pair, after the clock offset is subtracted.", (0.0, 10_000.0), "ms")
     queue_size: int = option(
-        10, "Largest number of frames per stream that wait for a partner; older ones are dropped and counted.", bounds=(1, 1000)
+        10, "Largest number of frames per stream that wait for a partner; older ones are dropped and counted.", (1, 1000)
     )
-    clock_offset_ms: float = option(
+    clock_offset_ms: float = dynamic(
         0.0,
         "Thermal stamp minus rgb stamp of the same instant; subtracted from the thermal stamp before matching.",
-        bounds=(-3_600_000.0, 3_600_000.0),
-        dynamic=True,
-        unit="ms",
+        (-3_600_000.0, 3_600_000.0),
+        "ms",
     )
-    watch_offset: bool = option(
-        True, "Estimate the clock offset from the motion in both streams, for diagnostics and ~/estimate_clock_offset.", dynamic=True
+    watch_offset: bool = dynamic(
+        True, "Estimate the clock offset from the motion in both streams, for diagnostics and ~/estimate_clock_offset."
     )
-    max_latency_ms: float = option(
+    max_latency_ms: float = dynamic(
         0.0,
         "Largest age (now minus rgb stamp) of a pair. Older pairs are dropped and counted, and the camera counts as late. 0: no limit.",
-        bounds=(0.0, 1e6),
-        dynamic=True,
-        unit="ms",
+        (0.0, 1e6),
+        "ms",
     )
 
     @property
@@ -88,42 +84,33 @@ class SyncConfig:
 class DegradedConfig:
     """What is published while one camera is silent, late, frozen, black or saturated."""
 
-    policy: str = option(
+    policy: str = dynamic(
         "passthrough",
         "What is published. passthrough: the other camera's image; hold: the last fused frame with its own stamp; silence: nothing.",
         choices=("passthrough", "hold", "silence"),
-        dynamic=True,
     )
-    after_s: float = option(
-        0.5, "Duration of a fault (at least three frame periods) before the policy acts.", bounds=(0.05, 60.0), dynamic=True, unit="s"
-    )
-    recover_s: float = option(
-        0.3, "Time of good frames without a gap before a camera is used again.", bounds=(0.0, 60.0), dynamic=True, unit="s"
-    )
-    frozen_s: float = option(
+    after_s: float = dynamic(0.5, "Duration of a fault (at least three frame periods) before the policy acts.", (0.05, 60.0), "s")
+    recover_s: float = dynamic(0.3, "Time of good frames without a gap before a camera is used again.", (0.0, 60.0), "s")
+    frozen_s: float = dynamic(
         1.5,
         "Time without any change after which a stream that had noise before counts as frozen. Choose more than the duration of a "
         "shutter event. 0: never.",
-        bounds=(0.0, 60.0),
-        dynamic=True,
-        unit="s",
+        (0.0, 60.0),
+        "s",
     )
-    black_level: float = option(
-        4.0, "Largest grey level (0..255) of a pixel that counts as black in an rgb frame.", bounds=(0.0, 255.0), dynamic=True
-    )
-    share: float = option(0.98, "Share of black or full-scale pixels in a black or saturated frame.", bounds=(0.5, 1.0), dynamic=True)
+    black_level: float = dynamic(4.0, "Largest grey level (0..255) of a pixel that counts as black in an rgb frame.", (0.0, 255.0))
+    share: float = dynamic(0.98, "Share of black or full-scale pixels in a black or saturated frame.", (0.5, 1.0))
 
 
 @dataclass(frozen=True)
 class ShutterConfig:
     """How shutter events (FFC, NUC) of the thermal camera are handled."""
 
-    bridge_s: float = option(
+    bridge_s: float = dynamic(
         1.0,
         "Longest time for which the last good thermal frame replaces frames of the closed shutter; 0: events are only reported.",
-        bounds=(0.0, 60.0),
-        dynamic=True,
-        unit="s",
+        (0.0, 60.0),
+        "s",
     )
 
 
@@ -131,17 +118,15 @@ class ShutterConfig:
 class SensorConfig:
     """How bad pixels and fixed-pattern noise of the thermal sensor are corrected; fused/thermal_registered keeps the raw counts."""
 
-    dead_pixels: str = option(
+    dead_pixels: str = dynamic(
         "auto",
         "auto: pixels that differ from their neighbours while the scene changes are detected and interpolated; off: no correction.",
         choices=("auto", "off"),
-        dynamic=True,
     )
-    column_noise: str = option(
+    column_noise: str = dynamic(
         "auto",
         "auto: the offset of each column is estimated while the camera moves, and subtracted; off: no correction.",
         choices=("auto", "off"),
-        dynamic=True,
     )
 
 
@@ -149,42 +134,33 @@ class SensorConfig:
 class AgcConfig:
     """Automatic gain control: maps thermal counts to 0..1."""
 
-    mode: str = option(
+    mode: str = dynamic(
         "auto",
         "auto: 8-bit frames unchanged, deeper ones by percentiles; percentile: always by percentiles; fixed: fixed_low to fixed_high.",
         choices=("auto", "percentile", "fixed"),
-        dynamic=True,
     )
-    low_percentile: float = option(1.0, "Percentile of the counts that is mapped to black.", bounds=(0.0, 50.0), dynamic=True, unit="%")
-    high_percentile: float = option(99.5, "Percentile of the counts that is mapped to white.", bounds=(50.0, 100.0), dynamic=True, unit="%")
-    smoothing_s: float = option(
-        1.0, "Time constant of the exponential smoothing of the count range; 0: no smoothing.", bounds=(0.0, 60.0), dynamic=True, unit="s"
-    )
-    scene_cut: float = option(
-        0.35, "Share of pixels inside the smoothed range below which the range restarts; 0: never.", bounds=(0.0, 1.0), dynamic=True
-    )
-    min_range: float = option(
+    low_percentile: float = dynamic(1.0, "Percentile of the counts that is mapped to black.", (0.0, 50.0), "%")
+    high_percentile: float = dynamic(99.5, "Percentile of the counts that is mapped to white.", (50.0, 100.0), "%")
+    smoothing_s: float = dynamic(1.0, "Time constant of the exponential smoothing of the count range; 0: no smoothing.", (0.0, 60.0), "s")
+    scene_cut: float = dynamic(0.35, "Share of pixels inside the smoothed range below which the range restarts; 0: never.", (0.0, 1.0))
+    min_range: float = dynamic(
         32.0,
         "Minimum count span that is mapped to black..white, so that noise of a uniform scene is not amplified. For float frames 32 counts "
         "mean 1.0 (1 degree).",
-        bounds=(0.0, 65535.0),
-        dynamic=True,
-        unit="counts",
+        (0.0, 65535.0),
+        "counts",
     )
-    fixed_low: float = option(0.0, "Value that mode fixed maps to black, in agc.unit.", bounds=(-1e6, 1e6), dynamic=True)
-    fixed_high: float = option(255.0, "Value that mode fixed maps to white, in agc.unit.", bounds=(-1e6, 1e6), dynamic=True)
-    unit: str = option("counts", "Unit of fixed_low and fixed_high.", choices=("counts", "celsius"), dynamic=True)
-    profile: str = option(
+    fixed_low: float = dynamic(0.0, "Value that mode fixed maps to black, in agc.unit.", (-1e6, 1e6))
+    fixed_high: float = dynamic(255.0, "Value that mode fixed maps to white, in agc.unit.", (-1e6, 1e6))
+    unit: str = dynamic("counts", "Unit of fixed_low and fixed_high.", choices=("counts", "celsius"))
+    profile: str = dynamic(
         "generic",
         "Camera model that defines the scale from counts to degrees. generic: the two parameters below; the others: see docs/cameras.md.",
         choices=("generic", "boson", "adk", "lepton", "tau2", "seek", "optris", "infiray"),
-        dynamic=True,
     )
-    celsius_per_count: float = option(
-        0.01, "Temperature difference of one count (radiometric cameras).", bounds=(-1e3, 1e3), dynamic=True, unit="degC"
-    )
-    celsius_at_zero: float = option(-273.15, "Temperature at zero counts.", bounds=(-1e6, 1e6), dynamic=True, unit="degC")
-    invert: bool = option(False, "True: invert the counts, for a black-hot camera.", dynamic=True)
+    celsius_per_count: float = dynamic(0.01, "Temperature difference of one count (radiometric cameras).", (-1e3, 1e3), "degC")
+    celsius_at_zero: float = dynamic(-273.15, "Temperature at zero counts.", (-1e6, 1e6), "degC")
+    invert: bool = dynamic(False, "True: invert the counts, for a black-hot camera.")
 
 
 @dataclass(frozen=True)
@@ -213,15 +189,11 @@ class RegistrationConfig:
         choices=("config", "tf"),
     )
     depth_slop_ms: float = option(
-        100.0, "Mode depth: largest stamp difference of the depth image and the rgb frame.", bounds=(0.0, 10_000.0), unit="ms"
+        100.0, "Mode depth: largest stamp difference of the depth image and the rgb frame.", (0.0, 10_000.0), "ms"
     )
-    save_to: str = option("", "YAML file that ~/estimate_registration writes; empty: the service only answers.", dynamic=True)
-    plane_distance_m: float = option(
-        10.0,
-        "Distance from the rgb camera at which mode plane is exact; mode depth uses it where depth is missing.",
-        bounds=(0.05, 1e6),
-        dynamic=True,
-        unit="m",
+    save_to: str = dynamic("", "YAML file that ~/estimate_registration writes; empty: the service only answers.")
+    plane_distance_m: float = dynamic(
+        10.0, "Distance from the rgb camera at which mode plane is exact; mode depth uses it where depth is missing.", (0.05, 1e6), "m"
     )
 
 
@@ -238,20 +210,19 @@ class ModelConfig:
     device: str = option("auto", "auto (cuda if available, else cpu), cpu, cuda or cuda:N; backend onnx also takes tensorrt.")
     precision: str = option("auto", "auto: fp16 on cuda, fp32 on cpu.", choices=("auto", "fp32", "fp16"))
     allow_cpu: bool = option(True, "False: fail instead of falling back from cuda to cpu.")
-    threads: int = option(0, "CPU threads of the network; 0: all cores but one, at most 4.", bounds=(0, 256))
+    threads: int = option(0, "CPU threads of the network; 0: all cores but one, at most 4.", (0, 256))
 
 
 @dataclass(frozen=True)
 class LatencyConfig:
     """How the pipeline adapts to a slow machine."""
 
-    budget_ms: float = option(
+    budget_ms: float = dynamic(
         0.0,
         "Time budget of a pair in the pipeline. If pairs take longer, the network runs at 3/4 or 1/2 of the resolution; the detail of the "
         "rgb frame is kept. 0: always at full resolution.",
-        bounds=(0.0, 10_000.0),
-        dynamic=True,
-        unit="ms",
+        (0.0, 10_000.0),
+        "ms",
     )
 
 
@@ -259,27 +230,23 @@ class LatencyConfig:
 class OutputConfig:
     """What is published."""
 
-    encoding: str = option("rgb8", "Encoding of fused/image.", choices=("rgb8", "bgr8", "mono8"), dynamic=True)
+    encoding: str = dynamic("rgb8", "Encoding of fused/image.", choices=("rgb8", "bgr8", "mono8"))
     grid: str = option(
         "rgb",
         "Pixel grid of the fused topics. rgb: that of the rgb camera; thermal: that of the thermal camera, with its frame_id and "
         "camera_info; size: that of the rgb camera, scaled to output.width x output.height.",
         choices=("rgb", "thermal", "size"),
     )
-    width: int = option(0, "Width for grid size; 0: from the height, with the aspect ratio of the rgb frame.", bounds=(0, 16384), unit="px")
-    height: int = option(
-        0, "Height for grid size; 0: from the width, with the aspect ratio of the rgb frame.", bounds=(0, 16384), unit="px"
+    width: int = option(0, "Width for grid size; 0: from the height, with the aspect ratio of the rgb frame.", (0, 16384), "px")
+    height: int = option(0, "Height for grid size; 0: from the width, with the aspect ratio of the rgb frame.", (0, 16384), "px")
+    thermal_weight: float = dynamic(
+        1.0, "Weight of the thermal camera in the fused image: 1: output of the network; 0: the rgb frame.", (0.0, 1.0)
     )
-    thermal_weight: float = option(
-        1.0, "Weight of the thermal camera in the fused image: 1: output of the network; 0: the rgb frame.", bounds=(0.0, 1.0), dynamic=True
-    )
-    isotherm: bool = option(False, "Tint pixels between isotherm_low and isotherm_high (temperature scale: agc.profile).", dynamic=True)
-    isotherm_low: float = option(30.0, "Lower limit of the isotherm band.", bounds=(-300.0, 10_000.0), dynamic=True, unit="degC")
-    isotherm_high: float = option(45.0, "Upper limit of the isotherm band.", bounds=(-300.0, 10_000.0), dynamic=True, unit="degC")
-    isotherm_color: str = option(
-        "orange", "Colour of the isotherm band.", choices=("red", "orange", "yellow", "green", "cyan", "magenta"), dynamic=True
-    )
-    jpeg_quality: int = option(90, "JPEG quality of fused/image/compressed.", bounds=(1, 100), dynamic=True)
+    isotherm: bool = dynamic(False, "Tint pixels between isotherm_low and isotherm_high (temperature scale: agc.profile).")
+    isotherm_low: float = dynamic(30.0, "Lower limit of the isotherm band.", (-300.0, 10_000.0), "degC")
+    isotherm_high: float = dynamic(45.0, "Upper limit of the isotherm band.", (-300.0, 10_000.0), "degC")
+    isotherm_color: str = dynamic("orange", "Colour of the isotherm band.", choices=("red", "orange", "yellow", "green", "cyan", "magenta"))
+    jpeg_quality: int = dynamic(90, "JPEG quality of fused/image/compressed.", (1, 100))
     reliability: str = option(
         "reliable", "QoS reliability of the image publishers; reliable matches every subscriber.", choices=("reliable", "best_effort")
     )
@@ -289,29 +256,15 @@ class OutputConfig:
 class DiagnosticsConfig:
     """When diagnostics are published, and the limits of their warnings."""
 
-    period_s: float = option(1.0, "Period of /diagnostics.", bounds=(0.1, 60.0), unit="s")
-    stale_s: float = option(
-        2.0, "Time without a frame or pair after which diagnostics report an error.", bounds=(0.1, 3600.0), dynamic=True, unit="s"
-    )
-    min_rate_hz: float = option(5.0, "Fused rate below which diagnostics warn.", bounds=(0.0, 1000.0), dynamic=True, unit="Hz")
-    max_latency_ms: float = option(
-        200.0, "Latency (rgb stamp to publishing) above which diagnostics warn; 0: never.", bounds=(0.0, 1e6), dynamic=True, unit="ms"
-    )
-    max_sync_error_ms: float = option(
-        20.0, "p95 of the stamp differences above which diagnostics warn; 0: never.", bounds=(0.0, 1e6), dynamic=True, unit="ms"
-    )
-    min_entropy: float = option(
-        2.0, "Entropy of the fused image below which diagnostics warn; 0: never.", bounds=(0.0, 8.0), dynamic=True, unit="bit"
-    )
-    max_saturated: float = option(
-        0.4, "Share of fused pixels at 0 or 255 above which diagnostics warn; 1: never.", bounds=(0.0, 1.0), dynamic=True
-    )
-    max_offset_error_ms: float = option(
-        15.0, "Error of the clock offset above which diagnostics warn; 0: never.", bounds=(0.0, 1e6), dynamic=True, unit="ms"
-    )
-    max_drift_px: float = option(
-        8.0, "Distance of thermal from rgb edges above which diagnostics warn; 0: never.", bounds=(0.0, 1e4), dynamic=True, unit="px"
-    )
+    period_s: float = option(1.0, "Period of /diagnostics.", (0.1, 60.0), "s")
+    stale_s: float = dynamic(2.0, "Time without a frame or pair after which diagnostics report an error.", (0.1, 3600.0), "s")
+    min_rate_hz: float = dynamic(5.0, "Fused rate below which diagnostics warn.", (0.0, 1000.0), "Hz")
+    max_latency_ms: float = dynamic(200.0, "Latency (rgb stamp to publishing) above which diagnostics warn; 0: never.", (0.0, 1e6), "ms")
+    max_sync_error_ms: float = dynamic(20.0, "p95 of the stamp differences above which diagnostics warn; 0: never.", (0.0, 1e6), "ms")
+    min_entropy: float = dynamic(2.0, "Entropy of the fused image below which diagnostics warn; 0: never.", (0.0, 8.0), "bit")
+    max_saturated: float = dynamic(0.4, "Share of fused pixels at 0 or 255 above which diagnostics warn; 1: never.", (0.0, 1.0))
+    max_offset_error_ms: float = dynamic(15.0, "Error of the clock offset above which diagnostics warn; 0: never.", (0.0, 1e6), "ms")
+    max_drift_px: float = dynamic(8.0, "Distance of thermal from rgb edges above which diagnostics warn; 0: never.", (0.0, 1e4), "px")
 
 
 @dataclass(frozen=True)
@@ -319,7 +272,7 @@ class Config:
     """The configuration of the node and of the offline tools; see the groups."""
 
     autostart: bool = option(True, "True: the node configures and activates itself; false: it waits for a lifecycle manager.")
-    enabled: bool = option(True, "False: frames are received and counted but not fused; also set by ~/set_enabled.", dynamic=True)
+    enabled: bool = dynamic(True, "False: frames are received and counted but not fused; also set by ~/set_enabled.")
     input: InputConfig = InputConfig()
     sync: SyncConfig = SyncConfig()
     degraded: DegradedConfig = DegradedConfig()

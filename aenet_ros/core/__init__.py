@@ -1,1 +1,1 @@
-"""Frames, errors, camera model, atomic file writes, package resources and process settings."""
+"""Frames, errors, camera model, files and process settings."""

@@ -141,38 +141,36 @@ def distort(camera: Camera, x: Array, y: Array) -> tuple[Array, Array]:
     """Distorted coordinates at focal length 1 of directions (x, y, 1), by OpenCV's formulas; NaN beyond ``_radius_limit``."""
     if not camera.distortion:
         return x, y
-    square = x * x + y * y
+    square, limit = x * x + y * y, _radius_limit(camera)
     if camera.model == "equidistant":
         radius = np.sqrt(square)
         angle = np.arctan(radius)
-        k1, k2, k3, k4 = camera.distortion
-        q = angle * angle
-        scale = np.where(radius > 1e-8, angle / np.maximum(radius, 1e-8), 1.0) * (1 + q * (k1 + q * (k2 + q * (k3 + q * k4))))
-        scale = np.where(angle < _radius_limit(camera), scale, np.nan).astype(x.dtype)
+        scale = np.where(radius > 1e-8, angle / np.maximum(radius, 1e-8), 1.0) * _radial(camera, angle * angle)
+        scale = np.where(angle < limit, scale, np.nan).astype(x.dtype)
         return x * scale, y * scale
-    k1, k2, p1, p2, k3, k4, k5, k6 = (*camera.distortion, *(0.0,) * (8 - len(camera.distortion)))
-    scale = 1 + square * (k1 + square * (k2 + square * k3))
-    if k4 or k5 or k6:
-        scale = scale / (1 + square * (k4 + square * (k5 + square * k6)))
-    limit = _radius_limit(camera)
+    scale = _radial(camera, square)
     if np.isfinite(limit):
         scale = np.where(square < limit * limit, scale, np.nan).astype(x.dtype)
+    p1, p2 = camera.distortion[2:4]
     if not (p1 or p2):
         return x * scale, y * scale
     twice = 2 * x * y
     return x * scale + p1 * twice + p2 * (square + 2 * x * x), y * scale + p2 * twice + p1 * (square + 2 * y * y)
 
 
+def _radial(camera: Camera, square: Array) -> Array:
+    """The factor of the radius (equidistant: of the angle), from its square."""
+    if camera.model == "equidistant":
+        k1, k2, k3, k4 = camera.distortion
+        return 1 + square * (k1 + square * (k2 + square * (k3 + square * k4)))
+    k1, k2, _, _, k3, k4, k5, k6 = (*camera.distortion, *(0.0,) * (8 - len(camera.distortion)))
+    factor = 1 + square * (k1 + square * (k2 + square * k3))
+    return factor / (1 + square * (k4 + square * (k5 + square * k6))) if k4 or k5 or k6 else factor
+
+
 def _radius_limit(camera: Camera) -> float:
     """The radius (equidistant: the angle) from which the distortion polynomial decreases, so that points would appear twice."""
     radius = np.linspace(0.0, np.pi / 2 if camera.model == "equidistant" else 10.0, 4001)
-    square = radius**2
-    if camera.model == "equidistant":
-        k1, k2, k3, k4 = camera.distortion
-        distorted = radius * (1 + square * (k1 + square * (k2 + square * (k3 + square * k4))))
-    else:
-        k1, k2, _, _, k3, k4, k5, k6 = (*camera.distortion, *(0.0,) * (8 - len(camera.distortion)))
-        divisor = 1 + square * (k4 + square * (k5 + square * k6))
-        distorted = radius * (1 + square * (k1 + square * (k2 + square * k3))) / np.where(divisor > 1e-9, divisor, np.nan)
-    decreases = ~(np.diff(distorted) > 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        decreases = ~(np.diff(radius * _radial(camera, radius**2)) > 0)
     return float(radius[np.argmax(decreases)]) if decreases.any() else float("inf")

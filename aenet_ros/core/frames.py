@@ -1,8 +1,9 @@
-"""The data of the pipeline: frames, pairs of frames, fused frames."""
+"""The data of the pipeline: frames, pairs of frames, thermal counts on their way to brightness, fused frames."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -62,6 +63,41 @@ class FramePair:
     depth: Frame | None = None
 
 
+class BadPixelMap(NamedTuple):
+    """Bad pixels and their neighbours; a bad pixel becomes the mean of its good neighbours.
+
+    pixels: intp [N], flat indices; neighbours: intp [N, 8], flat indices; shares: float32 [N, 8], each row's sum is 1.
+    """
+
+    pixels: Array
+    neighbours: Array
+    shares: Plane
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ThermalInput:
+    """Thermal counts and the way from them to brightness on the picture's grid.
+
+    counts: uint8, uint16 or float32 [h, w]. Brightness is ``clip((counts - columns - black) * factor, 0, 1)`` with bad pixels replaced;
+    0 where counts are not finite.
+    columns: float32 [w], counts that each column reads too high; None: 0.
+    sampling: float32 [H, W, 2], the (x, y) in ``counts`` that each pixel of the picture is taken from (bilinear, border replicated); None:
+    the same pixel.
+    weight: float32 [H, W] in 0..1, the thermal share in each pixel of the picture; None: 1.
+    rendered: ``counts`` is that brightness already, float32 [H, W].
+    Engines cache the arrays other than ``counts`` by identity: pass the same object until the content changes.
+    """
+
+    counts: Array
+    black: float = 0.0
+    factor: float = 1.0
+    columns: Plane | None = None
+    bad_pixels: BadPixelMap | None = None
+    sampling: Plane | None = None
+    weight: Plane | None = None
+    rendered: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class FusedFrame:
     """What is published for one pair, or for one frame of the camera that still works.
@@ -82,3 +118,35 @@ class FusedFrame:
     timings_ns: dict[str, int] = field(default_factory=dict)
     grid: str = "rgb"
     thermal_encoding: str = ""
+
+
+def render_brightness(thermal: ThermalInput, out: Plane | None = None) -> Plane:
+    """Brightness on the picture's grid, float32 [H, W] in 0..1, on the CPU; ``fusion.device_engine`` has the same in tensors.
+
+    ``out``, float32 [h, w], is used for the result where it fits. The result is ``thermal.counts`` itself where that is rendered already.
+    """
+    counts, black = thermal.counts, np.float32(thermal.black)
+    if thermal.rendered:
+        return counts
+    if out is None or out.shape != counts.shape:
+        out = np.empty(counts.shape, np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # infinite and huge values are handled below
+        np.subtract(counts, black if thermal.columns is None else thermal.columns + black, out=out, dtype=np.float32)
+        np.multiply(out, np.float32(thermal.factor), out=out)
+    np.clip(out, 0.0, 1.0, out=out)
+    if counts.dtype.kind == "f":
+        finite = np.isfinite(counts)
+        if not finite.all():
+            out[~finite] = 0.0
+    if thermal.bad_pixels is not None:
+        replace_bad_pixels(out, thermal.bad_pixels)
+    if thermal.sampling is None:
+        return out
+    x, y = np.ascontiguousarray(thermal.sampling[..., 0]), np.ascontiguousarray(thermal.sampling[..., 1])
+    return np.asarray(cv2.remap(out, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32)
+
+
+def replace_bad_pixels(brightness: Plane, bad: BadPixelMap) -> None:
+    """Write the mean of its good neighbours over each bad pixel of a contiguous plane, float32 [h, w]."""
+    flat = brightness.reshape(-1)
+    flat[bad.pixels] = (flat[bad.neighbours] * bad.shares).sum(1)

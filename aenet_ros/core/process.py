@@ -12,12 +12,8 @@ MAX_AUTO_THREADS = 4
 OMP_SPIN_COUNT = 30_000
 """Iterations an OpenMP thread waits before it sleeps: about 0.3 ms, longer than the gaps within a frame. libgomp's default waits 3 ms."""
 
-# mallopt(3): parameter numbers of glibc.
-_M_TRIM_THRESHOLD = -1
-_M_MMAP_THRESHOLD = -3
-_M_ARENA_MAX = -8
 _HEAP_BLOCK_BYTES = 256 * 1024 * 1024
-_ARENAS = 2
+_MALLOPT = {-3: _HEAP_BLOCK_BYTES, -1: 2 * _HEAP_BLOCK_BYTES, -8: 2}  # glibc's M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_ARENA_MAX
 
 
 def allowed_cores() -> int:
@@ -44,8 +40,7 @@ def keep_large_buffers() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
         return False
-    settings = ((_M_MMAP_THRESHOLD, _HEAP_BLOCK_BYTES), (_M_TRIM_THRESHOLD, 2 * _HEAP_BLOCK_BYTES), (_M_ARENA_MAX, _ARENAS))
-    accepted = [bool(mallopt(*setting)) for setting in settings]  # all of them are tried
+    accepted = [bool(mallopt(parameter, value)) for parameter, value in _MALLOPT.items()]  # all of them are tried
     return all(accepted)
 
 

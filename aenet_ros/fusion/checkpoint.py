@@ -14,8 +14,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from aenet_ros.core.atomic_io import write_atomic
 from aenet_ros.core.errors import CheckpointError, ConfigError, first_line
+from aenet_ros.core.files import write_atomic
 from aenet_ros.fusion.network import AENet, AENetConfig, parameter_count
 
 FORMAT = "aenet-1"
@@ -24,12 +24,12 @@ PACKAGED = Path(__file__).parent / "weights" / "aenet.safetensors"
 
 
 def card_path(weights: Path) -> Path:
-    """Return the path of a file's card: x.json for x.safetensors, x.onnx.json for x.onnx (both may be in one folder)."""
+    """The path of a file's card: x.json for x.safetensors, x.onnx.json for x.onnx (both may be in one folder)."""
     return weights.with_name(weights.name + ".json") if weights.suffix == ".onnx" else weights.with_suffix(".json")
 
 
 def save_checkpoint(network: AENet, path: str | Path, card: dict[str, Any]) -> None:
-    """Write float32 weights to ``path`` (.safetensors) and the card beside it, each file atomically.
+    """Write float32 weights to ``path`` (.safetensors) and the card beside it.
 
     ``card`` holds any JSON values; format, architecture, parameters and sha256 are added here.
     """
@@ -37,19 +37,20 @@ def save_checkpoint(network: AENet, path: str | Path, card: dict[str, Any]) -> N
     if weights.suffix != ".safetensors":
         raise CheckpointError(f"{weights}: weights are written as .safetensors; give a name with this suffix")
     tensors = {name: value.detach().to("cpu", torch.float32).contiguous() for name, value in network.state_dict().items()}
-    content = save(tensors, metadata={"format": FORMAT})
-    full = {
-        "format": FORMAT,
-        "architecture": asdict(network.config),
-        "parameters": parameter_count(network),
-        "sha256": hashlib.sha256(content).hexdigest(),
-    }
-    write_atomic(weights, content)
-    write_atomic(card_path(weights), json.dumps({**card, **full}, indent=2) + "\n")
+    about = {"architecture": asdict(network.config), "parameters": parameter_count(network)}
+    write_with_card(weights, save(tensors, metadata={"format": FORMAT}), {**card, "format": FORMAT, **about})
+
+
+def write_with_card(path: Path, content: bytes, card: dict[str, Any]) -> dict[str, Any]:
+    """Write a file and its card, each atomically; the card with the content's ``sha256``, as it is returned."""
+    full = {**card, "sha256": hashlib.sha256(content).hexdigest()}
+    write_atomic(path, content)
+    write_atomic(card_path(path), json.dumps(full, indent=2) + "\n")
+    return full
 
 
 def load_checkpoint(path: str | Path | None = None) -> tuple[AENet, dict[str, Any]]:
-    """Load the network (CPU, float32, eval mode, channels last) and the card of ``path``; None or "" loads the packaged weights.
+    """The network (CPU, float32, eval mode, channels last) and the card of ``path``; None or "" loads the packaged weights.
 
     Raises CheckpointError if a file is missing or damaged, or does not match the card's SHA-256 or architecture.
     """
@@ -68,7 +69,7 @@ def load_checkpoint(path: str | Path | None = None) -> tuple[AENet, dict[str, An
 
 
 def load_onnx(path: str | Path) -> tuple[bytes, dict[str, Any]]:
-    """Read the content and the card of an ONNX file of `aenet export`.
+    """The content and the card of an ONNX file of `aenet export`.
 
     Raises CheckpointError if a file is missing, does not match the card's SHA-256, or was exported with --whole.
     """

@@ -4,15 +4,17 @@ Luma is Y of YCbCr by ITU-R BT.601: Y = 0.299 R + 0.587 G + 0.114 B. The weights
 changes Y by that number and keeps Cb and Cr. Replacing Y is therefore one saturating addition.
 """
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
+import torch
+from torch import Tensor
 
 from aenet_ros.core.errors import ImageError
 from aenet_ros.core.frames import Array, Frame, Plane
 
 BT601 = (0.299, 0.587, 0.114)  # of red, green, blue
-TO_LUMA = {"rgb": cv2.COLOR_RGB2GRAY, "bgr": cv2.COLOR_BGR2GRAY}
-
 ORDERS = {"rgb8": "rgb", "bgr8": "bgr", "mono8": "rgb"}  # mono8 has no order
 CONVERSIONS = {
     ("rgb8", "bgr8"): cv2.COLOR_RGB2BGR,
@@ -23,10 +25,10 @@ CONVERSIONS = {
 
 
 def luma(image: Array, order: str = "rgb") -> Array:
-    """Return BT.601 luma uint8 [H, W] of uint8 [H, W, 3] in ``order`` "rgb" or "bgr". A grey image [H, W] is returned as it is."""
+    """BT.601 luma uint8 [H, W] of uint8 [H, W, 3] in ``order`` "rgb" or "bgr". A grey image [H, W] is returned as it is."""
     if image.ndim == 2:
         return image
-    return cv2.cvtColor(image, TO_LUMA[order])
+    return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY if order == "rgb" else cv2.COLOR_BGR2GRAY)
 
 
 def to_unit(plane: Array, out: Plane) -> None:
@@ -35,12 +37,12 @@ def to_unit(plane: Array, out: Plane) -> None:
 
 
 def from_unit(plane: Plane) -> Array:
-    """Return a plane float32 [H, W] of 0..1 as uint8, rounded to nearest. Values above 1 saturate; negative values are not allowed."""
+    """A plane float32 [H, W] of 0..1 as uint8, rounded to nearest. Values above 1 saturate; negative values are not allowed."""
     return cv2.convertScaleAbs(plane, alpha=255.0)
 
 
 def merge(image: Array, old: Array, new: Array) -> Array:
-    """Return ``image`` with its luma ``old`` (from ``luma``) replaced by ``new``, both uint8 [H, W]; saturates at 0 and 255.
+    """``image`` with its luma ``old`` (from ``luma``) replaced by ``new``, both uint8 [H, W]; saturates at 0 and 255.
 
     ``image`` is uint8 [H, W, 3] in any channel order or grey [H, W]. The result has the same shape.
     """
@@ -60,11 +62,6 @@ def prepare_rgb(rgb: Frame, wanted: str) -> tuple[Array, str]:
     return rgb.data, rgb.encoding
 
 
-def output_order(encoding: str, wanted: str) -> str:
-    """The channel order in which fusion gives the picture."""
-    return ORDERS[encoding] if encoding == "mono8" else ORDERS[wanted]
-
-
 def reorder(image: Array, order: str, wanted: str) -> Array:
     """``image``, uint8 [H, W, 3] in ``order`` "rgb" or "bgr", in the order ``wanted``; a grey image [H, W] is returned as it is."""
     return image if order == wanted or image.ndim == 2 else np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
@@ -73,3 +70,32 @@ def reorder(image: Array, order: str, wanted: str) -> Array:
 def convert(image: Array, encoding: str, wanted: str) -> Array:
     """``image`` in the encoding ``wanted``; the same array where it has that already."""
     return image if encoding == wanted else cv2.cvtColor(image, CONVERSIONS[encoding, wanted])
+
+
+def fuse_tensors(
+    network: Callable[[Tensor, Tensor], Tensor],
+    thermal: Tensor,
+    rgb: Tensor,
+    order: str,
+    weight: Tensor | None = None,
+    thermal_weight: float | Tensor = 1.0,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """The fused picture, uint8, shape and channel order of ``rgb``.
+
+    thermal: uint8 or float32 0..1 [H, W]; rgb: uint8 [H, W, 3] in ``order``, or [H, W]; ``dtype``: the network's. Within a captured graph
+    a ``thermal_weight`` that changes must be a tensor.
+    """
+    image = rgb.float()
+    luma = image
+    if rgb.dim() == 3:
+        first, second, third = BT601 if order == "rgb" else BT601[::-1]
+        luma = (first * image[..., 0] + second * image[..., 1] + third * image[..., 2]).round_()
+    source = thermal.float() * 255.0 if thermal.dtype != torch.uint8 else thermal.float()
+    if weight is not None:
+        source = torch.lerp(luma, source, weight)
+    planes = torch.stack((source, luma))[:, None, None].div_(255.0).to(dtype)
+    change = network(planes[0], planes[1])[0, 0].float().mul_(255.0).sub_(luma)
+    change = (change * thermal_weight if weight is None else change * (weight * thermal_weight)).round_()
+    fused: Tensor = image + (change[..., None] if rgb.dim() == 3 else change)
+    return fused.clamp_(0.0, 255.0).to(torch.uint8)

@@ -14,20 +14,20 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aenet_ros.core.errors import first_line
-from aenet_ros.core.frames import Array
-from aenet_ros.core.thermal_input import BadPixelMap, ThermalInput
-from aenet_ros.fusion.device_errors import is_out_of_memory
-from aenet_ros.fusion.job import FusionJob
-from aenet_ros.fusion.tensors import ThermalTensors, brightness, fuse_tensors
+from aenet_ros.core.frames import Array, BadPixelMap, ThermalInput
+from aenet_ros.fusion.color import fuse_tensors
+from aenet_ros.fusion.engine import FusionJob, PendingImage
+from aenet_ros.fusion.placement import is_out_of_memory
 
 PLANS_KEPT = 4
 FIRST_MAP = 7  # index of the first part of a plan that seldom changes
 CAPTURE_AFTER = 2  # pairs of a plan that run step by step before it is captured
 ALIGNMENT = 16  # bytes
-BAD_PIXELS = 1024  # capacity of a plan, so that bad pixels found later need no new plan; doubled for a sensor that has more
+BAD_PIXELS = 1024  # capacity of a plan, so that bad pixels found later need no new plan; a power of two, doubled for a sensor that has more
 TORCH_TYPES = {
     np.dtype(np.uint8): torch.uint8,
     np.dtype(np.uint16): torch.int16,  # older torch has no uint16
@@ -40,17 +40,38 @@ NO_BAD_PIXELS = BadPixelMap(
 _CAPTURING = threading.Lock()
 
 
-class DeviceImage(NamedTuple):
-    """A picture that the device works on: ``image`` is valid once the event ``done`` is reached (None: now)."""
+class ThermalTensors(NamedTuple):
+    """The parts of a ``ThermalInput`` on a device.
 
-    image: Array
-    done: Any
+    counts: uint8, int16 (the bits of uint16) or float32 [h, w]; gain: float32 [2], black and factor; columns: float32 [w];
+    pixels, neighbours, shares: a BadPixelMap's, int64 [N], int64 [N, 8] and float32 [N, 8]; sampling: float32 [H, W, 2] in the units of
+    torch's grid_sample (-1 is the first pixel's centre, 1 the last's), or None; weight: float32 [H, W] or None.
+    """
 
-    def result(self) -> Array:
-        """See ``PendingImage.result``; on CUDA the picture is in page-locked memory."""
-        if self.done is not None:
-            self.done.synchronize()
-        return self.image
+    counts: Tensor
+    gain: Tensor
+    columns: Tensor
+    pixels: Tensor
+    neighbours: Tensor
+    shares: Tensor
+    sampling: Tensor | None
+    weight: Tensor | None
+
+
+def brightness(thermal: ThermalTensors) -> Tensor:
+    """Brightness on the picture's grid, float32 [H, W] in 0..1."""
+    is_uint16 = thermal.counts.dtype == torch.int16
+    counts = thermal.counts.to(torch.int32).bitwise_and_(0xFFFF).float() if is_uint16 else thermal.counts.float()
+    black, factor = thermal.gain
+    unit: Tensor = (counts - (thermal.columns + black)).mul_(factor).clamp_(0.0, 1.0)
+    if thermal.counts.dtype == torch.float32:
+        unit = torch.where(torch.isfinite(counts), unit, 0.0)
+    flat = unit.view(-1)
+    flat.index_copy_(0, thermal.pixels, (flat[thermal.neighbours] * thermal.shares).sum(1))
+    if thermal.sampling is None:
+        return unit
+    warped: Tensor = F.grid_sample(unit[None, None], thermal.sampling[None], mode="bilinear", padding_mode="border", align_corners=True)
+    return warped[0, 0]
 
 
 class GraphPlan:
@@ -77,30 +98,20 @@ class GraphPlan:
         starts = [0]
         for size in sizes:
             starts.append(-(-(starts[-1] + size) // ALIGNMENT) * ALIGNMENT)
-        self._pinned = device.type == "cuda"
         self._network, self._dtype = network, dtype
         self._order, self._flips = job.order, job.order != job.output_order and rgb.ndim == 3
+        self._pinned, self._pair_bytes = device.type == "cuda", starts[FIRST_MAP]
         self._staging = torch.empty(starts[-1], dtype=torch.uint8, pin_memory=self._pinned)
         self._memory = torch.empty_like(self._staging, device=device)
-        self._pair_bytes = starts[FIRST_MAP]
-        host = self._staging.numpy()
-        parts = list(zip(starts, sizes, kinds, strict=False))
-        self._host = [host[start : start + size].view(kind).reshape(shape) for start, size, (kind, shape) in parts]
-        on_device = [
-            self._memory[start : start + size].view(TORCH_TYPES[np.dtype(kind)]).view(shape) for start, size, (kind, shape) in parts
-        ]
-        numbers, counts, self._rgb, columns, pixels, neighbours, shares, sampling, weight = on_device
+        self._host: list[Array] = []
+        parts: list[Tensor] = []
+        for start, size, (kind, shape) in zip(starts, sizes, kinds, strict=False):
+            self._host.append(self._staging.numpy()[start : start + size].view(kind).reshape(shape))
+            parts.append(self._memory[start : start + size].view(TORCH_TYPES[np.dtype(kind)]).view(shape))
+        numbers, counts, self._rgb, *columns_and_bad_pixels = parts[:FIRST_MAP]
+        maps = [part if part.numel() else None for part in parts[FIRST_MAP:]]
+        self._thermal = ThermalTensors(counts, numbers[:2], *columns_and_bad_pixels, *maps)
         self._thermal_weight = numbers[2]
-        self._thermal = ThermalTensors(
-            counts,
-            numbers[:2],
-            columns,
-            pixels,
-            neighbours,
-            shares,
-            None if view.sampling is None else sampling,
-            None if view.weight is None else weight,
-        )
         self._maps: tuple[object, ...] = (None, None)
         self._upload_bytes = 0
         self._uploaded: Any = None
@@ -133,11 +144,9 @@ class GraphPlan:
         for part, values in zip(self._host[FIRST_MAP - 3 : FIRST_MAP], bad, strict=True):
             part[:count], part[count:] = values, values[:1]  # repeating the first one changes nothing
         self._upload_bytes = self._pair_bytes
-        maps = (view.sampling, view.weight)
-        if any(old is not new for old, new in zip(self._maps, maps, strict=True)):
+        if view.sampling is not self._maps[0] or view.weight is not self._maps[1]:
             self._stage_maps(view)
             self._upload_bytes = self._staging.numel()
-            self._maps = maps
 
     def _stage_maps(self, view: ThermalInput) -> None:
         sampling, weight = self._host[FIRST_MAP:]
@@ -147,6 +156,7 @@ class GraphPlan:
             np.subtract(sampling, np.float32(1), out=sampling)
         if view.weight is not None:
             np.copyto(weight, view.weight)
+        self._maps = (view.sampling, view.weight)
 
     def enqueue(self) -> Tensor:
         """Start upload, fusion and download; the uint8 tensor (page-locked on CUDA) is valid once the stream has got there."""
@@ -193,8 +203,6 @@ class DeviceEngine:
     ``problem`` says why pairs are not replayed from a graph though the device is CUDA; "" where they are.
     """
 
-    takes_counts = True
-
     def __init__(self, network: nn.Module, device: torch.device, precision: str) -> None:
         self._device = device
         self._dtype = torch.float16 if precision == "fp16" else torch.float32
@@ -202,7 +210,6 @@ class DeviceEngine:
         self._network = deepcopy(network).to(device, self._dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._plans: OrderedDict[tuple[object, ...], GraphPlan] = OrderedDict()
         self._pictures: WeakValueDictionary[int, Array] = WeakValueDictionary()
-        self._submitted = 0
         self._stream: torch.cuda.Stream | None = None
         self.problem = ""
         if device.type == "cuda":
@@ -212,8 +219,11 @@ class DeviceEngine:
             # One memory pool: graphs never run at the same time, and each one's output is copied to the host before the next begins.
             self._pool = torch.cuda.graph_pool_handle()
 
-    def submit(self, job: FusionJob) -> DeviceImage:
-        """See ``Engine.submit``; the job runs after those before it. On torch's CPU device it is done when this returns."""
+    def submit(self, job: FusionJob) -> PendingImage:
+        """Start a job, which runs after those before it; its arrays may change once this returns. The picture is in page-locked memory.
+
+        On torch's CPU device the job is done when this returns, and the memory is not page-locked.
+        """
         try:
             return self._submit(job)
         except RuntimeError as error:
@@ -227,20 +237,19 @@ class DeviceEngine:
             torch.cuda.empty_cache()
         return self._submit(job)
 
-    def _submit(self, job: FusionJob) -> DeviceImage:
+    def _submit(self, job: FusionJob) -> PendingImage:
         with self.stream():
             plan = self.plan(job)
             if plan.ready_to_capture and self._stream is not None and not self.problem:
                 self._capture(plan)
             plan.stage(job)
             image = plan.enqueue().numpy()
-            self._pictures[self._submitted] = image
-            self._submitted += 1
+            self._pictures[id(image)] = image
             done = None
             if self._stream is not None:
                 done = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]  # sleeps: a robot's cores have other work
                 done.record(self._stream)
-        return DeviceImage(image, done)
+        return PendingImage(image, done)
 
     def pictures(self) -> list[Array]:
         """The pictures made by this engine that are still referenced."""
@@ -253,16 +262,14 @@ class DeviceEngine:
     def plan(self, job: FusionJob) -> GraphPlan:
         """The plan for inputs like those of ``job``; a new one replaces the least recently used."""
         view = job.thermal
-        shapes = (view.counts.shape, job.rgb.shape)
-        maps = (view.sampling is None, view.weight is None)
-        key = (*shapes, view.counts.dtype.name, job.order, job.output_order, _capacity(view.bad_pixels), *maps)
-        plan = self._plans.pop(key, None)
-        if plan is None:
-            while len(self._plans) >= PLANS_KEPT:
+        counts = (view.counts.shape, view.counts.dtype.name, _capacity(view.bad_pixels), view.sampling is None, view.weight is None)
+        key = (*counts, job.rgb.shape, job.order, job.output_order)
+        if key not in self._plans:
+            if len(self._plans) == PLANS_KEPT:
                 self._plans.popitem(last=False)
-            plan = GraphPlan(self._device, self._network, self._dtype, job)
-        self._plans[key] = plan
-        return plan
+            self._plans[key] = GraphPlan(self._device, self._network, self._dtype, job)
+        self._plans.move_to_end(key)
+        return self._plans[key]
 
     def _capture(self, plan: GraphPlan) -> None:
         """Capture a plan; where that fails pairs go on step by step, and ``problem`` says so."""
@@ -276,8 +283,5 @@ class DeviceEngine:
 
 
 def _capacity(bad: BadPixelMap | None) -> int:
-    """Number of bad pixels that a plan has memory for."""
-    capacity = BAD_PIXELS
-    while bad and capacity < len(bad.pixels):
-        capacity *= 2
-    return capacity
+    """Number of bad pixels that a plan has memory for: a power of two."""
+    return max(BAD_PIXELS, 1 << (len(bad.pixels) - 1).bit_length()) if bad else BAD_PIXELS

@@ -8,16 +8,12 @@ import torch
 
 from aenet_ros.config import ModelConfig
 from aenet_ros.core.errors import DeviceError, ImageError
-from aenet_ros.core.frames import Array, Plane
-from aenet_ros.core.thermal_input import ThermalInput
+from aenet_ros.core.frames import Array, Plane, ThermalInput
 from aenet_ros.fusion.checkpoint import load_checkpoint, load_onnx
-from aenet_ros.fusion.cpu_engine import CpuEngine
 from aenet_ros.fusion.device_engine import CAPTURE_AFTER, DeviceEngine
-from aenet_ros.fusion.device_errors import device_errors, is_out_of_memory, keep_forever
-from aenet_ros.fusion.downscaled import fuse_downscaled
-from aenet_ros.fusion.job import Engine, FusionJob, PendingImage, ReadyImage
+from aenet_ros.fusion.engine import CpuEngine, FusionJob, PendingImage, fuse_downscaled
 from aenet_ros.fusion.network import MIN_SIZE, AENet
-from aenet_ros.fusion.placement import choose_placement, thread_count
+from aenet_ros.fusion.placement import choose_placement, device_errors, is_out_of_memory, keep_forever, thread_count
 
 
 class Fuser:
@@ -31,7 +27,7 @@ class Fuser:
 
     def __init__(self, model: ModelConfig | None = None) -> None:
         self._model = model = model or ModelConfig()
-        self._engine: Engine | None = None
+        self._engine: CpuEngine | DeviceEngine | None = None
         self.device, self.precision, self._reason = choose_placement(model)
         self._source: AENet | bytes
         self._source, self.card = load_onnx(model.weights) if model.backend == "onnx" else load_checkpoint(model.weights)
@@ -43,12 +39,13 @@ class Fuser:
     @property
     def fallback(self) -> str:
         """Why this is not what was asked for; "" where it is."""
-        return "; ".join(reason for reason in (self._reason, self._engine.problem if self._engine else "") if reason)
+        problem = self._engine.problem if isinstance(self._engine, DeviceEngine) else ""
+        return "; ".join(reason for reason in (self._reason, problem) if reason)
 
     @property
     def takes_counts(self) -> bool:
         """Whether jobs may hold thermal counts, and one more may be submitted before the last one's result is asked for."""
-        return self._engine is not None and self._engine.takes_counts
+        return isinstance(self._engine, DeviceEngine)
 
     def fuse(self, thermal: Array, rgb: Array, *, order: str = "rgb", weight: Plane | None = None, thermal_weight: float = 1.0) -> Array:
         """The fused picture, a new uint8 array with the shape and channel order of ``rgb``.
@@ -59,41 +56,32 @@ class Fuser:
         thermal_weight: 0..1, share of the fusion in the picture; 1 is the network's own result.
         Raises ImageError for other types, sizes or values, and DeviceError when the device fails and the CPU is not allowed.
         """
-        check_rgb(rgb, order, thermal_weight)
-        check_planes(thermal, rgb.shape[:2], weight)
+        _check_rgb(rgb, order, thermal_weight)
+        _check_planes(thermal, rgb.shape[:2], weight)
         # A new object each time: engines keep what they made of a map until the object changes, and the caller may write into this one.
         weight, is_uint8 = None if weight is None else weight[:], thermal.dtype == np.uint8
         view = ThermalInput(thermal, factor=1.0 / 255.0 if is_uint8 else 1.0, weight=weight, rendered=not is_uint8)
         return self.submit(FusionJob(view, rgb, order, thermal_weight, order)).result()
 
     @torch.inference_mode()
-    def submit(self, job: FusionJob) -> PendingImage:
+    def submit(self, job: FusionJob) -> "SubmittedImage":
         """Start a job. ``result()`` blocks until it is fused; where ``takes_counts``, one more job may be submitted before.
 
         Raises as ``fuse``; so does ``result()``.
         """
         if self._engine is None:
             raise DeviceError("this Fuser was closed; make a new one")
-        check_rgb(job.rgb, job.order, job.thermal_weight)
+        _check_rgb(job.rgb, job.order, job.thermal_weight)
         rendered = job.thermal.counts.shape if job.thermal.sampling is None else job.thermal.sampling.shape[:2]
         if rendered != job.rgb.shape[:2]:
             raise ImageError(f"thermal is warped to {rendered[1]}x{rendered[0]}, and rgb is {job.rgb.shape[1]}x{job.rgb.shape[0]}")
         try:
             with device_errors(self.device):
-                pending = ReadyImage(fuse_downscaled(self._engine, job)) if job.scale != 1.0 else self._engine.submit(job)
+                pending = fuse_downscaled(self._engine.submit, job) if job.scale != 1.0 else self._engine.submit(job)
         except DeviceError as error:
             self._switch_to_cpu(error)
             return self.submit(job)
-        return _SubmittedImage(self, self._engine, self.device, pending, job)
-
-    def _result(self, submitted: "_SubmittedImage") -> Array:
-        try:
-            with device_errors(submitted.device):
-                return submitted.pending.result()
-        except DeviceError as error:
-            if self._engine is submitted.engine:  # not replaced already because of the job before
-                self._switch_to_cpu(error)
-        return self.submit(submitted.job).result()
+        return SubmittedImage(self, self._engine, self.device, pending, job)
 
     def _start_engine(self) -> None:
         with device_errors(self.device):
@@ -130,22 +118,27 @@ class Fuser:
                 torch.cuda.empty_cache()
 
 
-class _SubmittedImage(NamedTuple):
-    """A job of ``Fuser``; a device that fails meanwhile is replaced by the CPU."""
+class SubmittedImage(NamedTuple):
+    """A job of ``fuser``; a ``device`` that fails meanwhile is replaced by the CPU."""
 
     fuser: Fuser
-    engine: Engine
+    engine: CpuEngine | DeviceEngine
     device: str
     pending: PendingImage
     job: FusionJob
 
     def result(self) -> Array:
-        """See ``PendingImage.result``."""
-        return self.fuser._result(self)
+        """Block until the picture is fused. Raises as ``Fuser.fuse``."""
+        try:
+            with device_errors(self.device):
+                return self.pending.result()
+        except DeviceError as error:
+            if self.fuser._engine is self.engine:  # not replaced already because of the job before
+                self.fuser._switch_to_cpu(error)
+        return self.fuser.submit(self.job).result()
 
 
-def check_rgb(rgb: Array, order: str, thermal_weight: float) -> None:
-    """Raise ImageError unless these are what ``Fuser.fuse`` documents."""
+def _check_rgb(rgb: Array, order: str, thermal_weight: float) -> None:
     if rgb.dtype != np.uint8 or not (rgb.ndim == 2 or (rgb.ndim == 3 and rgb.shape[2] == 3)):
         raise ImageError(f"rgb is {rgb.dtype} {list(rgb.shape)}; give uint8 [H, W, 3], or [H, W] for a grey picture")
     if order not in ("rgb", "bgr"):
@@ -157,8 +150,7 @@ def check_rgb(rgb: Array, order: str, thermal_weight: float) -> None:
         raise ImageError(f"thermal_weight {thermal_weight} is out of range; give 0 to 1")
 
 
-def check_planes(thermal: Array, size: tuple[int, ...], weight: Plane | None) -> None:
-    """Raise ImageError unless these are planes for a picture of ``size`` (height, width) that ``Fuser.fuse`` documents."""
+def _check_planes(thermal: Array, size: tuple[int, ...], weight: Plane | None) -> None:
     if thermal.dtype not in (np.uint8, np.float32) or thermal.ndim != 2:
         raise ImageError(
             f"thermal is {thermal.dtype} {list(thermal.shape)}; give uint8, or float32 in 0..1, [H, W]; ThermalAgc makes it of counts"

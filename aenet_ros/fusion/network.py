@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aenet_ros.core.errors import ConfigError, ImageError
-from aenet_ros.fusion.fused_ops import Plain, conv, conv_add_relu, conv_relu, is_traced
+from aenet_ros.fusion.blocks import conv, conv_add_relu, conv_relu, is_traced, make_block, make_downsampling
 
 MIN_SIZE = 16
 TILE = 4  # side of a tile in pixels
@@ -51,9 +51,9 @@ class AENet(nn.Module):
             raise ConfigError(f"fine: {fine} is out of range; give at least 1")
         self.stem = nn.Conv2d(2, fine, TILE + 2, stride=TILE, padding=1)  # windows overlap, which avoids a visible grid of tiles
         self.enter = nn.Conv2d(fine, width, 1)
-        self.down = nn.ModuleList(_make_downsampling(self.config.downsampling, width) for _ in range(levels))
-        self.encode = _make_block(self.config.block, width)
-        self.decode = nn.ModuleList(_make_block(self.config.block, width) for _ in range(levels + 1))
+        self.down = nn.ModuleList(make_downsampling(self.config.downsampling, width) for _ in range(levels))
+        self.encode = make_block(self.config.block, width)
+        self.decode = nn.ModuleList(make_block(self.config.block, width) for _ in range(levels + 1))
         self.leave = nn.Conv2d(width, fine, 1)
         self.head = nn.Conv2d(fine, TILE * TILE * _MAPS, 1)
         with torch.no_grad():  # the untrained network returns about the average of both sources
@@ -75,8 +75,10 @@ class AENet(nn.Module):
         height, width = luma.shape[2:]
         if min(height, width) < MIN_SIZE:
             raise ImageError(f"{width}x{height} is too small to fuse; give at least {MIN_SIZE}x{MIN_SIZE} pixels")
-        right, bottom = -width % self.multiple, -height % self.multiple
-        if right or bottom:
+        # Only positive numbers are divided: ONNX rounds towards 0 and Python rounds down.
+        right, bottom = ((side + self.multiple - 1) // self.multiple * self.multiple - side for side in (width, height))
+        padded = is_traced() or right or bottom  # a trace is for any size
+        if padded:
             thermal, luma = (F.pad(plane, (0, right, 0, bottom), mode="replicate") for plane in (thermal, luma))
         maps = self.maps(thermal, luma)
         if torch.is_grad_enabled():
@@ -85,7 +87,7 @@ class AENet(nn.Module):
             fused = maps[:, 2:].addcmul_(maps[:, :1], thermal).addcmul_(maps[:, 1:2], luma)
         if not self.training:
             fused = fused.clamp_(0.0, 1.0)
-        return fused[:, :, :height, :width] if right or bottom else fused
+        return fused[:, :, :height, :width] if padded else fused
 
     def maps(self, thermal: Tensor, luma: Tensor) -> Tensor:
         """Return the weight of thermal, the weight of luma and the offset as [B, 3, H, W]. H and W are multiples of ``multiple``."""
@@ -118,22 +120,6 @@ def _to_full_size(x: Tensor) -> Tensor:
     batch, _, height, width = x.shape
     tiles = x.permute(0, 2, 3, 1).reshape(batch, height, width, _MAPS, TILE, TILE)
     return tiles.permute(0, 3, 1, 4, 2, 5).reshape(batch, _MAPS, TILE * height, TILE * width)
-
-
-def _make_block(name: str, width: int) -> nn.Module:
-    if name == "plain":  # of the packaged weights; the others are for the study
-        return Plain(width)
-    from aenet_ros.fusion.blocks import make_block
-
-    return make_block(name, width)
-
-
-def _make_downsampling(name: str, width: int) -> nn.Module:
-    if name == "avg":
-        return nn.AvgPool2d(2)
-    from aenet_ros.fusion.blocks import make_downsampling
-
-    return make_downsampling(name, width)
 
 
 def parameter_count(network: nn.Module) -> int:

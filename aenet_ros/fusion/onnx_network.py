@@ -1,15 +1,33 @@
-"""The network of an ONNX file, run by ONNX Runtime on the CPU, CUDA or TensorRT."""
+"""The network as an ONNX file: run by ONNX Runtime on the CPU, CUDA or TensorRT; and its export.
 
+An exported file is run at several sizes and compared with the network in torch. It is written only if both agree.
+"""
+
+import inspect
+import io
 import os
+import warnings
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
+from aenet_ros import __version__
 from aenet_ros.core.errors import CheckpointError, DeviceError, MissingDependencyError, first_line
+from aenet_ros.core.frames import Array
+from aenet_ros.fusion.checkpoint import ONNX_FORMAT, write_with_card
+from aenet_ros.fusion.color import fuse_tensors
+from aenet_ros.fusion.network import MIN_SIZE, AENet
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
+OPSET = 17
+TRACED_SIZE = (173, 211)  # not a multiple of anything, so that the trace holds no fixed size
+CHECK_SIZES = ((MIN_SIZE, 40), (101, 77), (270, 481), (480, 640), (512, 640))  # height, width
+NETWORK_TOLERANCE, WHOLE_TOLERANCE = 0.1, 1.0  # grey levels; a whole picture may round to the next level
 
 
 def runtime() -> Any:
@@ -60,10 +78,9 @@ class OnnxNetwork:
         options.intra_op_num_threads = threads
         options.log_severity_level = 3  # errors only
         wanted = provider_options(device, precision)
-        for name, settings in wanted:
+        for _, settings in wanted:
             if "trt_engine_cache_path" in settings:
                 Path(settings["trt_engine_cache_path"]).mkdir(parents=True, exist_ok=True)
-            assert name in ort.get_available_providers()
         try:
             self._session = ort.InferenceSession(content, options, providers=wanted)
         except Exception as error:  # ONNX Runtime's errors have no common base class
@@ -80,3 +97,95 @@ class OnnxNetwork:
         except Exception as error:  # as above
             raise DeviceError(f"ONNX Runtime failed on {self._device} ({first_line(error)})") from error
         return torch.from_numpy(fused)
+
+
+class _Whole(nn.Module):
+    """The network with luma split and merge, as Fuser.fuse computes it: thermal uint8 [H, W] and rgb uint8 [H, W, 3] to [H, W, 3]."""
+
+    def __init__(self, network: AENet) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, thermal: Tensor, rgb: Tensor) -> Tensor:
+        return fuse_tensors(self.network, thermal, rgb, "rgb")
+
+
+def export_network(network: AENet, card: dict[str, Any], path: Path, whole: bool) -> dict[str, Any]:
+    """Write the network as ONNX to ``path`` and its card beside it, and return that card; ``whole`` includes luma split and merge.
+
+    ``differences`` on the card are the largest differences from torch in grey levels, by size "WxH".
+    Raises MissingDependencyError, and CheckpointError if the file's results differ from the network's. Nothing is written then.
+    """
+    ort = runtime()
+    module = _Whole(network) if whole else network
+    about = {
+        "name": str(card.get("name", "")),
+        "weights_sha256": str(card.get("sha256", "")),
+        "aenet_ros": __version__,
+        "holds": "whole" if whole else "network",
+    }
+    content = _to_onnx(deepcopy(module).requires_grad_(False).eval(), whole, about)
+    differences = _compare(module, ort.InferenceSession(content, providers=["CPUExecutionProvider"]), whole)
+    worst = max(differences, key=lambda size: differences[size])
+    allowed = WHOLE_TOLERANCE if whole else NETWORK_TOLERANCE
+    if not differences[worst] <= allowed:
+        raise CheckpointError(
+            f"{path}: the exported network differs from torch by {differences[worst]:.3g} grey levels at {worst} (allowed: {allowed:g}), "
+            "so nothing was written. Try another version of torch or onnxruntime"
+        )
+    checks = {"differences": differences, "checked_with": f"onnxruntime {ort.__version__}"}
+    return write_with_card(path, content, {**card, **about, "format": ONNX_FORMAT, "whole": whole, **checks})
+
+
+def input_shapes(whole: bool, size: tuple[int, int]) -> dict[str, tuple[int, ...]]:
+    """Name and shape of both inputs for pictures of ``size`` (height, width). The output is named ``fused``."""
+    return {"thermal": size, "rgb": (*size, 3)} if whole else {"thermal": (1, 1, *size), "luma": (1, 1, *size)}
+
+
+def _to_onnx(module: nn.Module, whole: bool, about: dict[str, str]) -> bytes:
+    try:
+        import onnx
+    except ImportError as error:
+        raise MissingDependencyError("export needs the package onnx: pip install onnx onnxruntime (the extra [export])") from error
+    inputs, buffer = _example(whole, TRACED_SIZE), io.BytesIO()
+    sides = {0: "height", 1: "width"} if whole else {2: "height", 3: "width"}
+    options: dict[str, Any] = {"f": buffer, "dynamic_axes": dict.fromkeys((*inputs, "fused"), sides), "opset_version": OPSET}
+    # The tracing exporter takes half a second. The one based on torch.export takes half a minute and rejects the padding.
+    if "dynamo" in inspect.signature(torch.onnx.export).parameters:
+        options["dynamo"] = False
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the tracing exporter warns that it is deprecated
+        torch.onnx.export(module, tuple(inputs.values()), input_names=list(inputs), output_names=["fused"], **options)
+    model = onnx.load_from_string(buffer.getvalue())
+    onnx.helper.set_model_props(model, about)
+    onnx.checker.check_model(model, full_check=True)
+    return bytes(model.SerializeToString())
+
+
+def _compare(module: nn.Module, session: Any, whole: bool) -> dict[str, float]:
+    """Largest difference between the ONNX session and the module, in grey levels, by size "WxH"."""
+    differences = {}
+    for seed, (height, width) in enumerate(CHECK_SIZES):
+        inputs = _example(whole, (height, width), seed)
+        with torch.inference_mode():
+            expected = module(**inputs).numpy()
+        given: Array = session.run(None, {name: tensor.numpy() for name, tensor in inputs.items()})[0]
+        error = float(np.abs(given.astype(np.float64) - expected).max()) if given.shape == expected.shape else float("inf")
+        differences[f"{width}x{height}"] = error if whole else 255.0 * error
+    return differences
+
+
+def _example(whole: bool, size: tuple[int, int], seed: int = 0) -> dict[str, Tensor]:
+    """Two inputs by name, with smooth parts, edges and noise over the full range."""
+    random, height, width = torch.Generator().manual_seed(seed), *size
+    tensors = {}
+    for name, shape in input_shapes(whole, size).items():
+        coarse = F.interpolate(torch.rand(1, 1, 5, 7, generator=random), size, mode="bilinear")
+        plane = coarse * (0.7 + 0.3 * torch.rand(1, 1, *size, generator=random))
+        plane[..., : height // 2, : width // 3] = torch.rand(1, generator=random)
+        corner = plane[..., height // 2 :, -width // 3 :]
+        corner.copy_(torch.rand(corner.shape, generator=random).round())
+        if whole and len(shape) == 3:
+            plane = plane[0, 0, :, :, None] * torch.tensor([1.0, 1.0, 0.5])  # a colour picture
+        tensors[name] = (plane.reshape(shape) * 255).round().to(torch.uint8) if whole else plane.reshape(shape)
+    return tensors

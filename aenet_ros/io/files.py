@@ -7,8 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from aenet_ros.core.atomic_io import write_atomic
 from aenet_ros.core.errors import SourceError
+from aenet_ros.core.files import write_atomic
 from aenet_ros.core.frames import Array, Frame
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".m4v", ".webm", ".mpg", ".mpeg", ".ts")

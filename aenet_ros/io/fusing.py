@@ -10,9 +10,8 @@ import numpy as np
 
 from aenet_ros.config import Config, build, flatten
 from aenet_ros.core.errors import ImageError, SourceError, format_error
-from aenet_ros.core.frames import Array, FramePair, FusedFrame
+from aenet_ros.core.frames import Array, FramePair, FusedFrame, ThermalInput, render_brightness
 from aenet_ros.core.process import MAX_AUTO_THREADS, allowed_cores
-from aenet_ros.core.thermal_input import ThermalInput, render_brightness
 from aenet_ros.io.files import is_bag
 from aenet_ros.io.fuse_job import FuseJob, FuseOptions, Progress, open_job
 from aenet_ros.io.sinks import Sink

@@ -13,8 +13,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from aenet_ros.core.atomic_io import write_atomic
 from aenet_ros.core.errors import SourceError
+from aenet_ros.core.files import write_atomic
 
 HIDDEN_FOLDER = ".aenet-fuse"
 """In a folder of pictures that is not complete."""

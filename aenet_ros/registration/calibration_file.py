@@ -13,9 +13,9 @@ import numpy as np
 import yaml
 
 from aenet_ros.config import RegistrationConfig
-from aenet_ros.core.atomic_io import write_atomic
 from aenet_ros.core.camera import Camera, Size, Stereo, check_matrix, make_camera, parse_numbers, scaling
 from aenet_ros.core.errors import ConfigError
+from aenet_ros.core.files import write_atomic
 from aenet_ros.core.frames import Array
 
 

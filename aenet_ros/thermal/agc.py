@@ -7,14 +7,13 @@ import numpy as np
 
 from aenet_ros.config import AgcConfig
 from aenet_ros.core.errors import ImageError
-from aenet_ros.core.frames import Array, Frame, Plane
-from aenet_ros.core.thermal_input import ThermalInput, render_brightness
+from aenet_ros.core.frames import Array, Frame, Plane, ThermalInput, render_brightness
 from aenet_ros.thermal.temperature import scale_of
 
 SAMPLE_PIXELS = 10_000  # their percentiles are within 0.3 percentage points of the whole frame's
 NOMINAL_PERIOD_NS = 33_333_333  # assumed where stamps stand still or jump back
 FLOAT_UNIT_COUNTS = 32.0  # counts of AgcConfig.min_range that stand for one unit (usually a degree) of a float frame
-BIT_DEPTH = {"mono8": 8, "mono16": 16, "32FC1": 32}
+ENCODINGS = ("mono8", "mono16", "32FC1")
 
 
 class Range(NamedTuple):
@@ -50,8 +49,8 @@ class ThermalAgc:
 
         Raises ImageError for another encoding or an empty frame.
         """
-        if thermal.encoding not in BIT_DEPTH:
-            raise ImageError(f"a thermal frame in {thermal.encoding} has no counts; give one of {', '.join(BIT_DEPTH)}")
+        if thermal.encoding not in ENCODINGS:
+            raise ImageError(f"a thermal frame in {thermal.encoding} has no counts; give one of {', '.join(ENCODINGS)}")
         if thermal.data.ndim != 2 or thermal.data.size == 0:
             raise ImageError(f"a thermal frame of shape {thermal.data.shape} has no pixels; it must be [H, W]")
         self.range_in_use = self._choose(thermal, config)
@@ -65,8 +64,11 @@ class ThermalAgc:
         return render_brightness(ThermalInput(thermal.data, *self.gain(thermal, config), columns))
 
     def _choose(self, thermal: Frame, config: AgcConfig) -> Range:
+        if config.mode == "fixed" and config.unit == "celsius":
+            scale = scale_of(config)  # a camera whose counts fall with the temperature has low above high
+            return Range(scale.counts(config.fixed_low), scale.counts(config.fixed_high))
         if config.mode == "fixed":
-            return fixed_range(config)
+            return Range(config.fixed_low, config.fixed_high)
         if config.mode == "auto" and thermal.encoding == "mono8":
             return Range(0.0, 255.0)
         if thermal.encoding != self._encoding:  # another camera or another mode: earlier counts have no meaning
@@ -82,7 +84,9 @@ class ThermalAgc:
         target = percentile_range(sample, config.low_percentile, config.high_percentile, least)
         if self._range is None:
             return target
-        if share_inside(sample, self._range) < config.scene_cut:
+        # A hot object that enters the view leaves the rest of the scene inside: no scene cut, though the ranges differ much.
+        first, last = np.searchsorted(sample, self._range.low, "left"), np.searchsorted(sample, self._range.high, "right")
+        if (last - first) / sample.size < config.scene_cut:
             self.resets += 1
             return target
         elapsed_ns = thermal.stamp_ns - self._stamp_ns
@@ -91,42 +95,22 @@ class ThermalAgc:
         return smoothed if smoothed.high - smoothed.low > 1e-6 * max(abs(smoothed.low), abs(smoothed.high)) else target
 
 
-def fixed_range(config: AgcConfig) -> Range:
-    """``fixed_low`` and ``fixed_high`` in counts; a camera whose counts fall with the temperature has low above high."""
-    if config.unit == "counts":
-        return Range(config.fixed_low, config.fixed_high)
-    scale = scale_of(config)
-    return Range(scale.counts(config.fixed_low), scale.counts(config.fixed_high))
-
-
 def sorted_sample(counts: Array) -> Array:
     """About SAMPLE_PIXELS finite values of a frame [H, W] on a regular grid, ascending; empty if none is finite."""
     stride = max(1, math.isqrt(counts.size // SAMPLE_PIXELS))
     sample = np.sort(counts[stride // 2 :: stride, stride // 2 :: stride], axis=None)
-    if sample.dtype.kind == "f":
-        sample = sample[np.isfinite(sample)]
-    return sample
+    return sample[np.isfinite(sample)] if sample.dtype.kind == "f" else sample
 
 
 def percentile_range(sample: Array, low_percentile: float, high_percentile: float, least: float) -> Range:
     """The percentiles (nearest rank) of an ascending sample, widened about their centre to at least ``least`` counts."""
     last = sample.size - 1
-    low = float(sample[round(last * low_percentile / 100.0)])
-    high = float(sample[round(last * high_percentile / 100.0)])
+    low, high = (float(sample[round(last * percentile / 100.0)]) for percentile in (low_percentile, high_percentile))
     least = max(least, 1e-6 * max(abs(low), abs(high)), 1e-9)  # float32 resolves no less; and the width is a divisor
     if high - low >= least:
         return Range(low, high)
     middle = (low + high) / 2.0
     return Range(middle - least / 2.0, middle + least / 2.0)
-
-
-def share_inside(sample: Array, counts: Range) -> float:
-    """Share of an ascending sample that lies in the range, ends included.
-
-    A hot object that enters the view leaves the rest of the scene inside, so it is no scene cut. Comparing the ranges would call it one.
-    """
-    first, last = np.searchsorted(sample, counts.low, "left"), np.searchsorted(sample, counts.high, "right")
-    return float(last - first) / sample.size
 
 
 def smooth(current: Range, target: Range, elapsed_ns: int, time_constant_s: float) -> Range:

@@ -32,9 +32,7 @@ def sample(frame: Frame) -> Plane:
     top, left = min(stride // 2, height - 1), min(stride // 2, width - 1)  # at least one row of a picture that is a few pixels high
     picked: Plane = data[top::stride, left::stride].astype(np.float32)
     picked = picked.mean(axis=2).ravel() if picked.ndim == 3 else picked.ravel()
-    if data.dtype.kind != "f":
-        return picked
-    return np.clip(np.nan_to_num(picked, copy=False, nan=0.0), -HUGE, HUGE)
+    return np.clip(np.nan_to_num(picked, copy=False, nan=0.0), -HUGE, HUGE) if data.dtype.kind == "f" else picked
 
 
 class FrozenDetector:
@@ -98,7 +96,6 @@ class FfcHold:
 
     def __init__(self) -> None:
         self.counts = FfcCounts()
-        self.closed = False
         self.reset_temporal()
 
     def reset_temporal(self) -> None:

@@ -12,8 +12,7 @@ import cv2
 import numpy as np
 
 from aenet_ros.config import SensorConfig
-from aenet_ros.core.frames import Array, Frame, Plane
-from aenet_ros.core.thermal_input import BadPixelMap
+from aenet_ros.core.frames import Array, BadPixelMap, Frame, Plane
 
 EVERY = 8  # one of EVERY frames is analysed
 HUGE = 1e6  # replaces float counts that are not finite
@@ -54,17 +53,16 @@ class SensorCorrection:
     @property
     def marks(self) -> SensorMarks:
         """What is corrected now, for diagnostics."""
-        columns = self.columns
-        return SensorMarks(len(self._pixels.bad.pixels), 0.0 if columns is None else float(columns.std()))
+        return SensorMarks(len(self._pixels.bad.pixels), 0.0 if self.columns is None else float(self.columns.std()))
 
     @property
     def columns(self) -> Plane | None:
-        """Counts, float32 [W], to be subtracted from each row; None while no pattern is known."""
+        """Counts that each column reads too high, float32 [W]; None while no pattern is significant."""
         return self._columns.pattern
 
     @property
     def bad_pixels(self) -> BadPixelMap | None:
-        """Bad pixels, the same object while nothing changes; None while there are none."""
+        """Bad pixels, the same object while nothing changes; None while there are none. A missing neighbour has index 0 and share 0."""
         return self._pixels.bad if len(self._pixels.bad.pixels) else None
 
     def observe(self, thermal: Frame, config: SensorConfig, shutter_closed: bool = False) -> None:
@@ -78,12 +76,13 @@ class SensorCorrection:
             self._pixels, self._columns, self._due = _Pixels(), _Columns(), None
         if config.column_noise == "off" or shutter_closed:
             self._columns = _Columns()
-        if shutter_closed:
-            self._due = None
         if config.dead_pixels == "off":
             self._pixels = _Pixels()
-        self._count += not shutter_closed
-        if not (shutter_closed or self._count % EVERY or data.ndim != 2 or min(data.shape) < 2 * SMOOTHING_COLUMNS):
+        if shutter_closed:
+            self._due = None
+            return
+        self._count += 1
+        if self._count % EVERY == 0 and data.ndim == 2 and min(data.shape) >= 2 * SMOOTHING_COLUMNS:
             self._due = data
 
     def update(self, config: SensorConfig) -> None:
@@ -120,8 +119,6 @@ class _Motion:
 
 
 class _Pixels:
-    """``bad``: the bad pixels found. A missing neighbour has index 0 and share 0."""
-
     def __init__(self) -> None:
         self.bad = BadPixelMap(np.empty(0, np.intp), np.empty((0, 8), np.intp), np.empty((0, 8), np.float32))
         self._motion = _Motion((PIXEL_MOTION, PIXEL_MOTION))
@@ -131,7 +128,6 @@ class _Pixels:
         self._unchanged: Array = np.empty(0, np.uint8)  # consecutive frames with the same value
 
     def update(self, data: Array, around: Array, small: Plane) -> None:
-        """Take a frame, its 3 x 3 median, and the downscaled picture."""
         off = cv2.absdiff(data, around)
         noise = float(np.median(off[2::7, 2::7])) / 0.6745
         low, high = np.percentile(around[2::7, 2::7], (1, 99))
@@ -152,7 +148,7 @@ class _Pixels:
         crowded = cv2.boxFilter(suspects, -1, (5, 5), normalize=False, borderType=cv2.BORDER_REFLECT) >= CROWD
         bad = np.flatnonzero(found & ~np.asarray(crowded))
         if not np.array_equal(bad, self.bad.pixels):
-            self._set(bad, found)
+            self.bad = _map_of(bad, found)
 
     def _stuck(self, data: Array, outlier: Array) -> Array:
         """Outliers whose value never changes, although the sensor has noise: they are bad even if nothing moves."""
@@ -165,19 +161,16 @@ class _Pixels:
         frames = math.ceil(math.log(FALSE_STUCK_SHARE) / math.log(max(share, 0.01)))
         return np.asarray((self._unchanged >= frames) & (outlier != 0))
 
-    def _set(self, bad: Array, found: Array) -> None:
-        height, width = found.shape
-        row, column = (axis[:, None] for axis in np.divmod(bad, width))
-        down, right = (np.array(steps) for steps in ((-1, -1, -1, 0, 0, 1, 1, 1), (-1, 0, 1, -1, 1, -1, 0, 1)))
-        row, column = row + down, column + right
-        inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-        row, column = np.where(inside, row, 0), np.where(inside, column, 0)
-        good = inside & ~found[row, column]
-        count = good.sum(1)
-        replaceable = count > 0
-        shares = good / np.maximum(count, 1)[:, None]
-        neighbours = row * width + column
-        self.bad = BadPixelMap(bad[replaceable], neighbours[replaceable], shares[replaceable].astype(np.float32))
+
+def _map_of(bad: Array, found: Array) -> BadPixelMap:
+    """A map of ``bad`` (flat indices) by neighbours that are not ``found``, bool [H, W]; outside a crowd each pixel has some."""
+    height, width = found.shape
+    row, column = (axis[:, None] for axis in np.divmod(bad, width))
+    row, column = row + np.array((-1, -1, -1, 0, 0, 1, 1, 1)), column + np.array((-1, 0, 1, -1, 1, -1, 0, 1))
+    inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+    row, column = np.where(inside, row, 0), np.where(inside, column, 0)
+    good = inside & ~found[row, column]
+    return BadPixelMap(bad, row * width + column, (good / good.sum(1, keepdims=True)).astype(np.float32))
 
 
 class _Columns:
@@ -189,11 +182,9 @@ class _Columns:
         self._motion = _Motion((COLUMN_MOTION, math.inf))
 
     def update(self, data: Array, small: Plane) -> None:
-        """Take a frame and the downscaled picture."""
         if not self._motion.moved(small):
             return
-        part = data[:: max(1, data.shape[0] // ROWS)].astype(np.float32)
-        steps = np.diff(part, axis=1)
+        steps = np.diff(data[:: max(1, data.shape[0] // ROWS)].astype(np.float32), axis=1)
         self._samples.append(np.partition(steps, len(steps) // 2, axis=0)[len(steps) // 2])  # median, in a fifth of the time
         if len(self._samples) < MIN_SAMPLES:
             return

@@ -1,8 +1,4 @@
-"""What counts mean in degrees: cameras' scales by name, the temperature at a pixel, and a band of temperatures drawn in colour.
-
-A camera that gives temperatures gives ``celsius = counts * celsius_per_count + celsius_at_zero``. What is said of a camera was read at
-the place named with it; a scale that depends on the camera's mode is that of the mode named.
-"""
+"""What counts mean in degrees: cameras' scales by name, the temperature at a pixel, and a band of temperatures drawn in colour."""
 
 from typing import NamedTuple
 
@@ -26,50 +22,26 @@ class Scale(NamedTuple):
 
 
 class Profile(NamedTuple):
-    """A camera's scale, None where its counts are no temperatures by themselves; what holds for it; where that was read."""
+    """A camera's scale, None where its counts are no temperatures by themselves; where that was read. docs/cameras.md says more."""
 
     scale: Scale | None
-    note: str
     source: str
 
 
 PROFILES: dict[str, Profile] = {
-    "generic": Profile(None, "agc.celsius_per_count and agc.celsius_at_zero hold", ""),
-    "boson": Profile(
-        None,
-        "16-bit counts of a Boson that is not radiometric are no temperatures; the two parameters hold for one that was calibrated",
-        "https://github.com/FLIR/BosonUSB/issues/14",
-    ),
-    "adk": Profile(
-        None,
-        "the automotive development kit holds a Boson and is read by the Boson's driver, so what is said of boson holds",
-        "https://github.com/VegaVK/flir_adk_multi, which drives ADKs with astuff/flir_boson_usb",
-    ),
-    "lepton": Profile(
-        Scale(0.01, KELVIN),
-        "radiometric Lepton with TLinear on at resolution 0.01 K (telemetry row C, word 49: 1); at 0.1 K give generic and 0.1",
-        "FLIR Lepton engineering datasheet 500-0659-00-09 rev. 203, page 27",
-    ),
-    "tau2": Profile(
-        Scale(0.04, KELVIN),
-        "14-bit temperature-linear output at high resolution (-25 to +135 degC), as read for the Duo Pro R; at low, 0.4 K a count",
-        "FLIR Duo Pro R user guide rev. 1.0, page 39",
-    ),
-    "seek": Profile(
-        Scale(1.0, 0.0),
-        "32FC1 of the frame format THERMOGRAPHY_FLOAT, which is in degrees Celsius",
-        "https://github.com/seekthermal/seekcamera-python, seekcamera/camera.py, class SeekCameraFrameFormat",
-    ),
-    "optris": Profile(
-        Scale(0.1, -100.0),
-        "thermal_image of optris_drivers: (counts - 1000) / 10",
-        "https://github.com/evocortex/optris_drivers/issues/21",
-    ),
-    "infiray": Profile(
-        Scale(1.0 / 64.0, KELVIN),
-        "16-bit temperature frame of the P2 Pro: counts / 64 K",
-        "https://github.com/ks00x/p2proviewer, p2profile.py",
-    ),
+    "generic": Profile(None, ""),
+    "boson": Profile(None, "https://github.com/FLIR/BosonUSB/issues/14"),
+    "adk": Profile(None, "https://github.com/VegaVK/flir_adk_multi, which drives ADKs with astuff/flir_boson_usb"),
+    # TLinear on, at resolution 0.01 K (telemetry row C, word 49: 1)
+    "lepton": Profile(Scale(0.01, KELVIN), "FLIR Lepton engineering datasheet 500-0659-00-09 rev. 203, page 27"),
+    # 14-bit temperature-linear output at high resolution (-25 to +135 degC), as read for the Duo Pro R; at low, 0.4 K a count
+    "tau2": Profile(Scale(0.04, KELVIN), "FLIR Duo Pro R user guide rev. 1.0, page 39"),
+    # 32FC1 of the frame format THERMOGRAPHY_FLOAT
+    "seek": Profile(Scale(1.0, 0.0), "https://github.com/seekthermal/seekcamera-python, seekcamera/camera.py, class SeekCameraFrameFormat"),
+    # thermal_image of optris_drivers: (counts - 1000) / 10
+    "optris": Profile(Scale(0.1, -100.0), "https://github.com/evocortex/optris_drivers/issues/21"),
+    # 16-bit temperature frame of the P2 Pro: counts / 64 K
+    "infiray": Profile(Scale(1.0 / 64.0, KELVIN), "https://github.com/ks00x/p2proviewer, p2profile.py"),
 }
 
 

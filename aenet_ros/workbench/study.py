@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from aenet_ros.core.atomic_io import write_atomic
 from aenet_ros.core.errors import ConfigError
+from aenet_ros.core.files import write_atomic
 from aenet_ros.fusion.blocks import BLOCKS, DOWNSAMPLINGS
 from aenet_ros.fusion.checkpoint import load_checkpoint
 from aenet_ros.fusion.network import AENet, AENetConfig, parameter_count

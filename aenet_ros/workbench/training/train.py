@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from aenet_ros.core.atomic_io import atomic_file
 from aenet_ros.core.errors import AenetError, CheckpointError, ConfigError, first_line
+from aenet_ros.core.files import atomic_file
 from aenet_ros.fusion.checkpoint import save_checkpoint
 from aenet_ros.fusion.network import AENet, AENetConfig
 from aenet_ros.workbench.training.batches import Augmentation, draw_batch

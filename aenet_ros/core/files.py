@@ -1,8 +1,9 @@
-"""Finds the files that are installed with the package: configurations, launch files, layouts, DDS profile."""
+"""Files: atomic writes, and those that are installed with the package (configurations, launch files, layouts, DDS profile)."""
 
 import os
-from collections.abc import Mapping
-from contextlib import suppress
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as metadata_version
 from pathlib import Path
@@ -67,3 +68,34 @@ def _fastdds_version(distribution: str) -> int:
         with suppress(PackageNotFoundError):
             return int(metadata_version(package).partition(".")[0])
     return 0
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path in the folder of ``path``. It is renamed to ``path`` at the end, or removed after any exception.
+
+    So a file is complete or absent, also after Ctrl-C, a full disk or a killed process. The temporary path has the same suffix, since
+    writers choose the format by it. Raises SourceError instead of OSError.
+    """
+    part: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+        part = Path(name)
+        os.close(handle)
+        yield part
+        umask = os.umask(0)
+        os.umask(umask)
+        part.chmod(0o666 & ~umask)  # mkstemp creates it with mode 600
+        part.replace(path)
+    except OSError as error:
+        raise SourceError(f"{path} cannot be written: {error.strerror or error}") from error
+    finally:
+        if part is not None:
+            part.unlink(missing_ok=True)
+
+
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Write text (UTF-8) or bytes to ``path``, replacing an existing file. Raises SourceError."""
+    with atomic_file(path) as part:
+        part.write_bytes(content if isinstance(content, bytes) else content.encode())

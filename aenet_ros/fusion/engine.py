@@ -1,0 +1,113 @@
+"""What an engine is given and what it gives back, and the engine of the CPU: OpenCV around the network."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from aenet_ros.core.frames import Array, Plane, ThermalInput, render_brightness
+from aenet_ros.fusion import color
+from aenet_ros.fusion.network import MIN_SIZE
+
+Network = Callable[[Tensor, Tensor], Tensor]
+"""AENet, or a runtime of its exported file: thermal and luma, float [1, 1, H, W] in 0..1, to fused luma of the same shape."""
+
+
+class FusionJob(NamedTuple):
+    """One pair for an engine.
+
+    thermal: on the pixels of ``rgb`` once it is rendered.
+    rgb: uint8 [H, W, 3], channels in ``order`` "rgb" or "bgr"; or grey, uint8 [H, W].
+    thermal_weight: 0..1, share of the fusion in the picture; 1 is the network's own result, 0 the plain rgb frame.
+    output_order: channel order of the result.
+    scale: over 0 to 1, size of the network's picture against ``rgb``.
+    """
+
+    thermal: ThermalInput
+    rgb: Array
+    order: str = "rgb"
+    thermal_weight: float = 1.0
+    output_order: str = "rgb"
+    scale: float = 1.0
+
+
+class PendingImage(NamedTuple):
+    """A picture that an engine works on: ``image`` is valid once the CUDA event ``done`` is reached (None: now)."""
+
+    image: Array
+    done: Any = None
+
+    def result(self) -> Array:
+        """Block until it is ready; uint8, shape of the job's ``rgb``. Raises RuntimeError where the device failed."""
+        if self.done is not None:
+            self.done.synchronize()
+        return self.image
+
+
+class CpuEngine:
+    """Float32 on the CPU. A job is done when ``submit`` returns."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._planes: Plane = np.empty((2, 0, 0), np.float32)  # thermal and luma, reused: fresh memory costs page faults
+
+    @torch.inference_mode()
+    def submit(self, job: FusionJob) -> PendingImage:
+        """Fuse a job at full size; its arrays may change once this returns."""
+        thermal, weight = render_brightness(job.thermal), job.thermal.weight
+        if self._planes.shape[1:] != thermal.shape:
+            self._planes = np.empty((2, *thermal.shape), np.float32)
+        thermal_plane, luma_plane = self._planes
+        luma = color.luma(job.rgb, job.order)
+        color.to_unit(luma, luma_plane)
+        if weight is None and thermal.flags.c_contiguous and thermal.flags.writeable:  # torch copies or warns otherwise
+            thermal_plane = thermal
+        else:
+            np.copyto(thermal_plane, thermal)
+        if weight is not None:
+            _blend(luma_plane, thermal_plane, weight)
+        fused: Plane = self._network(*(torch.from_numpy(plane)[None, None] for plane in (thermal_plane, luma_plane)))[0, 0].numpy()
+        if weight is not None:
+            _blend(luma_plane, fused, weight * np.float32(job.thermal_weight))
+        elif job.thermal_weight != 1.0:
+            _blend(luma_plane, fused, np.float32(job.thermal_weight))
+        return _recolor(job, luma, color.from_unit(fused))
+
+
+def fuse_downscaled(submit: Callable[[FusionJob], PendingImage], job: FusionJob) -> PendingImage:
+    """The picture of ``job`` with the network at ``job.scale`` of the size; at full size where the smaller picture were too small.
+
+    ``submit`` is an engine's. The change of luma is computed on small pictures and added to the full-size one: the rgb picture's detail
+    stays; the thermal picture keeps what the smaller size resolves. Enlarging the difference in place of the result is what joint
+    upsampling does (Kopf et al., "Joint Bilateral Upsampling", SIGGRAPH 2007).
+    """
+    height, width = job.rgb.shape[:2]
+    size = (round(width * job.scale), round(height * job.scale))
+    if min(size) < MIN_SIZE:
+        return submit(job)
+    luma, weight = color.luma(job.rgb, job.order), job.thermal.weight
+    # INTER_AREA is quick at 1/2 alone; near full size bilinear interpolation gives the same picture in a tenth of the time.
+    method = cv2.INTER_AREA if job.scale <= 0.5 else cv2.INTER_LINEAR
+    small_thermal, small_luma = (cv2.resize(plane, size, interpolation=method) for plane in (render_brightness(job.thermal), luma))
+    small_weight = None if weight is None else np.asarray(cv2.resize(weight, size, interpolation=method), np.float32)
+    small_job = FusionJob(ThermalInput(small_thermal, weight=small_weight, rendered=True), small_luma, thermal_weight=job.thermal_weight)
+    change = cv2.subtract(submit(small_job).result(), small_luma, dtype=cv2.CV_16S)
+    change = cv2.resize(change, (width, height), interpolation=cv2.INTER_LINEAR)
+    if weight is not None:
+        change[weight == 0.0] = 0
+    return _recolor(job, luma, cv2.add(luma, change, dtype=cv2.CV_8U))
+
+
+def _recolor(job: FusionJob, luma: Array, fused: Array) -> PendingImage:
+    """The picture of ``job`` with its ``luma`` replaced by the fused one, both uint8 [H, W]."""
+    return PendingImage(color.reorder(color.merge(job.rgb, luma, fused), job.order, job.output_order))
+
+
+def _blend(base: Plane, other: Plane, share: Plane | np.float32) -> None:
+    """Put ``base + share * (other - base)`` into ``other``."""
+    np.subtract(other, base, out=other)
+    np.multiply(other, share, out=other)
+    np.add(other, base, out=other)
