@@ -33,7 +33,6 @@ from aenet_ros.pipeline import FusionPipeline
 from aenet_ros.ros.alignment import AlignmentMonitor
 from aenet_ros.ros.analysis import ArrivedFrame, DeferredAnalysis
 from aenet_ros.ros.compat import ClockType
-from aenet_ros.ros.depth_input import DepthInput
 from aenet_ros.ros.diagnostics import DiagnosticsPublisher
 from aenet_ros.ros.inputs import Inputs
 from aenet_ros.ros.lifecycle import LoggedLifecycleNode
@@ -63,7 +62,7 @@ class FusionNode(LoggedLifecycleNode):
         self._worker: FusionWorker | None = None
         self._activated_at_ns = 0
         self.parameters = NodeParameters(self, lambda: self.pipeline is not None, self._publish_info)
-        self._depth, self._alignment, self._offset = DepthInput(self), AlignmentMonitor(self, self.parameters), OffsetService(self)
+        self._alignment, self._offset = AlignmentMonitor(self, self.parameters), OffsetService(self)
         self._reset_counters()
         self._diagnostics = DiagnosticsPublisher(self)
         self._info = self.create_publisher(String, "~/info", QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL))
@@ -114,13 +113,11 @@ class FusionNode(LoggedLifecycleNode):
         self._activated_at_ns = time.monotonic_ns()
         self._offset.start()
         self._worker = FusionWorker(self, self.pipeline, self._outputs, self._policy, self.stats, self._analysis)
-        self._inputs = Inputs(self, config.input, self.stats, self._on_frame, self._on_camera_info, self._on_shutter)
-        self._depth.start(config)
+        self._inputs = Inputs(self, config, self.stats, self._on_frame, self._on_camera_info, self._on_shutter)
         self._alignment.start()
 
     def stop_streams(self) -> None:
         """Destroy the subscriptions and stop the worker; the model stays loaded."""
-        self._depth.stop()
         self._alignment.stop()
         if self._inputs is not None:
             self._inputs.destroy()
@@ -159,8 +156,9 @@ class FusionNode(LoggedLifecycleNode):
 
     def _on_pair(self, pair: FramePair, config: Config) -> None:
         assert self._worker is not None
+        assert self._inputs is not None
         if self._policy.fuses:
-            self._worker.put(WorkItem(self._depth.join(pair), config))
+            self._worker.put(WorkItem(self._inputs.join_depth(pair), config))
             time.sleep(YIELD_S)
         else:
             self.stats.count_skipped("degraded")
@@ -206,12 +204,12 @@ class FusionNode(LoggedLifecycleNode):
             self.get_logger().error(f"diagnostics fail: {format_error(error)}", throttle_duration_sec=10.0)
 
     def _statuses(self) -> list[Status]:
-        config, pipeline, worker, matcher = self.parameters.config, self.pipeline, self._worker, self._matcher
+        config, pipeline, worker, matcher, inputs = self.parameters.config, self.pipeline, self._worker, self._matcher, self._inputs
         facts = NodeFacts(
             state=self.state_label,
             config=config,
             stats=self.stats,
-            topics=self._inputs.topic_facts() if self._inputs is not None else {},
+            topics=inputs.topic_facts() if inputs is not None else {},
             match=matcher.counts if matcher is not None else PairCounts(),
             pending=matcher.pending if matcher is not None else 0,
             subscribers=self._outputs.subscribers().frames if self._outputs is not None else 0,
@@ -221,7 +219,7 @@ class FusionNode(LoggedLifecycleNode):
             pipeline=pipeline.status() if pipeline is not None else None,
             hangs=worker is not None and worker.busy_s() > HANG_S,
         )
-        if self.state_label != "active" or facts.pipeline is None:
+        if self.state_label != "active" or facts.pipeline is None or inputs is None:
             return judge(facts)
         degraded = self._policy.status(time.monotonic_ns(), config)
         facts.degraded = degraded.message if degraded.level != OK else ""
@@ -231,7 +229,9 @@ class FusionNode(LoggedLifecycleNode):
             self._offset.status(config),
             self._quality.status(config, self.stats, facts.pipeline),
             resolution_status(config.latency, facts.pipeline.resolution),
-            self._alignment.status(config, self._depth.problem or facts.pipeline.registration_fallback),
+            self._alignment.status(
+                config, (self._inputs.depth_problem if self._inputs is not None else "") or facts.pipeline.registration_fallback
+            ),
             self._analysis.status(),
         ]
 

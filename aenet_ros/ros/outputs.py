@@ -47,7 +47,7 @@ class Outputs:
         self._image_message, self._registered_message = Image(), Image()
 
     def _publisher(self, message_type: type[Any], topic: str, qos: QoSProfile) -> "Publisher[Any]":
-        options = qos_overrides(self._node, self._node.resolve_topic_name(topic), "publisher")
+        options = qos_overrides(self._node, topic, "publisher")
         return self._node.create_publisher(message_type, topic, qos, qos_overriding_options=options)
 
     def subscribers(self) -> Subscribers:

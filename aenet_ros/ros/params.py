@@ -19,12 +19,12 @@ FOREIGN_PREFIXES = ("qos_overrides.", "use_sim_time", "start_type_description_se
 
 
 def qos_overrides(node: Node, topic: str, entity: str) -> QoSOverridingOptions | None:
-    """The QoS policies of ``topic`` (resolved) that the user overrides; ``entity``: publisher or subscription.
+    """The QoS policies of ``topic`` that the user overrides; ``entity``: publisher or subscription.
 
     Only these: rclpy declares the others as read-only parameters with the values of the first profile, which would then hold at every later
     activation in place of this node's own parameters.
     """
-    prefix = f"qos_overrides.{topic}.{entity}."
+    prefix = f"qos_overrides.{node.resolve_topic_name(topic)}.{entity}."
     given = [name.removeprefix(prefix) for name in getattr(node, "_parameter_overrides", {}) if name.startswith(prefix)]
     kinds = [kind for kind in QoSPolicyKind if kind.name.lower() in given]
     return QoSOverridingOptions(kinds) if kinds else None

@@ -27,7 +27,7 @@ from aenet_ros.core.errors import ConfigError, format_error
 from aenet_ros.core.frames import Array, Frame
 from aenet_ros.messages.codec import decode_rgb, decode_thermal, serialized_stamp_ns
 from aenet_ros.ros.compat import ClockType, no_event_callbacks
-from aenet_ros.ros.graph import IMAGE_TYPES
+from aenet_ros.ros.inputs import IMAGE_TYPES
 from aenet_ros.view.settings import ViewSettings
 from aenet_ros.view.snapshot import Snapshot, StampGrouper, ThermalRenderer
 from aenet_ros.view.source import OK, dynamic_options, status_row
