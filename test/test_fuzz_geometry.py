@@ -80,8 +80,8 @@ class Side:
         self.pipeline = FusionPipeline(self.config)
         self.alignment = AlignmentMonitor(node, NodeParameters(node, lambda: True, lambda config: None))
         self.alignment.configure(self.config)
-        self.alignment.start()
-        self.inputs = Inputs(node, self.config, NodeStats(), self._on_frame, self._on_camera_info, lambda closed: None)
+        self.alignment.start(self.pipeline.registration)
+        self.inputs = Inputs(node, self.config, NodeStats(), self._on_frame, self.alignment.set_intrinsics, lambda closed: None)
         self.outputs = Outputs(node, self.config.output)
         self.frames, self.refused = {}, ""
         # What rclpy's executor calls with each message that it took.
@@ -89,9 +89,6 @@ class Side:
 
     def _on_frame(self, role, frame):
         self.frames[role] = frame
-
-    def _on_camera_info(self, role, message):
-        self.alignment.set_intrinsics(role, message, self.pipeline.registration)
 
     def hear(self, topic, message):
         """A message as the middleware would bring it: through its bytes. Of transforms a list."""
@@ -115,7 +112,7 @@ class Side:
         for (role, image, encoding), name in zip(scene(now_ns), names, strict=True):
             self.hear(f"/{role}/image_raw", make_image(image, encoding, now_ns, name))
         pair = self.inputs.join_depth(FramePair(self.frames["thermal"], self.frames["rgb"]))
-        self.alignment.put(pair, self.pipeline.registration)
+        self.alignment.put(pair)
         self.refused = ""
         try:
             fused = self.pipeline.process(pair, want_registered=True)

@@ -34,7 +34,6 @@ def node(context):
     node = FusionNode(context=context)
     node.set_parameters([Parameter("model.threads", value=1)])
     yield node
-    node.stop()
     node.destroy_node()
 
 

@@ -51,6 +51,8 @@ class NodeParameters:
         except ConfigError as error:
             self.problems["together"] = str(error)
         self.unknown = _unknown_overrides(node)
+        if self.unknown:
+            node.get_logger().warning(f"these parameters do not exist and have no effect: {', '.join(self.unknown)}")
         node.add_on_set_parameters_callback(self._on_set)
 
     def _declare(self, node: Node, spec: OptionSpec) -> None:
