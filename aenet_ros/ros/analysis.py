@@ -1,6 +1,5 @@
 """Analysis that can wait until a fused picture is published: picture faults, quality, clock offset, registration drift, sensor model."""
 
-import threading
 import time
 from collections import deque
 from typing import NamedTuple
@@ -36,9 +35,7 @@ class DeferredAnalysis:
     def __init__(self, policy: FallbackPolicy, quality: QualityMonitor, offset: OffsetService, alignment: AlignmentMonitor) -> None:
         self._policy, self._quality, self._offset, self._alignment = policy, quality, offset, alignment
         self._entries: deque[ArrivedFrame | FramePair | FusedFrame] = deque(maxlen=BACKLOG)
-        self._lock = threading.Lock()
-        self._errors = 0
-        self._last_error, self._last_error_ns = "", 0
+        self._failures = (0, "", 0)  # their number, the last one and its time; replaced as one, by the worker's thread
 
     def add(self, entry: ArrivedFrame | FramePair | FusedFrame) -> None:
         """A camera's frame, a matched pair, or a published picture."""
@@ -73,9 +70,8 @@ class DeferredAnalysis:
 
     def status(self) -> Status:
         """The analysis itself."""
-        with self._lock:
-            errors, last, age_ns = self._errors, self._last_error, time.monotonic_ns() - self._last_error_ns
-        if errors and age_ns < RECENT_NS:
+        errors, last, last_ns = self._failures
+        if errors and time.monotonic_ns() - last_ns < RECENT_NS:
             return Status("analysis", WARN, f"background analysis fails, fusion goes on: {last}", {"errors": str(errors)})
         return Status("analysis", OK, "background analysis works", {"errors": str(errors)})
 
@@ -89,6 +85,4 @@ class DeferredAnalysis:
             self._offset.put(entry.role, entry.frame, entry.config)
 
     def _count(self, error: Exception) -> None:
-        with self._lock:
-            self._errors += 1
-            self._last_error, self._last_error_ns = format_error(error), time.monotonic_ns()
+        self._failures = (self._failures[0] + 1, format_error(error), time.monotonic_ns())

@@ -35,12 +35,6 @@ class LoggedLifecycleNode(LifecycleNode):
     def release(self) -> None:
         """Release everything, active or not."""
 
-    def start(self) -> bool:
-        """Configure and activate; True where the node is active afterwards."""
-        if self.trigger_configure() != TransitionCallbackReturn.SUCCESS:
-            return False
-        return bool(self.trigger_activate() == TransitionCallbackReturn.SUCCESS)
-
     def destroy_node(self) -> None:
         """Release everything and destroy the node, whatever state it is in."""
         self._run("stop", self.release, "finalized")

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from rclpy.clock import Clock
+from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from std_srvs.srv import SetBool
 
 from aenet_ros.config import Config
 from aenet_ros.core.errors import ConfigError, format_error
-from aenet_ros.core.frames import Frame, FramePair
+from aenet_ros.core.frames import Frame
 from aenet_ros.core.process import trim_memory
 from aenet_ros.health.fallback import TICK_S, FallbackPolicy
 from aenet_ros.health.judge import NodeFacts, judge
@@ -37,8 +38,7 @@ from aenet_ros.ros.worker import FusionWorker, WorkItem, age_ns
 from aenet_ros.sync.matcher import PairCounts
 
 YIELD_S = 5e-4  # after a pair was handed over: releases the GIL to the worker at once
-WARM_UP_SIZE = (480, 640)
-"""Height and width of the rgb frames fused at configure."""
+WARM_UP_SIZE = (480, 640)  # height and width of the rgb frames fused at configure
 
 
 class FusionNode(LoggedLifecycleNode):
@@ -70,7 +70,8 @@ class FusionNode(LoggedLifecycleNode):
     def start(self) -> bool:
         """Configure and activate if ``autostart`` says so; True where the node is active."""
         if self.parameters.config.autostart:
-            return super().start()
+            done = TransitionCallbackReturn.SUCCESS
+            return bool(self.trigger_configure() == done and self.trigger_activate() == done)
         self.get_logger().info("autostart is false: waiting to be configured and activated")
         return False
 
@@ -100,10 +101,8 @@ class FusionNode(LoggedLifecycleNode):
         self._activated_at_ns = time.monotonic_ns()
         self._offset.start()
         self._alignment.start(pipeline.registration)
-        set_intrinsics, set_shutter = self._alignment.set_intrinsics, pipeline.set_driver_shutter
-        self._inputs = Inputs(self, config, self.stats, self._on_frame, set_intrinsics, set_shutter)
-        infos = self._inputs.camera_infos
-        self._worker = FusionWorker(self, pipeline, outputs, infos, self._policy, self.stats, self._analysis)
+        self._inputs = Inputs(self, config, self.stats, self._on_frame, self._alignment.set_intrinsics, pipeline.set_driver_shutter)
+        self._worker = FusionWorker(self, pipeline, outputs, self._inputs.camera_infos, self._policy, self.stats, self._analysis)
 
     def stop_streams(self) -> None:
         """Destroy the subscriptions and stop the worker; the model stays loaded."""
@@ -130,28 +129,24 @@ class FusionNode(LoggedLifecycleNode):
     # Callbacks, in the executor's thread.
 
     def _on_frame(self, role: str, frame: Frame) -> None:
-        if self._matcher is None or self._worker is None:
+        matcher, inputs, worker = self._matcher, self._inputs, self._worker
+        if matcher is None or inputs is None or worker is None:
             return
         config, now_ns = self.parameters.config, time.monotonic_ns()
-        follow_sync(self._matcher, config.sync)
-        offset_ns = self._matcher.clock_offset_ns if role == "thermal" else 0
+        follow_sync(matcher, config.sync)
+        offset_ns = matcher.clock_offset_ns if role == "thermal" else 0
         alone = self._policy.on_frame(role, frame, now_ns, age_ns(self, frame.stamp_ns - offset_ns), config)
-        for pair in self._matcher.push_thermal(frame) if role == "thermal" else self._matcher.push_rgb(frame):
-            self._on_pair(pair, config)
+        for pair in matcher.push_thermal(frame) if role == "thermal" else matcher.push_rgb(frame):
+            if self._policy.fuses:
+                worker.put(WorkItem(inputs.join_depth(pair), config))
+                time.sleep(YIELD_S)
+            else:
+                self.stats.count_skipped("degraded")
+            self.stats.count_pair(pair.difference_ns)
+            self._analysis.add(pair)
         self._analysis.add(ArrivedFrame(role, frame, now_ns, config))
         if alone is not None:
-            self._worker.put(WorkItem(alone, config))
-
-    def _on_pair(self, pair: FramePair, config: Config) -> None:
-        assert self._inputs is not None
-        assert self._worker is not None
-        if self._policy.fuses:
-            self._worker.put(WorkItem(self._inputs.join_depth(pair), config))
-            time.sleep(YIELD_S)
-        else:
-            self.stats.count_skipped("degraded")
-        self.stats.count_pair(pair.difference_ns)
-        self._analysis.add(pair)
+            worker.put(WorkItem(alone, config))
 
     def _on_tick(self) -> None:
         config = self.parameters.config

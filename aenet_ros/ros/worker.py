@@ -148,11 +148,11 @@ class FusionWorker:
             subscribers = self._outputs.subscribers()
             reason = self._reason_to_skip(item, subscribers)
             if reason:
-                self._count_skipped(item, reason)
+                self._count_dropped(item, reason)
                 return None
             return Submitted(item, self._start(item, subscribers), subscribers)
         except Exception as error:  # one bad frame, a fault of the device, or rclpy's shutdown must not end the thread
-            self._count_failed(item, error)
+            self._count_dropped(item, "failed", format_error(error))
             return None
 
     def _start(self, item: WorkItem, subscribers: Subscribers) -> PendingFusion | FusedFrame:
@@ -170,21 +170,21 @@ class FusionWorker:
             fused = pending if isinstance(pending, FusedFrame) else pending.result()
             reason = self._reason_if_published(item)  # meanwhile
             if reason:
-                self._count_skipped(item, reason)
-                return
-            self._publish(fused, item, subscribers)
+                self._count_dropped(item, reason)
+            else:
+                self._publish(fused, item, subscribers)
         except Exception as error:  # as above
-            self._count_failed(item, error)
+            self._count_dropped(item, "failed", format_error(error))
 
     def _publish(self, fused: FusedFrame, item: WorkItem, subscribers: Subscribers) -> None:
         """Publish a picture, fused or fallback: the only caller of ``Outputs.publish``."""
         self._outputs.publish(fused, self._camera_infos, subscribers, item.config.output.jpeg_quality)
         if isinstance(item.content, FallbackFrame):
             self._policy.record_published(fused, item.content)
-            return
-        self._policy.record_published(fused)
-        self._stats.count_fused(fused, age_ns(self._node, fused.stamp_ns))
-        self._analysis.add(fused)
+        else:
+            self._policy.record_published(fused)
+            self._stats.count_fused(fused, age_ns(self._node, fused.stamp_ns))
+            self._analysis.add(fused)
 
     def _reason_to_skip(self, item: WorkItem, subscribers: Subscribers) -> str:
         content, config = item.content, item.config
@@ -207,18 +207,13 @@ class FusionWorker:
             return ""
         return "degraded" if isinstance(content, FramePair) else "fused already"
 
-    def _count_skipped(self, item: WorkItem, reason: str) -> None:
-        if isinstance(item.content, FramePair):
-            self._stats.count_skipped(reason)
-        else:
-            self._policy.record_unpublished(reason)
-
-    def _count_failed(self, item: WorkItem, error: Exception) -> None:
-        reason = format_error(error)
+    def _count_dropped(self, item: WorkItem, reason: str, failure: str = "") -> None:
         if not isinstance(item.content, FramePair):
-            self._policy.record_unpublished("failed", reason)
-        elif self._stats.count_failed(reason) and self._node.context.ok():  # a new reason
-            self._node.get_logger().error(f"a pair could not be fused: {reason}")
+            self._policy.record_unpublished(reason, failure)
+        elif not failure:
+            self._stats.count_skipped(reason)
+        elif self._stats.count_failed(failure) and self._node.context.ok():  # another failure than the last one
+            self._node.get_logger().error(f"a pair could not be fused: {failure}")
 
     def _analyze(self) -> None:
         if self._mailbox.waiting and time.monotonic_ns() - self._analyzed_ns < MAX_DEFER_NS:
