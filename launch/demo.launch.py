@@ -13,7 +13,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from aenet_ros.core.files import config_file, process_environment, share_dir
-from aenet_ros.ros.launch_helpers import program
+from aenet_ros.ros.node_main import program
 from aenet_ros.workbench.simulation.geometry import rgb_to_thermal
 from aenet_ros.workbench.simulation.rig_config import RigConfig
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity

@@ -8,7 +8,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from aenet_ros.core.files import config_file, process_environment, share_dir
-from aenet_ros.ros.launch_helpers import program
+from aenet_ros.ros.node_main import program
 from launch import LaunchContext, LaunchDescription
 
 BOOLEANS = ["true", "false"]

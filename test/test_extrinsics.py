@@ -11,6 +11,7 @@ from aenet_ros.config import Config, RegistrationConfig, build
 from aenet_ros.core.camera import Camera, Stereo
 from aenet_ros.core.errors import ConfigError, ImageError
 from aenet_ros.core.frames import Frame, FramePair
+from aenet_ros.health.status import OK
 from aenet_ros.registration.calibration_file import stereo_content
 from aenet_ros.registration.output_grid import OutputGrid
 from aenet_ros.registration.registration import Registration
@@ -23,7 +24,7 @@ CAMERA = Camera(np.array([[30.0, 0, 15.5], [0, 30.0, 11.5], [0, 0, 1]]), SIZE)
 def test_a_quaternion_as_a_matrix(vector):
     """Against the textbook formula."""
     pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]' or source a ROS 2")
-    from aenet_ros.ros.extrinsics import rotation_matrix
+    from aenet_ros.ros.alignment import rotation_matrix
 
     angle = float(np.linalg.norm(vector))
     x, y, z = np.asarray(vector) / max(angle, 1e-12) * math.sin(angle / 2)
@@ -99,28 +100,30 @@ def pair_of(rgb="rgb_optical", thermal="thermal_optical"):
     return FramePair(Frame(0, pixels, "mono16", thermal), Frame(0, np.zeros((*SIZE, 3), np.uint8), "rgb8", rgb))
 
 
-def test_without_tf2_ros_configure_says_what_to_install(node, by_tf):
+def test_without_tf2_ros_configure_says_what_to_install(node):
     try:
         import tf2_ros  # noqa: F401
     except ImportError:
-        from aenet_ros.ros.extrinsics import TfExtrinsics
+        from aenet_ros.ros.alignment import TfExtrinsics
 
         with pytest.raises(ConfigError, match=r"apt install ros-\$ROS_DISTRO-tf2-ros-py"):
-            TfExtrinsics(node).check(build(by_tf | {"registration.extrinsics_source": "tf"}))
+            TfExtrinsics(node)
     else:
         pytest.skip("tf2_ros is installed here")
 
 
-def test_where_it_is_not_asked_for_tf_is_left_alone(node, by_tf):
-    from aenet_ros.ros.extrinsics import TfExtrinsics
+def test_where_it_is_not_asked_for_tf_is_left_alone(node):
+    from aenet_ros.ros.alignment import AlignmentMonitor
+    from aenet_ros.ros.params import NodeParameters
 
+    alignment = AlignmentMonitor(node, NodeParameters(node, lambda: True, lambda config: None))
     for config in (Config(), build({"registration.extrinsics_source": "tf"})):
-        extrinsics = TfExtrinsics(node)
-        extrinsics.start(config)
-        extrinsics.follow(pair_of(), Registration(config.registration))
-        assert extrinsics.problem(None) == ""
+        alignment.configure(config)
+        alignment.start(Registration(config.registration))
+        alignment.put(pair_of())
+        assert alignment.status(config, "").level == OK
         assert not [topic for topic, _ in node.get_topic_names_and_types() if topic == "/tf_static"]
-        extrinsics.stop()
+        alignment.stop()
 
 
 def test_transforms_over_dds_early_or_late_static_or_moving(node, by_tf):
@@ -129,7 +132,7 @@ def test_transforms_over_dds_early_or_late_static_or_moving(node, by_tf):
     from rclpy.qos import DurabilityPolicy, QoSProfile
     from tf2_msgs.msg import TFMessage
 
-    from aenet_ros.ros.extrinsics import TfExtrinsics
+    from aenet_ros.ros.alignment import TfExtrinsics
 
     def transform(parent, child, x):
         stamped = TransformStamped(child_frame_id=child)
@@ -143,7 +146,7 @@ def test_transforms_over_dds_early_or_late_static_or_moving(node, by_tf):
     early.publish(TFMessage(transforms=[transform("mast", "rgb_optical", 0.1)]))
     config = build(by_tf | {"registration.extrinsics_source": "tf"})
     extrinsics, registration = TfExtrinsics(node), Registration(config.registration)
-    extrinsics.start(config)
+    extrinsics.start()
     assert "no pair of frames yet" in extrinsics.problem(registration)
 
     def follow_until(done):

@@ -50,7 +50,6 @@ from aenet_ros.messages.codec import scaled_camera_info  # noqa: E402
 from aenet_ros.pipeline import FusionPipeline  # noqa: E402
 from aenet_ros.registration.calibration_file import stereo_content  # noqa: E402
 from aenet_ros.ros.alignment import AlignmentMonitor  # noqa: E402
-from aenet_ros.ros.depth_input import DepthInput  # noqa: E402
 from aenet_ros.ros.inputs import Inputs  # noqa: E402
 from aenet_ros.ros.outputs import Outputs, Subscribers  # noqa: E402
 from aenet_ros.ros.params import NodeParameters  # noqa: E402
@@ -79,19 +78,15 @@ class Side:
         self.pipeline = FusionPipeline(self.config)
         self.alignment = AlignmentMonitor(node, NodeParameters(node, lambda: True, lambda config: None))
         self.alignment.configure(self.config)
-        self.alignment.start()
-        self.inputs = Inputs(node, self.config.input, NodeStats(), self._on_frame, self._on_camera_info, lambda closed: None)
-        self.depth, self.outputs = DepthInput(node), Outputs(node, self.config.output)
-        self.depth.start(self.config)
+        self.alignment.start(self.pipeline.registration)
+        self.inputs = Inputs(node, self.config, NodeStats(), self._on_frame, self.alignment.set_intrinsics, lambda closed: None)
+        self.outputs = Outputs(node, self.config.output)
         self.frames, self.refused = {}, ""
         # What rclpy's executor calls with each message that it took.
         self._callbacks = {subscription.topic_name: subscription.callback for subscription in node.subscriptions}
 
     def _on_frame(self, role, frame):
         self.frames[role] = frame
-
-    def _on_camera_info(self, role, message):
-        self.alignment.set_intrinsics(role, message, self.pipeline.registration)
 
     def hear(self, topic, message):
         """A message as the middleware would bring it: through its bytes. Of transforms a list."""
@@ -114,8 +109,8 @@ class Side:
         """The next pair, published as the node does; None where it is refused with a reason."""
         for (role, image, encoding), name in zip(scene(now_ns), names, strict=True):
             self.hear(f"/{role}/image_raw", make_image(image, encoding, now_ns, name))
-        pair = self.depth.join(FramePair(self.frames["thermal"], self.frames["rgb"]))
-        self.alignment.put(pair, self.pipeline.registration)
+        pair = self.inputs.join_depth(FramePair(self.frames["thermal"], self.frames["rgb"]))
+        self.alignment.put(pair)
         self.refused = ""
         try:
             fused = self.pipeline.process(pair, want_registered=True)
@@ -127,13 +122,12 @@ class Side:
 
     def status(self):
         """Level and words of diagnostics."""
-        fallback = self.depth.problem or self.pipeline.status().registration_fallback
+        fallback = self.inputs.depth_problem or self.pipeline.status().registration_fallback
         status = self.alignment.status(self.config, fallback)
         assert len(status.message) < LONGEST_WORDS, status.message[:300]
         return status
 
     def close(self):
-        self.depth.stop()
         self.alignment.stop()
         self.inputs.destroy()
         self.pipeline.close()

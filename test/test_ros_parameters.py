@@ -37,7 +37,6 @@ def node(context):
     node = FusionNode(context=context)
     node.set_parameters([Parameter("model.threads", value=1)])
     yield node
-    node.stop()
     node.destroy_node()
 
 
@@ -96,7 +95,7 @@ CASES = {
     "registration.homography": ({"registration.mode": "homography", "registration.homography": SHIFT}, NO_OVERLAP),
     "registration.file": ({"registration.mode": "homography", "registration.file": homography_file}, NO_OVERLAP),
     "registration.extrinsics_source": ({"registration.mode": "plane", "registration.extrinsics_source": "tf"}, "t"),
-    "registration.depth_slop_ms": ({"registration.depth_slop_ms": 7.0}, lambda node: node._depth._queue._slop_ns == 7_000_000),
+    "registration.depth_slop_ms": ({"registration.depth_slop_ms": 7.0}, lambda node: node._inputs._depth._slop_ns == 7_000_000),
     "model.backend": ({"model.backend": "onnx"}, "aenet export"),
     "model.weights": ({"model.weights": weights_file}, lambda node: node.pipeline.fuser.card["name"] == "other"),
     "model.device": ({"model.device": "cuda:93"}, lambda node: "cuda:93" in node.pipeline.fuser.fallback),

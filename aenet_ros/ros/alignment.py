@@ -1,20 +1,24 @@
 """The node's registration at run time: cameras and pose from topics, the drift, and the service ``~/estimate_registration``."""
 
+import importlib
 import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import cv2
+import numpy as np
 from rclpy.callback_groups import ReentrantCallbackGroup
-from rclpy.lifecycle import LifecycleNode
+from rclpy.node import Node
 from rclpy.task import Future
+from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo
 from std_srvs.srv import Trigger
 
 from aenet_ros.config import Config
 from aenet_ros.core.camera import camera_from_info
-from aenet_ros.core.errors import ConfigError, format_error
-from aenet_ros.core.frames import FramePair
+from aenet_ros.core.errors import ConfigError, format_error, sanitize
+from aenet_ros.core.frames import Array, FramePair
 from aenet_ros.health.drift_analysis import DriftAnalysis
 from aenet_ros.health.status import OK, Status
 from aenet_ros.registration.calibration_file import Homography, homography_content, read_homography, write_calibration
@@ -23,103 +27,85 @@ from aenet_ros.ros.params import NodeParameters
 
 if TYPE_CHECKING:
     from aenet_ros.registration.estimate import Estimate
-    from aenet_ros.ros.extrinsics import TfExtrinsics
 
 PAIRS, PERIOD_S, TIMEOUT_S = 24, 0.5, 40.0  # of the service: pairs wanted, time between two, time after which it uses those it has
 
 
 class AlignmentMonitor:
-    """Active between ``start`` and ``stop``; all shared state is behind ``_changed``. ``put`` may come from another thread."""
+    """Active between ``start`` and ``stop``. ``put`` may come from another thread: what it shares is behind ``_changed``."""
 
-    def __init__(self, node: LifecycleNode, parameters: NodeParameters) -> None:
+    def __init__(self, node: Node, parameters: NodeParameters) -> None:
         self._node, self._parameters = node, parameters
         self._tf: TfExtrinsics | None = None  # where the pose comes from TF
         self._changed = threading.Condition()
         self._drift: DriftAnalysis | None = None  # while active
-        self._registration: Registration | None = None
+        self._registration: Registration | None = None  # while active
         self._collected: list[FramePair] | None = None  # while the service runs
         self._next_ns = 0
-        self._problems: dict[str, str] = {}  # by role: why a camera_info is refused; background: the last error of ``put``
-        self._errors = 0
+        self._problems: dict[str, str] = {}  # by role: why its camera_info is refused
         # A group of its own: while a callback of the node's own group waits, rclpy runs no other of that group.
         self._service = node.create_service(Trigger, "~/estimate_registration", self._on_estimate, callback_group=ReentrantCallbackGroup())
 
     def configure(self, config: Config) -> None:
         """Raise ConfigError where the configuration needs what is not installed."""
-        self._tf = None
-        if config.registration.extrinsics_source == "tf" and config.registration.mode in ("plane", "depth"):
-            from aenet_ros.ros.extrinsics import TfExtrinsics
+        uses_tf = config.registration.extrinsics_source == "tf" and config.registration.mode in ("plane", "depth")
+        self._tf = TfExtrinsics(self._node) if uses_tf else None
 
-            self._tf = TfExtrinsics(self._node)
-            self._tf.check(config)
-
-    def start(self) -> None:
+    def start(self, registration: Registration) -> None:
         """Start at activation, without memory."""
         if self._tf is not None:
-            self._tf.start(self._parameters.config)
+            self._tf.start()
         with self._changed:
-            self._drift, self._registration, self._next_ns = DriftAnalysis(), None, 0
-            self._problems, self._errors = {}, 0
+            self._drift, self._registration, self._next_ns, self._problems = DriftAnalysis(), registration, 0, {}
 
     def stop(self) -> None:
         """Stop at deactivation; a running estimate uses the pairs it has."""
-        if self._tf is not None:
-            self._tf.stop()
         with self._changed:
             drift, self._drift, self._registration = self._drift, None, None
             self._changed.notify_all()
+        if self._tf is not None:
+            self._tf.stop()
         if drift is not None:
             drift.stop()
 
-    def put(self, pair: FramePair, registration: Registration) -> None:
-        """Take a matched pair; returns at once. An exception is counted here and reported in the status."""
-        try:
-            with self._changed:
-                if self._drift is None:
-                    return
-                self._registration = registration
-                if self._tf is not None:
-                    self._tf.follow(pair, registration)
-                self._drift.put(pair, registration, self._parameters.config.registration.plane_distance_m)
-                now_ns = time.monotonic_ns()
-                if self._collected is not None and now_ns >= self._next_ns:
-                    self._next_ns = now_ns + round(PERIOD_S * 1e9)
-                    self._collected.append(pair)
-                    self._changed.notify_all()
-        except Exception as error:  # background work must not count as a failed pair
-            with self._changed:
-                self._errors += 1
-                self._problems["background"] = format_error(error)
-
-    def set_intrinsics(self, role: str, message: CameraInfo, registration: Registration) -> None:
-        """Use a camera_info where the registration needs it."""
-        if not registration.needs_intrinsics(role):
-            return
-        problem = ""
-        try:
-            registration.set_intrinsics(role, camera_from_info(message))
-        except ConfigError as error:
-            problem = str(error)
+    def put(self, pair: FramePair) -> None:
+        """Take a matched pair; returns at once."""
         with self._changed:
+            if self._drift is None or self._registration is None:
+                return
+            if self._tf is not None:
+                self._tf.follow(pair, self._registration)
+            self._drift.put(pair, self._registration, self._parameters.config.registration.plane_distance_m)
+            now_ns = time.monotonic_ns()
+            if self._collected is not None and now_ns >= self._next_ns:
+                self._next_ns = now_ns + round(PERIOD_S * 1e9)
+                self._collected.append(pair)
+                self._changed.notify_all()
+
+    def set_intrinsics(self, role: str, message: CameraInfo) -> None:
+        """Use a camera_info where the registration needs it."""
+        if self._registration is None or not self._registration.needs_intrinsics(role):
+            return
+        try:
+            self._registration.set_intrinsics(role, camera_from_info(message))
             self._problems.pop(role, None)
-            if problem:
-                self._problems[role] = problem
+        except ConfigError as error:
+            self._problems[role] = str(error)
 
     def status(self, config: Config, fallback: str) -> Status:
         """The registration for diagnostics; ``fallback``: why the plane is used in place of the depth image, else empty."""
-        with self._changed:
-            drift, registration, problem, errors = self._drift, self._registration, "; ".join(self._problems.values()), self._errors
-        problem = (self._tf.problem(registration) if self._tf is not None else "") or problem
+        problem = "; ".join(self._problems.values())
+        if self._tf is not None and self._registration is not None:
+            problem = self._tf.problem(self._registration) or problem
         if fallback and not problem:
             problem = (
                 f"{fallback} (the depth camera's topic is depth/image_raw, its image aligned to the rgb frame, stamps within "
                 "registration.depth_slop_ms)"
             )
+        drift = self._drift
         status = drift.status(config, problem) if drift is not None else Status("registration", OK, "the node is not active", {})
         if config.registration.mode in ("plane", "depth"):
             status.values["extrinsics"] = self._tf.source if self._tf is not None else "registration.file"
-        if errors:
-            status.values["background errors"] = str(errors)
         return status
 
     # The service's callback waits without holding the executor; a thread of its own collects pairs and estimates.
@@ -169,3 +155,87 @@ class AlignmentMonitor:
         content = homography_content(Homography(found.matrix, found.thermal_size, found.rgb_size))
         write_calibration(path, content, [f"Written by ~/estimate_registration: {summary}."])
         return True, f"{summary}; written to {path}: set registration.mode: homography and registration.file to it"
+
+
+class TfExtrinsics:
+    """The cameras' pose from ``/tf`` and ``/tf_static`` while the node is active. Raises ConfigError where tf2_ros is not installed.
+
+    ``source``: where the pose in use comes from.
+    """
+
+    def __init__(self, node: Node) -> None:
+        try:
+            self._tf2: Any = importlib.import_module("tf2_ros")
+        except ImportError as error:
+            raise ConfigError(
+                "registration.extrinsics_source tf needs tf2_ros, which is not installed: apt install ros-$ROS_DISTRO-tf2-ros-py"
+            ) from error
+        self._node = node
+        self._buffer: Any = None
+        self._listener: Any = None
+        self._problem, self.source = "", "registration.file"
+
+    def start(self) -> None:
+        """Start at activation."""
+        self._problem = "no pair of frames yet, so the cameras' frame_ids are not known"
+        self._buffer = self._tf2.Buffer()
+        self._listener = self._tf2.TransformListener(self._buffer, self._node)
+
+    def stop(self) -> None:
+        """Stop at deactivation."""
+        if self._listener is not None:
+            self._listener.unregister()
+            self._buffer = self._listener = None
+
+    def follow(self, pair: FramePair, registration: Registration) -> None:
+        """Give the registration the pose between a pair's frame_ids at the rgb frame's stamp. To be called between start and stop."""
+        rgb, thermal = pair.rgb.frame_id, pair.thermal.frame_id
+        problem = _frame_id_problem(rgb, thermal)
+        if problem:
+            self._problem = problem
+            return
+        try:
+            found = self._lookup(thermal, rgb, pair.rgb.stamp_ns)
+        except self._tf2.TransformException as error:
+            self._problem = (
+                f"TF does not connect {sanitize(rgb)} and {sanitize(thermal)} ({sanitize(str(error))}): publish the mount, for example by "
+                f"robot_state_publisher or `ros2 run tf2_ros static_transform_publisher ... --frame-id {sanitize(rgb)} "
+                f"--child-frame-id {sanitize(thermal)}`"
+            )
+            return
+        shift, turn = found.transform.translation, found.transform.rotation
+        registration.set_extrinsics(rotation_matrix(turn.x, turn.y, turn.z, turn.w), np.array([shift.x, shift.y, shift.z]))
+        self._problem, self.source = "", "tf"
+
+    def _lookup(self, target: str, source: str, stamp_ns: int) -> Any:
+        try:
+            return self._buffer.lookup_transform(target, source, Time(nanoseconds=stamp_ns))
+        except self._tf2.ExtrapolationException:  # TF lags behind the image: the latest pose
+            return self._buffer.lookup_transform(target, source, Time())
+
+    def problem(self, registration: Registration) -> str:
+        """Why the pose is not the latest of TF, with the remedy, and which pose is used instead; empty where it is."""
+        problem = self._problem
+        if not problem:
+            return ""
+        if not registration.has_pose:
+            return f"{problem}; nothing is fused until then"
+        return f"{problem}; meanwhile the pose of {'TF received before' if self.source == 'tf' else 'registration.file'} is used"
+
+
+def _frame_id_problem(rgb: str, thermal: str) -> str:
+    """Why TF cannot be asked for the pose between these frame_ids; empty where it can."""
+    if not rgb or not thermal:
+        role = "thermal" if rgb else "rgb"
+        return f"{role} frames have no frame_id, so TF cannot tell their pose: set frame_id in the {role} camera's driver"
+    if rgb == thermal:
+        return f"both cameras' frames have frame_id {sanitize(rgb)}, so TF cannot tell them apart: give each driver its own frame_id"
+    return ""
+
+
+def rotation_matrix(x: float, y: float, z: float, w: float) -> Array:
+    """The rotation matrix, float64 [3, 3], of a unit quaternion."""
+    axis = np.array([x, y, z], np.float64)
+    length = float(np.linalg.norm(axis))
+    angle = 2.0 * np.arctan2(length, w)
+    return np.asarray(cv2.Rodrigues(axis * (angle / length if length > 1e-12 else 2.0))[0])

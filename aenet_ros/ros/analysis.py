@@ -1,6 +1,5 @@
 """Analysis that can wait until a fused picture is published: picture faults, quality, clock offset, registration drift, sensor model."""
 
-import threading
 import time
 from collections import deque
 from typing import NamedTuple
@@ -8,10 +7,11 @@ from typing import NamedTuple
 from aenet_ros.config import Config
 from aenet_ros.core.errors import format_error
 from aenet_ros.core.frames import Frame, FramePair, FusedFrame
+from aenet_ros.health.adaptive_resolution import resolution_status
 from aenet_ros.health.fallback import FallbackPolicy
-from aenet_ros.health.judge import RECENT_NS
+from aenet_ros.health.judge import RECENT_NS, NodeFacts, judge
 from aenet_ros.health.quality import QualityMonitor
-from aenet_ros.health.status import OK, WARN, Status
+from aenet_ros.health.status import OK, WARN, PipelineStatus, Status
 from aenet_ros.pipeline import FusionPipeline
 from aenet_ros.ros.alignment import AlignmentMonitor
 from aenet_ros.ros.offset import OffsetService
@@ -35,9 +35,7 @@ class DeferredAnalysis:
     def __init__(self, policy: FallbackPolicy, quality: QualityMonitor, offset: OffsetService, alignment: AlignmentMonitor) -> None:
         self._policy, self._quality, self._offset, self._alignment = policy, quality, offset, alignment
         self._entries: deque[ArrivedFrame | FramePair | FusedFrame] = deque(maxlen=BACKLOG)
-        self._lock = threading.Lock()
-        self._errors = 0
-        self._last_error, self._last_error_ns = "", 0
+        self._failures = (0, "", 0)  # their number, the last one and its time; replaced as one, by the worker's thread
 
     def add(self, entry: ArrivedFrame | FramePair | FusedFrame) -> None:
         """A camera's frame, a matched pair, or a published picture."""
@@ -51,21 +49,35 @@ class DeferredAnalysis:
             self._count(error)
         while self._entries:
             try:
-                self._analyze(self._entries.popleft(), pipeline)
+                self._analyze(self._entries.popleft())
             except Exception as error:
                 self._count(error)
 
+    def statuses(self, facts: NodeFacts, pipeline: PipelineStatus, depth_problem: str) -> list[Status]:
+        """All statuses of an active node."""
+        config = facts.config
+        degraded = self._policy.status(time.monotonic_ns(), config)
+        facts.degraded = degraded.message if degraded.level != OK else ""
+        return [
+            *judge(facts),
+            degraded,
+            self._offset.status(config),
+            self._quality.status(config, facts.stats, pipeline),
+            resolution_status(config.latency, pipeline.resolution),
+            self._alignment.status(config, depth_problem or pipeline.registration_fallback),
+            self.status(),
+        ]
+
     def status(self) -> Status:
-        """For diagnostics."""
-        with self._lock:
-            errors, last, age_ns = self._errors, self._last_error, time.monotonic_ns() - self._last_error_ns
-        if errors and age_ns < RECENT_NS:
+        """The analysis itself."""
+        errors, last, last_ns = self._failures
+        if errors and time.monotonic_ns() - last_ns < RECENT_NS:
             return Status("analysis", WARN, f"background analysis fails, fusion goes on: {last}", {"errors": str(errors)})
         return Status("analysis", OK, "background analysis works", {"errors": str(errors)})
 
-    def _analyze(self, entry: ArrivedFrame | FramePair | FusedFrame, pipeline: FusionPipeline) -> None:
+    def _analyze(self, entry: ArrivedFrame | FramePair | FusedFrame) -> None:
         if isinstance(entry, FramePair):
-            self._alignment.put(entry, pipeline.registration)
+            self._alignment.put(entry)
         elif isinstance(entry, FusedFrame):
             self._quality.add(entry)
         else:
@@ -73,6 +85,4 @@ class DeferredAnalysis:
             self._offset.put(entry.role, entry.frame, entry.config)
 
     def _count(self, error: Exception) -> None:
-        with self._lock:
-            self._errors += 1
-            self._last_error, self._last_error_ns = format_error(error), time.monotonic_ns()
+        self._failures = (self._failures[0] + 1, format_error(error), time.monotonic_ns())

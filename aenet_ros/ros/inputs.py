@@ -1,71 +1,83 @@
-"""Subscriptions to the cameras' topics, which exist only while the node is active, and the decoding of their messages."""
+"""Subscriptions to the cameras' topics, the decoding of their messages, and what the ROS graph knows of the image topics."""
 
+import os
 import traceback
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from rclpy.node import Node
-from rclpy.qos import QoSProfile
+from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Bool
 
-from aenet_ros.config import InputConfig, StreamConfig
+from aenet_ros.config import Config, StreamConfig
 from aenet_ros.core.errors import ImageError, format_error
-from aenet_ros.core.frames import Frame
+from aenet_ros.core.frames import Frame, FramePair
 from aenet_ros.health.judge import TopicFacts
 from aenet_ros.health.status import NodeStats
 from aenet_ros.messages.codec import decode_rgb, decode_thermal, stamp_ns
+from aenet_ros.registration.warp_maps import DepthQueue
 from aenet_ros.ros.compat import no_event_callbacks
-from aenet_ros.ros.graph import topic_facts
 from aenet_ros.ros.outputs import RELIABILITY
 from aenet_ros.ros.params import qos_overrides
 
-MESSAGE_TYPES: dict[str, type[Any]] = {"raw": Image, "compressed": CompressedImage}
+IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 DECODERS = {"thermal": decode_thermal, "rgb": decode_rgb}
+PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+MOST_ALTERNATIVES = 6
 
 
 class Inputs:
-    """Made at activation, destroyed at deactivation. Its callbacks count and decode messages and hand the result over."""
+    """Made at activation, destroyed at deactivation. Its callbacks count and decode messages and hand the result over.
+
+    ``camera_infos``: the last one of each camera, by role. ``depth_problem``: why the last depth image cannot be read, else empty.
+    """
 
     def __init__(
         self,
         node: Node,
-        config: InputConfig,
+        config: Config,
         stats: NodeStats,
         on_frame: Callable[[str, Frame], None],
         on_camera_info: Callable[[str, CameraInfo], None],
         on_shutter: Callable[[bool], None],
     ) -> None:
         self.camera_infos: dict[str, CameraInfo] = {}
+        self.depth_problem = ""
         self._node, self._stats = node, stats
         self._on_frame, self._on_camera_info = on_frame, on_camera_info
+        self._depth = DepthQueue(round(config.registration.depth_slop_ms * 1e6))
         self._subscriptions: list[Subscription[Any]] = []
-        self._topics: dict[str, tuple[str, str, QoSProfile]] = {}
-        for role, stream in (("thermal", config.thermal), ("rgb", config.rgb)):
-            self._subscribe_image(role, stream)
+        self._images = {role: self._subscribe_image(role, getattr(config.input, role)) for role in ("thermal", "rgb")}
+        for role in self._images:
             self._subscribe(CameraInfo, f"{role}/camera_info", partial(self._camera_info, role))
         self._subscribe(Bool, "thermal/shutter", lambda message: on_shutter(message.data))
+        if config.registration.mode == "depth":
+            self._subscribe(Image, "depth/image_raw", self._depth_image, depth=5)
 
-    def _subscribe_image(self, role: str, config: StreamConfig) -> None:
+    def _subscribe_image(self, role: str, config: StreamConfig) -> "Subscription[Any]":
+        topic, callback = f"{role}/image_raw", partial(self._image, role)
+        if config.transport == "raw":
+            return self._subscribe(Image, topic, callback, config.depth, config.qos)
         # As image_transport does: the compressed topic follows a remapping of its base.
-        topic = self._node.resolve_topic_name(f"{role}/image_raw") + ("/compressed" if config.transport == "compressed" else "")
-        kind = MESSAGE_TYPES[config.transport]
-        image = self._node.create_subscription(
+        compressed = self._node.resolve_topic_name(topic) + "/compressed"
+        return self._subscribe(CompressedImage, compressed, callback, config.depth, config.qos)
+
+    def _subscribe(
+        self, kind: type[Any], topic: str, callback: Callable[[Any], None], depth: int = 1, reliability: str = "best_effort"
+    ) -> "Subscription[Any]":
+        subscription = self._node.create_subscription(
             kind,
             topic,
-            partial(self._image, role),
-            QoSProfile(depth=config.depth, reliability=RELIABILITY[config.qos]),
+            callback,
+            QoSProfile(depth=depth, reliability=RELIABILITY[reliability]),
             event_callbacks=no_event_callbacks(),
             qos_overriding_options=qos_overrides(self._node, topic, "subscription"),
         )
-        self._subscriptions.append(image)
-        self._topics[role] = (topic, f"sensor_msgs/msg/{kind.__name__}", image.qos_profile)
-
-    def _subscribe(self, kind: type[Any], topic: str, callback: Callable[[Any], None]) -> None:
-        qos = QoSProfile(depth=1, reliability=RELIABILITY["best_effort"])
-        self._subscriptions.append(self._node.create_subscription(kind, topic, callback, qos, event_callbacks=no_event_callbacks()))
+        self._subscriptions.append(subscription)
+        return subscription
 
     def _image(self, role: str, message: Any) -> None:
         stream = self._stats.stream(role)
@@ -90,11 +102,60 @@ class Inputs:
         self.camera_infos[role] = message
         self._on_camera_info(role, message)
 
+    def _depth_image(self, message: Image) -> None:
+        try:
+            self._depth.push(decode_thermal(message))  # 16UC1 and 32FC1 are read alike, whatever they count
+            self.depth_problem = ""
+        except ImageError as error:
+            self.depth_problem = f"depth image cannot be read: {error}"
+
+    def join_depth(self, pair: FramePair) -> FramePair:
+        """The pair with the depth image nearest to its rgb frame, where one is within ``registration.depth_slop_ms``."""
+        return self._depth.join(pair)
+
     def topic_facts(self) -> dict[str, TopicFacts]:
         """What the ROS graph knows of the two image topics."""
-        return {role: topic_facts(self._node, *topic) for role, topic in self._topics.items()}
+        return {role: _topic_facts(self._node, subscription) for role, subscription in self._images.items()}
 
     def destroy(self) -> None:
         """Unsubscribe."""
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
+
+
+def _topic_facts(node: Node, subscription: "Subscription[Any]") -> TopicFacts:
+    topic, qos, wanted_type = subscription.topic_name, subscription.qos_profile, f"sensor_msgs/msg/{subscription.msg_type.__name__}"
+    facts = TopicFacts(topic, has_dds_profile=any(os.environ.get(name) for name in PROFILE_VARIABLES))
+    for publisher in node.get_publishers_info_by_topic(topic):
+        if publisher.topic_type != wanted_type:
+            facts.other_type = (
+                f"{topic} carries {publisher.topic_type}, this node reads {wanted_type}: {_type_remedy(publisher.topic_type)}"
+            )
+            continue
+        facts.publishers += 1
+        compatibility, reason = qos_check_compatible(publisher.qos_profile, qos)
+        if compatibility == QoSCompatibility.ERROR:
+            facts.incompatible.append(
+                f"{publisher.node_name} offers {publisher.qos_profile.reliability.name.lower()}, this node asks for "
+                f"{qos.reliability.name.lower()} ({reason.strip() or 'incompatible'}); set input.*.qos to best_effort"
+            )
+    if len(facts.incompatible) < facts.publishers:
+        facts.incompatible = []  # at least one publisher is compatible
+    if not facts.publishers:
+        facts.alternatives = _image_topics(node, topic)
+    return facts
+
+
+def _type_remedy(found: str) -> str:
+    if found.endswith("CompressedImage"):
+        return "set input.*.transport to compressed"
+    if found.endswith("msg/Image"):
+        return "set input.*.transport to raw"
+    return "remap to an image topic"
+
+
+def _image_topics(node: Node, but: str) -> list[str]:
+    own = {name for name, _ in node.get_publisher_names_and_types_by_node(node.get_name(), node.get_namespace())}
+    names = [name for name, types in node.get_topic_names_and_types() if any(kind in IMAGE_TYPES for kind in types)]
+    published = [name for name in names if name != but and name not in own and node.count_publishers(name)]
+    return sorted(published)[:MOST_ALTERNATIVES]

@@ -35,15 +35,10 @@ class LoggedLifecycleNode(LifecycleNode):
     def release(self) -> None:
         """Release everything, active or not."""
 
-    def start(self) -> bool:
-        """Configure and activate; True where the node is active afterwards."""
-        if self.trigger_configure() != TransitionCallbackReturn.SUCCESS:
-            return False
-        return bool(self.trigger_activate() == TransitionCallbackReturn.SUCCESS)
-
-    def stop(self) -> None:
-        """Release everything before the node is destroyed, whatever state it is in."""
+    def destroy_node(self) -> None:
+        """Release everything and destroy the node, whatever state it is in."""
         self._run("stop", self.release, "finalized")
+        super().destroy_node()
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """See ``configure``."""
@@ -51,13 +46,11 @@ class LoggedLifecycleNode(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """See ``activate``."""
-        done = self._run("activate", self.activate, "active", undo=self.stop_streams)
-        return super().on_activate(state) if done == TransitionCallbackReturn.SUCCESS else done
+        return self._run("activate", self.activate, "active", undo=self.stop_streams)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """See ``stop_streams``."""
-        done = self._run("deactivate", self.stop_streams, "inactive")
-        return super().on_deactivate(state) if done == TransitionCallbackReturn.SUCCESS else done
+        return self._run("deactivate", self.stop_streams, "inactive")
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """See ``release``."""
@@ -75,7 +68,10 @@ class LoggedLifecycleNode(LifecycleNode):
         try:
             step()
         except Exception as error:
-            self._keep_problem(f"cannot {name}", error)
+            self.problem = f"cannot {name}: {format_error(error)}"
+            self.get_logger().error(self.problem)
+            if not isinstance(error, AenetError):
+                self.get_logger().error(traceback.format_exc())
             if undo is None:
                 return TransitionCallbackReturn.ERROR
             try:
@@ -88,9 +84,3 @@ class LoggedLifecycleNode(LifecycleNode):
         if undo is not None:  # configure and activate: it works again
             self.problem = ""
         return TransitionCallbackReturn.SUCCESS
-
-    def _keep_problem(self, what: str, error: Exception) -> None:
-        self.problem = f"{what}: {format_error(error)}"
-        self.get_logger().error(self.problem)
-        if not isinstance(error, AenetError):
-            self.get_logger().error(traceback.format_exc())

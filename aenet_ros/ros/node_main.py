@@ -1,11 +1,12 @@
-"""Start and end of each program: a stop signal is no fault, and the clean-up is not interrupted."""
+"""Start and end of each program: how a launch file starts it; a stop signal is no fault, and the clean-up is not interrupted."""
 
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -13,8 +14,30 @@ from rclpy.node import Node
 
 from aenet_ros.core.errors import AenetError
 
+MODULES = {
+    "fusion_node": "aenet_ros.ros.node",
+    "rig_node": "aenet_ros.ros.tools.rig_node",
+    "replay_node": "aenet_ros.ros.tools.replay_node",
+}
 PATIENCE_S = 1.0
 N = TypeVar("N", bound=Node)
+
+
+def program(name: str, arguments: list[str] | None = None) -> dict[str, Any]:
+    """Keyword arguments of ``launch_ros.actions.Node`` that start ``name``, a key of ``MODULES``, with ``arguments``.
+
+    Uses the executable of the workspace, as `ros2 run` does. If pip installed the package there is none in ``lib/aenet_ros``, and this
+    Python interpreter runs the module.
+    """
+    from ament_index_python.packages import PackageNotFoundError, get_package_prefix
+
+    try:
+        installed = (Path(get_package_prefix("aenet_ros")) / "lib" / "aenet_ros" / name).is_file()
+    except (PackageNotFoundError, OSError):  # OSError: AMENT_PREFIX_PATH is not set
+        installed = False
+    if installed:
+        return {"package": "aenet_ros", "executable": name, "arguments": arguments or []}
+    return {"executable": sys.executable, "arguments": ["-m", MODULES[name], *(arguments or [])], "exec_name": name}
 
 
 @contextmanager

@@ -43,44 +43,40 @@ class Outputs:
         self._compressed = self._publisher(CompressedImage, base + "/compressed", qos)
         self._camera_info = self._publisher(CameraInfo, "fused/camera_info", qos)
         self._registered = self._publisher(Image, "fused/thermal_registered", qos)
+        self._publishers = (self._image, self._compressed, self._registered, self._camera_info)  # in the order of Subscribers
         self._image_message, self._registered_message = Image(), Image()
 
     def _publisher(self, message_type: type[Any], topic: str, qos: QoSProfile) -> "Publisher[Any]":
-        options = qos_overrides(self._node, self._node.resolve_topic_name(topic), "publisher")
+        options = qos_overrides(self._node, topic, "publisher")
         return self._node.create_publisher(message_type, topic, qos, qos_overriding_options=options)
 
     def subscribers(self) -> Subscribers:
         """Polled, because destroying entities with event callbacks crashes newer executors (ros2/rclpy#1644)."""
-        publishers = (self._image, self._compressed, self._registered, self._camera_info)
-        return Subscribers(*(publisher.get_subscription_count() for publisher in publishers))
+        return Subscribers(*(publisher.get_subscription_count() for publisher in self._publishers))
 
     def publish(self, fused: FusedFrame, camera_infos: Mapping[str, CameraInfo], subscribers: Subscribers, jpeg_quality: int) -> None:
         """Publish the topics that have subscribers, all with the frame's stamp and frame_id; ``camera_infos`` by role, as last received."""
         if subscribers.image:
-            self._send_image(self._image, self._image_message, fused, fused.image, fused.encoding)
+            fill_image(self._image_message, fused.image, fused.encoding)
+            _send(self._image, self._image_message, fused)
         if subscribers.compressed:
             message = CompressedImage(format=f"{fused.encoding}; jpeg compressed {'mono8' if fused.encoding == 'mono8' else 'bgr8'}")
             # An array: the setter checks any other sequence byte by byte.
             message.data = array("B", encode_jpeg(fused.image, fused.encoding, jpeg_quality))
-            _head(message.header, fused)
-            self._compressed.publish(message)
+            _send(self._compressed, message, fused)
         if subscribers.registered and fused.thermal_registered is not None:
-            self._send_image(self._registered, self._registered_message, fused, fused.thermal_registered, fused.thermal_encoding)
+            fill_image(self._registered_message, fused.thermal_registered, fused.thermal_encoding)
+            _send(self._registered, self._registered_message, fused)
         if subscribers.camera_info and (camera_info := fused_camera_info(camera_infos, fused, scaled=self._scales)) is not None:
             self._camera_info.publish(camera_info)
 
-    @staticmethod
-    def _send_image(publisher: "Publisher[Any]", message: Image, fused: FusedFrame, data: Any, encoding: str) -> None:
-        _head(message.header, fused)
-        fill_image(message, data, encoding)
-        publisher.publish(message)
-
     def destroy(self) -> None:
         """Destroy the publishers."""
-        for publisher in (self._image, self._compressed, self._camera_info, self._registered):
+        for publisher in self._publishers:
             self._node.destroy_publisher(publisher)
 
 
-def _head(header: Any, fused: FusedFrame) -> None:
-    set_stamp(header, fused.stamp_ns)
-    header.frame_id = fused.frame_id
+def _send(publisher: "Publisher[Any]", message: Any, fused: FusedFrame) -> None:
+    set_stamp(message.header, fused.stamp_ns)
+    message.header.frame_id = fused.frame_id
+    publisher.publish(message)

@@ -19,12 +19,12 @@ FOREIGN_PREFIXES = ("qos_overrides.", "use_sim_time", "start_type_description_se
 
 
 def qos_overrides(node: Node, topic: str, entity: str) -> QoSOverridingOptions | None:
-    """The QoS policies of ``topic`` (resolved) that the user overrides; ``entity``: publisher or subscription.
+    """The QoS policies of ``topic`` that the user overrides; ``entity``: publisher or subscription.
 
     Only these: rclpy declares the others as read-only parameters with the values of the first profile, which would then hold at every later
     activation in place of this node's own parameters.
     """
-    prefix = f"qos_overrides.{topic}.{entity}."
+    prefix = f"qos_overrides.{node.resolve_topic_name(topic)}.{entity}."
     given = [name.removeprefix(prefix) for name in getattr(node, "_parameter_overrides", {}) if name.startswith(prefix)]
     kinds = [kind for kind in QoSPolicyKind if kind.name.lower() in given]
     return QoSOverridingOptions(kinds) if kinds else None
@@ -50,7 +50,11 @@ class NodeParameters:
             self.config = build(self._values)
         except ConfigError as error:
             self.problems["together"] = str(error)
-        self.unknown = _unknown_overrides(node)
+        # Most likely misspelt, in params files or after ``-p``; rclpy ignores them silently.
+        names = (name for name in getattr(node, "_parameter_overrides", {}) if not node.has_parameter(name))
+        self.unknown = sorted(name for name in names if not name.startswith(FOREIGN_PREFIXES))
+        if self.unknown:
+            node.get_logger().warning(f"these parameters do not exist and have no effect: {', '.join(self.unknown)}")
         node.add_on_set_parameters_callback(self._on_set)
 
     def _declare(self, node: Node, spec: OptionSpec) -> None:
@@ -97,9 +101,3 @@ def _descriptor(spec: OptionSpec) -> ParameterDescriptor:
             described.integer_range = [IntegerRange(from_value=int(spec.low), to_value=int(spec.high), step=1)]
     described.dynamic_typing = isinstance(spec.default, (float, tuple))
     return described
-
-
-def _unknown_overrides(node: Node) -> list[str]:
-    """Names in params files and ``-p`` that no option has: most likely misspelt, and silently ignored by rclpy."""
-    given = getattr(node, "_parameter_overrides", {})
-    return sorted(name for name in given if not node.has_parameter(name) and not name.startswith(FOREIGN_PREFIXES))

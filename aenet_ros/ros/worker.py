@@ -1,21 +1,25 @@
-"""The thread that fuses and publishes."""
+"""The thread that fuses and publishes, and the mailbox before it."""
 
 import threading
 import time
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
+
+from rclpy.node import Node
+from sensor_msgs.msg import CameraInfo
 
 from aenet_ros.config import Config
-from aenet_ros.core.errors import format_error
+from aenet_ros.core.errors import AenetError, format_error
 from aenet_ros.core.frames import FramePair, FusedFrame
 from aenet_ros.health.fallback import FallbackFrame, FallbackPolicy
 from aenet_ros.health.status import NodeStats
 from aenet_ros.pipeline import FusionPipeline, PendingFusion
 from aenet_ros.ros.analysis import DeferredAnalysis
-from aenet_ros.ros.mailbox import Mailbox
 from aenet_ros.ros.outputs import Outputs, Subscribers
 
 IDLE_S = 0.05  # wait for an item; deferred analysis runs in between
+HANG_NS = 10_000_000_000  # of one item, after which diagnostics report a hang
+STOP_S = 5.0  # wait for the end of the thread
 MAX_DEFER_NS = 250_000_000
 """Deferred analysis waits so long at most while the next item is waiting already."""
 
@@ -27,6 +31,42 @@ class WorkItem(NamedTuple):
     config: Config
 
 
+class Mailbox:
+    """One slot between two threads."""
+
+    def __init__(self) -> None:
+        self.closed = False
+        self._slot: list[WorkItem] = []
+        self._changed = threading.Condition()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether an item waits."""
+        return bool(self._slot)
+
+    def put(self, item: WorkItem) -> list[WorkItem]:
+        """Put an item; returns at once, with the waiting item that it replaced, if any."""
+        with self._changed:
+            replaced, self._slot = self._slot, [item]
+            self._changed.notify()
+        return replaced
+
+    def take(self, timeout_s: float | None) -> WorkItem | None:
+        """The waiting item; None where none arrives within ``timeout_s`` (None: wait without limit), or after ``close``."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._slot or self.closed, timeout_s)
+            items, self._slot = self._slot, []
+        return items[0] if items else None
+
+    def close(self) -> list[WorkItem]:
+        """Wake the taker for the last time; returns the item that was waiting, if any."""
+        with self._changed:
+            self.closed = True
+            items, self._slot = self._slot, []
+            self._changed.notify_all()
+        return items
+
+
 class Submitted(NamedTuple):
     """An item that is being fused; ``pending`` is a FusedFrame where there is nothing to wait for."""
 
@@ -35,38 +75,27 @@ class Submitted(NamedTuple):
     subscribers: Subscribers
 
 
-class WorkerContext(Protocol):
-    """What the worker needs of the node."""
-
-    def camera_infos(self) -> Mapping[str, Any]:
-        """The last CameraInfo of each camera, by role."""
-
-    def age_ns(self, stamp_ns: int) -> int:
-        """Time since a stamp of the rgb camera, on the node's clock."""
-
-    def report_failure(self, reason: str, new: bool) -> None:
-        """A pair could not be fused; ``new``: not for the same reason as the last one."""
-
-
 class FusionWorker:
     """Submits each item, waits for its result and publishes it, in the order of the items; then runs the deferred analysis.
 
     On a device one item may be submitted before the result of the last one is published. An error is counted and the thread goes on.
+    ``camera_infos``: the last one of each camera, by role.
     """
 
     def __init__(
         self,
-        context: WorkerContext,
+        node: Node,
         pipeline: FusionPipeline,
         outputs: Outputs,
+        camera_infos: Mapping[str, CameraInfo],
         policy: FallbackPolicy,
         stats: NodeStats,
         analysis: DeferredAnalysis,
     ) -> None:
-        self._context, self._pipeline, self._outputs = context, pipeline, outputs
+        self._node, self._pipeline, self._outputs, self._camera_infos = node, pipeline, outputs, camera_infos
         self._policy, self._stats, self._analysis = policy, stats, analysis
         self._config: Config | None = None  # of the last item
-        self._mailbox: Mailbox[WorkItem] = Mailbox()
+        self._mailbox = Mailbox()
         self._busy_since_ns = 0
         self._analyzed_ns = time.monotonic_ns()
         self._thread = threading.Thread(target=self._run, name="fusion", daemon=True)
@@ -80,35 +109,34 @@ class FusionWorker:
             else:
                 self._policy.record_unpublished("replaced by a newer one")
 
-    def stop(self, timeout_s: float = 5.0) -> bool:
-        """Finish the item in work, drop the waiting one, join the thread; False where the thread does not end."""
+    def stop(self) -> None:
+        """Finish the item in work, drop the waiting one, join the thread. Raises AenetError where the thread does not end."""
         dropped = self._mailbox.close()
-        self._thread.join(timeout_s)
+        self._thread.join(STOP_S)
         self._stats.count_skipped("shut_down", sum(isinstance(item.content, FramePair) for item in dropped))
-        return not self._thread.is_alive()
+        if self._thread.is_alive():
+            raise AenetError("the fusion thread does not end: the device hangs; restart the node")
 
-    def busy_s(self) -> float:
-        """Time that the item in work has taken so far, in seconds; 0 when idle."""
+    @property
+    def hangs(self) -> bool:
+        """Whether the item in work takes longer than HANG_NS."""
         since_ns = self._busy_since_ns
-        return (time.monotonic_ns() - since_ns) / 1e9 if since_ns else 0.0
+        return since_ns > 0 and time.monotonic_ns() - since_ns > HANG_NS
 
     def _run(self) -> None:
         in_flight: Submitted | None = None
         while not self._mailbox.closed:
             item = self._mailbox.take(0.0 if in_flight is not None else IDLE_S)
             self._busy_since_ns = time.monotonic_ns()
-            had_in_flight = in_flight is not None
-            if in_flight is not None and (item is None or not self._pipeline.overlaps):
-                self._finish(in_flight)
-                in_flight = None
             submitted = self._submit(item) if item is not None else None
+            finished = in_flight is not None
             if in_flight is not None:
                 self._finish(in_flight)
             in_flight = submitted
             if in_flight is not None and not self._pipeline.overlaps:
                 self._finish(in_flight)
                 in_flight = None
-            if had_in_flight or in_flight is None:
+            if finished or in_flight is None:
                 self._analyze()
             self._busy_since_ns = 0
         if in_flight is not None:
@@ -120,11 +148,11 @@ class FusionWorker:
             subscribers = self._outputs.subscribers()
             reason = self._reason_to_skip(item, subscribers)
             if reason:
-                self._count_skipped(item, reason)
+                self._count_dropped(item, reason)
                 return None
             return Submitted(item, self._start(item, subscribers), subscribers)
         except Exception as error:  # one bad frame, a fault of the device, or rclpy's shutdown must not end the thread
-            self._count_failed(item, error)
+            self._count_dropped(item, "failed", format_error(error))
             return None
 
     def _start(self, item: WorkItem, subscribers: Subscribers) -> PendingFusion | FusedFrame:
@@ -142,21 +170,21 @@ class FusionWorker:
             fused = pending if isinstance(pending, FusedFrame) else pending.result()
             reason = self._reason_if_published(item)  # meanwhile
             if reason:
-                self._count_skipped(item, reason)
-                return
-            self._publish(fused, item, subscribers)
+                self._count_dropped(item, reason)
+            else:
+                self._publish(fused, item, subscribers)
         except Exception as error:  # as above
-            self._count_failed(item, error)
+            self._count_dropped(item, "failed", format_error(error))
 
     def _publish(self, fused: FusedFrame, item: WorkItem, subscribers: Subscribers) -> None:
         """Publish a picture, fused or fallback: the only caller of ``Outputs.publish``."""
-        self._outputs.publish(fused, self._context.camera_infos(), subscribers, item.config.output.jpeg_quality)
+        self._outputs.publish(fused, self._camera_infos, subscribers, item.config.output.jpeg_quality)
         if isinstance(item.content, FallbackFrame):
             self._policy.record_published(fused, item.content)
-            return
-        self._policy.record_published(fused)
-        self._stats.count_fused(fused, self._context.age_ns(fused.stamp_ns))
-        self._analysis.add(fused)
+        else:
+            self._policy.record_published(fused)
+            self._stats.count_fused(fused, age_ns(self._node, fused.stamp_ns))
+            self._analysis.add(fused)
 
     def _reason_to_skip(self, item: WorkItem, subscribers: Subscribers) -> str:
         content, config = item.content, item.config
@@ -165,7 +193,7 @@ class FusionWorker:
         if not subscribers.frames:
             return "no_subscriber"
         if isinstance(content, FramePair):
-            if 0 < config.sync.max_latency_ms * 1e6 < self._context.age_ns(content.rgb.stamp_ns):
+            if 0 < config.sync.max_latency_ms * 1e6 < age_ns(self._node, content.rgb.stamp_ns):
                 return "too_old"
         elif content.frame is None and self._policy.held is None:
             return "nothing to hold yet"
@@ -179,22 +207,21 @@ class FusionWorker:
             return ""
         return "degraded" if isinstance(content, FramePair) else "fused already"
 
-    def _count_skipped(self, item: WorkItem, reason: str) -> None:
-        if isinstance(item.content, FramePair):
+    def _count_dropped(self, item: WorkItem, reason: str, failure: str = "") -> None:
+        if not isinstance(item.content, FramePair):
+            self._policy.record_unpublished(reason, failure)
+        elif not failure:
             self._stats.count_skipped(reason)
-        else:
-            self._policy.record_unpublished(reason)
-
-    def _count_failed(self, item: WorkItem, error: Exception) -> None:
-        reason = format_error(error)
-        if isinstance(item.content, FramePair):
-            self._context.report_failure(reason, self._stats.count_failed(reason))
-        else:
-            self._policy.record_unpublished("failed", reason)
+        elif self._stats.count_failed(failure) and self._node.context.ok():  # another failure than the last one
+            self._node.get_logger().error(f"a pair could not be fused: {failure}")
 
     def _analyze(self) -> None:
-        now = time.monotonic_ns()
-        if self._mailbox.waiting and now - self._analyzed_ns < MAX_DEFER_NS:
+        if self._mailbox.waiting and time.monotonic_ns() - self._analyzed_ns < MAX_DEFER_NS:
             return
         self._analysis.run(self._pipeline, self._config)
         self._analyzed_ns = time.monotonic_ns()
+
+
+def age_ns(node: Node, stamp_ns: int) -> int:
+    """Time since a stamp, on the node's clock."""
+    return int(node.get_clock().now().nanoseconds) - stamp_ns

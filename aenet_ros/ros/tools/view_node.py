@@ -35,7 +35,7 @@ from aenet_ros.core.errors import AenetError, ConfigError, format_error
 from aenet_ros.core.frames import Frame
 from aenet_ros.messages.codec import decode_rgb, decode_thermal, serialized_stamp_ns
 from aenet_ros.ros.compat import ClockType
-from aenet_ros.ros.graph import IMAGE_TYPES
+from aenet_ros.ros.inputs import IMAGE_TYPES
 from aenet_ros.ros.tools.camera_publisher import LATCHED, listen
 from aenet_ros.view import ViewSettings
 from aenet_ros.view.server import serve
