@@ -144,13 +144,13 @@ def test_real_pairs_are_replayed(tmp_path, shared_data):
 
 @pytest.mark.slow
 def test_clocks_that_disagree_fail_it_with_the_remedy(tmp_path):
-    code, out, _ = demo("--seconds", 2, "-o", tmp_path, *SMALL, "offset_ms=417")
+    code, out, _ = demo("--seconds", 2, "-o", tmp_path, *SMALL, "offset_ms=1700")
     assert code == 1
     last = out.splitlines()[-1]
     assert last.startswith("failed: no fused frame was received")
     assert "sync.clock_offset_ms" in last
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report.json"]
-    code, out, _ = demo("--seconds", 2, "-o", tmp_path, *SMALL, "offset_ms=417", "--set", "sync.clock_offset_ms=417")
+    code, out, _ = demo("--seconds", 2, "-o", tmp_path, *SMALL, "offset_ms=1700", "--set", "sync.clock_offset_ms=1700")
     check_report(tmp_path, out, code)
 
 
