@@ -183,7 +183,7 @@ def run_jobs(
     """Do ``work`` on every item in at most ``jobs`` processes; a process that dies loses only its own item.
 
     ``on_progress`` and ``on_result`` are called in this process with the item's index, and with what the worker reported or
-    returned (WorkerDied if it was killed). An exception here (Ctrl-C) stops the workers, which clean up first.
+    returned (WorkerDied if it was killed). An exception here (Ctrl-C) stops the workers at their next progress; they clean up first.
     """
     waiting = deque(enumerate(items))
     workers = [_Worker(work) for _ in range(min(jobs, len(items)))]
@@ -249,10 +249,9 @@ class _Worker:
         return f"its process ended with {f'signal {-code}' if code < 0 else f'status {code}'}"
 
     def stop(self) -> None:
-        if self.index == IDLE:
-            self.connection.close()  # ends a worker that waits for an item
-        elif self._process.is_alive():
+        if self.index != IDLE and self._process.is_alive():
             self._process.terminate()
+        self.connection.close()  # ends a worker that waits for an item
 
     def join(self) -> None:
         self._process.join(_STOP_S)
@@ -263,12 +262,19 @@ class _Worker:
 
 def _serve(connection: "Connection[Any, Any]", work: Work) -> None:
     """The worker process: receives items, sends progress and results, until the pipe is closed."""
+    stops: list[int] = []
+
+    def report(progress: Any) -> None:
+        # Here and not in the handler: Python drops an exception that a signal raises in a weak reference's callback or in __del__.
+        if stops:
+            raise KeyboardInterrupt
+        connection.send(("progress", progress))
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda number, _frame: stops.append(number))
     try:
         while True:
-            item = connection.recv()
-            connection.send(("result", work(item, lambda progress: connection.send(("progress", progress)))))
+            connection.send(("result", work(connection.recv(), report)))
     except (EOFError, KeyboardInterrupt):
         pass
     except OSError:  # the parent was killed
