@@ -26,7 +26,7 @@ from aenet_ros.sync.clock_offset import ClockOffsetEstimator, small_grey
 from aenet_ros.sync.matcher import PairMatcher
 from aenet_ros.thermal.ffc import FrozenDetector, sample
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # thousands of messages take minutes on a busy machine
 
 EXAMPLES = int(os.environ.get("AENET_FUZZ_EXAMPLES", "1200"))
 CHANNELS = {

@@ -54,7 +54,7 @@ from aenet_ros.ros.inputs import Inputs  # noqa: E402
 from aenet_ros.ros.outputs import Outputs, Subscribers  # noqa: E402
 from aenet_ros.ros.params import NodeParameters  # noqa: E402
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # thousands of messages take minutes on a busy machine
 
 try:
     from tf2_msgs.msg import TFMessage

@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
 from soak_judge import account_errors
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # thousands of messages take minutes on a busy machine
 
 BURST = 40
 BURSTS = int(os.environ.get("AENET_FUZZ_BURSTS", "60"))  # of 40 messages each

@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from aenet_ros.cli.common import about, remark, write_json
+from aenet_ros.cli.common import about, parse_sizes, remark, write_json
 from aenet_ros.core.errors import AenetError, ConfigError, DeviceError, MissingDependencyError
 
 Size = tuple[int, int]
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
 
     from aenet_ros.workbench import speed
 
-    sizes, threads = [_size(text) for text in args.sizes.split(",")], [_count(text) for text in args.threads.split(",")]
+    sizes, threads = parse_sizes(args.sizes), [_count(text) for text in args.threads.split(",")]
     if args.runs < 3:
         raise ConfigError(f"--runs {args.runs}: give 3 or more")
     if args.rate < 0:
@@ -106,13 +106,6 @@ def _medians(row: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value['median_ms']:.2f}" for name, value in spreads.items()) + " ms"
 
 
-def _size(text: str) -> Size:
-    width, x, height = text.strip().partition("x")
-    if not x or not width.isdecimal() or not height.isdecimal():
-        raise ConfigError(f"--sizes {text}: give sizes as WIDTHxHEIGHT, for example 640x512,1280x720")
-    return int(height), int(width)
-
-
 def _count(text: str) -> int:
     if not text.strip().isdecimal() or int(text) < 1:
         raise ConfigError(f"--threads {text}: give numbers of 1 or more, for example 1,2")
@@ -137,7 +130,7 @@ def _write_plot(report: dict[str, Any], path: Path) -> None:
     figure = Figure(figsize=(9.6, 5.4), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    pixels = {row["rgb"]: np.prod(_size(row["rgb"])) for row in report["pipeline"]}
+    pixels = {row["rgb"]: np.prod(parse_sizes(row["rgb"])) for row in report["pipeline"]}
     for label, points in curves.items():
         low, middle, high = np.array([[spread[name] for spread in points.values()] for name in ("q25_ms", "median_ms", "q75_ms")])
         style = "o-" if label.startswith("pipeline") else "s--"

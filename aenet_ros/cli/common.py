@@ -36,6 +36,17 @@ def _set_names(**_: object) -> list[str]:
     return [f"{name}=" for name in specs()]
 
 
+def parse_sizes(text: str) -> list[tuple[int, int]]:
+    """(height, width) of each part of a text such as "640x512,1280x720". Raises ConfigError."""
+    sizes = []
+    for part in text.split(","):
+        width, x, height = part.strip().partition("x")
+        if not x or not width.isdecimal() or not height.isdecimal():
+            raise ConfigError(f"--sizes {part}: give sizes as WIDTHxHEIGHT, for example 640x512,1280x720")
+        sizes.append((int(height), int(width)))
+    return sizes
+
+
 def config_from(args: argparse.Namespace) -> Config:
     """The defaults, overridden by the files of ``--params``, then by ``--set``. Raises ConfigError or SourceError."""
     values: dict[str, Any] = {}

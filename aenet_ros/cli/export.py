@@ -15,7 +15,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from aenet_ros.cli.common import print_json
+from aenet_ros.cli.common import parse_sizes, print_json
 from aenet_ros.core.errors import ConfigError
 
 SIZES = "64x64,640x512,1920x1080"
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     path = args.out or Path("aenet_whole.onnx" if args.whole else "aenet.onnx")
     if path.suffix != ".onnx":
         raise ConfigError(f"-o {path}: only ONNX is written; give a name that ends in .onnx")
-    sizes = [_size(text) for text in args.sizes.split(",")]
+    sizes = parse_sizes(args.sizes)
     if len(sizes) != 3 or any(list(side) != sorted(side) for side in zip(*sizes, strict=True)):
         raise ConfigError(f"--sizes {args.sizes}: give the smallest, the typical and the largest size, for example {SIZES}")
     from aenet_ros.fusion.checkpoint import load_checkpoint
@@ -67,14 +67,6 @@ def run(args: argparse.Namespace) -> int:
     if not args.whole:
         print(f"\nin the node: model.backend:=onnx model.weights:={path.resolve()}")
     return 0
-
-
-def _size(text: str) -> tuple[int, int]:
-    """Return (height, width) of a text such as "640x512"."""
-    width, x, height = text.strip().partition("x")
-    if not x or not width.isdecimal() or not height.isdecimal():
-        raise ConfigError(f"--sizes {text}: give sizes as WIDTHxHEIGHT, for example {SIZES}")
-    return int(height), int(width)
 
 
 def trtexec_command(path: Path, whole: bool, sizes: list[tuple[int, int]]) -> str:
