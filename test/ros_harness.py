@@ -96,10 +96,15 @@ class Robot:
     """The node under test in a process of its own, and our ends of its topics and services."""
 
     def __init__(
-        self, tmp_path: Path, parameters: dict[str, Any] | None = None, arguments: tuple[str, ...] = (), name: str = "/fusion"
+        self,
+        tmp_path: Path,
+        parameters: dict[str, Any] | None = None,
+        arguments: tuple[str, ...] = (),
+        name: str = "/fusion",
+        domain: int | None = None,
     ) -> None:
         self.tmp_path, self.name = tmp_path, name
-        self.environment = ros_environment(tmp_path, own_domain())
+        self.environment = ros_environment(tmp_path, own_domain() if domain is None else domain)
         os.environ.update({key: self.environment[key] for key in self.environment if key.startswith(("ROS_", "FAST"))})
         self.arguments = [part for key, value in (parameters or {}).items() for part in ("-p", f"{key}:={value}")] + list(arguments)
         self.process: subprocess.Popen[bytes] | None = None

@@ -1,5 +1,8 @@
 """The SROS 2 policy that is shipped names what the running node has: every topic and service, and nothing else."""
 
+import json
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -9,6 +12,7 @@ pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]
 
 from ros_harness import Robot
 
+from aenet_ros.cli.processes import free_domain
 from aenet_ros.core.files import share_dir
 
 pytestmark = pytest.mark.slow
@@ -29,6 +33,25 @@ WAYS = {
 BY_TF = {"/tf", "/tf_static"}
 # Of rclpy itself, and not of every distribution.
 OPTIONAL = {"/fusion/get_type_description"}
+
+# In a process and a domain of its own: what earlier tests left in this process is not in its graph.
+GRAPH = """
+import json, time, rclpy
+rclpy.init()
+node = rclpy.create_node("graph_reader")
+names = ("publisher", "subscriber", "service", "client")
+asks = [getattr(node, f"get_{name}_names_and_types_by_node") for name in names]
+end, before, seen = time.monotonic() + 120, None, []
+while not (seen and all(seen[:3]) and seen == before):  # discovered by and by: complete where nothing came in a second
+    assert time.monotonic() < end, seen
+    time.sleep(1.0)
+    before = seen
+    try:
+        seen = [sorted(topic for topic, _ in ask("fusion", "/")) for ask in asks]
+    except Exception:  # not discovered yet
+        seen = []
+print(json.dumps(seen))
+"""
 
 
 def resolved(name, profile):
@@ -54,24 +77,24 @@ def allowed():
 def real(tmp_path_factory):
     """The same of the node as it runs, over all WAYS."""
     found = (set(), set(), set())
-    for name, parameters in WAYS.items():
+    for parameters in WAYS.values():
         folder = tmp_path_factory.mktemp("security")
         pose = folder / "pose.yaml"
         pose.write_text("thermal_from_rgb: {rotation: [1, 0, 0, 0, 1, 0, 0, 0, 1], translation: [0.05, 0, 0]}\n")
-        robot = Robot(folder, {**parameters, "registration.file": pose} if "registration.mode" in parameters else parameters)
+        given = {**parameters, "registration.file": pose} if "registration.mode" in parameters else parameters
+        robot = Robot(folder, given, domain=free_domain())
         try:
             robot.start_node()
             robot.wait(lambda infos=robot.infos: infos, "the node configured", 90)
             robot.wait_state("active", 60)
-            node = robot.node
-            for names, graph in (
-                (found[0], node.get_publisher_names_and_types_by_node),
-                (found[1], node.get_subscriber_names_and_types_by_node),
-                (found[2], node.get_service_names_and_types_by_node),
-            ):
-                seen = robot.wait(lambda graph=graph: graph("fusion", "/"), f"the graph of the node, {name}")
-                names |= {topic for topic, _ in seen}
-            assert node.get_client_names_and_types_by_node("fusion", "/") == [], "it asks for no service"
+            answer = subprocess.run(
+                [sys.executable, "-c", GRAPH], env=robot.environment, capture_output=True, text=True, timeout=200, check=False
+            )
+            assert answer.returncode == 0, answer.stderr + robot.log()
+            *lists, clients = json.loads(answer.stdout)
+            for names, seen in zip(found, lists, strict=True):
+                names.update(seen)
+            assert clients == [], "it asks for no service"
         finally:
             robot.close()
     return found
