@@ -175,8 +175,9 @@ class FusionPipeline:
         self.reset_temporal()
 
     def close(self) -> None:
-        """Free the device's memory; the pipeline cannot be used afterwards."""
+        """Free the device's memory and the maps; the pipeline cannot be used afterwards."""
         self.fuser.close()
+        self.registration.clear()
 
     def _select_thermal(self, thermal: Frame, config: Config) -> tuple[Frame, Gain]:
         if self._thermal_ns is not None and thermal.stamp_ns < self._thermal_ns:

@@ -11,7 +11,7 @@ from aenet_ros.core.frames import Frame, FramePair
 from aenet_ros.registration.calibration_file import stereo_content
 from aenet_ros.registration.output_grid import OutputGrid
 from aenet_ros.registration.registration import Registration
-from aenet_ros.registration.warp_maps import DepthQueue
+from aenet_ros.sync.matcher import DepthQueue
 
 SIZE = (240, 320)
 MATRIX = np.array([[260.0, 0, 160], [0, 260.0, 120], [0, 0, 1]])

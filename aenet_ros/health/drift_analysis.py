@@ -21,6 +21,7 @@ from aenet_ros.registration.image_alignment import (
     SCORE_RANGE,
     BlockScores,
     best_shifts,
+    blur_for_step,
     coinciding,
     edge_planes,
     fit_homography,
@@ -69,8 +70,7 @@ class DriftMonitor:
             valid = (x >= 0) & (x <= thermal.shape[1] - 1) & (y >= 0) & (y <= thermal.shape[0] - 1)
         known = [np.nan_to_num(axis, nan=-16.0).astype(np.float32) for axis in (x, y)]
         step = min(max(1.0, typical_step(x, 1)), WIDTH)  # a degenerate map must not ask for an endless blur
-        blurred = cv2.GaussianBlur(thermal, (0, 0), 0.4 * step) if step > 1.3 else thermal
-        warped = cv2.remap(blurred, known[0], known[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        warped = cv2.remap(blur_for_step(thermal, step), known[0], known[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         rgb = np.asarray(cv2.resize(_small(pair.rgb, WIDTH), size[::-1], interpolation=cv2.INTER_AREA), np.float32)
         self._blocks.append(match_blocks([edge_planes(rgb)], [edge_planes(warped, valid)], REACH))
 

@@ -218,7 +218,8 @@ class FallbackPolicy:
     def already_published(self, stamp_ns: int, config: Config) -> bool:
         """Whether a picture of that instant was published: a single frame may precede its pair, or the pair the frame.
 
-        A stamp further back than ``sync.slop_ms``, with any policy, belongs to a clock that was set back, and is new.
+        A stamp further back than ``sync.slop_ms`` (also with ``sync.policy`` exact, so not ``slop_ns``) belongs to a clock that was set
+        back, and is new.
         """
         back_ns = -1 if self._published_ns is None else self._published_ns - stamp_ns
         return 0 <= back_ns <= round(config.sync.slop_ms * 1e6)

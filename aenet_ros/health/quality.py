@@ -11,7 +11,7 @@ from aenet_ros.config import Config, DegradedConfig
 from aenet_ros.core.frames import Array, Frame, FusedFrame, Plane
 from aenet_ros.health.status import OK, WARN, NodeStats, PipelineStatus, Status
 
-EVERY = 5  # one of so many fused frames is measured
+EVERY = 5  # each fifth fused frame is measured
 SAMPLE_PIXELS = 10_000
 KEPT = 18  # measured frames in the median: three seconds at 30 Hz
 ENDS = (2, 253)  # grey levels at or beyond which a pixel is saturated

@@ -15,8 +15,7 @@ from aenet_ros.io.bag_topics import choose_depth, choose_topics, image_topics, r
 from aenet_ros.io.bags import deserialize, open_bag, read_messages
 from aenet_ros.io.sources import Source, SourceItem, dropped_frames
 from aenet_ros.messages.codec import decode_rgb, decode_thermal
-from aenet_ros.registration.warp_maps import DepthQueue
-from aenet_ros.sync.matcher import PairMatcher
+from aenet_ros.sync.matcher import DepthQueue, PairMatcher
 
 DIAGNOSTICS = "/diagnostics"
 Listener = Callable[[Connection, int, bytes], None]

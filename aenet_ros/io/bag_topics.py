@@ -19,11 +19,10 @@ from aenet_ros.core.camera import Camera, camera_from_info
 from aenet_ros.core.errors import ConfigError, ImageError, SourceError
 from aenet_ros.core.frames import Frame
 from aenet_ros.io.bags import deserialize, open_bag, read_messages
-from aenet_ros.messages.codec import stamp_ns
+from aenet_ros.messages.codec import IMAGE_TYPES, stamp_ns
 from aenet_ros.sync.matcher import DROP_REASONS, PairMatcher
 
 CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
-IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 
 # Words in topic names. Fused and registered pictures of an earlier run are neither camera.
 _THERMAL = re.compile(r"therm|infra|lwir|mwir|flir|boson|lepton|seek|optris|(^|[/_])(ir|tau)\d?([/_]|$)")

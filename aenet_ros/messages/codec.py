@@ -22,6 +22,8 @@ from aenet_ros.core.errors import ImageError, sanitize
 from aenet_ros.core.frames import Array, Frame, FusedFrame
 from aenet_ros.messages.encodings import RGB, THERMAL, Layout, convert, decompress, flat_bytes, unsupported, view
 
+IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
+
 OUTPUTS = {name: THERMAL[name] for name in ("mono8", "8UC1", "mono16", "16UC1", "32FC1", "rgb8", "bgr8")}
 """The encodings that ``fill_image`` writes."""
 

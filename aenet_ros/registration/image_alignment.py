@@ -61,14 +61,17 @@ def _blur_wide(plane: Plane) -> Plane:
     return np.asarray(cv2.blur(once, (side, side), borderType=cv2.BORDER_REFLECT), np.float32)
 
 
+def blur_for_step(picture: Array, step: float) -> Array:
+    """The picture, blurred where it will be sampled every ``step`` pixels with so large a step that detail would alias."""
+    return np.asarray(cv2.GaussianBlur(picture, (0, 0), 0.4 * step)) if step > 1.3 else picture
+
+
 def warp_thermal(thermal: Array, matrix: Array, size: Size) -> tuple[Plane, Array]:
     """A thermal picture, float32 [h, w], on the rgb grid of ``size``, float32 [H, W], and where it is valid, bool [H, W].
 
     ``matrix``: pixels of that grid to pixels of ``thermal``. Where the picture shrinks it is blurred first, against aliasing.
     """
-    step = np.sqrt(abs(np.linalg.det(matrix[:2, :2] / matrix[2, 2])))
-    if step > 1.3:
-        thermal = np.asarray(cv2.GaussianBlur(thermal, (0, 0), 0.4 * float(step)))
+    thermal = blur_for_step(thermal, float(np.sqrt(abs(np.linalg.det(matrix[:2, :2] / matrix[2, 2])))))
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     picture = cv2.warpPerspective(thermal, matrix, size[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE)
     ones = np.ones(thermal.shape, np.uint8)

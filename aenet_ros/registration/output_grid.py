@@ -133,7 +133,10 @@ class OutputGrid:
         return GridWarps(self.role, size, self.fallback, thermal_size, warp, sampled_size)
 
     def _rgb_step(self, version: int, thermal_size: Size, rgb_size: Size, plane_distance_m: float) -> int:
-        """Divisor of the rgb frame's size at which a step on the thermal grid is less than two pixels: no aliasing."""
+        """Divisor of the rgb frame's size at which a step on the thermal grid is less than two pixels, so nothing aliases.
+
+        ``version`` of the registration: for the cache only.
+        """
         thermal_x, thermal_y = self._registration.map(thermal_size, rgb_size, plane_distance_m)
         slope = math.sqrt(typical_step(thermal_x, 1) * typical_step(thermal_y, 0))  # thermal pixels that one rgb pixel covers
         return max(1, int(1 / max(slope, 1e-3))) if math.isfinite(slope) else 1

@@ -47,6 +47,11 @@ class Registration:
         self._cached_rays = lru_cache(2)(self._make_rays)
         self._cached_warp = lru_cache(CACHED_MAPS)(self._make_warp)
 
+    def clear(self) -> None:
+        """Free the cached maps, which Python would keep until its next garbage collection."""
+        self._cached_rays.cache_clear()
+        self._cached_warp.cache_clear()
+
     @property
     def uses_stereo(self) -> bool:
         """Whether it needs both cameras and their pose: modes plane and depth."""

@@ -4,8 +4,7 @@ A map gives the source x and y of every target pixel, float32 [H, W] each. Pixel
 the first pixel's centre at 0.
 """
 
-from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import cv2
@@ -13,13 +12,12 @@ import numpy as np
 
 from aenet_ros.core.camera import Size, Stereo, distort, pixel_rays, scaling
 from aenet_ros.core.errors import ImageError
-from aenet_ros.core.frames import Array, Frame, FramePair, Plane
+from aenet_ros.core.frames import Array, Frame, Plane
 
 FEATHER = 0.05  # of the picture's shorter side: the width over which the weight falls to 0 inside the edge of the source's view
 OCCLUSION_RATIO = 1.05  # a point is occluded by one that is nearer by this factor; less is the depth image's own error
 EMPTY = 1e30  # metres; farther than any point
 METRES_PER_COUNT = 0.001  # of 16-bit depth images, by REP 118
-QUEUE_SIZE = 10
 FloatMap = tuple[Plane, Plane]  # thermal x and thermal y of every rgb pixel, float32 [H, W]; NaN where there is none
 
 
@@ -83,23 +81,6 @@ class StereoRays:
         """How far ahead of the thermal camera (metres) each rgb pixel's point lies, which is ``depth`` ahead of the rgb camera."""
         with np.errstate(all="ignore"):
             return np.asarray(self._rays[2] * depth + self._translation[2], np.float32)
-
-
-class DepthQueue:
-    """Joins depth images to pairs: each pair gets the nearest one received so far, at most ``slop_ns`` from its rgb stamp."""
-
-    def __init__(self, slop_ns: int) -> None:
-        self._slop_ns = slop_ns
-        self._frames: deque[Frame] = deque(maxlen=QUEUE_SIZE)
-
-    def push(self, depth: Frame) -> None:
-        """Take a depth image."""
-        self._frames.append(depth)
-
-    def join(self, pair: FramePair) -> FramePair:
-        """The pair with its depth image; unchanged where there is none."""
-        near = [frame for frame in self._frames if abs(frame.stamp_ns - pair.rgb.stamp_ns) <= self._slop_ns]
-        return replace(pair, depth=min(near, key=lambda frame: abs(frame.stamp_ns - pair.rgb.stamp_ns))) if near else pair
 
 
 def metres(depth: Frame, rgb_size: Size) -> Plane:

@@ -11,7 +11,7 @@ from aenet_ros.health.adaptive_resolution import resolution_status
 from aenet_ros.health.fallback import FallbackPolicy
 from aenet_ros.health.judge import RECENT_NS, NodeFacts, judge
 from aenet_ros.health.quality import QualityMonitor
-from aenet_ros.health.status import OK, WARN, PipelineStatus, Status
+from aenet_ros.health.status import OK, WARN, Status
 from aenet_ros.pipeline import FusionPipeline
 from aenet_ros.ros.alignment import AlignmentMonitor
 from aenet_ros.ros.offset import OffsetService
@@ -53,9 +53,10 @@ class DeferredAnalysis:
             except Exception as error:
                 self._count(error)
 
-    def statuses(self, facts: NodeFacts, pipeline: PipelineStatus, depth_problem: str) -> list[Status]:
+    def statuses(self, facts: NodeFacts, depth_problem: str) -> list[Status]:
         """All statuses of an active node."""
-        config = facts.config
+        config, pipeline = facts.config, facts.pipeline
+        assert pipeline is not None
         degraded = self._policy.status(time.monotonic_ns(), config)
         facts.degraded = degraded.message if degraded.level != OK else ""
         return [

@@ -17,13 +17,12 @@ from aenet_ros.core.errors import ImageError, format_error
 from aenet_ros.core.frames import Frame, FramePair
 from aenet_ros.health.judge import TopicFacts
 from aenet_ros.health.status import NodeStats
-from aenet_ros.messages.codec import decode_rgb, decode_thermal, stamp_ns
-from aenet_ros.registration.warp_maps import DepthQueue
+from aenet_ros.messages.codec import IMAGE_TYPES, decode_rgb, decode_thermal, stamp_ns
 from aenet_ros.ros.compat import no_event_callbacks
 from aenet_ros.ros.outputs import RELIABILITY
 from aenet_ros.ros.params import qos_overrides
+from aenet_ros.sync.matcher import DepthQueue
 
-IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 DECODERS = {"thermal": decode_thermal, "rgb": decode_rgb}
 PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 MOST_ALTERNATIVES = 6
@@ -156,6 +155,10 @@ def _type_remedy(found: str) -> str:
 
 def _image_topics(node: Node, but: str) -> list[str]:
     own = {name for name, _ in node.get_publisher_names_and_types_by_node(node.get_name(), node.get_namespace())}
+    return [name for name in published_image_topics(node) if name != but and name not in own][:MOST_ALTERNATIVES]
+
+
+def published_image_topics(node: Node) -> list[str]:
+    """All image topics with a publisher, sorted."""
     names = [name for name, types in node.get_topic_names_and_types() if any(kind in IMAGE_TYPES for kind in types)]
-    published = [name for name in names if name != but and name not in own and node.count_publishers(name)]
-    return sorted(published)[:MOST_ALTERNATIVES]
+    return sorted(name for name in names if node.count_publishers(name))

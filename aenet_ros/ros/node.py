@@ -185,7 +185,7 @@ class FusionNode(LoggedLifecycleNode):
         )
         if self.state_label != "active" or facts.pipeline is None or inputs is None:
             return judge(facts)
-        return self._analysis.statuses(facts, facts.pipeline, inputs.depth_problem)
+        return self._analysis.statuses(facts, inputs.depth_problem)
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -4,7 +4,7 @@ import math
 from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from aenet_ros.core.frames import Frame, FramePair
 
@@ -17,6 +17,8 @@ DROP_REASONS = {
     "stamp_jump": "stamps jumped back while it waited (a bag started over, or a clock was set)",
 }
 """Why a frame was left without a pair: the keys of ``PairCounts.dropped``, in words."""
+
+DEPTH_QUEUE_SIZE = 10  # depth images that wait for pairs
 
 JUMP_NS = 1_000_000_000
 """A stamp that is further back than this behind its stream's latest starts a new epoch; a smaller step is a late frame."""
@@ -240,3 +242,20 @@ class PairMatcher:
                 del own.frames[0]
                 self.counts.dropped["queue_full"] += 1
         return pairs
+
+
+class DepthQueue:
+    """Joins depth images to pairs: each pair gets the nearest one received so far, at most ``slop_ns`` from its rgb stamp."""
+
+    def __init__(self, slop_ns: int) -> None:
+        self._slop_ns = slop_ns
+        self._frames: deque[Frame] = deque(maxlen=DEPTH_QUEUE_SIZE)
+
+    def push(self, depth: Frame) -> None:
+        """Take a depth image."""
+        self._frames.append(depth)
+
+    def join(self, pair: FramePair) -> FramePair:
+        """The pair with its depth image; unchanged where there is none."""
+        near = [frame for frame in self._frames if abs(frame.stamp_ns - pair.rgb.stamp_ns) <= self._slop_ns]
+        return replace(pair, depth=min(near, key=lambda frame: abs(frame.stamp_ns - pair.rgb.stamp_ns))) if near else pair

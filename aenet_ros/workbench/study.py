@@ -33,7 +33,7 @@ Row = dict[str, Any]
 SCORES_NAME = "scores.json"
 WIDTHS = range(4, 101, 4)
 FRAME_SIZE = 480, 640  # height and width of the frame for latency and multiply-adds
-HELD_OUT = 5  # one pair in so many is not trained on
+HELD_OUT = 5  # each fifth pair is held out: not trained on
 MAX_EVALUATED = 4  # pairs of each set
 ROUNDS = 10  # turns in which each network is timed, five frames each
 

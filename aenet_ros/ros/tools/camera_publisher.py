@@ -58,7 +58,7 @@ class CameraPublisher:
         self._info.p = [focal, 0.0, centre_x, 0.0, 0.0, focal, centre_y, 0.0, 0.0, 0.0, 1.0, 0.0]
 
 
-def listen(node: Node, message_type: type[Any], topic: str, callback: Callable[[Any], None], qos: QoSProfile | int) -> Subscription[Any]:
+def listen(node: Node, message_type: type[Any], topic: str, callback: Callable[[Any], None], qos: QoSProfile | int) -> "Subscription[Any]":
     """Subscribe to serialized messages: an image that is not shown is measured by its header only, or recorded unchanged."""
     return node.create_subscription(message_type, topic, callback, qos, raw=True, event_callbacks=no_event_callbacks())
 
@@ -70,12 +70,7 @@ def declare(node: Node, name: str, default: Any, doc: str) -> Any:
 
 def print_line(message: dict[str, Any]) -> None:
     """Print one line of JSON, for the program that started this one."""
-    print_text(json.dumps(message))
-
-
-def print_text(text: str) -> None:
-    """Print it on stdout now."""
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(json.dumps(message) + "\n")
     sys.stdout.flush()
 
 

@@ -1,7 +1,7 @@
 """Publishes pairs of pictures (DIR/thermal and DIR/rgb) or videos on two cameras' topics, in a loop.
 
 Parameters: ``dir``, or ``thermal`` and ``rgb`` (folders, files or videos); ``rate`` in Hz; ``loop``; ``own_stamps``. The first
-round is decoded in advance and kept in memory if it fits, so that decoding does not compete with the fusing node.
+round is decoded one pair ahead and kept in memory if it fits; the later ones then need no decoding.
 """
 
 import sys

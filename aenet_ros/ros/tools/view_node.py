@@ -35,7 +35,7 @@ from aenet_ros.core.errors import AenetError, ConfigError, format_error
 from aenet_ros.core.frames import Frame
 from aenet_ros.messages.codec import decode_rgb, decode_thermal, serialized_stamp_ns
 from aenet_ros.ros.compat import ClockType
-from aenet_ros.ros.inputs import IMAGE_TYPES
+from aenet_ros.ros.inputs import published_image_topics
 from aenet_ros.ros.tools.camera_publisher import LATCHED, listen
 from aenet_ros.view import ViewSettings
 from aenet_ros.view.server import serve
@@ -239,8 +239,7 @@ class RobotView(Node):
         facts.fused_topic = self._topic_of("fused")
         facts.fused_publishers = self.count_publishers(facts.fused_topic)
         self._registered_publishers = self.count_publishers(self._topic_of("registered"))
-        topics = [topic for topic, types in self.get_topic_names_and_types() if any(name in IMAGE_TYPES for name in types)]
-        published = sorted(topic for topic in topics if self.count_publishers(topic))
+        published = published_image_topics(self)
         facts.image_topics = published[:MAX_TOPICS]
         facts.other_fused_topics = [topic for topic in published if topic.endswith("/fused/image") and topic != facts.fused_topic]
         if before != self._registered_publishers:
