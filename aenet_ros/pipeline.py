@@ -152,6 +152,7 @@ class FusionPipeline:
             fallback=self.fuser.fallback,
             weights_sha256=str(self.fuser.card.get("sha256", ""))[:12],
             agc_range=self._agc.range_in_use,
+            agc_gain=self._agc.gain_in_use,
             agc_resets=self._agc.resets,
             shutter_closed=self._ffc.closed,
             ffc=self._ffc.counts,

@@ -12,6 +12,7 @@ from hypothesis.extra import numpy as hnp
 from aenet_ros.config import AgcConfig
 from aenet_ros.core.errors import ImageError
 from aenet_ros.core.frames import Frame
+from aenet_ros.thermal.agc import noise_of
 
 SECOND = 1_000_000_000
 PERIOD = SECOND // 30
@@ -31,6 +32,119 @@ def test_auto_takes_8_bit_frames_as_they_are():
     unit = Agc().apply(counts(np.array([[0, 51], [255, 102]], np.uint8)))
     assert unit.dtype == np.float32
     np.testing.assert_allclose(unit, [[0.0, 0.2], [1.0, 0.4]], atol=1e-7)
+
+
+def grey(*levels, shape=(100, 100)):
+    """A uint8 frame of 50; from the top, each (level, pixels) fills so many pixels, row by row."""
+    flat = np.full(shape, 50, np.uint8).ravel()
+    begin = 0
+    for level, pixels in levels:
+        flat[begin : begin + pixels] = level
+        begin += pixels
+    return flat.reshape(shape)
+
+
+def test_the_hot_end_of_an_8_bit_frame_is_stretched_and_the_rest_is_not():
+    frame = grey((120, 20), (100, 300), (80, 100), (20, 400))  # 99.7 %: 100
+    slope = (235 - 50) / (100 - 50)
+    agc = Agc()
+    unit = agc.apply(counts(frame)) * 255
+    for level, expected in ((20, 20.0), (50, 50.0), (80, 50 + slope * 30), (100, 235.0), (120, 255.0)):
+        np.testing.assert_allclose(unit[frame == level], expected, atol=1e-3)
+    assert (agc.low, agc.high) == (0.0, 255.0)
+    assert agc.gain_in_use.hot_end_text() == "x3.7 above brightness 0.20"
+
+
+@pytest.mark.parametrize(("hot_gain", "expected"), [(6.0, 110.0), (2.0, 70.0), (1.0, 60.0)])
+def test_the_stretch_is_bounded_and_can_be_switched_off(hot_gain, expected):
+    frame = grey((60, 300))
+    unit = Agc(AgcConfig(hot_gain=hot_gain)).apply(counts(frame)) * 255
+    np.testing.assert_allclose(unit[frame == 60], expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("hot_pixels", [31, 3000])
+def test_a_frame_whose_camera_used_the_range_is_untouched(hot_pixels):
+    agc = Agc()
+    frame = grey((240, hot_pixels), (110, 400))
+    assert (agc.apply(counts(frame)) == frame.astype(np.float32) * np.float32(1 / 255)).all()
+    assert agc.gain_in_use.hot_end_text() == "not stretched"
+
+
+def test_a_small_man_is_stretched_to_white():
+    random = np.random.default_rng(5)
+    frame = 60 + random.normal(0, 1, (480, 640)) + np.linspace(0, 15, 640)
+    frame[200:215, 300:310] += 45  # 0.05 % of the pixels
+    unit = Agc().apply(counts(frame.astype(np.uint8)))
+    assert np.median(unit[200:215, 300:310]) > 0.9
+    assert np.median(unit) < 70 / 255
+
+
+@pytest.mark.parametrize(("sigma", "slope"), [(1.5, 4.0), (3.0, 2.0), (12.0, 1.0)])
+def test_noise_is_not_amplified_beyond_six_grey_levels(sigma, slope):
+    random = np.random.default_rng(6)
+    frame = 80 + random.normal(0, sigma, (256, 320))
+    frame[:20, :20] += 5  # there is nothing hot
+    agc = Agc(AgcConfig(smoothing_s=0.0))
+    agc.apply(counts(np.clip(frame, 0, 255).astype(np.uint8)))
+    assert agc.gain_in_use.slope == pytest.approx(slope, rel=0.1)
+
+
+def test_edges_and_texture_of_the_scene_are_no_noise():
+    frame = np.full((256, 320), 60, np.uint8)
+    frame[:, ::16] = 90  # a fence
+    frame[:100, :100] = np.random.default_rng(7).integers(40, 90, (100, 100))
+    frame[200:220, 200:220] = 100
+    assert noise_of(frame) < 4
+    assert noise_of(np.full((256, 320), 60, np.uint8)) == 0.0
+    assert noise_of(np.zeros((5, 1), np.uint8)) == 0.0
+
+
+def test_the_stretch_follows_exponentially():
+    agc = Agc(AgcConfig(smoothing_s=1.0))
+    agc.apply(counts(grey((60, 300), (90, 100))))
+    assert agc.gain_in_use == pytest.approx((0.0, 1 / 255, 50 / 255, 185 / 40))
+    agc.apply(counts(grey((250, 300)), round(math.log(2.0) * SECOND)))  # half of the way to a slope of 1
+    assert agc.gain_in_use.slope == pytest.approx(math.sqrt(185 / 40))
+    for index in range(300):
+        agc.apply(counts(grey((250, 300)), (index + 30) * PERIOD))
+    assert agc.gain_in_use.slope == 1.0
+
+
+def test_between_the_two_limits_a_stretch_neither_begins_nor_ends():
+    agc, slopes = Agc(AgcConfig(smoothing_s=0.0)), []
+    for level in (225, 210, 225, 240, 225, 210):
+        agc.apply(counts(grey((level, 300))))
+        slopes.append(agc.gain_in_use.slope)
+    on, between = 185 / 160, 185 / 175
+    assert slopes == pytest.approx([1.0, on, between, 1.0, 1.0, on])
+
+
+@pytest.mark.parametrize("step", [100, -40])
+def test_a_scene_cut_starts_the_stretch_anew(step):
+    agc = Agc()
+    frame = grey((70, 300))
+    agc.apply(counts(frame))
+    agc.apply(counts((frame.astype(int) + step).astype(np.uint8), PERIOD))
+    assert agc.resets == 1
+    assert agc.gain_in_use.knee == pytest.approx((50 + step) / 255)
+
+
+def test_what_is_hot_in_a_black_hot_frame_is_stretched():
+    frame = grey((100, 300))
+    unit = Agc(AgcConfig(invert=True)).apply(counts(255 - frame)) * 255
+    np.testing.assert_allclose(unit[frame == 50], 50.0, atol=1e-3)
+    np.testing.assert_allclose(unit[frame == 100], 235.0, atol=1e-3)
+
+
+def test_deeper_frames_and_other_modes_have_no_stretch():
+    for frame, config in (
+        (grey((100, 300)).astype(np.uint16), AgcConfig()),
+        (grey((100, 300)), AgcConfig(mode="percentile")),
+        (grey((100, 300)), AgcConfig(mode="fixed")),
+    ):
+        agc = Agc(config)
+        agc.apply(counts(frame))
+        assert agc.gain_in_use.slope == 1.0
 
 
 def test_percentiles_of_a_ramp_become_black_and_white():

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from aenet_ros.core.frames import BadPixelMap, ThermalInput
+from aenet_ros.core.frames import BadPixelMap, ThermalInput, render_brightness
 from aenet_ros.fusion.color import fuse_tensors
 from aenet_ros.fusion.device_engine import BAD_PIXELS, CAPTURE_AFTER, PLANS_KEPT, DeviceEngine, ThermalTensors, brightness
 from aenet_ros.fusion.engine import FusionJob
@@ -80,6 +80,7 @@ def test_what_was_fused_before_leaves_no_trace(network, engine):
         ((thermal, rgb), {"weight": right, "thermal_weight": 0.5}),
         ((thermal, rgb), {"thermal_weight": 0.25}),
         ((np.rint(thermal * 255).astype(np.uint8), rgb), {"factor": 1 / 255}),
+        ((np.rint(thermal * 255).astype(np.uint8), rgb), {"factor": 1 / 255, "knee": 0.4, "slope": 3.0}),
         ((thermal, rgb), {"order": "bgr"}),
         ((thermal, rgb), {"output_order": "bgr"}),
         ((thermal, rgb[..., 1]), {}),
@@ -100,6 +101,21 @@ def test_what_was_fused_before_leaves_no_trace(network, engine):
     for _ in range(2):
         for (images, options), picture in zip(frames, expected, strict=True):
             np.testing.assert_array_equal(fuse(engine, *images, **options), picture)
+
+
+@pytest.mark.parametrize("inverted", [False, True])
+def test_the_gain_of_the_device_is_that_of_the_cpu(inverted):
+    counts = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    columns = np.linspace(-3, 3, 16, dtype=np.float32)
+    black, factor = (255.0, -1 / 255) if inverted else (0.0, 1 / 255)
+    view = ThermalInput(counts, black, factor, 0.4, 3.0, columns)
+    x = np.clip((counts - columns.astype(np.float64) - black) * factor, 0, 1)
+    expected = np.where(x > 0.4, np.minimum(0.4 + 3.0 * (x - 0.4), 1.0), x)
+    bad = (torch.zeros(1, dtype=torch.int64), torch.zeros(1, 8, dtype=torch.int64), torch.tensor([[1.0] + 7 * [0.0]]))
+    gain = torch.tensor([black, factor, 0.4, 3.0])
+    tensors = ThermalTensors(torch.from_numpy(counts), gain, torch.from_numpy(columns), *bad, None, None)
+    for result in (render_brightness(view), brightness(tensors).numpy()):
+        np.testing.assert_allclose(result, expected, atol=1e-6)
 
 
 def test_the_channels_can_be_given_in_the_other_order(engine):
@@ -221,7 +237,7 @@ def test_no_step_needs_the_cpu(counts, warped):
         network = AENet().eval()
         view = ThermalTensors(
             torch.empty(48, 64, dtype=counts),
-            torch.empty(2),
+            torch.empty(4),
             torch.empty(64),
             torch.empty(64, dtype=torch.int64),
             torch.empty(64, 8, dtype=torch.int64),

@@ -400,6 +400,17 @@ def test_what_lies_outside_the_thermal_view_does_not_dim_the_rest():
     assert grey.max() > 235
 
 
+def test_8_bit_counts_are_stretched_as_in_the_fusion_and_the_outside_stays_black():
+    counts = np.full((100, 100), 40, np.uint8)
+    counts[:, :50] = 0
+    counts[10:20, 60:70] = 80  # 2 %: the hot end
+    grey = ThermalRenderer().render(counts, 1, None).data
+    assert (grey[:, :50] == 0).all()
+    assert (grey[50:, 50:] == 40).all()
+    assert (grey[10:20, 60:70] == 40 + round(40 * (235 - 40) / (80 - 40))).all()
+    assert (ThermalRenderer().render(counts, 1, AgcConfig(hot_gain=1.0)).data == counts).all()
+
+
 NOW_S = 1000.0
 FACTS = RobotFacts("/fusion", "7", NOW_S - 60, True, NOW_S - 0.5, OK, "30.0 fused frames", "/fused/image", 1, NOW_S - 0.1, True)
 

@@ -136,13 +136,20 @@ class AgcConfig:
 
     mode: str = dynamic(
         "auto",
-        "auto: 8-bit frames unchanged, deeper ones by percentiles; percentile: always by percentiles; fixed: fixed_low to fixed_high.",
+        "auto: 8-bit frames as they are, except for agc.hot_gain, deeper ones by percentiles; percentile: always by percentiles; fixed: "
+        "fixed_low to fixed_high.",
         choices=("auto", "percentile", "fixed"),
     )
     low_percentile: float = dynamic(1.0, "Percentile of the counts that is mapped to black.", (0.0, 50.0), "%")
     high_percentile: float = dynamic(99.5, "Percentile of the counts that is mapped to white.", (50.0, 100.0), "%")
     smoothing_s: float = dynamic(1.0, "Time constant of the exponential smoothing of the count range; 0: no smoothing.", (0.0, 60.0), "s")
     scene_cut: float = dynamic(0.35, "Share of pixels inside the smoothed range below which the range restarts; 0: never.", (0.0, 1.0))
+    hot_gain: float = dynamic(
+        6.0,
+        "Mode auto, 8-bit frames: largest contrast gain of the hottest 5 % of the pixels where the frame leaves the bright end unused; "
+        "the others keep their values. 1: no stretch.",
+        (1.0, 16.0),
+    )
     min_range: float = dynamic(
         32.0,
         "Minimum count span that is mapped to black..white, so that noise of a uniform scene is not amplified. For float frames 32 counts "

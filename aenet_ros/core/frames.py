@@ -78,8 +78,8 @@ class BadPixelMap(NamedTuple):
 class ThermalInput:
     """Thermal counts and the way from them to brightness on the picture's grid.
 
-    counts: uint8, uint16 or float32 [h, w]. Brightness is ``clip((counts - columns - black) * factor, 0, 1)`` with bad pixels replaced;
-    0 where counts are not finite.
+    counts: uint8, uint16 or float32 [h, w]. Brightness is x = ``clip((counts - columns - black) * factor, 0, 1)``, above ``knee`` (0..1)
+    ``min(knee + slope * (x - knee), 1)`` with a slope of at least 1; bad pixels replaced, and 0 where counts are not finite.
     columns: float32 [w], counts that each column reads too high; None: 0.
     sampling: float32 [H, W, 2], the (x, y) in ``counts`` that each pixel of the picture is taken from (bilinear, border replicated); None:
     the same pixel.
@@ -91,6 +91,8 @@ class ThermalInput:
     counts: Array
     black: float = 0.0
     factor: float = 1.0
+    knee: float = 1.0
+    slope: float = 1.0
     columns: Plane | None = None
     bad_pixels: BadPixelMap | None = None
     sampling: Plane | None = None
@@ -134,6 +136,9 @@ def render_brightness(thermal: ThermalInput, out: Plane | None = None) -> Plane:
         np.subtract(counts, black if thermal.columns is None else thermal.columns + black, out=out, dtype=np.float32)
         np.multiply(out, np.float32(thermal.factor), out=out)
     np.clip(out, 0.0, 1.0, out=out)
+    if thermal.slope > 1.0:
+        steep = cv2.addWeighted(out, thermal.slope, out, 0.0, thermal.knee * (1.0 - thermal.slope))  # no less than out above the knee
+        cv2.threshold(cv2.max(out, steep, dst=out), 1.0, 1.0, cv2.THRESH_TRUNC, dst=out)
     if counts.dtype.kind == "f":
         finite = np.isfinite(counts)
         if not finite.all():

@@ -43,7 +43,7 @@ _CAPTURING = threading.Lock()
 class ThermalTensors(NamedTuple):
     """The parts of a ``ThermalInput`` on a device.
 
-    counts: uint8, int16 (the bits of uint16) or float32 [h, w]; gain: float32 [2], black and factor; columns: float32 [w];
+    counts: uint8, int16 (the bits of uint16) or float32 [h, w]; gain: float32 [4], black, factor, knee and slope; columns: float32 [w];
     pixels, neighbours, shares: a BadPixelMap's, int64 [N], int64 [N, 8] and float32 [N, 8]; sampling: float32 [H, W, 2] in the units of
     torch's grid_sample (-1 is the first pixel's centre, 1 the last's), or None; weight: float32 [H, W] or None.
     """
@@ -62,8 +62,9 @@ def brightness(thermal: ThermalTensors) -> Tensor:
     """Brightness on the picture's grid, float32 [H, W] in 0..1."""
     is_uint16 = thermal.counts.dtype == torch.int16
     counts = thermal.counts.to(torch.int32).bitwise_and_(0xFFFF).float() if is_uint16 else thermal.counts.float()
-    black, factor = thermal.gain
+    black, factor, knee, slope = thermal.gain
     unit: Tensor = (counts - (thermal.columns + black)).mul_(factor).clamp_(0.0, 1.0)
+    unit = torch.maximum(unit, unit * slope + knee * (1.0 - slope)).clamp_(max=1.0)
     if thermal.counts.dtype == torch.float32:
         unit = torch.where(torch.isfinite(counts), unit, 0.0)
     flat = unit.view(-1)
@@ -84,7 +85,7 @@ class GraphPlan:
         view, rgb = job.thermal, job.rgb
         room = _capacity(view.bad_pixels)
         kinds: list[tuple[Any, tuple[int, ...]]] = [
-            (np.float32, (3,)),  # black, factor, thermal_weight
+            (np.float32, (5,)),  # black, factor, knee, slope, thermal_weight
             (view.counts.dtype.newbyteorder("="), view.counts.shape),
             (rgb.dtype, rgb.shape),
             (np.float32, view.counts.shape[1:]),  # columns
@@ -110,8 +111,8 @@ class GraphPlan:
             parts.append(self._memory[start : start + size].view(TORCH_TYPES[np.dtype(kind)]).view(shape))
         numbers, counts, self._rgb, *columns_and_bad_pixels = parts[:FIRST_MAP]
         maps = [part if part.numel() else None for part in parts[FIRST_MAP:]]
-        self._thermal = ThermalTensors(counts, numbers[:2], *columns_and_bad_pixels, *maps)
-        self._thermal_weight = numbers[2]
+        self._thermal = ThermalTensors(counts, numbers[:4], *columns_and_bad_pixels, *maps)
+        self._thermal_weight = numbers[4]
         self._maps: tuple[object, ...] = (None, None)
         self._upload_bytes = 0
         self._uploaded: Any = None
@@ -135,7 +136,7 @@ class GraphPlan:
             self._uploaded.synchronize()  # the upload of the pair before may not be done yet
         view = job.thermal
         numbers, counts, rgb, columns = self._host[: FIRST_MAP - 3]
-        numbers[:] = view.black, view.factor, job.thermal_weight
+        numbers[:] = view.black, view.factor, view.knee, view.slope, job.thermal_weight
         np.copyto(counts, view.counts)
         np.copyto(rgb, job.rgb)
         np.copyto(columns, 0.0 if view.columns is None else view.columns)

@@ -198,6 +198,7 @@ def _judge_model(pipeline: PipelineStatus | None) -> Status:
         "precision": pipeline.precision,
         "weights": pipeline.weights_sha256,
         "AGC range [counts]": f"{pipeline.agc_range[0]:.1f} .. {pipeline.agc_range[1]:.1f}",
+        "AGC hot end": pipeline.agc_gain.hot_end_text(),
     }
     level = WARN if pipeline.fallback else OK
     return Status("model", level, pipeline.fallback or f"{pipeline.device} {pipeline.precision}", values)

@@ -86,6 +86,7 @@ class QualityMonitor:
             "stamp difference p50 [ms]": f"{stats.difference_ms(50):.2f}",
             "stamp difference p95 [ms]": f"{sync_ms:.2f}",
             "AGC range [counts]": f"{pipeline.agc_range[0]:.1f} .. {pipeline.agc_range[1]:.1f}",
+            "AGC hot end": pipeline.agc_gain.hot_end_text(),
             "AGC resets": str(pipeline.agc_resets),
             "shutter": "closed" if pipeline.shutter_closed else "open",
             "shutter events": str(pipeline.ffc.events),

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from aenet_ros.core.frames import Frame, FusedFrame
+from aenet_ros.thermal.agc import Gain
 from aenet_ros.thermal.ffc import FfcCounts
 from aenet_ros.thermal.sensor_correction import SensorMarks
 
@@ -58,6 +59,7 @@ class PipelineStatus:
     shutter_closed: bool
     ffc: FfcCounts = field(default_factory=FfcCounts)
     sensor: SensorMarks = field(default_factory=lambda: SensorMarks(0, 0.0))
+    agc_gain: Gain = field(default_factory=lambda: Gain(0.0, 1.0))
     registration_fallback: str = ""
     resolution: ResolutionStatus = ResolutionStatus()
 

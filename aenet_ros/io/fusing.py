@@ -17,7 +17,6 @@ from aenet_ros.io.fuse_job import FuseJob, FuseOptions, Progress, open_job
 from aenet_ros.io.sinks import Sink
 from aenet_ros.io.sources import SourceItem
 from aenet_ros.io.staging import HIDDEN_FOLDER, delay_signals
-from aenet_ros.thermal.agc import Range, gain_of
 
 if TYPE_CHECKING:
     from aenet_ros.pipeline import FusionPipeline
@@ -137,8 +136,7 @@ def _panel(name: str, pair: FramePair, fused: FusedFrame, pipeline: "FusionPipel
         warps = pipeline.prepare_grid(pair.thermal.size, pair.rgb.size, depth=pair.depth)
         return warps.rgb(_as_rgb(pair.rgb.data, pair.rgb.encoding), np.zeros(pair.thermal.size, np.float32))
     assert fused.thermal_registered is not None
-    gain = gain_of(Range(*pipeline.status().agc_range), pipeline.config.agc.invert)
-    brightness = render_brightness(ThermalInput(fused.thermal_registered, *gain))
+    brightness = render_brightness(ThermalInput(fused.thermal_registered, *pipeline.status().agc_gain))
     return _as_rgb(np.round(brightness * 255.0).astype(np.uint8), "mono8")
 
 

@@ -1,8 +1,13 @@
-"""Automatic gain control (AGC): the range of thermal counts that becomes brightness 0..1, smoothed over frames."""
+"""Automatic gain control (AGC): the range of thermal counts that becomes brightness 0..1, smoothed over frames.
+
+8-bit frames keep their values. Where a frame leaves the bright end unused, its hottest pixels alone are stretched into it: a stretch of all
+values would also stretch the slow gradients of a sky, which then appear in the fused picture though no camera shows them.
+"""
 
 import math
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 
 from aenet_ros.config import AgcConfig
@@ -15,6 +20,15 @@ NOMINAL_PERIOD_NS = 33_333_333  # assumed where stamps stand still or jump back
 FLOAT_UNIT_COUNTS = 32.0  # counts of AgcConfig.min_range that stand for one unit (usually a degree) of a float frame
 ENCODINGS = ("mono8", "mono16", "32FC1")
 
+BODY_PERCENTILES = (5.0, 95.0)  # of an 8-bit frame; what is brighter is its hot end, which is stretched
+HOT_PERCENTILE, MIN_HOT_PIXELS = 99.7, 20  # its level, with at least so many pixels above it, is brought to HOT_LEVEL
+HOT_LEVEL = 235.0
+BEGIN_BELOW, END_ABOVE = 215.0, 235.0  # hysteresis: levels of HOT_PERCENTILE between which a stretch neither begins nor ends
+MAX_NOISE = 6.0  # grey levels: standard deviation of the sensor's noise after the stretch
+HISTOGRAM_PIXELS = 80_000  # rows are skipped in larger frames
+NOISE_ROWS, NOISE_BLOCK = 16, (32, 4)  # rows that noise is measured in, and (width, height) of a block of them
+MIN_SLOPE = 1.005  # less changes no grey level
+
 
 class Range(NamedTuple):
     """The counts that become 0 and 1; ``low > high`` inverts the counts."""
@@ -24,22 +38,33 @@ class Range(NamedTuple):
 
 
 class Gain(NamedTuple):
-    """Brightness is ``(counts - black) * factor``, clipped to 0..1. Both have the precision of float32."""
+    """Brightness is x = ``(counts - black) * factor``, clipped to 0..1, and above ``knee`` (0..1) ``knee + slope * (x - knee)``.
+
+    All have the precision of float32.
+    """
 
     black: float
     factor: float
+    knee: float = 1.0
+    slope: float = 1.0
+
+    def hot_end_text(self) -> str:
+        """The stretch of the hot end in words."""
+        return f"x{self.slope:.1f} above brightness {self.knee:.2f}" if self.slope > 1.0 else "not stretched"
 
 
 class ThermalAgc:
     """Chooses the gain of each frame and smooths it over time; one instance for each camera.
 
-    ``range_in_use``: the counts that became black and white in the latest frame. ``resets``: number of times that the range started anew
-    because the scene changed.
+    ``range_in_use``: the counts that became black and white in the latest frame, the hot end's stretch aside; ``gain_in_use``: all of its
+    gain. ``resets``: number of times that the range, or the stretch, started anew because the scene changed.
     """
 
     def __init__(self) -> None:
         self.resets = 0
         self.range_in_use = Range(0.0, 1.0)
+        self.gain_in_use = Gain(0.0, 1.0)
+        self._hot_end = HotEnd()
         self._range: Range | None = None  # smoothed; None until a frame with finite pixels came
         self._stamp_ns = 0
         self._encoding = ""
@@ -53,8 +78,16 @@ class ThermalAgc:
             raise ImageError(f"a thermal frame in {thermal.encoding} has no counts; give one of {', '.join(ENCODINGS)}")
         if thermal.data.ndim != 2 or thermal.data.size == 0:
             raise ImageError(f"a thermal frame of shape {thermal.data.shape} has no pixels; it must be [H, W]")
-        self.range_in_use = self._choose(thermal, config)
-        return gain_of(self.range_in_use, config.invert)
+        elapsed_ns = thermal.stamp_ns - self._stamp_ns
+        elapsed_ns, self._stamp_ns = elapsed_ns if elapsed_ns > 0 else NOMINAL_PERIOD_NS, thermal.stamp_ns
+        self.range_in_use = self._choose(thermal, config, elapsed_ns)
+        self.gain_in_use = gain_of(self.range_in_use, config.invert)
+        if config.mode == "auto" and thermal.encoding == "mono8" and config.hot_gain > 1.0:
+            self.resets += self._hot_end.update(thermal.data, config, elapsed_ns)
+            self.gain_in_use = self.gain_in_use._replace(knee=self._hot_end.knee, slope=self._hot_end.slope)
+        else:
+            self._hot_end = HotEnd()
+        return self.gain_in_use
 
     def apply(self, thermal: Frame, config: AgcConfig, columns: Plane | None = None) -> Plane:
         """Brightness of a frame, a new float32 [H, W] in 0..1; NaN and infinity become 0. Arguments and errors as ``gain``.
@@ -63,7 +96,7 @@ class ThermalAgc:
         """
         return render_brightness(ThermalInput(thermal.data, *self.gain(thermal, config), columns))
 
-    def _choose(self, thermal: Frame, config: AgcConfig) -> Range:
+    def _choose(self, thermal: Frame, config: AgcConfig, elapsed_ns: int) -> Range:
         if config.mode == "fixed" and config.unit == "celsius":
             scale = scale_of(config)  # a camera whose counts fall with the temperature has low above high
             return Range(scale.counts(config.fixed_low), scale.counts(config.fixed_high))
@@ -75,11 +108,10 @@ class ThermalAgc:
             self._range, self._encoding = None, thermal.encoding
         sample = sorted_sample(thermal.data)
         if sample.size:
-            self._range = self._smooth_range(sample, thermal, config)
-        self._stamp_ns = thermal.stamp_ns
+            self._range = self._smooth_range(sample, thermal, config, elapsed_ns)
         return self._range or Range(0.0, 1.0)
 
-    def _smooth_range(self, sample: Array, thermal: Frame, config: AgcConfig) -> Range:
+    def _smooth_range(self, sample: Array, thermal: Frame, config: AgcConfig, elapsed_ns: int) -> Range:
         least = config.min_range / (FLOAT_UNIT_COUNTS if thermal.encoding == "32FC1" else 1.0)
         target = percentile_range(sample, config.low_percentile, config.high_percentile, least)
         if self._range is None:
@@ -89,10 +121,63 @@ class ThermalAgc:
         if (last - first) / sample.size < config.scene_cut:
             self.resets += 1
             return target
-        elapsed_ns = thermal.stamp_ns - self._stamp_ns
-        smoothed = smooth(self._range, target, elapsed_ns if elapsed_ns > 0 else NOMINAL_PERIOD_NS, config.smoothing_s)
+        smoothed = smooth(self._range, target, elapsed_ns, config.smoothing_s)
         # After a huge jump of scale (float counts of 1, then 1e38) rounding makes both ends equal.
         return smoothed if smoothed.high - smoothed.low > 1e-6 * max(abs(smoothed.low), abs(smoothed.high)) else target
+
+
+class HotEnd:
+    """The stretch of an 8-bit frame's hottest pixels, smoothed over frames. ``knee`` and ``slope`` are those of ``Gain``."""
+
+    def __init__(self) -> None:
+        self.slope = 1.0
+        self._active = False
+        self._body: Range | None = None  # levels of BODY_PERCENTILES, smoothed
+
+    @property
+    def knee(self) -> float:
+        """Brightness from which the latest frame is stretched."""
+        return 1.0 if self._body is None or self.slope == 1.0 else float(np.float32(self._body.high / 255.0))
+
+    def update(self, grey: Array, config: AgcConfig, elapsed_ns: int) -> bool:
+        """Take a frame, uint8 [H, W]. True where the stretch started anew because the scene changed."""
+        counts = histogram(grey)[:: -1 if config.invert else 1]
+        ranks = np.cumsum(counts)
+        pixels = int(ranks[-1])
+        highest = min(HOT_PERCENTILE, 100.0 - 100.0 * MIN_HOT_PIXELS / grey.size)
+        low, knee, above = (int(np.searchsorted(ranks, percentile / 100.0 * pixels)) for percentile in (*BODY_PERCENTILES, highest))
+        hot = max(above, knee)
+        body = self._body or Range(low, knee)
+        cut = float(counts[math.floor(body.low) : math.ceil(body.high) + 1].sum()) < config.scene_cut * pixels
+        anew = cut or self._body is None
+        self._active = hot <= END_ABOVE if self._active and not anew else hot < BEGIN_BELOW
+        slope = 1.0
+        if self._active:
+            slope = max(1.0, min((HOT_LEVEL - knee) / max(hot - knee, 1), config.hot_gain, MAX_NOISE / max(noise_of(grey), 1e-3)))
+        share = 1.0 if anew else smoothing_share(elapsed_ns, config.smoothing_s)
+        self._body = Range(body.low + share * (low - body.low), body.high + share * (knee - body.high))
+        slope = self.slope * (slope / self.slope) ** share  # its logarithm is smoothed, as the width of a range
+        self.slope = float(np.float32(slope)) if slope > MIN_SLOPE else 1.0
+        return cut
+
+
+def histogram(grey: Array) -> Array:
+    """Pixels at each level, float32 [256], of a frame, uint8 [H, W], or of some of its rows if it is large."""
+    rows = grey[:: max(1, grey.size // HISTOGRAM_PIXELS)]
+    return np.asarray(cv2.calcHist([rows], [0], None, [256], [0, 256])).ravel()
+
+
+def noise_of(grey: Array) -> float:
+    """Standard deviation of the noise of a frame, uint8 [H, W], in grey levels; 0 for a frame of less than three columns.
+
+    From second differences along rows, whose variance is six times the noise's. The median over blocks leaves edges and texture out.
+    """
+    rows = np.ascontiguousarray(grey[:: max(1, grey.shape[0] // NOISE_ROWS)])
+    bend = np.abs(cv2.Sobel(rows, cv2.CV_32F, 2, 0, ksize=1)[:, 1:-1])  # (1, -2, 1)
+    if not bend.size:
+        return 0.0
+    blocks = tuple(max(1, length // block) for length, block in zip(bend.shape[::-1], NOISE_BLOCK, strict=True))
+    return float(np.median(cv2.resize(bend, blocks, interpolation=cv2.INTER_AREA))) * math.sqrt(math.pi / 2.0 / 6.0)
 
 
 def sorted_sample(counts: Array) -> Array:
@@ -120,10 +205,15 @@ def smooth(current: Range, target: Range, elapsed_ns: int, time_constant_s: floa
     directions. Smoothing the counts themselves would let a hot object that widens the range a hundred times darken the scene in one frame,
     and keep it dark long after the object has left.
     """
-    alpha = 1.0 - math.exp(-elapsed_ns * 1e-9 / time_constant_s) if time_constant_s > 0 else 1.0
+    alpha = smoothing_share(elapsed_ns, time_constant_s)
     ratio = (target.high - target.low) / (current.high - current.low)
     step = alpha if abs(ratio - 1.0) < 1e-6 else (ratio**alpha - 1.0) / (ratio - 1.0)
     return Range(current.low + step * (target.low - current.low), current.high + step * (target.high - current.high))
+
+
+def smoothing_share(elapsed_ns: int, time_constant_s: float) -> float:
+    """Share of the way to its target, over 0 to 1, that a value smoothed exponentially goes in ``elapsed_ns``; 1 without smoothing."""
+    return 1.0 - math.exp(-elapsed_ns * 1e-9 / time_constant_s) if time_constant_s > 0 else 1.0
 
 
 def gain_of(ends: Range, invert: bool) -> Gain:

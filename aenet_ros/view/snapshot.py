@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from aenet_ros.config import AgcConfig
-from aenet_ros.core.frames import Array, Frame
+from aenet_ros.core.frames import Array, Frame, ThermalInput, render_brightness
 from aenet_ros.messages.codec import encode_jpeg
 from aenet_ros.thermal.agc import FLOAT_UNIT_COUNTS, ThermalAgc
 from aenet_ros.thermal.temperature import celsius_at, scale_of
@@ -109,7 +109,7 @@ class ThermalRenderer:
         """A mono8 Frame of counts (uint8, uint16 or float32 [H, W]); black outside the thermal view."""
         config = config or AgcConfig()
         if counts.dtype == np.uint8 and config.mode == "auto":
-            return Frame(stamp_ns, np.where(counts == 0, counts, 255 - counts) if config.invert else counts, "mono8")
+            return Frame(stamp_ns, self._render_grey(counts, stamp_ns, config), "mono8")
         values = counts.astype(np.float32)
         if counts.dtype.kind == "u":
             values[counts == 0] = np.nan  # outside the thermal view, not cold
@@ -117,6 +117,15 @@ class ThermalRenderer:
             config = replace(config, min_range=config.min_range * FLOAT_UNIT_COUNTS)
         brightness = self._agc.apply(Frame(stamp_ns, values, "32FC1"), config)
         return Frame(stamp_ns, (brightness * np.float32(255)).astype(np.uint8), "mono8")
+
+    def _render_grey(self, counts: Array, stamp_ns: int, config: AgcConfig) -> Array:
+        seen = counts != 0
+        if not seen.any():
+            return counts
+        # What lies outside the thermal view must not count as dark; the noise is measured between neighbours all the same.
+        gain = self._agc.gain(Frame(stamp_ns, counts[seen][None], "mono8"), config)
+        brightness = render_brightness(ThermalInput(counts, *gain))
+        return np.where(seen, np.rint(brightness * np.float32(255)), 0).astype(np.uint8)
 
 
 class StampGrouper(Generic[T]):
