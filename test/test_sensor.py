@@ -191,6 +191,117 @@ def test_a_dead_pixel_in_the_corner_and_beside_another_takes_its_healthy_neighbo
     assert plane[50, 61] == pytest.approx((2 * 60 + 2 * 61 + 3 * 62) / 7)
 
 
+STRIPES = np.random.default_rng(8).normal(0, 1, SIZE[1])
+
+
+def fast_part(columns):
+    """Columns less what varies slowly, which belongs to the scene."""
+    columns = np.asarray(columns, np.float32)[None]
+    return (columns - cv2.GaussianBlur(columns, (0, 0), SMOOTHING_COLUMNS, borderType=cv2.BORDER_REFLECT))[0]
+
+
+@pytest.mark.parametrize("sigma", [3.0, 5.0, 10.0])
+def test_stripes_of_an_8_bit_camera_at_rest_are_found_in_the_first_frame(sigma):
+    scene = world()[: SIZE[0], : SIZE[1]] / 80
+    repair, left = Correction(), []
+    for _ in range(60):  # two seconds
+        repair.observe(Frame(0, np.clip(noisy(scene + sigma * STRIPES, 1.5).data, 0, 255).astype(np.uint8), "mono8"))
+        left.append(float((fast_part(sigma * STRIPES) - repair.columns).std()))
+        repair.update()
+    assert left[0] < 1.0  # the scene's own columns differ by 0.9
+    assert left[-1] < 0.9
+    assert repair.marks.column_counts == pytest.approx(fast_part(sigma * STRIPES).std(), rel=0.1)
+
+
+def pole(view):
+    view[:, 70:74] += 60
+
+
+def fence(view):
+    view[50:, ::7] += 40
+
+
+def houses(view):
+    for left, top in ((0, 60), (50, 20), (90, 75)):
+        view[top:, left : left + 40] += 30
+        view[top + 5 :: 12, left + 4 : left + 38 : 9] += 50
+
+
+@pytest.mark.parametrize("build_scene", [pole, fence, houses])
+def test_what_stands_in_front_of_a_camera_at_rest_stays(build_scene):
+    scene = world()[: SIZE[0], : SIZE[1]] / 80
+    build_scene(scene)
+    repair = Correction()
+    for _ in range(60):
+        repair.observe(noisy(scene, 1.5))
+        assert repair.columns is None
+        repair.update()
+
+
+def test_a_pole_stays_where_there_are_stripes_too():
+    scene = world()[: SIZE[0], : SIZE[1]] / 80 + 3 * STRIPES
+    pole(scene)
+    repair = Correction()
+    repair.observe(noisy(scene, 1.5))
+    taken = fast_part(3 * STRIPES) - repair.columns
+    assert np.abs(taken[60:84]).max() < 7  # of the 60 counts that the pole is warmer
+    assert taken.std() < 1.5
+
+
+def test_after_a_shutter_event_the_first_frame_shows_the_new_columns():
+    scene = world()[: SIZE[0], : SIZE[1]] / 80
+    repair = Correction()
+    repair.observe(noisy(scene + 8 * STRIPES, 1.5))
+    repair.observe(noisy(scene, 1.5), shutter_closed=True)
+    assert repair.columns is None
+    repair.observe(noisy(scene - 8 * STRIPES, 1.5))
+    assert (fast_part(-8 * STRIPES) - repair.columns).std() < 1.0
+
+
+def real_pictures(data):
+    for path in sorted(data.glob("*/thermal/*.png"))[::9] + sorted(data.glob("varied/*/thermal/*.png"))[::2]:
+        picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        if picture.ndim == 2 and picture.dtype == np.uint8 and path.name != "Dark.png":  # that one has stripes
+            yield path.name, picture
+
+
+def test_real_pictures_without_stripes_are_not_touched(shared_data):
+    changed = []
+    for name, picture in real_pictures(shared_data):
+        repair = Correction()
+        repair.observe(Frame(0, picture, "mono8"))
+        if repair.columns is not None:
+            changed.append((name, float(repair.columns.std())))
+    assert changed == []
+
+
+def test_stripes_on_real_pictures_are_taken_off(shared_data, record_property):
+    random, before, after = np.random.default_rng(9), [], []
+    for _, picture in list(real_pictures(shared_data))[::4]:
+        stripes = random.normal(0, 5, picture.shape[1])
+        repair = Correction()
+        repair.observe(Frame(0, np.clip(noisy(picture + stripes, 1.5).data, 0, 255).astype(np.uint8), "mono8"))
+        truth = fast_part(stripes)
+        before.append(truth.std())
+        after.append((truth if repair.columns is None else truth - repair.columns).std())
+    record_property("column noise, grey levels", f"{np.median(before):.1f} before, {np.median(after):.1f} after one frame")
+    assert np.median(after) < 0.35 * np.median(before)
+    assert np.percentile(after, 90) < 0.8 * np.median(before)
+
+
+def test_the_first_pair_of_a_pipeline_is_corrected():
+    pytest.importorskip("torch", reason="torch is not installed: the pipeline needs it")
+    scene = world()[: SIZE[0], : SIZE[1]] / 80
+    pipeline = FusionPipeline(Config())
+    frame = Frame(0, noisy(scene + 8 * STRIPES, 1.5).data.astype(np.uint8), "mono8")
+    for _ in range(2):  # each still by itself
+        pipeline.reset_temporal()
+        _, brightness = pipeline.prepare_thermal(frame)
+        error = (brightness * 255 - scene).mean(axis=0)
+        assert fast_part(error).std() < 1.0
+        assert pipeline.status().sensor.column_counts == pytest.approx(fast_part(8 * STRIPES).std(), rel=0.1)
+
+
 def test_floats_with_nan_and_pictures_of_8_bits_are_looked_at_too():
     def warm(index):
         right = int(200 + 180 * np.sin(index / 4))

@@ -15,6 +15,7 @@ examples:
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +23,7 @@ from aenet_ros.cli.common import print_json, remark, text_table, write_json
 from aenet_ros.core.errors import ConfigError, SourceError
 
 if TYPE_CHECKING:
-    from aenet_ros.core.frames import Array
-    from aenet_ros.workbench.evaluation.compare import DataSet, Method, Pair
+    from aenet_ros.workbench.evaluation.compare import DataSet, Method
 
 OURS = "aenet"
 SHOWN_PAIRS = 8  # of each set on the page
@@ -119,17 +119,14 @@ def _data_sets(args: argparse.Namespace) -> "tuple[dict[str, list[DataSet]], lis
 
 
 def _methods(args: argparse.Namespace) -> "list[Method]":
-    from aenet_ros import load_fuser
-    from aenet_ros.workbench.evaluation.compare import Method, folder_method
+    from aenet_ros.config import build
+    from aenet_ros.pipeline import FusionPipeline
+    from aenet_ros.workbench.evaluation.compare import Method, folder_method, fuse_still
 
     methods = []
     if args.weights is not None or not args.fused:
-        fuser = load_fuser(args.weights or "", args.device)
-
-        def fuse(pair: "Pair") -> "Array":
-            return fuser.fuse(pair.thermal, pair.rgb, order="bgr")
-
-        methods.append(Method(OURS, fuse))
+        options = {"model.weights": args.weights or "", "model.device": args.device, "output.encoding": "bgr8"}
+        methods.append(Method(OURS, partial(fuse_still, FusionPipeline(build(options)))))
     for item in args.fused:
         name, equals, folder = item.partition("=")
         if not equals or not Path(folder).is_dir():

@@ -125,7 +125,8 @@ class SensorConfig:
     )
     column_noise: str = dynamic(
         "auto",
-        "auto: the offset of each column is estimated while the camera moves, and subtracted; off: no correction.",
+        "auto: the offset of each column is estimated from what all heights of the first frames have in common, better once the camera "
+        "has moved, and subtracted; off: no correction.",
         choices=("auto", "off"),
     )
 

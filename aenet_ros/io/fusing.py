@@ -36,9 +36,6 @@ def fuse_job(job: FuseJob, config: Config, progress: Progress = lambda news: Non
         progress(("opened", 0, []))
         return {**_report(job), "kept": 1, "remarks": ["its result is there already and is kept (--resume)"]}
     source, sink = open_job(job, config)
-    if not source.timed:
-        # Unrelated pictures: no filter may carry its state from one to the next.
-        config = build({"agc.smoothing_s": 0.0, "sensor.dead_pixels": "off", "sensor.column_noise": "off"}, config)
     progress(("opened", source.total, list(source.remarks)))
     options = {f"options.{name}": str(value) for name, value in asdict(job.options).items() if name not in ("force", "resume", "keep")}
     sink.record_settings({"inputs": [str(path.resolve()) for path in job.inputs], **options, **flatten(config)})

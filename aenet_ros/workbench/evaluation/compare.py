@@ -8,7 +8,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
@@ -16,11 +16,14 @@ from tqdm import tqdm
 
 from aenet_ros.config import AgcConfig
 from aenet_ros.core.errors import ImageError, SourceError
-from aenet_ros.core.frames import Array, Plane
+from aenet_ros.core.frames import Array, Frame, FramePair, Plane
 from aenet_ros.io.files import read_rgb, read_thermal
 from aenet_ros.thermal.agc import ThermalAgc
 from aenet_ros.workbench.contact_sheet import Cell
 from aenet_ros.workbench.evaluation.metrics import METRICS, RANKED, flicker, measure
+
+if TYPE_CHECKING:
+    from aenet_ros.pipeline import FusionPipeline
 
 Values = Mapping[str, float]
 Pictures = dict[str, list[list[Cell]]]
@@ -122,6 +125,13 @@ def read_pairs(dataset: DataSet) -> Iterator[Pair]:
         if thermal.encoding != "mono8":
             counts = np.rint(ThermalAgc().apply(thermal, AgcConfig()) * 255.0).astype(np.uint8)
         yield Pair(dataset.name, name, counts, rgb.data)
+
+
+def fuse_still(pipeline: "FusionPipeline", pair: Pair) -> Array:
+    """Fuse a pair as ``aenet fuse`` fuses unrelated stills; the result has the pipeline's ``output.encoding``."""
+    pipeline.reset_temporal()
+    rgb = Frame(0, pair.rgb, "mono8" if pair.rgb.ndim == 2 else "bgr8")
+    return pipeline.process(FramePair(Frame(0, pair.thermal, "mono8"), rgb)).image
 
 
 def folder_method(name: str, folder: Path, *, by_set: bool) -> Method:
