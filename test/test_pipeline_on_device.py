@@ -173,7 +173,8 @@ def test_columns_and_dead_pixels_found_on_the_way():
 
 
 def test_the_next_pair_may_be_started_before_the_last_one_is_finished(pairs):
-    expected = [fused.image for fused in map(on_device(**homography()).process, pairs)]
+    one_by_one = on_device(**homography())
+    expected = [one_by_one.submit(pair).result().image for pair in pairs]
     pipeline, finish, pictures = on_device(**homography()), None, []
     for pair in pairs:
         begun = pipeline.submit(pair)
