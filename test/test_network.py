@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from aenet_ros.core.errors import ConfigError, ImageError
 from aenet_ros.fusion import blocks
+from aenet_ros.fusion import network as network_module
 from aenet_ros.fusion.blocks import BLOCKS, DOWNSAMPLINGS, make_block
 from aenet_ros.fusion.checkpoint import load_checkpoint
 from aenet_ros.fusion.network import AENet, AENetConfig, parameter_count
@@ -80,12 +81,41 @@ def test_a_pixel_does_not_depend_on_far_ones():
     assert torch.equal(before[..., :150], after[..., :150])
 
 
-def test_untrained_network_is_near_the_average():
+def test_untrained_network_is_near_the_maximum():
     torch.manual_seed(0)
-    thermal, luma = planes(64, 64)
+    thermal, luma = (F.interpolate(plane, scale_factor=8, mode="bilinear") for plane in planes(8, 8))
     with torch.inference_mode():
         fused = AENet().eval()(thermal, luma)
-    assert float((fused - (thermal + luma) / 2).abs().mean()) < 0.1
+    assert float((fused - torch.maximum(thermal, luma)).abs().mean()) < 0.06
+
+
+def smooth(height, width, seed):
+    """A plane without detail, and random shares of any network's head."""
+    return F.interpolate(planes(height // 16, width // 16, seed=seed)[0], size=(height, width), mode="bicubic").clamp(0, 1)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_smooth_sources_give_a_picture_between_them(seed):
+    """Whatever the weights: coarse structure is a mixture of both sources. What is outside is detail: the planes' curvature."""
+    torch.manual_seed(seed)
+    network = AENet().eval()
+    with torch.no_grad():
+        network.head.weight.normal_(0.0, 0.5)
+    thermal, luma = smooth(128, 160, seed), smooth(128, 160, seed + 50)
+    with torch.inference_mode():
+        fused = network(thermal, luma)
+    low, high = torch.minimum(thermal, luma), torch.maximum(thermal, luma)
+    outside = torch.maximum(low - fused, fused - high)
+    assert float(outside.max()) < 0.2
+    assert float(outside.clamp_min(0.0).mean()) < 0.015
+
+
+def test_maps_are_enlarged_as_torch_does():
+    thermal, luma = planes(48, 80, batch=2)
+    maps = torch.rand(2, 3, 12, 20, generator=torch.Generator().manual_seed(1))
+    weights = F.interpolate(maps, scale_factor=4.0, mode="bilinear")
+    wanted = weights[:, :1] * thermal + weights[:, 1:2] * luma + weights[:, 2:]
+    assert torch.allclose(network_module._apply_enlarged(maps, thermal, luma), wanted, atol=1e-6)
 
 
 def test_black_stays_black_and_hot_shows_with_the_packaged_weights():
@@ -99,7 +129,7 @@ def test_black_stays_black_and_hot_shows_with_the_packaged_weights():
 
 
 def test_no_grid_on_flat_and_sloping_planes():
-    """An unshuffled output can show its tiles of 4x4: on smooth input the bends by place in the tile differ by less than a grey level."""
+    """Maps at a quarter of the size can show their tiles: on smooth input bends by place in the tile differ by less than a grey level."""
     network = load_checkpoint()[0]
     ramp = torch.linspace(0.1, 0.9, 256).expand(1, 1, 128, 256).contiguous()
     with torch.inference_mode():

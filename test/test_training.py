@@ -116,7 +116,7 @@ def test_schedule_warms_up_and_ends_low():
 
 
 def test_batches_have_the_promised_shape_and_follow_each_other(folder):
-    quiet = Augmentation(versions=1, noise=0.0, rare=0.0)
+    quiet = Augmentation(versions=1, scene=0.0, targets=0.0, sensor=0.0)
     batch = draw_batch([read_pairs(folder, 48)], 48, 3, 2, quiet, (0, 1, 0))
     for planes in (batch.thermal, batch.luma, batch.thermal_reference, batch.luma_reference, batch.positive):
         assert planes.shape == (5, 1, 48, 48)
@@ -136,10 +136,10 @@ def test_one_crop_a_step_is_enough(folder, tmp_path):
 
 
 def test_noise_is_in_the_input_but_not_in_the_references(folder):
-    noisy = Augmentation(versions=1, noise=0.1, rare=0.0)
+    noisy = Augmentation(versions=1, scene=0.0, targets=0.0, sensor=1.0)
     sets = [read_pairs(folder, 48)]
     batch = draw_batch(sets, 48, 8, 0, noisy, (3,))
-    clean = draw_batch(sets, 48, 8, 0, replace(noisy, noise=0.0), (3,))
+    clean = draw_batch(sets, 48, 8, 0, replace(noisy, sensor=0.0), (3,))
     assert float((batch.thermal - batch.thermal_reference).abs().max()) > 0.02
     assert torch.equal(batch.thermal_reference[0], clean.thermal_reference[0])
 

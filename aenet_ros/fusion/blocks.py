@@ -4,7 +4,7 @@ A block maps [B, width, H, W] to the same shape and ends with a ReLU; ``width`` 
 which are even. The names follow the AE-Netv2 paper's analysis (doi 10.1016/j.neucom.2021.08.044). The layers are our own design, after
 ResNeXt, MobileNet, Inception, SqueezeNet, ShuffleNet v2 and dilated multi-scale networks.
 
-On x86 CPUs, where memory traffic limits the speed, convolution, addition and ReLU run as one oneDNN operator. torch's own compiler emits
+On x86 CPUs, where memory traffic limits the speed, convolution and ReLU run as one oneDNN operator. torch's own compiler emits
 the same operators. They have no gradient and no ONNX form, and builds without oneDNN (most for Arm) lack them. The plain operators then
 compute the same result.
 """
@@ -33,11 +33,6 @@ def conv_relu(layer: nn.Conv2d, x: Tensor) -> Tensor:
     return _onednn(layer, x, "relu") if _can_fuse(x) else F.relu_(layer(x))
 
 
-def conv_add_relu(layer: nn.Conv2d, x: Tensor, other: Tensor) -> Tensor:
-    """ReLU(layer(x) + other)."""
-    return _onednn_add_relu(layer, x, other) if _can_fuse(x) else F.relu_(layer(x) + other)
-
-
 def is_traced() -> bool:
     """Whether the network is being traced, exported or compiled; the plain operators are used then."""
     return bool(torch.onnx.is_in_onnx_export() or torch._C._get_tracing_state() or torch.compiler.is_compiling())
@@ -61,22 +56,15 @@ def _onednn(layer: nn.Conv2d, x: Tensor, after: str) -> Tensor:
     return fused
 
 
-def _onednn_add_relu(layer: nn.Conv2d, x: Tensor, other: Tensor) -> Tensor:
-    fused: Tensor = torch.ops.mkldnn._convolution_pointwise.binary(
-        x, other, layer.weight, layer.bias, layer.padding, layer.stride, layer.dilation, layer.groups, "add", 1.0, "relu", [], ""
-    )
-    return fused
-
-
 def _probe() -> bool:
     """Whether this build of torch has the operators with these arguments, and their results are correct."""
     layer = nn.Conv2d(2, 2, 3, padding=1).requires_grad_(False)
     x = torch.ones(1, 2, 4, 4).contiguous(memory_format=torch.channels_last)
     try:
-        plain, fused, added = layer(x), _onednn(layer, x, "none"), _onednn_add_relu(layer, x, x)
+        plain, fused, rectified = layer(x), _onednn(layer, x, "none"), _onednn(layer, x, "relu")
     except (AttributeError, RuntimeError, TypeError):
         return False
-    return torch.allclose(fused, plain, atol=1e-5) and torch.allclose(added, F.relu(plain + x), atol=1e-5)
+    return torch.allclose(fused, plain, atol=1e-5) and torch.allclose(rectified, F.relu(plain), atol=1e-5)
 
 
 _AVAILABLE = _probe()

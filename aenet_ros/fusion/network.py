@@ -1,13 +1,17 @@
 """AENet: the fusion network, from thermal and luma planes to the fused luma plane.
 
-The network does not generate the picture. It predicts per-pixel weights for the two sources and an offset:
+The network does not generate the picture. Both sources are split into a base, the mean of each tile of 4x4 pixels, and the detail that is
+left. The network predicts four shares for each tile, and the fused picture is
 
-    fused = p * thermal + q * luma + offset
+    base = max(T, L) - u * max(T - L, 0) - v * max(L - T, 0)      T, L: bases of thermal and luma; u, v in 0..1
+    fused = base + p * (thermal - T) + q * (luma - L)             p, q in 0..MAX_DETAIL
 
-Full-resolution detail of both sources passes unchanged, and p and q need not add up to 1. All convolutions work on tiles of
-4x4 pixels, at 1/4 of the size and below: on CPUs the cost is memory traffic, and the channels of a tile are adjacent in memory.
-The stem sees a tile and a border of one pixel and computes its fine features. A pyramid of blocks (1/4 to 1/32 of the size) adds
-context, coarse to fine. The sum of both gives the maps for the 16 pixels of the tile.
+So the base always lies between both sources: coarse structure that neither source has cannot be drawn while the shares are smooth. u and v
+are 0 for the brighter source, 1 for the darker one. With the offset ``base - p * T - q * L`` this is ``p * thermal + q * luma + offset``.
+These three maps are smoothed over 3x3 tiles and enlarged bilinearly, as the coefficients of a guided filter (He, Sun and Tang, 2013).
+
+All convolutions work on tiles, at 1/4 of the size and below: on CPUs the cost is memory traffic. The stem sees a tile and a border of one
+pixel. A pyramid of blocks (1/4 to 1/64 of the size) adds context, coarse to fine.
 Nothing is normalised by statistics of the frame: equal pixels in equal surroundings give equal results.
 """
 
@@ -18,11 +22,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aenet_ros.core.errors import ConfigError, ImageError
-from aenet_ros.fusion.blocks import conv, conv_add_relu, conv_relu, is_traced, make_block, make_downsampling
+from aenet_ros.fusion.blocks import conv, conv_relu, is_traced, make_block, make_downsampling
 
 MIN_SIZE = 16
 TILE = 4  # side of a tile in pixels
-_MAPS = 3  # weight of thermal, weight of luma, offset
+MAX_DETAIL = 1.5  # largest weight of a source's detail
+_SHARES = 4  # u, v, p, q
+_UNTRAINED = (-3.0, -3.0, 0.5, 0.5)  # the untrained network returns about the maximum of both sources
 
 
 @dataclass(frozen=True)
@@ -31,7 +37,7 @@ class AENetConfig:
 
     width: int = 16  # channels of the pyramid; 16 fill the vector units of a CPU
     fine: int = 32  # channels of a tile's fine features
-    levels: int = 3  # pyramid scales below the scale of the tiles
+    levels: int = 4  # pyramid scales below the scale of the tiles
     block: str = "plain"
     downsampling: str = "avg"
 
@@ -54,11 +60,13 @@ class AENet(nn.Module):
         self.down = nn.ModuleList(make_downsampling(self.config.downsampling, width) for _ in range(levels))
         self.encode = make_block(self.config.block, width)
         self.decode = nn.ModuleList(make_block(self.config.block, width) for _ in range(levels + 1))
-        self.leave = nn.Conv2d(width, fine, 1)
-        self.head = nn.Conv2d(fine, TILE * TILE * _MAPS, 1)
-        with torch.no_grad():  # the untrained network returns about the average of both sources
+        self.head = nn.Conv2d(width, _SHARES, 1)
+        with torch.no_grad():
             self.head.weight.mul_(0.1)
-            self.head.bias.copy_(torch.tensor([0.5, 0.5, 0.0]).repeat_interleave(TILE * TILE))  # type: ignore[union-attr]
+            self.head.bias.copy_(torch.tensor(_UNTRAINED))  # type: ignore[union-attr]
+        binomial = torch.tensor([0.25, 0.5, 0.25])
+        self._smoothing: Tensor
+        self.register_buffer("_smoothing", torch.outer(binomial, binomial).expand(3, 1, 3, 3).clone(), persistent=False)
 
     @property
     def multiple(self) -> int:
@@ -81,18 +89,31 @@ class AENet(nn.Module):
         if padded:
             thermal, luma = (F.pad(plane, (0, right, 0, bottom), mode="replicate") for plane in (thermal, luma))
         maps = self.maps(thermal, luma)
-        if torch.is_grad_enabled():
-            fused = torch.addcmul(torch.addcmul(maps[:, 2:], maps[:, :1], thermal), maps[:, 1:2], luma)
+        if is_traced() or torch.is_grad_enabled() or thermal.device.type != "cpu":
+            weights = F.interpolate(maps, scale_factor=float(TILE), mode="bilinear")
+            fused = torch.addcmul(torch.addcmul(weights[:, 2:], weights[:, :1], thermal), weights[:, 1:2], luma)
         else:
-            fused = maps[:, 2:].addcmul_(maps[:, :1], thermal).addcmul_(maps[:, 1:2], luma)
+            fused = _apply_enlarged(maps, thermal, luma)
         if not self.training:
             fused = fused.clamp_(0.0, 1.0)
         return fused[:, :, :height, :width] if padded else fused
 
     def maps(self, thermal: Tensor, luma: Tensor) -> Tensor:
-        """Return the weight of thermal, the weight of luma and the offset as [B, 3, H, W]. H and W are multiples of ``multiple``."""
-        fine = conv_relu(self.stem, _interleave(thermal, luma))
-        scales = [conv_relu(self.enter, fine)]
+        """Return the weight of thermal, the weight of luma and the offset of each tile, [B, 3, H / 4, W / 4].
+
+        H and W are multiples of ``multiple``.
+        """
+        shares = torch.sigmoid(self.shares(thermal, luma))
+        u, v, p, q = shares[:, :1], shares[:, 1:2], MAX_DETAIL * shares[:, 2:3], MAX_DETAIL * shares[:, 3:]
+        base_t, base_l = F.avg_pool2d(thermal, TILE), F.avg_pool2d(luma, TILE)
+        excess = base_t - base_l
+        base = torch.maximum(base_t, base_l) - u * excess.clamp_min(0.0) + v * excess.clamp_max(0.0)
+        maps = torch.cat((p, q, base - p * base_t - q * base_l), 1)
+        return F.conv2d(F.pad(maps, (1, 1, 1, 1), mode="replicate"), self._smoothing, groups=3)
+
+    def shares(self, thermal: Tensor, luma: Tensor) -> Tensor:
+        """Return u, v, p and q of each tile before the sigmoid, [B, 4, H / 4, W / 4]."""
+        scales = [conv_relu(self.enter, conv_relu(self.stem, _interleave(thermal, luma)))]
         for down in self.down:
             scales.append(down(scales[-1]))
         x = self.decode[-1](self.encode(scales.pop()))
@@ -100,7 +121,36 @@ class AENet(nn.Module):
             # Nearest is faster than bilinear at the finest scale, and the block after it smooths the result.
             mode = "bilinear" if level else "nearest"
             x = self.decode[level](F.interpolate(x, scale_factor=2.0, mode=mode) + scales.pop())
-        return _to_full_size(conv(self.head, conv_add_relu(self.leave, x, fine)))
+        return conv(self.head, x)
+
+
+def _apply_enlarged(maps: Tensor, thermal: Tensor, luma: Tensor) -> Tensor:
+    """Return ``weight * thermal + weight * luma + offset`` with the maps [B, 3, H / 4, W / 4] enlarged bilinearly to [B, 3, H, W].
+
+    The result of F.interpolate, in a tenth of its time on CPUs: first along the short rows, then row by row.
+    """
+    batch, _, height, width = maps.shape
+    left, right = maps[..., :1], maps[..., -1:]
+    wide = torch.cat((left, maps, right), 3)
+    rows = maps.new_empty((batch, 3, height + 2, width, TILE))
+    for place in range(TILE):
+        at, share = _between(place)
+        torch.lerp(wide[..., at : at + width], wide[..., at + 1 : at + 1 + width], share, out=rows[:, :, 1:-1, :, place])
+    rows[:, :, 0], rows[:, :, -1] = rows[:, :, 1], rows[:, :, -2]
+    rows = rows.view(batch, 3, height + 2, width * TILE)
+    fused = torch.empty_like(thermal)
+    for place in range(TILE):
+        at, share = _between(place)
+        weights = torch.lerp(rows[:, :, at : at + height], rows[:, :, at + 1 : at + 1 + height], share)
+        part = weights[:, 2:].addcmul_(weights[:, :1], thermal[:, :, place::TILE])
+        torch.addcmul(part, weights[:, 1:2], luma[:, :, place::TILE], out=fused[:, :, place::TILE])
+    return fused
+
+
+def _between(place: int) -> tuple[int, float]:
+    """Return the first of the two neighbours, padded by one, of a pixel at ``place`` in its tile, and the share of the second."""
+    position = (place + 0.5) / TILE + 0.5
+    return int(position), position % 1.0
 
 
 def _interleave(thermal: Tensor, luma: Tensor) -> Tensor:
@@ -111,15 +161,6 @@ def _interleave(thermal: Tensor, luma: Tensor) -> Tensor:
     both[..., 0].copy_(thermal[:, 0])
     both[..., 1].copy_(luma[:, 0])
     return both.permute(0, 3, 1, 2)
-
-
-def _to_full_size(x: Tensor) -> Tensor:
-    """Pixel shuffle from [B, maps * tile * tile, H, W] to [B, maps, tile * H, tile * W]; one copy for channels-last input."""
-    if is_traced():
-        return F.pixel_shuffle(x, TILE)
-    batch, _, height, width = x.shape
-    tiles = x.permute(0, 2, 3, 1).reshape(batch, height, width, _MAPS, TILE, TILE)
-    return tiles.permute(0, 3, 1, 4, 2, 5).reshape(batch, _MAPS, TILE * height, TILE * width)
 
 
 def parameter_count(network: nn.Module) -> int:

@@ -1,7 +1,8 @@
 """Batches of augmented crops. A batch depends on seed and step only, so a resumed run draws the same batches.
 
-``regrade`` changes both the network's input and the references of the losses: gain, gamma, night, few grey levels.
-``degrade`` changes only the input (noise, blur), so the network learns to remove it. ``next_frame`` simulates a following frame.
+What happens to the scene changes both the network's input and the references of the losses: gain, gamma, weather, light, hot targets.
+What happens in the sensor changes only the input (noise, stripes, blur, misregistration), so the network learns to suppress it.
+``next_frame`` simulates a following frame.
 """
 
 from collections.abc import Sequence
@@ -13,25 +14,30 @@ import torch
 from torch import Tensor
 
 from aenet_ros.core.frames import Array, Plane
+from aenet_ros.workbench.degradation import DEGRADATIONS, Planes, degrade_clip, paste_hot_targets
 from aenet_ros.workbench.training.data import BRIGHT_KINDS, PairSet, Version
 from aenet_ros.workbench.training.positives import positive_sample
 
-Planes = tuple[Plane, Plane]
-"""Thermal and luma, float32 [H, W] in 0..1."""
+SENSOR = ("column_noise", "row_noise", "stripes", "thermal_noise", "thermal_blur", "rgb_blur", "misregister")
+"""Degradations that belong to the sensors; all others belong to the scene."""
+SCENE = tuple(name for name in DEGRADATIONS if name not in SENSOR)
 Crop = tuple[Plane, Plane, Plane, Plane, Plane]
 """Thermal and luma as input, thermal and luma as references, positive sample; float32 [size, size] in 0..1."""
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Strength of the augmentation. ``rare`` is the probability of each unusual condition."""
+    """Strength of the augmentation of infrared pairs.
+
+    ``scene``, ``targets``, ``sensor``: probability that a crop has bad weather or light, small hot targets, a fault of a sensor.
+    """
 
     versions: int = 2  # of every infrared pair: unchanged and regraded
     shrink: float = 1.8  # a crop covers up to this many times its side
     gain: float = 0.25  # standard deviation of the logarithm of gain and gamma
-    noise: float = 0.015  # largest standard deviation, relative to full scale
-    misalign: int = 3  # pixels
-    rare: float = 0.15
+    scene: float = 0.35
+    targets: float = 0.3
+    sensor: float = 0.4
 
 
 @dataclass(frozen=True)
@@ -88,19 +94,44 @@ def _draw(pairs: PairSet, size: int, augmentation: Augmentation, rng: np.random.
     scale = min(min(height, width) / size, float(rng.uniform(1.0, augmentation.shrink)) if rng.random() < 0.5 else 1.0)
     side = int(size * scale)
     top, left = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
-    shift = rng.integers(-augmentation.misalign, augmentation.misalign + 1, 2) if rng.random() < augmentation.rare else np.zeros(2, int)
-    misaligned = int(np.clip(top + shift[0], 0, height - side)), int(np.clip(left + shift[1], 0, width - side))
     quarter_turns, flip = int(rng.integers(4)), bool(rng.integers(2))
     swap = folder.kind not in BRIGHT_KINDS and bool(rng.integers(2))
-    references: list[tuple[Plane, Plane, Plane]] = []
+    references: list[Version] = []
     for frame in (index, index + clip):
-        planes = zip(version(pairs, frame, number, augmentation), (misaligned, (top, left), (top, left)), strict=True)
-        thermal, luma, positive = (_cut(plane, *corner, side, size, quarter_turns, flip) for plane, corner in planes)
+        thermal, luma, positive = (
+            _cut(plane, top, left, side, size, quarter_turns, flip) for plane in version(pairs, frame, number, augmentation)
+        )
         references.append((luma, thermal, positive) if swap else (thermal, luma, positive))
-    first, second = degrade([planes[:2] for planes in references], folder.kind, augmentation, rng)
+    frames: Sequence[Planes] = [planes[:2] for planes in references]
+    if folder.kind == "infrared":
+        references = change_scene(references, augmentation, rng)
+        frames = [planes[:2] for planes in references]
+        if rng.random() < augmentation.sensor:
+            frames = degrade_clip(str(rng.choice(SENSOR)), frames, rng)
+    first, second = frames
     if not clip:
-        second = next_frame(*first, rng)
+        second = next_frame(*second, rng)
     return (*first, *references[0]), (*second, *references[1])
+
+
+def change_scene(frames: list[Version], augmentation: Augmentation, rng: np.random.Generator) -> list[Version]:
+    """Return two consecutive frames, float32 [H, W] in 0..1, with other weather or light and with hot targets, or unchanged.
+
+    The positive sample of a changed scene is computed anew, for the first frame only: the losses use no other.
+    """
+    planes: Sequence[Planes] = [frame[:2] for frame in frames]
+    changed = rng.random() < augmentation.scene
+    if changed:
+        planes = degrade_clip(str(rng.choice(SCENE)), planes, rng)
+    if rng.random() < augmentation.targets:
+        changed, seed = True, int(rng.integers(2**63))
+        # In each frame the targets lie at the same place, as far as the clutter allows.
+        planes = [paste_hot_targets(*frame, np.random.default_rng(seed))[:2] for frame in planes]
+    if not changed:
+        return frames
+    a, b = (torch.from_numpy(plane)[None, None] for plane in planes[0])
+    positive = positive_sample(a, b, "infrared")[0, 0].numpy()
+    return [(*frame, positive) for frame in planes]
 
 
 def _cut(plane: Array, top: int, left: int, side: int, size: int, quarter_turns: int, flip: bool) -> Plane:
@@ -136,32 +167,11 @@ def version(pairs: PairSet, index: int, number: int, augmentation: Augmentation)
 
 
 def regrade(thermal: Plane, luma: Plane, augmentation: Augmentation, rng: np.random.Generator) -> Planes:
-    """Return an infrared pair with random gain, gamma, darkness and number of thermal grey levels."""
+    """Return an infrared pair with random gain and gamma."""
     gains = np.exp(rng.normal(0.0, augmentation.gain, 2)).astype(np.float32)
     gammas = np.exp(rng.normal(0.0, augmentation.gain, 2)).astype(np.float32)
-    night = np.float32(rng.uniform(0.15, 0.6)) if rng.random() < augmentation.rare else np.float32(1.0)
-    levels = int(rng.integers(24, 96)) if rng.random() < augmentation.rare / 2 else 0
-    thermal = np.clip(thermal ** gammas[0] * gains[0], 0.0, 1.0).astype(np.float32)
-    luma = np.clip(luma ** gammas[1] * gains[1] * night, 0.0, 1.0).astype(np.float32)
-    if levels:  # a narrow range of counts, stretched by the AGC
-        thermal = (np.round(thermal * levels) / levels).astype(np.float32)
-    return thermal, luma
-
-
-def degrade(frames: list[Planes], kind: str, augmentation: Augmentation, rng: np.random.Generator) -> list[Planes]:
-    """Return the frames unchanged, or with noise and blur of one random strength; the noise differs for each frame."""
-    if rng.random() < 0.7:
-        return frames
-    sigma = rng.uniform(0.0, augmentation.noise, 2).astype(np.float32)
-    blur = float(rng.uniform(0.4, 1.2)) if kind == "infrared" and rng.random() < augmentation.rare else 0.0
-    degraded = []
-    for thermal, luma in frames:
-        if blur:
-            thermal = np.asarray(cv2.GaussianBlur(thermal, (0, 0), blur), np.float32)
-        noisy = thermal + sigma[0] * rng.standard_normal(thermal.shape, np.float32)
-        grainy = luma + sigma[1] * rng.standard_normal(luma.shape, np.float32)
-        degraded.append((np.clip(noisy, 0.0, 1.0), np.clip(grainy, 0.0, 1.0)))
-    return degraded
+    thermal, luma = (np.clip(plane**gamma * gain, 0.0, 1.0) for plane, gamma, gain in zip((thermal, luma), gammas, gains, strict=True))
+    return thermal.astype(np.float32), luma.astype(np.float32)
 
 
 def defocus(plane: Plane, rng: np.random.Generator) -> Planes:

@@ -1,5 +1,7 @@
 """Training data: folders of registered pairs, and the sets that the packaged weights were trained on."""
 
+import json
+from collections import defaultdict
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
@@ -7,8 +9,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from aenet_ros.config import AgcConfig
 from aenet_ros.core.errors import ConfigError, SourceError
 from aenet_ros.core.frames import Array
+from aenet_ros.io.files import read_thermal
+from aenet_ros.thermal.agc import ThermalAgc
 
 KINDS = ("infrared", "medical", "exposure", "focus")
 """The fusion tasks."""
@@ -26,7 +31,8 @@ class PairFolder:
 
     ``kind``: the task, one of KINDS. ``clip``: the sorted names are consecutive frames of a camera at rest. ``share``: weight of
     the set when crops are drawn. Excluded are names that do not match the pattern ``only`` or match one of ``skip``, and every
-    ``skip_every``-th sorted name from the first on (0: none). ``terms``: source and licence, for the card.
+    ``skip_every``-th sorted name from the first on (0: none); names that are not in ``listed``, unless that is empty. ``terms``: source
+    and licence, for the card.
     """
 
     name: str
@@ -38,6 +44,7 @@ class PairFolder:
     only: str = "*"
     skip_every: int = 0
     skip: tuple[str, ...] = ()
+    listed: tuple[str, ...] = ()
     terms: str = ""
 
     @property
@@ -80,10 +87,12 @@ def read_pairs(folder: PairFolder, min_side: int) -> PairSet:
         if fnmatch(name, folder.only)
         and not (folder.skip_every and index % folder.skip_every == 0)
         and not any(fnmatch(name, pattern) for pattern in folder.skip)
+        and (not folder.listed or name in folder.listed)
     ]
     if not chosen:
         raise SourceError(f"{folder.name}: no training pairs are left in {folder.thermal}; check only, skip and skip_every")
-    pairs = [(_read_grey(folder.thermal / name), _read_grey(folder.rgb / name)) for name in chosen]
+    read_first = _read_brightness if folder.kind == "infrared" else _read_grey
+    pairs = [(read_first(folder.thermal / name), _read_grey(folder.rgb / name)) for name in chosen]
     for name, (thermal, luma) in zip(chosen, pairs, strict=True):
         if thermal.shape != luma.shape:
             raise SourceError(f"{folder.name}/{name}: {thermal.shape} and {luma.shape} differ; register the pair to one size first")
@@ -108,6 +117,12 @@ def _read_grey(path: Path) -> Array:
     return np.asarray(image)
 
 
+def _read_brightness(path: Path) -> Array:
+    """Return a thermal picture after the default gain control, as the network gets it from the node."""
+    brightness = ThermalAgc().apply(read_thermal(path), AgcConfig())
+    return np.asarray(np.rint(255.0 * brightness), np.uint8)
+
+
 def shipped_sets(root: Path) -> list[PairFolder]:
     """Return the sets that the packaged weights were trained on, below ``root`` as in docs/training.md. Development pairs are excluded."""
     roadscene = "hanna-xu/RoadScene; none given, asks to be cited (Xu et al., U2Fusion, TPAMI 2020)"
@@ -128,6 +143,33 @@ def shipped_sets(root: Path) -> list[PairFolder]:
         sets.append(PairFolder(f"medical/{name}-mri", folder / "mri", folder / name, "medical", share=0.4, skip_every=4, terms=harvard))
     for name, kind in (("multi_exposure", "exposure"), ("multi_focus", "focus")):
         sets.append(PairFolder(name, root / name / "a", root / name / "b", kind, share=1.5, skip_every=3, terms=fusiondn))
+    sets += _varied_sets(root / "varied", share=5.0)
     development = "0114_1609*", "0115_1847*"
     sets.append(PairFolder("m3svd_stills/rgb defocused", rgb, rgb, "focus", share=1.5, skip=development, terms=m3svd))
     return sets
+
+
+def _varied_sets(root: Path, share: float) -> list[PairFolder]:
+    """Return the sets below ``root`` with the pairs that ``split.json`` lists as training pairs; ``share`` is divided among the pairs.
+
+    Raises SourceError if the file is missing or has another form.
+    """
+    names: dict[str, list[str]] = defaultdict(list)
+    try:
+        pairs = json.loads((root / "split.json").read_text())["train"]
+        for pair in pairs:
+            folder, name = pair.split("/")
+            names[folder].append(f"{name}.png")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SourceError(f"{root / 'split.json'}: not a list of SET/NAME under 'train' ({error!r}); copy the data set again") from error
+    return [
+        PairFolder(
+            f"varied/{folder}",
+            root / folder / "thermal",
+            root / folder / "rgb",
+            share=share * len(listed) / len(pairs),
+            listed=tuple(listed),
+            terms="see varied/README.md",
+        )
+        for folder, listed in names.items()
+    ]

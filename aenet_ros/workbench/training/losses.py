@@ -1,8 +1,8 @@
 """Training losses on float planes [B, 1, H, W] in 0..1. Each term is a scalar; lower is better. Formulas without a source are ours.
 
-Similarity terms compare the fused frame with its sources: intensity, gradient, structure, information, differences, artefact, mutual.
-Positive: distance to the positive sample and from negative samples (positives.py). Temporal: change between frames that exceeds the
-change of both sources. Lattice: periodic pattern of the pixel shuffle. Range: values outside 0..1.
+Trust terms: invented coarse structure and lost hot targets (trust_terms.py), visible tiles (mesh). Similarity terms compare the fused
+frame with its sources: intensity, gradient, structure, information, differences, artefact, mutual. Positive: distance to the positive
+sample (positives.py). Temporal: change between frames that exceeds the change of both sources. Range: values outside 0..1.
 """
 
 from dataclasses import dataclass, fields
@@ -11,9 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from aenet_ros.fusion.network import TILE
 from aenet_ros.workbench.training.batches import Batch
 from aenet_ros.workbench.training.data import BRIGHT_KINDS
-from aenet_ros.workbench.training.positives import correlation, gradient_gain, gradients, larger_magnitude, negative_samples
+from aenet_ros.workbench.training.positives import correlation, gradient_gain, gradients, larger_magnitude
+from aenet_ros.workbench.training.trust_terms import hot_shortfall, invented_structure
 
 _NOISE = 2.0 / 255**2  # noise variance of VIF (Sheikh and Bovik 2006)
 _BINS = 24  # histogram bins for mutual information
@@ -24,22 +26,24 @@ _LUMINANCE, _CONTRAST = 1e-6, 9e-6  # constants of SSIM, small enough for faint 
 class LossWeights:
     """Weight of each term in the sum. The weights used for the packaged network are on its card."""
 
-    intensity: float = 0.2
+    invented: float = 3.0
+    hot: float = 5.0
+    mesh: float = 0.5
+    intensity: float = 0.5
     gradient: float = 7.5
     structure: float = 0.4
-    information: float = 0.6
-    differences: float = 0.8
-    artefact: float = 7.0
+    information: float = 1.0
+    differences: float = 0.4
+    artefact: float = 5.0
     positive: float = 5.0
-    temporal: float = 600.0
-    lattice: float = 10.0
+    temporal: float = 300.0
     range: float = 3.0
-    mutual: float = 2.0
+    mutual: float = 1.5
 
 
 def _target_gain(a: Tensor, b: Tensor) -> Tensor:
     """Return the target gradient relative to the larger source gradient; above ``gradient_gain``, because an L1 fit falls short of it."""
-    return 1.01 + 2.0 * (gradient_gain(a, b) - 1.0)
+    return 1.06 + 2.0 * (gradient_gain(a, b) - 1.0)
 
 
 def loss_terms(raw: Tensor, batch: Batch) -> dict[str, Tensor]:
@@ -52,16 +56,19 @@ def loss_terms(raw: Tensor, batch: Batch) -> dict[str, Tensor]:
     fused, positive = clamped[first], batch.positive[first]
     a, b, kinds = batch.thermal_reference[first], batch.luma_reference[first], batch.kinds[first]
     structure, information = structure_and_information(fused, a, b)
+    bright = torch.tensor([kind in BRIGHT_KINDS for kind in kinds], dtype=a.dtype, device=a.device)
     return {
+        "invented": (invented_structure(fused, a, b) * bright).mean(),
+        "hot": (hot_shortfall(fused, a, b) * bright).mean(),
+        "mesh": mesh_loss(fused, a, b),
         "intensity": intensity_loss(fused, a, b, kinds),
         "gradient": gradient_loss(fused, a, b),
         "structure": structure,
         "information": information,
         "differences": differences_loss(fused, a, b, kinds),
         "artefact": artefact_loss(fused, a, b),
-        "positive": positive_loss(fused, positive, negative_samples(a, b, positive)),
+        "positive": positive_loss(fused, positive),
         "temporal": temporal_loss(clamped, batch.thermal, batch.luma, batch.follow),
-        "lattice": lattice_loss(fused, positive),
         "range": (raw - clamped).abs().mean(),
         "mutual": mutual_loss(fused, a, b),
     }
@@ -104,7 +111,7 @@ def artefact_loss(fused: Tensor, a: Tensor, b: Tensor) -> Tensor:
 
 
 def structure_and_information(fused: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Return 1 - mean SSIM (Wang et al. 2004) and 1 - mean VIF (Sheikh and Bovik 2006, pixel domain) to both sources.
+    """Return 1 - mean SSIM (Wang et al. 2004) and 1 - VIF (Sheikh and Bovik 2006, pixel domain), half its mean, half the worse source's.
 
     Windows are 7x7 and uniform. SSIM is computed at full size, VIF over three scales.
     """
@@ -127,7 +134,8 @@ def structure_and_information(fused: Tensor, a: Tensor, b: Tensor) -> tuple[Tens
             preserved.append(torch.log1p(slope**2 * var_s / (rest + _NOISE)).sum((1, 2, 3)))
             available.append(torch.log1p(var_s / _NOISE).sum((1, 2, 3)))
     fidelity = [torch.stack(preserved[i::2]).sum(0) / (torch.stack(available[i::2]).sum(0) + 1.0) for i in range(2)]
-    return 1.0 - torch.stack(ssim).mean(), 1.0 - torch.stack(fidelity).mean()
+    both = torch.stack(fidelity)
+    return 1.0 - torch.stack(ssim).mean(), 1.0 - (both.mean() + both.amin(0).mean()) / 2
 
 
 def _mean(x: Tensor, stride: int) -> Tensor:
@@ -175,17 +183,13 @@ def _entropy(shares: Tensor) -> Tensor:
     return -(shares * torch.log(shares + 1e-9)).sum(1)
 
 
-def positive_loss(fused: Tensor, positive: Tensor, negatives: tuple[Tensor, ...]) -> Tensor:
-    """Return the distance to the positive in pixels, standard deviation and features, plus a contrastive term.
+def positive_loss(fused: Tensor, positive: Tensor) -> Tensor:
+    """Return the distance to the positive sample in pixels, standard deviation and features.
 
-    The contrastive term is the feature distance to the positive relative to that and the mean distance to the negatives. The
-    standard deviation is compared because L1 alone gives low contrast where the exposure is uncertain.
+    The standard deviation is compared because L1 alone gives low contrast where the exposure is uncertain.
     """
-    of_fused, of_positive = _features(fused), _features(positive)
-    near = _distance(of_fused, of_positive)
-    far = torch.stack([_distance(of_fused, _features(negative)) for negative in negatives]).mean(0)
     pixels = (fused - positive).abs().mean((1, 2, 3)) + (_std(fused) - _std(positive)).abs()
-    return (pixels + near + 0.1 * near / (near + far + 1e-3)).mean()
+    return (pixels + _distance(_features(fused), _features(positive))).mean()
 
 
 def _std(x: Tensor) -> Tensor:
@@ -216,15 +220,19 @@ def temporal_loss(fused: Tensor, a: Tensor, b: Tensor, follow: int) -> Tensor:
     return (change - torch.maximum(change_a, change_b)).clamp_min(0.0).mean()
 
 
-def lattice_loss(fused: Tensor, positive: Tensor) -> Tensor:
-    """Return the strength of a pattern with a period of 4 rows or columns, which a pixel shuffle can leave.
-
-    Mean second differences by position in the period are compared with those of the positive sample, without the borders, where
-    ``roll`` wraps around. Height and width are multiples of 4.
-    """
-    differences = []
+def mesh_loss(fused: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """Return how far the tiles show: the measure mesh (evaluation.trust) summed over phases and directions, where it is positive."""
+    excess = []
     for dim in (2, 3):
-        curvature = [(plane.roll(1, dim) - 2.0 * plane + plane.roll(-1, dim)).mean((1, 5 - dim)) for plane in (fused, positive)]
-        by_position = (curvature[0] - curvature[1])[:, 2:-2].reshape(len(fused), -1, 4).mean(1)
-        differences.append(by_position.abs().mean())
-    return torch.stack(differences).sum()
+        of_fused, of_a, of_b = (_phase_ratios(plane, dim) for plane in (fused, a, b))
+        excess.append((of_fused - torch.maximum(of_a, of_b)).clamp_min(0.0).sum(1))
+    return torch.stack(excess).sum(0).mean()
+
+
+def _phase_ratios(plane: Tensor, dim: int) -> Tensor:
+    """Return the energy of first differences along ``dim`` at each phase of a tile relative to the mean of the other phases, [B, 4]."""
+    energy = (plane.diff(dim=dim) ** 2).mean((1, 5 - dim))
+    whole = energy.shape[1] // TILE * TILE
+    phases = energy[:, :whole].reshape(len(plane), -1, TILE).mean(1) + 1e-6
+    ratios: Tensor = phases * (TILE - 1) / (phases.sum(1, keepdim=True) - phases)
+    return ratios
