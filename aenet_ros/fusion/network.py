@@ -89,7 +89,7 @@ class AENet(nn.Module):
         if padded:
             thermal, luma = (F.pad(plane, (0, right, 0, bottom), mode="replicate") for plane in (thermal, luma))
         maps = self.maps(thermal, luma)
-        if is_traced() or torch.is_grad_enabled() or thermal.device.type != "cpu":
+        if not _infers_on_cpu(thermal):
             weights = F.interpolate(maps, scale_factor=float(TILE), mode="bilinear")
             fused = torch.addcmul(torch.addcmul(weights[:, 2:], weights[:, :1], thermal), weights[:, 1:2], luma)
         else:
@@ -105,7 +105,7 @@ class AENet(nn.Module):
         """
         shares = torch.sigmoid(self.shares(thermal, luma))
         u, v, p, q = shares[:, :1], shares[:, 1:2], MAX_DETAIL * shares[:, 2:3], MAX_DETAIL * shares[:, 3:]
-        base_t, base_l = F.avg_pool2d(thermal, TILE), F.avg_pool2d(luma, TILE)
+        base_t, base_l = _tile_means(thermal), _tile_means(luma)
         excess = base_t - base_l
         base = torch.maximum(base_t, base_l) - u * excess.clamp_min(0.0) + v * excess.clamp_max(0.0)
         maps = torch.cat((p, q, base - p * base_t - q * base_l), 1)
@@ -122,6 +122,21 @@ class AENet(nn.Module):
             mode = "bilinear" if level else "nearest"
             x = self.decode[level](F.interpolate(x, scale_factor=2.0, mode=mode) + scales.pop())
         return conv(self.head, x)
+
+
+def _infers_on_cpu(x: Tensor) -> bool:
+    """Whether the forms apply that are made for CPUs and have no gradient."""
+    return x.device.type == "cpu" and not torch.is_grad_enabled() and not is_traced()
+
+
+def _tile_means(plane: Tensor) -> Tensor:
+    """Return the mean of each tile, [B, 1, H / 4, W / 4]; on CPUs by sums of rows and columns, in a quarter of the time of a pooling."""
+    if not _infers_on_cpu(plane):
+        return F.avg_pool2d(plane, TILE)
+    rows = plane[:, :, 0::TILE] + plane[:, :, 1::TILE]
+    rows.add_(plane[:, :, 2::TILE]).add_(plane[:, :, 3::TILE])
+    sums = rows[..., 0::TILE] + rows[..., 1::TILE]
+    return sums.add_(rows[..., 2::TILE]).add_(rows[..., 3::TILE]).mul_(1.0 / TILE**2)
 
 
 def _apply_enlarged(maps: Tensor, thermal: Tensor, luma: Tensor) -> Tensor:
