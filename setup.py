@@ -30,7 +30,7 @@ setup(
         "Topic :: Scientific/Engineering :: Image Processing",
     ],
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
-    package_data={NAME: ["py.typed", "fusion/weights/*", "view/page/*"]},
+    package_data={NAME: ["py.typed", "fusion/weights/*", "view/page/*", "workbench/evaluation/*.html"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),

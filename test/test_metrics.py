@@ -82,7 +82,7 @@ def test_wrong_shapes_are_refused(shapes):
 
 
 def score(method, name, **values):
-    return Score(method, name, {metric: values.get(metric, 0.0) for metric in METRICS})
+    return Score(method, *name.split("/"), {metric: values.get(metric, 0.0) for metric in METRICS})
 
 
 def test_mean_rank_with_ties():
@@ -104,6 +104,7 @@ def test_scoreboard_averages_over_sets():
     # In p, EN ranks x 1 and y 2, the other eight tie at 1.5; in q, EN ranks y 1, x and z 2.5, the other eight tie at 2.
     assert board["p"] == pytest.approx({"x": (1 + 8 * 1.5) / 9, "y": (2 + 8 * 1.5) / 9})
     assert board["q"] == pytest.approx({"y": (1 + 16) / 9, "x": (2.5 + 16) / 9, "z": (2.5 + 16) / 9})
+    assert "r" not in scoreboard(means_by_dataset([*scores, score("x", "r/1")])), "a single method has no rank"
     assert board["overall"] == pytest.approx({"x": (13 + 18.5) / 18, "y": (14 + 17) / 18})  # z was not measured on p
 
 

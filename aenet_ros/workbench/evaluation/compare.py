@@ -1,185 +1,62 @@
-"""Data sets of registered pairs, fusion methods, the measures of each method on each pair, and mean ranks of the methods.
-
-A method is a function or a folder of pictures that another program wrote.
-"""
+"""Measures of each method on each pair, and what is made of them: means, pooled measures of trust, the worst pairs, mean ranks."""
 
 import json
-import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple
 
-import cv2
-import numpy as np
 from tqdm import tqdm
 
-from aenet_ros.config import AgcConfig
 from aenet_ros.core.errors import ImageError, SourceError
-from aenet_ros.core.frames import Array, Frame, FramePair, Plane
-from aenet_ros.io.files import read_rgb, read_thermal
-from aenet_ros.thermal.agc import ThermalAgc
-from aenet_ros.workbench.contact_sheet import Cell
-from aenet_ros.workbench.evaluation.metrics import METRICS, RANKED, flicker, measure
-
-if TYPE_CHECKING:
-    from aenet_ros.pipeline import FusionPipeline
+from aenet_ros.core.process import allowed_cores
+from aenet_ros.workbench.evaluation.methods import Method
+from aenet_ros.workbench.evaluation.metrics import METRICS, RANKED, flicker
+from aenet_ros.workbench.evaluation.pairs import DataSet, grey_plane, read_pairs
+from aenet_ros.workbench.evaluation.trust import Trust, measure_with_trust, pooled
 
 Values = Mapping[str, float]
-Pictures = dict[str, list[list[Cell]]]
-"""By data set, rows of (label, picture), each uint8 [H, W, 3] in rgb order or grey [H, W]."""
-
-
-class DataSet(NamedTuple):
-    """Registered pairs: pictures of equal size and name in two folders."""
-
-    name: str
-    thermal: Path
-    rgb: Path
-    names: list[str]
-
-
-class Pair(NamedTuple):
-    """A registered pair: ``thermal`` uint8 [H, W], ``rgb`` uint8 [H, W, 3] in bgr order or grey [H, W]."""
-
-    dataset: str
-    name: str
-    thermal: Array
-    rgb: Array
-
-
-class Method(NamedTuple):
-    """A fusion method. ``fuse`` returns the fused picture of a pair, uint8, bgr or grey, or raises SourceError."""
-
-    name: str
-    fuse: Callable[[Pair], Array]
+TrustTable = dict[str, dict[str, float | None]]
+"""By method, the measures of ``trust.pooled``."""
 
 
 class Score(NamedTuple):
-    """Measures of one method on one picture. ``name`` is "SET/FILE"; the set's name may contain slashes."""
+    """Measures of one method on one picture; ``trust`` is None for published scores and for tasks other than thermal and rgb."""
 
     method: str
-    name: str
+    dataset: str
+    picture: str
     values: Values
+    trust: Trust | None = None
 
     @property
-    def dataset(self) -> str:
-        """Name of the picture's data set, "" if there is none."""
-        return self.name.rpartition("/")[0]
+    def name(self) -> str:
+        """Return "SET/FILE"; both may contain slashes."""
+        return f"{self.dataset}/{self.picture}"
 
 
-def dev_sets(data: Path) -> dict[str, list[DataSet]]:
-    """Return the development sets below ``data`` by group. Raises SourceError if one does not exist.
-
-    The recipe of the packaged weights does not train on these pairs. The first folder is source A of the measures, the second source B.
-    """
-    return {
-        "infrared-visible": [
-            _dev_set(data, "roadscene", "thermal", "rgb", 9),
-            _dev_set(data, "m3svd_stills", "thermal", "rgb", 2, ("0114_1609", "0115_1847")),
-        ],
-        "other tasks": [
-            _dev_set(data, "medical/ct-mri", "mri", "ct", 4),
-            _dev_set(data, "medical/pet-mri", "mri", "pet", 4),
-            _dev_set(data, "medical/spect-mri", "mri", "spect", 4),
-            _dev_set(data, "multi_exposure", "a", "b", 3),
-            _dev_set(data, "multi_focus", "a", "b", 3),
-        ],
-    }
-
-
-def dev_clips(data: Path) -> list[DataSet]:
-    """Return the clips for flicker below ``data``, frames in temporal order. The packaged weights were trained on the second one."""
-    return [_dev_set(data / "m3svd_video", name, "thermal", "rgb", 1) for name in ("1230_1202", "0117_1605")]
-
-
-def _dev_set(data: Path, name: str, thermal: str, rgb: str, every: int, prefixes: tuple[str, ...] = ("",)) -> DataSet:
-    """Return the set in two folders below ``data / name``: every ``every``-th of the sorted names with one of the prefixes."""
-    folders = data / name / thermal, data / name / rgb
-    return DataSet(name, *folders, [file for file in common_names(*folders) if file.startswith(prefixes)][::every])
-
-
-def common_names(thermal: Path, rgb: Path) -> list[str]:
-    """Return the sorted names of files that exist in both folders. Raises SourceError if there are none."""
-    try:
-        found = [{path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")} for folder in (thermal, rgb)]
-    except OSError as error:
-        raise SourceError(f"{error.filename}: {error.strerror}; a data set needs two folders of pictures") from error
-    common = sorted(found[0] & found[1])
-    if not common:
-        raise SourceError(f"{thermal} ({len(found[0])} files) and {rgb} ({len(found[1])} files) have no file name in common")
-    return common
-
-
-def read_pairs(dataset: DataSet) -> Iterator[Pair]:
-    """Read the pairs of a set. Thermal pictures of more than 8 bits pass the default AGC, each without history.
-
-    Raises SourceError for an unreadable picture and ImageError for a pair of unequal sizes.
-    """
-    for name in dataset.names:
-        thermal, rgb = read_thermal(dataset.thermal / name), read_rgb(dataset.rgb / name)
-        if thermal.size != rgb.size:
-            sizes = "{1}x{0} and rgb {3}x{2}".format(*thermal.size, *rgb.size)
-            raise ImageError(f"{name}: thermal is {sizes}; the measures need registered pairs of one size")
-        counts = thermal.data
-        if thermal.encoding != "mono8":
-            counts = np.rint(ThermalAgc().apply(thermal, AgcConfig()) * 255.0).astype(np.uint8)
-        yield Pair(dataset.name, name, counts, rgb.data)
-
-
-def fuse_still(pipeline: "FusionPipeline", pair: Pair) -> Array:
-    """Fuse a pair as ``aenet fuse`` fuses unrelated stills; the result has the pipeline's ``output.encoding``."""
-    pipeline.reset_temporal()
-    rgb = Frame(0, pair.rgb, "mono8" if pair.rgb.ndim == 2 else "bgr8")
-    return pipeline.process(FramePair(Frame(0, pair.thermal, "mono8"), rgb)).image
-
-
-def folder_method(name: str, folder: Path, *, by_set: bool) -> Method:
-    """Return a method that reads its pictures from ``folder`` (``by_set``: from its subfolder with the set's name).
-
-    A picture has the pair's name; the suffix may differ.
-    """
-
-    def read(pair: Pair) -> Array:
-        place = folder / pair.dataset if by_set else folder
-        exact = place / pair.name
-        found = [exact] if exact.exists() else sorted(place.glob(f"{Path(pair.name).stem}.*"))
-        if not found:
-            raise SourceError(f"{place} has no picture {pair.name}")
-        return read_rgb(found[0]).data
-
-    return Method(name, read)
-
-
-def measure_sets(sets: Sequence[DataSet], methods: Sequence[Method], rows: int) -> tuple[list[Score], list[str], Pictures]:
-    """Return the scores of all methods on all pairs, a text for each missing picture, and the pictures of some pairs.
-
-    These are for each set at most ``rows`` evenly chosen rows of thermal, rgb and all methods. Shows a progress bar for each set.
-    """
+def measure_sets(sets: Sequence[DataSet], methods: Sequence[Method]) -> tuple[list[Score], list[str]]:
+    """Return the scores of all methods on all pairs, and a text for each missing picture. Shows a progress bar for each set."""
     scores: list[Score] = []
     missing: list[str] = []
-    shown: Pictures = {}
-    for dataset in sets:
-        chosen = dataset.names[:: math.ceil(len(dataset.names) / rows)] if rows else []
-        for pair in tqdm(read_pairs(dataset), dataset.name, len(dataset.names), unit="pair", disable=None, leave=False):
-            luma = grey_plane(pair.rgb)
-            cells = [(f"thermal {pair.name}", pair.thermal), ("rgb", _in_rgb_order(pair.rgb))]
-            for method in methods:
-                try:
-                    fused = method.fuse(pair)
-                    values = measure(grey_plane(fused), pair.thermal, luma)
-                except (SourceError, ImageError) as error:
-                    missing.append(f"{method.name}: {error}")
-                    continue
-                scores.append(Score(method.name, f"{pair.dataset}/{pair.name}", values))
-                cells.append((method.name, _in_rgb_order(fused)))
-            if pair.name in chosen:
-                shown.setdefault(dataset.name, []).append(cells)
-    return scores, missing, shown
-
-
-def _in_rgb_order(picture: Array) -> Array:
-    return picture if picture.ndim == 2 else picture[:, :, ::-1]
+    with ThreadPoolExecutor(allowed_cores()) as pool:
+        for dataset in sets:
+            for pair in tqdm(read_pairs(dataset), dataset.name, len(dataset.files), unit="pair", disable=None, leave=False):
+                luma = grey_plane(pair.rgb)
+                jobs: list[tuple[str, Future[tuple[dict[str, float], Trust]]]] = []
+                for method in methods:
+                    try:
+                        jobs.append((method.name, pool.submit(measure_with_trust, grey_plane(method.fuse(pair)), pair.thermal, luma)))
+                    except (SourceError, ImageError) as error:
+                        missing.append(f"{method.name}: {error}")
+                for name, job in jobs:
+                    try:
+                        values, trust = job.result()
+                        scores.append(Score(name, dataset.name, pair.name, values, trust if dataset.trusted else None))
+                    except ImageError as error:
+                        missing.append(f"{name}: {pair.name}: {error}")
+    return scores, missing
 
 
 def clip_flicker(dataset: DataSet, method: Method) -> float:
@@ -187,11 +64,38 @@ def clip_flicker(dataset: DataSet, method: Method) -> float:
     return flicker((grey_plane(method.fuse(pair)), pair.thermal, grey_plane(pair.rgb)) for pair in read_pairs(dataset))
 
 
-def grey_plane(picture: Array) -> Plane:
-    """Return BT.601 luma of uint8 bgr [H, W, 3] or of grey [H, W], as float32 rounded to integers."""
-    if picture.ndim == 2:
-        return picture.astype(np.float32)
-    return np.rint(cv2.cvtColor(picture.astype(np.float32), cv2.COLOR_BGR2GRAY))
+def pool_trust(scores: Iterable[Score]) -> dict[str, TrustTable]:
+    """Return table[data set][method] of pooled measures over the pictures that were measured for all methods of the set.
+
+    Scores without measures of trust are left out, and sets where no picture was measured for all methods.
+    """
+    found: dict[str, dict[str, dict[str, Trust]]] = defaultdict(lambda: defaultdict(dict))
+    for score in scores:
+        if score.trust is not None:
+            found[score.dataset][score.method][score.picture] = score.trust
+    tables = {}
+    for dataset, methods in found.items():
+        common = set.intersection(*(set(rows) for rows in methods.values()))
+        if common:
+            tables[dataset] = {method: pooled([rows[name] for name in sorted(common)]) for method, rows in methods.items()}
+    return tables
+
+
+def worst(scores: Iterable[Score], measure: str, most: int) -> list[Score]:
+    """Return at most ``most`` scores that are the worst by "lost", "halo", "worst VIF" or "mesh", the worst one first.
+
+    By *lost* these are the pictures with the most lost regions; those without are left out.
+    """
+    rated = [(key, score) for score in scores if score.trust is not None and (key := _badness(score.trust, measure)) is not None]
+    return [score for _, score in sorted(rated, key=lambda item: item[0], reverse=True)[:most]]
+
+
+def _badness(trust: Trust, measure: str) -> tuple[float, ...] | None:
+    if measure == "lost":
+        return (trust.lost, -min(trust.retentions)) if trust.lost else None
+    if measure == "halo":
+        return None if trust.halo is None else (trust.halo,)
+    return (-trust.worst_vif,) if measure == "worst VIF" else (trust.mesh,)
 
 
 def load_peers(path: Path) -> list[Score]:
@@ -199,12 +103,17 @@ def load_peers(path: Path) -> list[Score]:
     try:
         content = json.loads(path.read_text())
         rows = [row for part in content.values() if isinstance(part, list) for row in part]
-        scores = [Score(row["peer"], row["name"], {metric: float(row[metric]) for metric in METRICS if metric in row}) for row in rows]
+        scores = [_published(row) for row in rows]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SourceError(f"{path}: not a file of scores (JSON lists of rows with 'peer', 'name' and measures): {error!r}") from error
     if not scores:
         raise SourceError(f"{path}: contains no rows of scores")
     return scores
+
+
+def _published(row: Mapping[str, Any]) -> Score:
+    dataset, _, picture = row["name"].rpartition("/")
+    return Score(row["peer"], dataset, picture, {metric: float(row[metric]) for metric in METRICS if metric in row})
 
 
 def means_by_dataset(scores: Iterable[Score]) -> dict[str, dict[str, dict[str, float]]]:
@@ -214,7 +123,7 @@ def means_by_dataset(scores: Iterable[Score]) -> dict[str, dict[str, dict[str, f
     """
     found: dict[str, dict[str, dict[str, Values]]] = defaultdict(lambda: defaultdict(dict))
     for score in scores:
-        found[score.dataset][score.method][score.name] = score.values
+        found[score.dataset][score.method][score.picture] = score.values
     return {dataset: _means(dataset, methods) for dataset, methods in found.items()}
 
 
@@ -241,8 +150,11 @@ def mean_ranks(table: Mapping[str, Values]) -> dict[str, float]:
 
 
 def scoreboard(means: Mapping[str, Mapping[str, Values]]) -> dict[str, dict[str, float]]:
-    """Return mean ranks[data set][method], best first, and ``overall``: the mean over the sets for methods measured on all of them."""
-    board = {dataset: mean_ranks(table) for dataset, table in means.items()}
+    """Return mean ranks[data set][method], best first, and ``overall``: the mean over the sets for methods measured on all of them.
+
+    A set with a single method has no ranks and is left out.
+    """
+    board = {dataset: mean_ranks(table) for dataset, table in means.items() if len(table) > 1}
     everywhere = set.intersection(*(set(ranks) for ranks in board.values())) if board else set()
     board["overall"] = {method: sum(ranks[method] for ranks in board.values()) / len(board) for method in everywhere}
     return {dataset: dict(sorted(ranks.items(), key=lambda item: item[1])) for dataset, ranks in board.items()}

@@ -20,25 +20,31 @@ Grey = NDArray[np.float64]
 RANKED = ("EN", "SD", "SF", "AG", "MI", "SCD", "VIF", "Qabf", "SSIM")
 """The nine measures that make up the mean rank."""
 METRICS = (*RANKED, "SSIM255", "CC", "Nabf")
-LOWER_IS_BETTER = frozenset({"Nabf", "flicker"})
+LOWER_IS_BETTER = frozenset({"Nabf", "flicker", "lost", "halo", "halo share", "mesh"})
 
 _MIN_SIDE = 41  # leaves one window at the fourth scale of VIF: each scale removes n - 1 pixels and halves the rest
 
 
 def measure(fused: Array, thermal: Array, rgb_luma: Array) -> dict[str, float]:
     """Return all measures of METRICS by name. Raises ImageError if the sizes differ or a side is below 41 pixels."""
-    f, a, b = _checked(fused, thermal, rgb_luma)
+    f, a, b = checked(fused, thermal, rgb_luma)
+    return measure_planes(f, a, b, (visual_fidelity(a, f), visual_fidelity(b, f)))
+
+
+def measure_planes(f: Grey, a: Grey, b: Grey, fidelity: tuple[float, float]) -> dict[str, float]:
+    """Return all measures of METRICS of checked planes. ``fidelity``: VIF for ``a`` and for ``b``, which take a third of the time."""
     values = {"EN": entropy(f.astype(np.uint8)), "SD": float(f.std()), "SF": spatial_frequency(f), "AG": average_gradient(f)}
     values["MI"] = mutual_information(f, a) + mutual_information(f, b)
     values["SCD"] = correlation(f - b, a) + correlation(f - a, b)
-    values["VIF"] = visual_fidelity(a, f) + visual_fidelity(b, f)
+    values["VIF"] = sum(fidelity)
     values["Qabf"], values["Nabf"] = edge_measures(f, a, b)
     values["SSIM"], values["SSIM255"] = (sum(pair) for pair in zip(similarity(f, a), similarity(f, b), strict=True))
     values["CC"] = (correlation(f, a) + correlation(f, b)) / 2
     return {name: values[name] for name in METRICS}
 
 
-def _checked(*planes: Array) -> list[Grey]:
+def checked(*planes: Array) -> list[Grey]:
+    """Return planes as float64, rounded and clipped to 0..255. Raises ImageError if sizes differ or a side is below 41 pixels."""
     for plane in planes:
         if plane.ndim != 2 or plane.shape != planes[0].shape:
             raise ImageError(f"the measures need three grey planes of one size, not {[p.shape for p in planes]}")
@@ -140,37 +146,38 @@ def edge_measures(f: Grey, a: Grey, b: Grey) -> tuple[float, float]:
     (strength_f, angle_f), (strength_a, angle_a), (strength_b, angle_b) = map(_edges, (f, a, b))
     kept_a = _preserved(strength_a, angle_a, strength_f, angle_f)
     kept_b = _preserved(strength_b, angle_b, strength_f, angle_f)
-    total = float((strength_a + strength_b).sum())
+    total = float((strength_a + strength_b).sum(dtype=np.float64))
     if total == 0.0:
         return 0.0, 0.0
-    quality = float((kept_a * strength_a + kept_b * strength_b).sum()) / total
+    quality = float((kept_a * strength_a + kept_b * strength_b).sum(dtype=np.float64)) / total
     new = (strength_f > strength_a) & (strength_f > strength_b)
-    artefact = float((new * ((1 - kept_a) * strength_a + (1 - kept_b) * strength_b)).sum()) / total
+    artefact = float((new * ((1 - kept_a) * strength_a + (1 - kept_b) * strength_b)).sum(dtype=np.float64)) / total
     return quality, artefact
 
 
-def _edges(plane: Grey) -> tuple[Grey, Grey]:
+def _edges(grey: Grey) -> tuple[Plane, Plane]:
     """Return strength and angle (-pi/2..pi/2) of the Sobel gradient, with zeros outside the picture.
 
     The angle is measured upwards and is pi/2 where the horizontal gradient is 0, so a vertical step and a flat area are alike.
     Published tables are computed in this way; it changes Qabf by up to 3 %.
     """
-    across = _float(cv2.Sobel(plane, cv2.CV_64F, 1, 0, borderType=cv2.BORDER_CONSTANT))
-    up = -_float(cv2.Sobel(plane, cv2.CV_64F, 0, 1, borderType=cv2.BORDER_CONSTANT))
+    plane = grey.astype(np.float32)  # the gradients are integers, so their comparisons stay exact
+    across = np.asarray(cv2.Sobel(plane, cv2.CV_32F, 1, 0, borderType=cv2.BORDER_CONSTANT))
+    up = -np.asarray(cv2.Sobel(plane, cv2.CV_32F, 0, 1, borderType=cv2.BORDER_CONSTANT))
     angle = np.full_like(plane, np.pi / 2)
     np.divide(up, across, out=angle, where=across != 0)
     np.arctan(angle, out=angle, where=across != 0)
-    return np.hypot(across, up), angle
+    return np.sqrt(across * across + up * up), angle
 
 
-def _preserved(strength: Grey, angle: Grey, strength_f: Grey, angle_f: Grey) -> Grey:
+def _preserved(strength: Plane, angle: Plane, strength_f: Plane, angle_f: Plane) -> Plane:
     larger, smaller = np.maximum(strength, strength_f), np.minimum(strength, strength_f)
     # For equal strengths the ratio is the strength itself instead of 1, as in published tables.
     ratio = np.divide(smaller, larger, out=strength_f.copy(), where=larger != smaller)
     likeness = 1.0 - np.abs(angle - angle_f) / (np.pi / 2)
     by_strength = 0.9994 / (1.0 + np.exp(-15.0 * (ratio - 0.5)))
     by_angle = 0.9879 / (1.0 + np.exp(-22.0 * (likeness - 0.8)))
-    return np.asarray(by_strength * by_angle, np.float64)
+    return np.asarray(by_strength * by_angle, np.float32)
 
 
 def flicker(frames: Iterable[tuple[Array, Array, Array]]) -> float:

@@ -1,0 +1,145 @@
+"""Data sets of registered pairs, and the pictures of a pair: as the measures take them and as the pipeline takes them."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from aenet_ros.core.errors import ImageError, SourceError
+from aenet_ros.core.frames import Array, Frame, Plane
+from aenet_ros.io.files import read_rgb, read_thermal
+
+STRETCH = (0.5, 99.8)  # percentiles that become 0 and 255, for the measures of thermal pictures of more than 8 bits
+CLIP_PERIOD_NS = 33_333_333
+
+
+class DataSet(NamedTuple):
+    """Registered pairs. ``files``: the thermal and the rgb file of each pair by its name.
+
+    ``trusted``: a thermal camera and an rgb camera, so that the measures of trust apply; false for other tasks. ``consecutive``: the
+    pairs are frames of a clip in temporal order, and gain control follows them.
+    """
+
+    name: str
+    files: Mapping[str, tuple[Path, Path]]
+    trusted: bool = True
+    consecutive: bool = False
+
+
+class Pair(NamedTuple):
+    """A registered pair.
+
+    thermal: uint8 [H, W] for the measures: an 8-bit picture as it is, a deeper one stretched. rgb: uint8 [H, W, 3] in bgr order, or grey
+    [H, W]. frame: the thermal picture as the camera gave it. first: no frame of the same clip comes before it.
+    """
+
+    dataset: str
+    name: str
+    thermal: Array
+    rgb: Array
+    frame: Frame
+    first: bool
+
+
+def dev_sets(data: Path) -> dict[str, list[DataSet]]:
+    """Return the development sets below ``data`` by group; without the group "varied" if ``data / "varied"`` does not exist.
+
+    The recipe of the packaged weights does not train on these pairs. The first folder is source A of the measures, the second source B.
+    Raises SourceError if another set does not exist, or if varied/split.json is wrong.
+    """
+    varied = {"varied": [_varied(data / "varied")]} if (data / "varied").is_dir() else {}
+    return {
+        "infrared-visible": [
+            _dev_set(data, "roadscene", "thermal", "rgb", 9),
+            _dev_set(data, "m3svd_stills", "thermal", "rgb", 2, ("0114_1609", "0115_1847")),
+        ],
+        **varied,
+        "other tasks": [
+            _dev_set(data, "medical/ct-mri", "mri", "ct", 4)._replace(trusted=False),
+            _dev_set(data, "medical/pet-mri", "mri", "pet", 4)._replace(trusted=False),
+            _dev_set(data, "medical/spect-mri", "mri", "spect", 4)._replace(trusted=False),
+            _dev_set(data, "multi_exposure", "a", "b", 3)._replace(trusted=False),
+            _dev_set(data, "multi_focus", "a", "b", 3)._replace(trusted=False),
+        ],
+    }
+
+
+def dev_clips(data: Path) -> list[DataSet]:
+    """Return the clips for flicker below ``data``, frames in temporal order. The packaged weights were trained on the second one."""
+    clips = [_dev_set(data / "m3svd_video", name, "thermal", "rgb", 1) for name in ("1230_1202", "0117_1605")]
+    return [clip._replace(consecutive=True) for clip in clips]
+
+
+def _dev_set(data: Path, name: str, thermal: str, rgb: str, every: int, prefixes: tuple[str, ...] = ("",)) -> DataSet:
+    """Return the set in two folders below ``data / name``: every ``every``-th of the sorted names with one of the prefixes."""
+    files = common_files(data / name / thermal, data / name / rgb)
+    return DataSet(name, {file: files[file] for file in [file for file in files if file.startswith(prefixes)][::every]})
+
+
+def _varied(folder: Path) -> DataSet:
+    """Return the pairs "SET/NAME" in the part "dev" of split.json: SET/thermal/NAME.png and SET/rgb/NAME.png below ``folder``."""
+    path = folder / "split.json"
+    try:
+        names = [Path(name) for name in json.loads(path.read_text())["dev"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SourceError(f'{path}: not a list of pairs ({{"train": [...], "dev": ["SET/NAME", ...]}}): {error!r}') from error
+    files = {str(name): (_png(folder, name, "thermal"), _png(folder, name, "rgb")) for name in names}
+    absent = [str(file) for pair in files.values() for file in pair if not file.is_file()]
+    if absent or not files:
+        raise SourceError(f"{path}: 'dev' names {len(files)} pairs; {len(absent)} of their files are missing: {', '.join(absent[:3])}")
+    return DataSet("varied", files)
+
+
+def _png(folder: Path, name: Path, stream: str) -> Path:
+    return folder / name.parent / stream / f"{name.name}.png"
+
+
+def common_files(thermal: Path, rgb: Path) -> dict[str, tuple[Path, Path]]:
+    """Return the files that exist in both folders by name, sorted. Raises SourceError if there are none."""
+    try:
+        found = [{path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")} for folder in (thermal, rgb)]
+    except OSError as error:
+        raise SourceError(f"{error.filename}: {error.strerror}; a data set needs two folders of pictures") from error
+    common = sorted(found[0] & found[1])
+    if not common:
+        raise SourceError(f"{thermal} ({len(found[0])} files) and {rgb} ({len(found[1])} files) have no file name in common")
+    return {name: (thermal / name, rgb / name) for name in common}
+
+
+def read_pairs(dataset: DataSet) -> Iterator[Pair]:
+    """Read the pairs of a set. Raises SourceError for an unreadable picture and ImageError for a pair of unequal sizes."""
+    for index, name in enumerate(dataset.files):
+        yield read_pair(dataset, name, index if dataset.consecutive else 0)
+
+
+def read_pair(dataset: DataSet, name: str, index: int = 0) -> Pair:
+    """Read one pair; ``index``: number of frames of the same clip before it. Raises as ``read_pairs``."""
+    thermal_file, rgb_file = dataset.files[name]
+    thermal, rgb = read_thermal(thermal_file, index * CLIP_PERIOD_NS), read_rgb(rgb_file)
+    if thermal.size != rgb.size:
+        sizes = "{1}x{0} and rgb {3}x{2}".format(*thermal.size, *rgb.size)
+        raise ImageError(f"{name}: thermal is {sizes}; the measures need registered pairs of one size")
+    return Pair(dataset.name, name, stretched(thermal.data), rgb.data, thermal, index == 0)
+
+
+def stretched(counts: Array) -> Array:
+    """Return a thermal picture [H, W] for the measures, uint8: counts of more than 8 bits from the 0.5th to the 99.8th percentile.
+
+    8-bit pictures are returned as they are. Values that are not finite become 0.
+    """
+    if counts.dtype == np.uint8:
+        return counts
+    finite = np.isfinite(counts)
+    low, high = np.percentile(counts[finite], STRETCH) if finite.any() else (0.0, 1.0)
+    unit = (np.where(finite, counts, low).astype(np.float64) - low) / max(high - low, 1e-9)
+    return np.rint(np.clip(unit, 0.0, 1.0) * 255.0).astype(np.uint8)
+
+
+def grey_plane(picture: Array) -> Plane:
+    """Return BT.601 luma of uint8 bgr [H, W, 3] or of grey [H, W], as float32 rounded to integers."""
+    if picture.ndim == 2:
+        return picture.astype(np.float32)
+    return np.rint(cv2.cvtColor(picture.astype(np.float32), cv2.COLOR_BGR2GRAY))
