@@ -1,0 +1,422 @@
+"""Degraded thermal and rgb pictures, by physical models: weather, light, exposure, sensor noise, low contrast, misregistration.
+
+Planes are float32 [H, W] in 0..1, display values as an 8-bit picture has them. Every function returns a new plane. Light adds up in
+linear values, so models of the rgb camera convert to them and back (sRGB, IEC 61966-2-1). Structures have a size in pixels, so a crop
+of a frame is degraded like a part of the frame. Results depend on the arguments and the state of ``rng`` only.
+
+``DEGRADATIONS`` holds each of them with random strength; ``degrade_clip`` degrades consecutive frames alike. ``paste_hot_targets`` adds
+small hot targets of which the truth is known.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+
+from aenet_ros.core.frames import Array, Plane
+
+Planes = tuple[Plane, Plane]
+"""Thermal and luma."""
+Rng = np.random.Generator
+
+FRAME_S = 0.04  # between consecutive frames
+
+_ELECTRONS = 10_000.0  # of a white rgb pixel at full exposure
+_READ_NOISE = 2.5  # electrons
+_RING = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (41, 41))
+_NEAR = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))
+_REACH = 20  # pixels from a target to the outer edge of its ring
+_CLUTTER_STD = 0.02  # least local standard deviation of luma at a place for a target
+
+
+# The rgb camera
+
+
+def fog(luma: Plane, rng: Rng, thickness: float, airlight: float, horizon: float) -> Plane:
+    """Fog: J t + A (1 - t) with t = exp(-thickness * depth) (Koschmieder 1924), A the airlight, depth 0..1.
+
+    Depth is that of a ground plane below ``horizon`` (row as a share of the height, may be outside 0..1), and varies smoothly above it.
+    ``thickness``: optical depth of the farthest pixels, 0.7 (haze) to 5. ``airlight``: relative to the brightest parts of the picture.
+    """
+    below = (np.arange(luma.shape[0], dtype=np.float32) / luma.shape[0] - horizon)[:, None]
+    ground = 0.06 / np.maximum(below, 0.06)  # distance is inverse to the rows below the horizon
+    rough = noise_field(luma.shape, rng, cell=128.0, octaves=4)
+    above = np.clip((0.06 - below) / 0.12, 0.0, 1.0)
+    depth = ground * (1.0 - above * 0.25) * np.exp(0.2 * rough)
+    bright = np.float32(np.clip(airlight * np.quantile(luma[::4, ::4], 0.95), 0.2, 0.95))
+    passed = np.exp(-np.float32(thickness) * np.minimum(depth, 1.2)).astype(np.float32)
+    return _to_display(_to_linear(luma) * passed + _to_linear(bright) * (1.0 - passed))
+
+
+def smoke(luma: Plane, rng: Rng, thickness: float, brightness: float, cover: float, time_s: float = 0.0) -> Plane:
+    """Drifting smoke between camera and scene: attenuation and airlight as in ``fog``, with a turbulent density in place of depth.
+
+    The density is fractal noise, warped by other noise. With equal ``rng`` state it moves and changes smoothly with ``time_s``.
+    ``thickness``: optical depth where the density is 1, 0.8 to 4. ``brightness`` of the smoke, 0..1. ``cover``: -0.5 (wisps) to 0.6
+    (nearly all).
+    """
+    heading, speed = rng.uniform(-np.pi, np.pi), rng.uniform(10.0, 60.0)  # pixels/s
+    drift = time_s * speed * np.array([np.sin(heading), np.cos(heading)])
+    curl = [24.0 * noise_field(luma.shape, rng, cell=80.0, octaves=2, offset=0.5 * drift) for _ in range(2)]
+    density = _moved(noise_field(luma.shape, rng, cell=160.0, octaves=5, offset=drift), curl[0], curl[1])
+    density = np.maximum(0.6 * density + np.float32(cover), 0.0)
+    passed = np.exp(-np.float32(thickness) * density * density / (0.3 + density))  # soft edges
+    return _to_display(_to_linear(luma) * passed + _to_linear(np.float32(brightness)) * (1.0 - passed))
+
+
+def glare(luma: Plane, rng: Rng, lamps: int, power: float, streak: float) -> Plane:
+    """Saturated lamps with bloom, veiling glare and a streak, and bloom of the picture's own highlights.
+
+    Scattered light in lens and sensor falls with the distance r about as 1/r^2 around a narrow core (Spencer et al. 1995).
+    ``power``: scattered light at a lamp's rim relative to white, 0.5 to 6. ``streak``: share of it in one line through the lamp, 0..0.5.
+    """
+    height, width = luma.shape
+    rows, columns = np.arange(height, dtype=np.float32)[:, None], np.arange(width, dtype=np.float32)[None, :]
+    light = _to_linear(luma)
+    small = cv2.resize(np.maximum(light - 0.7, 0.0), None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
+    bloom = cv2.GaussianBlur(small, (0, 0), 2.0) + cv2.GaussianBlur(small, (0, 0), 6.0)
+    light = light + np.float32(0.4 * power) * cv2.resize(bloom, (width, height), interpolation=cv2.INTER_CUBIC)
+    angle = rng.normal(0.0, 0.15) + (np.pi / 2 if rng.random() < 0.3 else 0.0)
+    sine, cosine = np.float32(np.sin(angle)), np.float32(np.cos(angle))
+    for _ in range(lamps):
+        radius = np.float32(rng.uniform(1.5, 9.0))
+        down, across = rows - np.float32(rng.uniform(0, height)), columns - np.float32(rng.uniform(0, width))
+        squared = (down * down + across * across) / radius**2
+        distance = np.sqrt(squared)
+        scattered = np.exp(-0.25 * squared) + 1.0 / (1.0 + 0.7 * distance) ** 2
+        along, aside = np.abs(cosine * across + sine * down) / radius, np.abs(cosine * down - sine * across) / radius
+        scattered += np.float32(streak) * np.exp(-3.0 * aside) / (1.0 + (along / 8.0) ** 2)
+        light = light + np.float32(power) * scattered + np.clip((1.0 - distance) * radius + 0.5, 0.0, 1.0)
+    return _to_display(np.maximum(light, 0.0))
+
+
+def low_light(luma: Plane, rng: Rng, stops: float, regain: float) -> Plane:
+    """Too little light: shot and read noise of the sensor, then gain, as automatic exposure raises it until its limit.
+
+    A white pixel has 10,000 electrons at full exposure and 2^-``stops`` of it here; variance is electrons + 2.5^2 (photon transfer,
+    Janesick 2007), somewhat correlated by demosaicing. ``stops``: 3 to 8. ``regain``: share of the stops that gain makes good, 0..1.
+    """
+    electrons = _to_linear(luma) * np.float32(_ELECTRONS * 2.0**-stops)
+    noise = cv2.GaussianBlur(rng.standard_normal(luma.shape, np.float32), (3, 3), 0.6)
+    electrons += noise * np.sqrt(electrons + np.float32(_READ_NOISE**2))
+    return _to_display(np.maximum(electrons * np.float32(2.0 ** (regain * stops) / _ELECTRONS), 0.0))
+
+
+def over_exposed(luma: Plane, stops: float) -> Plane:
+    """2^``stops`` times the light (0.7 to 2.5 stops), cut at white."""
+    return _to_display(_to_linear(luma) * np.float32(2.0**stops))
+
+
+def under_exposed(luma: Plane, rng: Rng, stops: float) -> Plane:
+    """2^-``stops`` times the light (1.5 to 4.5 stops), without gain, and the few 8-bit levels that are left."""
+    return _quantised(low_light(luma, rng, stops, 0.0))
+
+
+def rgb_blur(luma: Plane, rng: Rng, radius: float) -> Plane:
+    """Defocus (a disc) or motion (a line of random direction), of ``radius`` or half length 1 to 5 pixels, in linear light."""
+    half = int(np.ceil(radius))
+    rows, columns = np.mgrid[-half : half + 1, -half : half + 1].astype(np.float32)
+    if rng.random() < 0.5:
+        kernel = np.clip(radius + 0.5 - np.hypot(rows, columns), 0.0, 1.0)
+    else:
+        angle = rng.uniform(0.0, np.pi)
+        along, aside = np.cos(angle) * columns + np.sin(angle) * rows, np.cos(angle) * rows - np.sin(angle) * columns
+        kernel = np.clip(radius + 0.5 - np.abs(along), 0.0, 1.0) * np.clip(1.0 - np.abs(aside), 0.0, 1.0)
+    return _to_display(cv2.filter2D(_to_linear(luma), -1, kernel / kernel.sum(), borderType=cv2.BORDER_REFLECT_101))
+
+
+# The thermal camera. Microbolometers differ from pixel to pixel and share an amplifier a column: 3-D noise (D'Agostino and Webb 1991)
+
+
+def column_noise(thermal: Plane, rng: Rng, sigma: float) -> Plane:
+    """Offsets of the column amplifiers: one normal value a column, standard deviation ``sigma`` (0.004 to 0.035 of full scale)."""
+    return _clipped(thermal + np.float32(sigma) * rng.standard_normal((1, thermal.shape[1]), np.float32))
+
+
+def row_noise(thermal: Plane, rng: Rng, sigma: float) -> Plane:
+    """Noise of the rows' reset or supply: one normal value a row, standard deviation ``sigma`` (0.004 to 0.025 of full scale)."""
+    return _clipped(thermal + np.float32(sigma) * rng.standard_normal((thermal.shape[0], 1), np.float32))
+
+
+def stripes(thermal: Plane, rng: Rng, amplitude: float, period: float) -> Plane:
+    """A periodic pattern over the columns, or seldom the rows: interference, or interleaved read-out.
+
+    ``amplitude``: 0.006 to 0.04 of full scale. ``period``: 2 to 24 pixels. The phase is random.
+    """
+    if rng.random() < 0.25:
+        return np.ascontiguousarray(_striped(thermal.T, rng, amplitude, period).T)
+    return _striped(thermal, rng, amplitude, period)
+
+
+def _striped(thermal: Plane, rng: Rng, amplitude: float, period: float) -> Plane:
+    phase = 2.0 * np.pi * (np.arange(thermal.shape[1]) / period + rng.random())
+    return _clipped(thermal + (amplitude * np.sin(phase)).astype(np.float32))
+
+
+def thermal_noise(thermal: Plane, rng: Rng, sigma: float) -> Plane:
+    """Temporal noise (NETD after the AGC): normal, independent, standard deviation ``sigma`` (0.004 to 0.04 of full scale)."""
+    return _clipped(thermal + np.float32(sigma) * rng.standard_normal(thermal.shape, np.float32))
+
+
+def low_contrast(thermal: Plane, span: float, level: float) -> Plane:
+    """A scene of little thermal contrast in a fixed 8-bit range: 0..1 becomes ``span`` (10 to 70) counts about ``level``, whole counts.
+
+    ``level``: 0.2..0.8, where the middle of the span lies in the 8-bit range; it moves as far inside as the span needs.
+    """
+    share = np.float32(span / 255.0)
+    middle = np.float32(np.clip(level, share / 2, 1 - share / 2))
+    return _quantised((thermal - 0.5) * share + middle)
+
+
+def thermal_blur(thermal: Plane, sigma: float) -> Plane:
+    """Defocus, or a low-resolution sensor enlarged to the rgb frame: Gaussian of ``sigma`` 0.7 to 3.5 pixels."""
+    return _plane(cv2.GaussianBlur(thermal, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101))
+
+
+def misregister(thermal: Plane, rng: Rng, pixels: float) -> Plane:
+    """Parallax and calibration error: each pixel moves by less than ``pixels`` (1 to 6), by a common shift and a smooth field."""
+    shift = rng.normal(0.0, 0.8, 2)
+    right, down = (part + 0.4 * noise_field(thermal.shape, rng, cell=128.0, octaves=2) for part in shift.astype(np.float32))
+    factor = np.float32(pixels) / np.sqrt(1.0 + right * right + down * down)
+    return _clipped(_moved(thermal, right * factor, down * factor))
+
+
+# The table
+
+
+class Degradation(NamedTuple):
+    """A degradation of random strength.
+
+    ``plane``: "thermal" or "luma", which it changes. ``ranges``: ends of the uniform ranges of its parameters, inclusive where both are
+    int. ``draws``: whether it takes a generator. ``temporal``: whether each frame draws anew; else the drawn pattern belongs to the scene.
+    """
+
+    plane: str
+    function: Callable[..., Plane]
+    ranges: Mapping[str, tuple[float, float]]
+    draws: bool = True
+    temporal: bool = False
+
+    def __call__(self, thermal: Plane, luma: Plane, rng: Rng) -> Planes:
+        """Return thermal and luma, one of them degraded with random strength."""
+        return self.apply(thermal, luma, rng, self.strength(rng))
+
+    def strength(self, rng: Rng) -> dict[str, Any]:
+        """Return random parameters."""
+        return {
+            name: int(rng.integers(low, high + 1)) if isinstance(low, int) and isinstance(high, int) else float(rng.uniform(low, high))
+            for name, (low, high) in self.ranges.items()
+        }
+
+    def apply(self, thermal: Plane, luma: Plane, rng: Rng, strength: Mapping[str, Any]) -> Planes:
+        """Return thermal and luma, one of them degraded with the given parameters."""
+        before = thermal if self.plane == "thermal" else luma
+        after = self.function(before, rng, **strength) if self.draws else self.function(before, **strength)
+        return (after, luma) if self.plane == "thermal" else (thermal, after)
+
+
+DEGRADATIONS: dict[str, Degradation] = {
+    "fog": Degradation("luma", fog, {"thickness": (0.7, 5.0), "airlight": (0.8, 1.1), "horizon": (-0.2, 0.6)}),
+    "smoke": Degradation("luma", smoke, {"thickness": (0.8, 4.0), "brightness": (0.25, 0.9), "cover": (-0.5, 0.6)}),
+    "glare": Degradation("luma", glare, {"lamps": (1, 3), "power": (0.5, 6.0), "streak": (0.0, 0.5)}),
+    "low_light": Degradation("luma", low_light, {"stops": (3.0, 8.0), "regain": (0.5, 0.9)}, temporal=True),
+    "over_exposed": Degradation("luma", over_exposed, {"stops": (0.7, 2.5)}, draws=False),
+    "under_exposed": Degradation("luma", under_exposed, {"stops": (1.5, 4.5)}, temporal=True),
+    "rgb_blur": Degradation("luma", rgb_blur, {"radius": (1.0, 5.0)}),
+    "column_noise": Degradation("thermal", column_noise, {"sigma": (0.004, 0.035)}, temporal=True),
+    "row_noise": Degradation("thermal", row_noise, {"sigma": (0.004, 0.025)}, temporal=True),
+    "stripes": Degradation("thermal", stripes, {"amplitude": (0.006, 0.04), "period": (2.0, 24.0)}),
+    "thermal_noise": Degradation("thermal", thermal_noise, {"sigma": (0.004, 0.04)}, temporal=True),
+    "low_contrast": Degradation("thermal", low_contrast, {"span": (10.0, 70.0), "level": (0.2, 0.8)}, draws=False),
+    "thermal_blur": Degradation("thermal", thermal_blur, {"sigma": (0.7, 3.5)}, draws=False),
+    "misregister": Degradation("thermal", misregister, {"pixels": (1.0, 6.0)}),
+}
+"""By name, ``(thermal, luma, rng) -> (thermal, luma)``."""
+
+
+def degrade_clip(name: str, frames: Sequence[Planes], rng: Rng) -> list[Planes]:
+    """Return consecutive frames, degraded with one strength: noise differs from frame to frame, smoke drifts, all else stays in place."""
+    degradation = DEGRADATIONS[name]
+    strength, seed = degradation.strength(rng), int(rng.integers(2**63))
+    degraded = []
+    for index, (thermal, luma) in enumerate(frames):
+        if name == "smoke":
+            strength["time_s"] = index * FRAME_S
+        degraded.append(degradation.apply(thermal, luma, rng if degradation.temporal else np.random.default_rng(seed), strength))
+    return degraded
+
+
+# Hot targets
+
+
+class HotTarget(NamedTuple):
+    """A pasted target: ``mask`` bool [h, w] with its first pixel at (``top``, ``left``), the pixels that it covers by half or more.
+
+    ``size``: larger side of the shape in pixels. ``contrast``: (mean in the mask - mean in the ring) / (standard deviation in the ring
+    + 1 grey level), of thermal.
+    """
+
+    top: int
+    left: int
+    mask: Array
+    size: int
+    contrast: float
+
+    def region(self, shape: tuple[int, ...]) -> Array:
+        """Return the mask in a frame of ``shape`` (H, W), bool [H, W]."""
+        region = np.zeros(shape, bool)
+        region[self.top : self.top + self.mask.shape[0], self.left : self.left + self.mask.shape[1]] = self.mask
+        return region
+
+
+def ring_of(region: Array) -> Array:
+    """Return the surroundings of a region, bool [H, W]: its elliptic 41x41 dilation without its elliptic 9x9 dilation."""
+    filled = region.astype(np.uint8)
+    return np.asarray(cv2.dilate(filled, _RING) > cv2.dilate(filled, _NEAR))
+
+
+def paste_hot_targets(
+    thermal: Plane,
+    luma: Plane,
+    rng: Rng,
+    count: int = 3,
+    sizes: tuple[int, int] = (3, 12),
+    contrasts: tuple[float, float] = (3.0, 8.0),
+) -> tuple[Plane, Plane, list[HotTarget]]:
+    """Paste up to ``count`` small hot targets where luma is cluttered: foliage, grass, crowds. Return thermal, luma and the targets.
+
+    Targets are ellipses, squares and, from 6 pixels on, people, with anti-aliased edges, ``sizes`` pixels large. Their mean exceeds their
+    ring's mean by ``contrasts`` times its noise (standard deviation in the ring + 1 grey level). Places with luma of high local variance
+    are drawn; those where thermal is hotter already, or white is not hot enough, are left out. So there may be fewer targets. In luma a
+    half of the targets are a weak dark or bright patch, the others invisible. Targets do not lie in each other's ring.
+    """
+    width = thermal.shape[1]
+    thermal, luma, untouched = thermal.copy(), luma.copy(), thermal
+    clutter = _local_std(luma)
+    free = clutter >= max(float(np.quantile(clutter[::4, ::4], 0.6)), _CLUTTER_STD)
+    border = sizes[1]
+    free[:border], free[-border:], free[:, :border], free[:, -border:] = False, False, False, False
+    targets: list[HotTarget] = []
+    for _ in range(8 * count):
+        places = np.flatnonzero(free)
+        if len(targets) == count or not places.size:
+            break
+        row, column = divmod(int(rng.choice(places)), width)
+        coverage = target_coverage(int(rng.integers(sizes[0], sizes[1] + 1)), rng)
+        contrast = float(rng.uniform(*contrasts))
+        top, left = row - coverage.shape[0] // 2, column - coverage.shape[1] // 2
+        target = HotTarget(top, left, coverage >= 0.5, coverage.shape[0] - 2, contrast)
+        level = _level_of(target, coverage, untouched)
+        if level is None:
+            free[row - 2 : row + 3, column - 2 : column + 3] = False
+            continue
+        part = slice(top, top + coverage.shape[0]), slice(left, left + coverage.shape[1])
+        thermal[part] += coverage * (np.float32(level) - thermal[part])
+        if rng.random() < 0.5:
+            visible = rng.choice((-1.0, 1.0)) * rng.uniform(0.2, 0.7) * clutter[row, column]
+            luma[part] = _clipped(luma[part] + coverage * np.float32(visible))
+        distance = _REACH + border
+        free[max(row - distance, 0) : row + distance, max(column - distance, 0) : column + distance] = False
+        targets.append(target)
+    return thermal, luma, targets
+
+
+def _level_of(target: HotTarget, coverage: Plane, thermal: Plane) -> float | None:
+    """Return the brightness of the target that gives its contrast, or None if it is above white or not the hottest there."""
+    margin = _REACH + 1
+    first_row, first_column = max(target.top - margin, 0), max(target.left - margin, 0)
+    around = thermal[first_row : target.top + coverage.shape[0] + margin, first_column : target.left + coverage.shape[1] + margin]
+    region = target._replace(top=target.top - first_row, left=target.left - first_column).region(around.shape)
+    ring = around[ring_of(region)]
+    mean = float(ring.mean() + target.contrast * (ring.std() + 1.0 / 255.0))
+    covered, behind = coverage[target.mask], around[region]
+    level = (mean - float(((1.0 - covered) * behind).mean())) / float(covered.mean())
+    return level if float(behind.max()) < level <= 1.0 else None
+
+
+def target_coverage(size: int, rng: Rng) -> Plane:
+    """Return the share of each pixel that a random shape covers, float32 [size + 2, size + 2] in 0..1."""
+    fine, side = 8, 8 * (size + 2)
+    canvas = np.zeros((side, side), np.uint8)
+    x, y = (side // 2 + int(rng.integers(-fine // 2, fine // 2 + 1)) for _ in range(2))
+    half = size * fine // 2
+    shape = rng.choice(("ellipse", "square", "person") if size >= 6 else ("ellipse", "square"))
+    if shape == "ellipse":
+        cv2.ellipse(canvas, (x, y), (half, int(half * rng.uniform(0.7, 1.0))), float(rng.uniform(0, 180)), 0, 360, 255, -1)
+    elif shape == "square":
+        cv2.rectangle(canvas, (x - half, y - half), (x + half - 1, y + half - 1), 255, -1)
+    else:
+        cv2.circle(canvas, (x, y - int(0.76 * half)), int(0.24 * half), 255, -1)
+        cv2.ellipse(canvas, (x, y - int(0.15 * half)), (int(0.34 * half), int(0.45 * half)), 0, 0, 360, 255, -1)
+        for side_sign in (-1, 1):
+            foot = x + side_sign * int(half * rng.uniform(0.08, 0.35)), y + int(0.86 * half)
+            cv2.line(canvas, (x + side_sign * int(0.15 * half), y + int(0.1 * half)), foot, 255, max(2, int(0.26 * half)))
+    return _plane(cv2.resize(canvas, (size + 2, size + 2), interpolation=cv2.INTER_AREA)) / np.float32(255)
+
+
+def _local_std(plane: Plane) -> Plane:
+    mean, square = (_plane(blurred) for blurred in (cv2.blur(plane, (15, 15)), cv2.sqrBoxFilter(plane, cv2.CV_32F, (15, 15))))
+    return np.sqrt(np.maximum(square - mean * mean, 0.0))
+
+
+# Shared parts
+
+
+def noise_field(shape: tuple[int, ...], rng: Rng, cell: float, octaves: int, offset: Sequence[float] | Array = (0.0, 0.0)) -> Plane:
+    """Return smooth fractal noise, float32 [H, W], about normal with mean 0 and standard deviation 1 (over many draws).
+
+    Each octave is random values on a periodic lattice, interpolated by cubic B-splines; the first has ``cell`` pixels between them, each
+    next one a half of that and a half of the amplitude. ``offset`` (down, right) moves the noise by pixels, fine octaves further.
+    """
+    field = np.zeros(shape[:2], np.float32)
+    for octave in range(octaves):
+        spacing = cell / 2**octave
+        moved = rng.uniform(0.0, spacing, 2) - np.asarray(offset) * (1.0 + 0.2 * octave)
+        down, across = (_spline_weights(length, spacing, float(first)) for length, first in zip(shape[:2], moved, strict=True))
+        lattice = rng.standard_normal((down.shape[1], across.shape[1]), np.float32)
+        field += np.float32(0.5**octave) * (down @ lattice @ across.T)
+    # Interpolation leaves 151/315 of the standard deviation: the mean sum of the squared weights.
+    return field / np.float32(151 / 315 * np.sqrt(sum(0.25**octave for octave in range(octaves))))
+
+
+def _spline_weights(length: int, spacing: float, first: float) -> Plane:
+    """Return the weights of the lattice values at each pixel, float32 [length, values]."""
+    count = int(np.ceil(length / spacing)) + 4
+    position = (np.arange(length) + first) / spacing
+    index = np.floor(position).astype(int)
+    t = position - index
+    cubic = ((1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, 3 * (t + t**2 - t**3) + 1, t**3)
+    weights = np.zeros((length, count), np.float32)
+    for step, values in enumerate(cubic):
+        weights[np.arange(length), (index + step) % count] = values / 6
+    return weights
+
+
+def _moved(plane: Plane, right: Plane, down: Plane) -> Plane:
+    """Return the plane sampled at each pixel's place plus (right, down), in pixels."""
+    rows, columns = np.indices(plane.shape, np.float32)
+    return _plane(cv2.remap(plane, columns + right, rows + down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101))
+
+
+def _to_linear(display: Any) -> Any:
+    return np.where(display <= 0.04045, display / np.float32(12.92), ((display + np.float32(0.055)) / np.float32(1.055)) ** np.float32(2.4))
+
+
+def _to_display(linear: Plane) -> Plane:
+    """Return display values of linear ones of at least 0; above 1 is white."""
+    linear = np.minimum(linear, np.float32(1))
+    power = _plane(cv2.pow(linear, 1 / 2.4))
+    return _clipped(np.where(linear <= 0.0031308, linear * np.float32(12.92), np.float32(1.055) * power - np.float32(0.055)))
+
+
+def _quantised(plane: Plane) -> Plane:
+    return _plane(np.rint(_clipped(plane) * np.float32(255)) / np.float32(255))
+
+
+def _clipped(plane: Array) -> Plane:
+    return _plane(np.clip(plane, 0.0, 1.0))
+
+
+def _plane(values: Any) -> Plane:
+    return np.ascontiguousarray(values, np.float32)
