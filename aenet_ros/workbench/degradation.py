@@ -293,8 +293,11 @@ def paste_hot_targets(
     """
     width = thermal.shape[1]
     thermal, luma, untouched = thermal.copy(), luma.copy(), thermal
-    clutter = _local_std(luma)
-    free = clutter >= max(float(np.quantile(clutter[::4, ::4], 0.6)), _CLUTTER_STD)
+    clutter = _local_statistics(luma, 15)[1]
+    mean, deviation = _local_statistics(thermal, 2 * _REACH + 1)
+    needed = mean + np.float32(contrasts[0]) * deviation  # at least, about
+    free = (needed < 1.0) & (cv2.dilate(thermal, np.ones((5, 5), np.uint8)) < needed)
+    free &= clutter >= max(float(np.quantile(clutter[::4, ::4], 0.6)), _CLUTTER_STD)
     border = sizes[1]
     free[:border], free[-border:], free[:, :border], free[:, -border:] = False, False, False, False
     targets: list[HotTarget] = []
@@ -355,9 +358,10 @@ def target_coverage(size: int, rng: Rng) -> Plane:
     return _plane(cv2.resize(canvas, (size + 2, size + 2), interpolation=cv2.INTER_AREA)) / np.float32(255)
 
 
-def _local_std(plane: Plane) -> Plane:
-    mean, square = (_plane(blurred) for blurred in (cv2.blur(plane, (15, 15)), cv2.sqrBoxFilter(plane, cv2.CV_32F, (15, 15))))
-    return np.sqrt(np.maximum(square - mean * mean, 0.0))
+def _local_statistics(plane: Plane, size: int) -> Planes:
+    """Return mean and standard deviation in a square window of ``size`` pixels about each pixel."""
+    mean, square = _plane(cv2.blur(plane, (size, size))), _plane(cv2.sqrBoxFilter(plane, cv2.CV_32F, (size, size)))
+    return mean, np.sqrt(np.maximum(square - mean * mean, 0.0))
 
 
 # Shared parts
@@ -386,10 +390,10 @@ def _spline_weights(length: int, spacing: float, first: float) -> Plane:
     position = (np.arange(length) + first) / spacing
     index = np.floor(position).astype(int)
     t = position - index
-    cubic = ((1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, 3 * (t + t**2 - t**3) + 1, t**3)
+    square, cube = t * t, t * t * t
+    cubic = np.array([1 - 3 * t + 3 * square - cube, 4 - 6 * square + 3 * cube, 1 + 3 * (t + square - cube), cube]) / 6
     weights = np.zeros((length, count), np.float32)
-    for step, values in enumerate(cubic):
-        weights[np.arange(length), (index + step) % count] = values / 6
+    weights[np.arange(length), (index + np.arange(4)[:, None]) % count] = cubic
     return weights
 
 
