@@ -2,9 +2,9 @@
 
 DATA is a folder with the development pairs (roadscene, m3svd_stills, varied). Everything is drawn from --seed.
 
-Targets: hot targets of 3 to 12 pixels are pasted into clutter, the pairs are fused, and the share of the targets is counted that is kept:
-retention of 0.5 or more, as in docs/training.md. Degradations: each pair is degraded in each way and fused. VIF and Qabf of the fused
-picture against the clean sources are given relative to those of the fused clean pair, and compared with those of the better single
+Targets: hot targets of 3 to 12 pixels are pasted into clutter, the pairs are fused, and the share of the targets that is kept is counted:
+retention of 0.5 or more (workbench/evaluation/trust.py). Degradations: each pair is degraded in each way and fused. VIF and Qabf of the
+fused picture against the clean sources are given relative to those of the fused clean pair, and compared with those of the better single
 (degraded) source. Change: mean difference in grey levels between the fused pictures of two degraded frames of a still scene.
 
     python benchmarks/trust.py DATA -o trust.json
