@@ -231,17 +231,18 @@ def read_scenes(data: Path, every: int, seed: int) -> list[Scene]:
 def print_tables(report: Mapping[str, Any]) -> None:
     """Print the tables to stderr."""
     kept = report["targets"]
-    groups = list(next(iter(kept.values())))
-    header = [f"kept, of (limit {LEAST_KEPT})", *kept]
-    rows = [
-        [f"{group} ({next(iter(kept.values()))[group]['count']})", *(f"{kept[method][group].get('kept', np.nan):.3f}" for method in kept)]
-        for group in groups
-    ]
-    remark(text_table(header, rows))
-    for method in kept if report["degraded"] else ():
+    if kept:
+        counted = next(iter(kept.values()))
+        rows = [
+            [f"{group} ({row['count']})", *(f"{kept[method][group].get('kept', np.nan):.3f}" for method in kept)]
+            for group, row in counted.items()
+        ]
+        remark(text_table([f"targets kept (limit {LEAST_KEPT})", *kept], rows))
+    for method in report["methods"] if report["degraded"] else ():
         header = [f"{method}: mean ratio (limit {LEAST_SHARE})", *MEASURES, *(f"{name} <" for name in MEASURES), "change", "of input"]
         remark("\n" + text_table(header, [_cells(name, of_methods[method]) for name, of_methods in report["degraded"].items()]))
-    remark("\n<: share of pairs below the better single source. A copy of the source that is not degraded has a VIF above 1.")
+    if report["degraded"]:
+        remark("\n<: share of pairs below the better single source. A copy of the source that is not degraded has a VIF above 1.")
 
 
 def _cells(name: str, row: Mapping[str, float]) -> list[str]:
@@ -272,10 +273,11 @@ def main() -> int:
         **about(),
         "weights_sha256": fuser.card["sha256"],
         "seed": args.seed,
+        "methods": list(methods),
         "pairs": {name: sum(scene.dataset == name for scene in scenes) for name in sorted({scene.dataset for scene in scenes})},
         "limits": {"kept": LEAST_KEPT, "share of clean": LEAST_SHARE, "change": MOST_CHANGE},
     }
-    report["targets"] = targets_table([] if args.only == "degraded" else targets(scenes, methods, args.draws), methods)
+    report["targets"] = {} if args.only == "degraded" else targets_table(targets(scenes, methods, args.draws), methods)
     report["degraded"] = {} if args.only == "targets" else degraded_table(degraded(scenes, methods, args.degradations))
     print_tables(report)
     write_json(report, args.out)
