@@ -94,8 +94,9 @@ def glare(luma: Plane, rng: Rng, lamps: int, power: float, streak: float) -> Pla
 def low_light(luma: Plane, rng: Rng, stops: float, regain: float) -> Plane:
     """Too little light: shot and read noise of the sensor, then gain, as automatic exposure raises it until its limit.
 
-    A white pixel has 10,000 electrons at full exposure and 2^-``stops`` of it here; variance is electrons + 2.5^2 (photon transfer,
-    Janesick 2007), somewhat correlated by demosaicing. ``stops``: 3 to 8. ``regain``: share of the stops that gain makes good, 0..1.
+    A white pixel has 10,000 electrons at full exposure and 2^-``stops`` of it here; the variance is electrons + 2.5^2 (photon transfer,
+    Janesick 2007), then demosaicing halves the deviation and correlates neighbours. ``stops``: 3 to 8. ``regain``: share of the stops
+    that gain makes good, 0..1.
     """
     electrons = _to_linear(luma) * np.float32(_ELECTRONS * 2.0**-stops)
     noise = cv2.GaussianBlur(rng.standard_normal(luma.shape, np.float32), (3, 3), 0.6)
@@ -295,8 +296,8 @@ def paste_hot_targets(
     thermal, luma, untouched = thermal.copy(), luma.copy(), thermal
     clutter = _local_statistics(luma, 15)[1]
     mean, deviation = _local_statistics(thermal, 2 * _REACH + 1)
-    level = mean + np.float32(contrasts[0]) * deviation  # the least that a target needs there, about
-    free = (level < 1.0) & (cv2.dilate(thermal, np.ones((5, 5), np.uint8)) < level)
+    needed = mean + np.float32(contrasts[0]) * deviation  # at least, about
+    free = (needed < 1.0) & (cv2.dilate(thermal, np.ones((5, 5), np.uint8)) < needed)
     free &= clutter >= max(float(np.quantile(clutter[::4, ::4], 0.6)), _CLUTTER_STD)
     border = sizes[1]
     free[:border], free[-border:], free[:, :border], free[:, -border:] = False, False, False, False
