@@ -95,9 +95,9 @@ def test_finished_trainings_are_kept(four_tasks, tmp_path):
 
 
 def test_multiply_adds_by_hand():
-    """Width 4, one level, 8x8 tiles: stem 32x(2x36), enter 4x32, blocks 4x(4x9), two at 4x4 and one at 8x8, leave 32x4, head 48x32."""
+    """Width 4, one level, 8x8 tiles: stem 32x(2x36), enter 4x32, blocks 4x(4x9), two at 4x4 and one at 8x8, head 5x4, smoothing 3x9."""
     network = AENet(AENetConfig(width=4, levels=1, downsampling="avg", block="plain"))
-    assert study.multiply_adds(network, (32, 32)) == 147_456 + 8_192 + 2 * 2_304 + 9_216 + 8_192 + 98_304
+    assert study.multiply_adds(network, (32, 32)) == 147_456 + 8_192 + 2 * 2_304 + 9_216 + 1_280 + 1_728
 
 
 def test_rows_are_ranked_and_have_their_cost(tmp_path):
@@ -130,11 +130,13 @@ def data(tmp_path):
     pairs = ("roadscene/thermal", "roadscene/rgb", "m3svd_stills/thermal", "m3svd_stills/rgb")
     clip = ("m3svd_video/0117_1605/thermal", "m3svd_video/0117_1605/rgb")
     medical = [f"medical/{name}-mri/{side}" for name in ("ct", "pet", "spect") for side in ("mri", name)]
-    for folder in (*pairs, *clip, *medical, *(f"{name}/{side}" for name in ("multi_exposure", "multi_focus") for side in "ab")):
+    varied = ("varied/tno/thermal", "varied/tno/rgb")
+    for folder in (*pairs, *clip, *varied, *medical, *(f"{name}/{side}" for name in ("multi_exposure", "multi_focus") for side in "ab")):
         (root / folder).mkdir(parents=True)
         stills = [f"{name}_{index:04}" for name in ("0111_1716", "0111_1753", "0114_1551", "0115_1831") for index in (0, 2)]
         for name in stills if "stills" in folder else map(str, range(4)):
             cv2.imwrite(str(root / folder / f"{name}.png"), rng.integers(0, 256, (64, 64), np.uint8))
+    (root / "varied/split.json").write_text(json.dumps({"train": ["tno/0", "tno/1", "tno/2"], "dev": ["tno/3"]}))
     return root
 
 

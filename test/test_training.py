@@ -173,8 +173,19 @@ def test_shipped_recipe_leaves_the_development_pairs_out(shared_data):
     assert counts["medical/ct-mri"] == counts["medical/pet-mri"] == counts["medical/spect-mri"] == 30
     assert counts["multi_exposure"] == 12
     assert counts["multi_focus"] == 8
+    varied = {name: count for name, count in counts.items() if name.startswith("varied/")}
+    assert (len(varied), sum(varied.values())) == (12, 91), "those under train in split.json"
     assert counts["m3svd_stills/rgb defocused"] == 40, "of the same pairs, none of the left out sequences"
     assert all(folder.terms for folder in shipped_sets(shared_data))
+
+
+@pytest.mark.parametrize("content", [None, "no json", '{"dev": []}', '{"train": ["no_folder"]}'])
+def test_a_bad_list_of_training_pairs_says_so(tmp_path, content):
+    (tmp_path / "varied").mkdir()
+    if content is not None:
+        (tmp_path / "varied/split.json").write_text(content)
+    with pytest.raises(SourceError, match=r"split\.json"):
+        shipped_sets(tmp_path)
 
 
 def test_bad_folders_say_what_is_wrong(tmp_path, folder):

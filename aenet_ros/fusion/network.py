@@ -1,14 +1,18 @@
 """AENet: the fusion network, from thermal and luma planes to the fused luma plane.
 
 The network does not generate the picture. Both sources are split into a base, the mean of each tile of 4x4 pixels, and the detail that is
-left. The network predicts four shares for each tile, and the fused picture is
+left. The network predicts five shares for each tile, and the fused picture is
 
-    base = max(T, L) - u * max(T - L, 0) - v * max(L - T, 0)      T, L: bases of thermal and luma; u, v in 0..1
-    fused = base + p * (thermal - T) + q * (luma - L)             p, q in 0..MAX_DETAIL
+    base = max(T, L) - u * max(T - L, 0) - v * max(L - T, 0) + w * max(T - S, 0)
+    fused = base + p * (thermal - T) + q * (luma - L)
 
-So the base always lies between both sources: coarse structure that neither source has cannot be drawn while the shares are smooth. u and v
-are 0 for the brighter source, 1 for the darker one. With the offset ``base - p * T - q * L`` this is ``p * thermal + q * luma + offset``.
-These three maps are smoothed over 3x3 tiles and enlarged bilinearly, as the coefficients of a guided filter (He, Sun and Tang, 2013).
+T and L are the bases of thermal and luma, S is the mean of thermal in the surroundings; u and v are in 0..1, w in 0..MAX_HOT, p and q in
+0..MAX_DETAIL. u and v are 0 for the brighter source, 1 for the darker one; w raises what is hotter than its surroundings, so that a target
+is seen before a brighter rgb picture. But for w the base lies between both sources, and w raises only what thermal shows: coarse structure
+that neither source has cannot be drawn while the shares are smooth.
+
+With the offset ``base - p * T - q * L`` this is ``p * thermal + q * luma + offset``. These three maps are smoothed over 3x3 tiles and
+enlarged bilinearly, as the coefficients of a guided filter (He, Sun and Tang, 2013).
 
 All convolutions work on tiles, at 1/4 of the size and below: on CPUs the cost is memory traffic. The stem sees a tile and a border of one
 pixel. A pyramid of blocks (1/4 to 1/64 of the size) adds context, coarse to fine.
@@ -26,9 +30,9 @@ from aenet_ros.fusion.blocks import conv, conv_relu, is_traced, make_block, make
 
 MIN_SIZE = 16
 TILE = 4  # side of a tile in pixels
-MAX_DETAIL = 1.5  # largest weight of a source's detail
-_SHARES = 4  # u, v, p, q
-_UNTRAINED = (-3.0, -3.0, 0.5, 0.5)  # the untrained network returns about the maximum of both sources
+MAX_DETAIL, MAX_HOT = 3.0, 4.0
+SURROUNDINGS = 8  # tiles: side of the squares whose means, interpolated, are S
+_UNTRAINED = (-3.0, -3.0, -3.0, -0.7, -0.7)  # of u, v, w, p, q: the untrained network returns about the maximum of both sources
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ class AENet(nn.Module):
         self.down = nn.ModuleList(make_downsampling(self.config.downsampling, width) for _ in range(levels))
         self.encode = make_block(self.config.block, width)
         self.decode = nn.ModuleList(make_block(self.config.block, width) for _ in range(levels + 1))
-        self.head = nn.Conv2d(width, _SHARES, 1)
+        self.head = nn.Conv2d(width, len(_UNTRAINED), 1)
         with torch.no_grad():
             self.head.weight.mul_(0.1)
             self.head.bias.copy_(torch.tensor(_UNTRAINED))  # type: ignore[union-attr]
@@ -71,7 +75,7 @@ class AENet(nn.Module):
     @property
     def multiple(self) -> int:
         """Height and width are padded to a multiple of this number."""
-        return int(TILE * 2**self.config.levels)
+        return max(TILE * int(2**self.config.levels), TILE * SURROUNDINGS)
 
     def forward(self, thermal: Tensor, luma: Tensor) -> Tensor:
         """Fuse two planes, float [B, 1, H, W] in 0..1, into the fused luma of the same shape.
@@ -103,16 +107,18 @@ class AENet(nn.Module):
 
         H and W are multiples of ``multiple``.
         """
-        shares = torch.sigmoid(self.shares(thermal, luma))
-        u, v, p, q = shares[:, :1], shares[:, 1:2], MAX_DETAIL * shares[:, 2:3], MAX_DETAIL * shares[:, 3:]
+        u, v, w, p, q = torch.sigmoid(self.shares(thermal, luma)).chunk(5, 1)
+        p, q = MAX_DETAIL * p, MAX_DETAIL * q
         base_t, base_l = _tile_means(thermal), _tile_means(luma)
+        around = F.interpolate(F.avg_pool2d(base_t, SURROUNDINGS), scale_factor=float(SURROUNDINGS), mode="bilinear")
         excess = base_t - base_l
         base = torch.maximum(base_t, base_l) - u * excess.clamp_min(0.0) + v * excess.clamp_max(0.0)
+        base = base + MAX_HOT * w * (base_t - around).clamp_min(0.0)
         maps = torch.cat((p, q, base - p * base_t - q * base_l), 1)
         return F.conv2d(F.pad(maps, (1, 1, 1, 1), mode="replicate"), self._smoothing, groups=3)
 
     def shares(self, thermal: Tensor, luma: Tensor) -> Tensor:
-        """Return u, v, p and q of each tile before the sigmoid, [B, 4, H / 4, W / 4]."""
+        """Return u, v, w, p and q of each tile before the sigmoid, [B, 5, H / 4, W / 4]."""
         scales = [conv_relu(self.enter, conv_relu(self.stem, _interleave(thermal, luma)))]
         for down in self.down:
             scales.append(down(scales[-1]))

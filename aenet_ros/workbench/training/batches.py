@@ -36,7 +36,7 @@ class Augmentation:
     shrink: float = 1.8  # a crop covers up to this many times its side
     gain: float = 0.25  # standard deviation of the logarithm of gain and gamma
     scene: float = 0.35
-    targets: float = 0.3
+    targets: float = 0.5
     sensor: float = 0.4
 
 
@@ -126,7 +126,7 @@ def change_scene(frames: list[Version], augmentation: Augmentation, rng: np.rand
     if rng.random() < augmentation.targets:
         changed, seed = True, int(rng.integers(2**63))
         # In each frame the targets lie at the same place, as far as the clutter allows.
-        planes = [paste_hot_targets(*frame, np.random.default_rng(seed))[:2] for frame in planes]
+        planes = [paste_hot_targets(*frame, np.random.default_rng(seed), count=2)[:2] for frame in planes]
     if not changed:
         return frames
     a, b = (torch.from_numpy(plane)[None, None] for plane in planes[0])

@@ -24,6 +24,22 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 STUDY_HELD_OUT = "m3svd_stills/0115_1831"
 """The set that a study evaluates on and does not train on."""
 
+VARIED_TERMS = {
+    "awmm_real": "AWMM-100k by ixilai/AWFusion; none given",
+    "awmm_synth": "MSRS with synthetic weather by ixilai/AWFusion; none given",
+    "flir_indoor": "huhanwj/RGB-Th-Benchmark (RGB-Th-Bench); none given",
+    "flir_misc": "gpereyrairujo/IRimage; aqua_tower CC0, afcis_c2 and steam_train CC-BY-SA-4.0",
+    "llvip": "LLVIP by lijiaqistucsust-svg/Illumination-Aware-Adaptive-Infrared-and-Visible-Image-Fusion; none given",
+    "m3fd": "M3FD and FMB by several repositories, MIT or none given; the data sets' own terms were not looked up",
+    "mfnet_raw": "MFNet by haqishen/MFNet-pytorch; none given",
+    "msrs": "MSRS by several repositories, MIT or none given; the data set's own terms were not looked up",
+    "pv_aerial": "fatima-zahra-bamessaoud/Image-Fusion-applied-to-PV-inspections; none given",
+    "thermalgaussian": "ThermalGaussian/ThermalGaussian.github.io; none given",
+    "tno": "TNO by catjsjsj/Network and Linfeng-Tang/Image-Fusion; none given",
+    "vifb": "xingchenzhang/VIFB; none given",
+}
+"""Source and terms of the sets below varied/, as their repositories state them."""
+
 
 @dataclass(frozen=True)
 class PairFolder:
@@ -169,7 +185,7 @@ def _varied_sets(root: Path, share: float) -> list[PairFolder]:
             root / folder / "rgb",
             share=share * len(listed) / len(pairs),
             listed=tuple(listed),
-            terms="see varied/README.md",
+            terms=VARIED_TERMS.get(folder, "see varied/README.md"),
         )
         for folder, listed in names.items()
     ]

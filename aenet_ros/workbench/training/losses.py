@@ -27,7 +27,7 @@ class LossWeights:
     """Weight of each term in the sum. The weights used for the packaged network are on its card."""
 
     invented: float = 3.0
-    hot: float = 5.0
+    hot: float = 8.0
     mesh: float = 0.5
     intensity: float = 0.5
     gradient: float = 7.5

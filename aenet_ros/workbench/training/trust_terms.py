@@ -59,13 +59,16 @@ def hot_shortfall(fused: Tensor, a: Tensor, b: Tensor, wanted: float = 0.8) -> T
 
 
 def _contrast(plane: Tensor, around: Tensor) -> Tensor:
-    """Return the contrast of each pixel, smoothed over 3x3, to the pixels within 21x21 that have ``around`` 1; 0 where these are few."""
+    """Return the contrast of each pixel to the pixels within 21x21 that have ``around`` 1; 0 where these are few.
+
+    The pixel itself is smoothed by a binomial of 3x3.
+    """
     count = _box21(around)
     enough = count > 0.1
     count = count.clamp_min(0.1)
     mean = _box21(plane * around) / count
     variance = _box21(plane * plane * around) / count - mean**2
-    here = F.avg_pool2d(plane, 3, 1, 1, count_include_pad=False)
+    here = F.avg_pool2d(F.avg_pool2d(F.pad(plane, (1, 1, 1, 1), mode="replicate"), 2, 1), 2, 1)
     return torch.where(enough, (here - mean) / (torch.sqrt(variance.clamp_min(1e-8)) + _FLOOR), 0.0)
 
 
