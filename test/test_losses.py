@@ -145,16 +145,20 @@ def test_every_term_is_finite_with_a_gradient_on_flat_input():
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_loss_prefers_the_positive(seed):
-    """A copy of thermal is not among the worse ones: in a random texture it keeps the most of what is hot."""
-    a, b = textures(seed)
-    batch = batch_of(a, b)
+def test_the_loss_prefers_the_positive_to_luma_blur_and_black(seed):
+    """A warm square in a cool scene of little contrast, and a textured rgb picture."""
+    texture, other = textures(seed, 96)
+    thermal = (0.2 + 0.1 * other).clone()
+    thermal[..., 40:56, 40:56] = 0.9
+    luma = 0.3 + 0.3 * texture
+    batch = batch_of(thermal, luma)
 
     def loss(fused):
         return float(losses.weighted_sum(losses.loss_terms(fused, batch), losses.LossWeights()))
 
     best = loss(batch.positive)
-    assert all(best < loss(worse) for worse in (b, (a + b) / 2, positives.box(batch.positive, 2), torch.zeros_like(a)))
+    flat = torch.zeros_like(luma)
+    assert all(best < loss(worse) for worse in (luma, positives.box(batch.positive, 2), flat))
 
 
 def test_invented_structure_by_hand():
@@ -185,8 +189,8 @@ def test_a_hot_target_may_not_be_lost():
     thermal, luma = hot_square(0.8), torch.full((1, 1, 96, 96), 0.5)
     lost, kept = (float(trust_terms.hot_shortfall(fused, thermal, luma)) for fused in (luma, thermal))
     assert kept == 0.0
-    # 0.8 of the contrast is wanted; 16 to 36 pixels of half size are hot, and 20 are added to their number.
-    assert 0.3 < lost < 0.6
+    # 0.65 of the contrast is wanted; 16 to 36 pixels of half size are hot, and 20 are added to their number.
+    assert 0.25 < lost < 0.5
     half = float(trust_terms.hot_shortfall(0.5 + 0.05 * (thermal - 0.2), thermal, luma))
     assert kept < half < lost
 

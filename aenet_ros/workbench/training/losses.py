@@ -26,13 +26,13 @@ _LUMINANCE, _CONTRAST = 1e-6, 9e-6  # constants of SSIM, small enough for faint 
 class LossWeights:
     """Weight of each term in the sum. The weights used for the packaged network are on its card."""
 
-    invented: float = 3.0
-    hot: float = 8.0
+    invented: float = 8.0
+    hot: float = 6.0
     mesh: float = 0.5
     intensity: float = 0.5
     gradient: float = 7.5
     structure: float = 0.4
-    information: float = 1.0
+    information: float = 2.0
     differences: float = 0.4
     artefact: float = 5.0
     positive: float = 5.0

@@ -40,7 +40,7 @@ def _coarse_slope(plane: Tensor, scale: int) -> Tensor:
     return torch.sqrt(across**2 + down**2 + 1e-8) * (255.0 * 8.0 / (2.0 * scale))
 
 
-def hot_shortfall(fused: Tensor, a: Tensor, b: Tensor, wanted: float = 0.8) -> Tensor:
+def hot_shortfall(fused: Tensor, a: Tensor, b: Tensor, wanted: float = 0.65) -> Tensor:
     """Return how much of the contrast of hot pixels is missing, 0..1: the mean of (wanted * c(sources) - c(fused)) / 3 where positive.
 
     Hot are pixels of ``a`` whose contrast c to their surroundings of 41x41 pixels is at least 1: the difference of the means divided by
