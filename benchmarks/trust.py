@@ -21,17 +21,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from aenet_ros import load_fuser
 from aenet_ros.cli.common import about, remark, text_table, write_json
-from aenet_ros.config import AgcConfig
+from aenet_ros.config import build
 from aenet_ros.core.frames import Array, Frame, Plane
-from aenet_ros.fusion.fuser import Fuser
-from aenet_ros.thermal.agc import ThermalAgc
+from aenet_ros.pipeline import FusionPipeline
 from aenet_ros.workbench.degradation import DEGRADATIONS, Planes, degrade_clip, paste_hot_targets, ring_of
+from aenet_ros.workbench.evaluation.methods import CLASSICAL, Method, pipeline_method
 from aenet_ros.workbench.evaluation.metrics import edge_measures, visual_fidelity
-from aenet_ros.workbench.evaluation.pairs import dev_sets, grey_plane, read_pairs
+from aenet_ros.workbench.evaluation.pairs import Pair, dev_sets, grey_plane, read_pairs
 from aenet_ros.workbench.evaluation.trust import LOST_BELOW, local_contrast
-from aenet_ros.workbench.training.positives import laplacian_pyramid
 
 TARGETS_A_PICTURE = 6
 SENSOR_NOISE = 0.5 / 255.0  # standard deviation in both planes, for the change of frames whose degradation has no noise of its own
@@ -67,21 +65,13 @@ class Kept(NamedTuple):
 # Methods
 
 
-def ours(fuser: Fuser, thermal: Array, luma: Array) -> Array:
-    """Fuse as `aenet fuse` and the node do: through the default gain control, without history."""
-    brightness = ThermalAgc().apply(Frame(0, thermal, "mono8"), AgcConfig())
-    return fuser.fuse(brightness, luma)
+def planes_method(method: Method) -> Fuse:
+    """Return a method of `aenet evaluate` as a function of two planes, each pair without history."""
+    return partial(_fuse, method)
 
 
-def average(thermal: Array, luma: Array) -> Array:
-    """Return the mean of both."""
-    return to_8_bit((unit(thermal) + unit(luma)) / 2)
-
-
-def pyramid(thermal: Array, luma: Array) -> Array:
-    """Return the Laplacian pyramid fusion."""
-    a, b = (torch.from_numpy(unit(plane))[None, None] for plane in (thermal, luma))
-    return to_8_bit(laplacian_pyramid(a, b)[0, 0].numpy())
+def _fuse(method: Method, thermal: Array, luma: Array) -> Array:
+    return grey_plane(method.fuse(Pair("", "", thermal, luma, Frame(0, thermal, "mono8"), True))).astype(np.uint8)
 
 
 def unit(plane: Array) -> Plane:
@@ -255,7 +245,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", metavar="DATA", type=Path, help="folder of the development pairs")
     parser.add_argument("--weights", metavar="FILE", default="", help="weights of the network (default: the packaged ones)")
-    parser.add_argument("--methods", nargs="+", default=["ours", "maximum", "average", "pyramid"], help="default: all four")
+    names = ["aenet", *(method.name for method in CLASSICAL)]
+    parser.add_argument("--methods", nargs="+", choices=names, default=names, help="default: all four")
     parser.add_argument("--only", choices=("targets", "degraded"), default="", help="measure only this part")
     parser.add_argument("--degradations", nargs="+", choices=DEGRADATIONS, default=list(DEGRADATIONS), help="default: all")
     parser.add_argument("--quick", action="store_true", help="every eighth pair")
@@ -265,13 +256,14 @@ def main() -> int:
     parser.add_argument("-o", "--out", type=Path, help="write the JSON here instead of to stdout")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    fuser = load_fuser(args.weights, device="cpu")
-    known: dict[str, Fuse] = {"ours": partial(ours, fuser), "maximum": np.maximum, "average": average, "pyramid": pyramid}
+    settings = {"model.weights": args.weights, "model.device": "cpu", "model.threads": args.threads, "output.encoding": "bgr8"}
+    ours = pipeline_method("aenet", FusionPipeline(build(settings)))
+    known = {method.name: planes_method(method) for method in (ours, *CLASSICAL)}
     methods = {name: known[name] for name in args.methods}
     scenes = read_scenes(args.data, 8 if args.quick else 1, args.seed)
     report: dict[str, Any] = {
         **about(),
-        "weights_sha256": fuser.card["sha256"],
+        "weights_sha256": ours.weights,
         "seed": args.seed,
         "methods": list(methods),
         "pairs": {name: sum(scene.dataset == name for scene in scenes) for name in sorted({scene.dataset for scene in scenes})},
