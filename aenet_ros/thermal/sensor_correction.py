@@ -32,7 +32,7 @@ SMOOTHING_COLUMNS = 12.0  # sigma in columns; slower variation belongs to the sc
 MIN_SNR = 3.0  # ratio of the pattern's standard deviation to that of its own error
 BANDS, BAND_ROWS = 16, 12  # horizontal bands of the picture, and the rows measured in each, in which a camera at rest must show the pattern
 MAX_STEP_SIGMAS = 4.0  # larger steps are edges of the scene from top to bottom: a pole, a window frame
-END_SNR = 2.0  # a pattern from bands is kept above it; 198 pictures without visible stripes have 2.5 at most
+END_SNR = 2.0  # a pattern from bands is kept above it; 198 pictures without visible stripes have 2.75 at most
 MEAN_FRAMES = 8  # analysed frames that the values of the bands are averaged over
 
 
