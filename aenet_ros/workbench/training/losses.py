@@ -26,11 +26,11 @@ _LUMINANCE, _CONTRAST = 1e-6, 9e-6  # constants of SSIM, small enough for faint 
 class LossWeights:
     """Weight of each term in the sum. The weights used for the packaged network are on its card."""
 
-    invented: float = 5.0
-    hot: float = 6.0
+    invented: float = 6.0
+    hot: float = 8.0
     mesh: float = 0.5
     intensity: float = 0.5
-    gradient: float = 7.5
+    gradient: float = 12.0
     structure: float = 0.4
     information: float = 3.0
     differences: float = 0.4
