@@ -26,15 +26,15 @@ _LUMINANCE, _CONTRAST = 1e-6, 9e-6  # constants of SSIM, small enough for faint 
 class LossWeights:
     """Weight of each term in the sum. The weights used for the packaged network are on its card."""
 
-    invented: float = 6.0
-    hot: float = 8.0
+    invented: float = 8.0
+    hot: float = 6.0
     mesh: float = 0.5
     intensity: float = 0.5
-    gradient: float = 12.0
+    gradient: float = 7.5
     structure: float = 0.4
-    information: float = 3.0
+    information: float = 2.0
     differences: float = 0.4
-    artefact: float = 3.0
+    artefact: float = 5.0
     positive: float = 5.0
     temporal: float = 300.0
     range: float = 3.0
@@ -43,7 +43,7 @@ class LossWeights:
 
 def _target_gain(a: Tensor, b: Tensor) -> Tensor:
     """Return the target gradient relative to the larger source gradient; above ``gradient_gain``, because an L1 fit falls short of it."""
-    return 1.15 + 2.0 * (gradient_gain(a, b) - 1.0)
+    return 1.06 + 2.0 * (gradient_gain(a, b) - 1.0)
 
 
 def loss_terms(raw: Tensor, batch: Batch) -> dict[str, Tensor]:

@@ -36,7 +36,7 @@ class TrainConfig:
     batch: int = 3
     follow: int = 1  # number of crops with a next frame, for the temporal term
     crop: int = 160
-    rate: float = 2.5e-3
+    rate: float = 2e-3
     warmup: int = 200
     decay: float = 0.998  # of the exponential moving average of the weights, which is saved
     seed: int = 0
