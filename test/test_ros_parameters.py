@@ -97,7 +97,7 @@ CASES = {
     "registration.extrinsics_source": ({"registration.mode": "plane", "registration.extrinsics_source": "tf"}, "t"),
     "registration.depth_slop_ms": ({"registration.depth_slop_ms": 7.0}, lambda node: node._inputs._depth._slop_ns == 7_000_000),
     "model.backend": ({"model.backend": "onnx"}, "aenet export"),
-    "model.weights": ({"model.weights": weights_file}, lambda node: node.pipeline.fuser.card["name"] == "other"),
+    "model.weights": ({"model.weights": weights_file}, lambda node: node.pipeline.fuser.card.get("name") == "other"),
     "model.device": ({"model.device": "cuda:93"}, lambda node: "cuda:93" in node.pipeline.fuser.fallback),
     "model.precision": ({"model.device": "cpu", "model.precision": "fp16"}, lambda node: "fp16" in node.pipeline.fuser.fallback),
     "model.allow_cpu": ({"model.device": "cuda:93", "model.allow_cpu": False}, "model.allow_cpu"),
