@@ -38,7 +38,7 @@ class FusionPipeline:
 
     def __init__(self, config: Config | None = None) -> None:
         self.config = self._checked = config or Config()
-        keep_large_buffers()  # mapping the planes anew for every frame takes as long as the network
+        keep_large_buffers()  # allocating the planes for every frame takes as long as the network
         set_threads(self.config.model.threads)
         self.registration = Registration(self.config.registration)
         self.fuser = Fuser(self.config.model)

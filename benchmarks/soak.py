@@ -1,6 +1,6 @@
 """Half an hour of bad luck for the fusing node: an exact account of every frame, and its memory, as JSON.
 
-Real processes over real DDS: the node, and a rig or a replay that is killed (SIGKILL) and started anew at random, plays a loop
+Real processes over real DDS: the node, and a rig or a replay that is killed (SIGKILL) and restarted at random, plays a loop
 whose stamps jump back, loses or freezes one camera; meanwhile options change through the parameter services and the node is taken
 through its lifecycle. The same seed gives the same plan. Exit status 0 only if all that must hold did:
 

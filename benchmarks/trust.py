@@ -25,11 +25,12 @@ from aenet_ros.cli.common import about, remark, text_table, write_json
 from aenet_ros.config import build
 from aenet_ros.core.frames import Array, Frame, Plane
 from aenet_ros.pipeline import FusionPipeline
-from aenet_ros.workbench.degradation import DEGRADATIONS, Planes, degrade_clip, paste_hot_targets, ring_of
+from aenet_ros.workbench.degradation import DEGRADATIONS, Planes, degrade_clip
 from aenet_ros.workbench.evaluation.methods import CLASSICAL, Method, pipeline_method
 from aenet_ros.workbench.evaluation.metrics import edge_measures, visual_fidelity
 from aenet_ros.workbench.evaluation.pairs import Pair, dev_sets, grey_plane, read_pairs
 from aenet_ros.workbench.evaluation.trust import LOST_BELOW, local_contrast
+from aenet_ros.workbench.hot_targets import paste_hot_targets, ring_of
 
 TARGETS_A_PICTURE = 6
 SENSOR_NOISE = 0.5 / 255.0  # standard deviation in both planes, for the change of frames whose degradation has no noise of its own

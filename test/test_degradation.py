@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from aenet_ros.workbench import degradation
-from aenet_ros.workbench.degradation import DEGRADATIONS, degrade_clip, paste_hot_targets
+from aenet_ros.workbench.degradation import DEGRADATIONS, degrade_clip
+from aenet_ros.workbench.hot_targets import paste_hot_targets, ring_of
 
 SHAPE = 120, 160
 
@@ -302,7 +303,7 @@ def test_targets_need_clutter_and_a_thermal_range(clutter):
 def test_the_ring_leaves_the_target_and_its_rim_out():
     region = np.zeros((80, 80), bool)
     region[40, 40] = True
-    rows, columns = np.nonzero(degradation.ring_of(region))
+    rows, columns = np.nonzero(ring_of(region))
     distance = np.hypot(rows - 40, columns - 40)
     assert 3.9 < distance.min() < 5.1
     assert 19.0 < distance.max() < 21.0

@@ -92,7 +92,7 @@ def _measure(args: argparse.Namespace, groups: "dict[str, list[DataSet]]", clips
     from aenet_ros.workbench.evaluation.pictures import example_rows, worst_rows
     from aenet_ros.workbench.evaluation.report import evaluation_page, measures_table, ranks_table, trust_table, trust_title
 
-    keep_large_buffers()  # mapping the planes anew for every picture takes as long as a third of the measures
+    keep_large_buffers()  # allocating the planes for every picture takes as long as a third of the measures
     sets = [dataset for group in groups.values() for dataset in group]
     peers = load_peers(args.peers) if args.peers else []
     rows = [*methods, *FREE]

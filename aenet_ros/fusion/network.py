@@ -75,7 +75,7 @@ class AENet(nn.Module):
     @property
     def multiple(self) -> int:
         """Height and width are padded to a multiple of this number."""
-        return max(TILE * int(2**self.config.levels), TILE * SURROUNDINGS)
+        return TILE * max(int(2**self.config.levels), SURROUNDINGS)
 
     def forward(self, thermal: Tensor, luma: Tensor) -> Tensor:
         """Fuse two planes, float [B, 1, H, W] in 0..1, into the fused luma of the same shape.
@@ -93,11 +93,11 @@ class AENet(nn.Module):
         if padded:
             thermal, luma = (F.pad(plane, (0, right, 0, bottom), mode="replicate") for plane in (thermal, luma))
         maps = self.maps(thermal, luma)
-        if not _infers_on_cpu(thermal):
+        if _infers_on_cpu(thermal):
+            fused = _apply_enlarged(maps, thermal, luma)
+        else:
             weights = F.interpolate(maps, scale_factor=float(TILE), mode="bilinear")
             fused = torch.addcmul(torch.addcmul(weights[:, 2:], weights[:, :1], thermal), weights[:, 1:2], luma)
-        else:
-            fused = _apply_enlarged(maps, thermal, luma)
         if not self.training:
             fused = fused.clamp_(0.0, 1.0)
         return fused[:, :, :height, :width] if padded else fused

@@ -75,7 +75,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"registration.file: {path}: {error.strerror or error}; give the path of a calibration") from error
     except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"registration.file: {path} is not YAML ({error}); write it anew with `aenet calibrate`") from error
+        raise ConfigError(f"registration.file: {path} is not YAML ({error}); write it again with `aenet calibrate`") from error
     return content if isinstance(content, dict) else {}
 
 

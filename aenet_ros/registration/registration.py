@@ -81,7 +81,7 @@ class Registration:
     def set_extrinsics(self, rotation: Array, translation: Array) -> None:
         """Set the pose (see ``Stereo``) in place of that of ``registration.file``; ignored but in modes plane and depth.
 
-        A change below 1e-6 rad and 1e-6 m is ignored: rounding of a pose that is composed anew must not cost new maps for each frame.
+        A change below 1e-6 rad and 1e-6 m is ignored: rounding of a pose that is composed again must not cost new maps for each frame.
         """
         with self._lock:
             count, stereo = self._known

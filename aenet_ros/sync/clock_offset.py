@@ -76,7 +76,7 @@ def small_grey(frame: Frame) -> Plane:
 def global_shift(before: Plane, after: Plane) -> tuple[float, float]:
     """Pixels by which the picture moved right and down from ``before`` to ``after``, both float32 [H, W], by robust least squares.
 
-    Solves brightness constancy, I_t + u I_x + v I_y + c = 0, over all pixels, weighted anew three times by Cauchy's function of what
+    Solves brightness constancy, I_t + u I_x + v I_y + c = 0, over all pixels, weighted three times by Cauchy's function of what
     remains. For shifts of about a pixel or less; larger ones come out too small.
     """
     middle = (before + after) / 2

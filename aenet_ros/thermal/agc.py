@@ -21,7 +21,7 @@ FLOAT_UNIT_COUNTS = 32.0  # counts of AgcConfig.min_range that stand for one uni
 ENCODINGS = ("mono8", "mono16", "32FC1")
 
 BODY_PERCENTILES = (5.0, 95.0)  # of an 8-bit frame; what is brighter is its hot end, which is stretched
-HOT_PERCENTILE, MIN_HOT_PIXELS = 99.7, 20  # its level, with at least so many pixels above it, is brought to HOT_LEVEL
+HOT_PERCENTILE, MIN_HOT_PIXELS = 99.7, 20  # its level, or the one that MIN_HOT_PIXELS exceed, becomes HOT_LEVEL
 HOT_LEVEL = 235.0
 BEGIN_BELOW, END_ABOVE = 180.0, 215.0  # hysteresis: levels of HOT_PERCENTILE between which a stretch neither begins nor ends
 MAX_NOISE = 6.0  # grey levels: standard deviation of the sensor's noise after the stretch
@@ -57,7 +57,7 @@ class ThermalAgc:
     """Chooses the gain of each frame and smooths it over time; one instance for each camera.
 
     ``range_in_use``: the counts that became black and white in the latest frame, the hot end's stretch aside; ``gain_in_use``: all of its
-    gain. ``resets``: number of times that the range, or the stretch, started anew because the scene changed.
+    gain. ``resets``: number of restarts of the range, or of the stretch, because the scene changed.
     """
 
     def __init__(self) -> None:
@@ -140,7 +140,7 @@ class HotEnd:
         return 1.0 if self._body is None or self.slope == 1.0 else float(np.float32(self._body.high / 255.0))
 
     def update(self, grey: Array, config: AgcConfig, elapsed_ns: int) -> bool:
-        """Take a frame, uint8 [H, W]. True where the stretch started anew because the scene changed."""
+        """Update knee and slope for a frame, uint8 [H, W]. True if the stretch restarted because the scene changed."""
         counts = histogram(grey)[:: -1 if config.invert else 1]
         ranks = np.cumsum(counts)
         pixels = int(ranks[-1])
@@ -149,12 +149,12 @@ class HotEnd:
         hot = max(above, knee)
         body = self._body or Range(low, knee)
         cut = float(counts[math.floor(body.low) : math.ceil(body.high) + 1].sum()) < config.scene_cut * pixels
-        anew = cut or self._body is None
-        self._active = hot <= END_ABOVE if self._active and not anew else hot < BEGIN_BELOW
+        restart = cut or self._body is None
+        self._active = hot <= END_ABOVE if self._active and not restart else hot < BEGIN_BELOW
         slope = 1.0
         if self._active:
             slope = max(1.0, min((HOT_LEVEL - knee) / max(hot - knee, 1), config.hot_gain, MAX_NOISE / max(noise_of(grey), 1e-3)))
-        share = 1.0 if anew else smoothing_share(elapsed_ns, config.smoothing_s)
+        share = 1.0 if restart else smoothing_share(elapsed_ns, config.smoothing_s)
         self._body = Range(body.low + share * (low - body.low), body.high + share * (knee - body.high))
         slope = self.slope * (slope / self.slope) ** share  # its logarithm is smoothed, as the width of a range
         self.slope = float(np.float32(slope)) if slope > MIN_SLOPE else 1.0

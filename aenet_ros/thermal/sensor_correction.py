@@ -48,7 +48,7 @@ class SensorCorrection:
 
     The columns of the first frame are analysed at once, so that stills and the start of a stream are corrected too.
 
-    It starts anew when the size or the encoding of the frames changes.
+    It restarts when the size or the encoding of the frames changes.
     """
 
     def __init__(self) -> None:
@@ -75,7 +75,7 @@ class SensorCorrection:
     def observe(self, thermal: Frame, config: SensorConfig, shutter_closed: bool = False) -> None:
         """Take a raw frame in mono8, mono16 or 32FC1. One frame in EVERY is kept for ``update``; the first one takes 4 ms (640x512).
 
-        A shutter event (FFC) changes the column pattern, so it starts anew.
+        A shutter event (FFC) changes the column pattern, so its estimate restarts.
         """
         data = thermal.data
         if (data.shape, thermal.encoding) != self._kind:

@@ -144,7 +144,12 @@ def evaluate_pair(network: AENet, pairs: PairSet, index: int) -> dict[str, float
 def result_rows(trainings: Sequence[Training], out: Path) -> list[Row]:
     """Return a row for each training, best mean rank first: its mean rank by task among all trainings, its loss and its measures."""
     found = {training.name: json.loads((out / training.name / SCORES_NAME).read_text()) for training in trainings}
-    means = means_by_dataset(Score(name, *_split(scores.pop("name")), scores) for name, rows in found.items() for scores in rows)
+    means = means_by_dataset(
+        Score(name, kind, picture, scores)
+        for name, rows in found.items()
+        for scores in rows
+        for kind, picture in [scores.pop("name").split("/", 1)]
+    )
     ranks = {kind: mean_ranks(table) for kind, table in means.items()}
     rows: list[Row] = [
         {
@@ -157,11 +162,6 @@ def result_rows(trainings: Sequence[Training], out: Path) -> list[Row]:
         for name in found
     ]
     return sorted(rows, key=lambda row: float(row["rank"]))
-
-
-def _split(name: str) -> tuple[str, str]:
-    kind, _, picture = name.partition("/")
-    return kind, picture
 
 
 def add_cost(rows: Sequence[Row], out: Path) -> None:

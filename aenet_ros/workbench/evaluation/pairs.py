@@ -11,9 +11,10 @@ import numpy as np
 from aenet_ros.core.errors import ImageError, SourceError
 from aenet_ros.core.frames import Array, Frame, Plane
 from aenet_ros.io.files import read_rgb, read_thermal
+from aenet_ros.thermal.agc import NOMINAL_PERIOD_NS
 
 STRETCH = (0.5, 99.8)  # percentiles that become 0 and 255, for the measures of thermal pictures of more than 8 bits
-CLIP_PERIOD_NS = 33_333_333
+SPLIT = "split.json"
 
 
 class DataSet(NamedTuple):
@@ -81,20 +82,31 @@ def _dev_set(data: Path, name: str, thermal: str, rgb: str, every: int, prefixes
 
 def _varied(folder: Path) -> DataSet:
     """Return the pairs "SET/NAME" in the part "dev" of split.json: SET/thermal/NAME.png and SET/rgb/NAME.png below ``folder``."""
-    path = folder / "split.json"
-    try:
-        names = [Path(name) for name in json.loads(path.read_text())["dev"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SourceError(f'{path}: not a list of pairs ({{"train": [...], "dev": ["SET/NAME", ...]}}): {error!r}') from error
-    files = {str(name): (_png(folder, name, "thermal"), _png(folder, name, "rgb")) for name in names}
+    path = folder / SPLIT
+    files = {
+        f"{subset}/{name}": (_png(folder, subset, name, "thermal"), _png(folder, subset, name, "rgb"))
+        for subset, name in split_part(folder, "dev")
+    }
     absent = [str(file) for pair in files.values() for file in pair if not file.is_file()]
     if absent or not files:
         raise SourceError(f"{path}: 'dev' names {len(files)} pairs; {len(absent)} of their files are missing: {', '.join(absent[:3])}")
     return DataSet("varied", files)
 
 
-def _png(folder: Path, name: Path, stream: str) -> Path:
-    return folder / name.parent / stream / f"{name.name}.png"
+def split_part(folder: Path, part: str) -> list[tuple[str, str]]:
+    """Return (set, name) of each pair that split.json in ``folder`` lists as "SET/NAME" under ``part``, "train" or "dev".
+
+    Raises SourceError if the file is missing or has another form.
+    """
+    path = folder / SPLIT
+    try:
+        return [(subset, name) for subset, name in (pair.split("/") for pair in json.loads(path.read_text())[part])]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SourceError(f'{path}: not a list of pairs ({{"train": [...], "dev": ["SET/NAME", ...]}}): {error!r}') from error
+
+
+def _png(folder: Path, subset: str, name: str, stream: str) -> Path:
+    return folder / subset / stream / f"{name}.png"
 
 
 def common_files(thermal: Path, rgb: Path) -> dict[str, tuple[Path, Path]]:
@@ -118,7 +130,7 @@ def read_pairs(dataset: DataSet) -> Iterator[Pair]:
 def read_pair(dataset: DataSet, name: str, index: int = 0) -> Pair:
     """Read one pair; ``index``: number of frames of the same clip before it. Raises as ``read_pairs``."""
     thermal_file, rgb_file = dataset.files[name]
-    thermal, rgb = read_thermal(thermal_file, index * CLIP_PERIOD_NS), read_rgb(rgb_file)
+    thermal, rgb = read_thermal(thermal_file, index * NOMINAL_PERIOD_NS), read_rgb(rgb_file)
     if thermal.size != rgb.size:
         sizes = "{1}x{0} and rgb {3}x{2}".format(*thermal.size, *rgb.size)
         raise ImageError(f"{name}: thermal is {sizes}; the measures need registered pairs of one size")

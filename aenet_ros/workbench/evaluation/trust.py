@@ -17,11 +17,13 @@ Mask = NDArray[np.bool_]
 
 TRUST = ("lost", "retention", "halo", "halo share", "worst VIF", "mesh")
 LOST_BELOW = 0.5  # a hot region with less retention is lost
-MESH_LIMIT = 0.02
+RING, NEAR = 41, 9  # pixels: sides of the elliptic dilations between which the surroundings of a region lie
+HOT_CONTRAST, PLAIN_CONTRAST = 1.0, 3.0  # least local contrast of a hot region; contrast that is plain to see, more is no gain
+CONTRAST_FLOOR = 4.0  # grey levels, added to the standard deviation of the surroundings
+HALO_LIMIT = 4.0  # grey levels over 8 pixels; flatter pixels are smooth
 _TILE = 4  # pixels
 _HALO_SIGMA = 8.0  # pixels
 _HALO_BORDER = 16  # pixels
-_HALO_LIMIT = 4.0  # grey levels over 8 pixels
 _HALO_LEAST_PIXELS = 500
 
 
@@ -91,7 +93,7 @@ def retentions(f: Grey, a: Grey, b: Grey) -> Iterator[tuple[Mask, float]]:
     """
     for region, ring in hot_regions(a):
         of_f, of_a, of_b = (local_contrast(plane, region, ring) for plane in (f, a, b))
-        if of_a >= 1.0:
+        if of_a >= HOT_CONTRAST:
             yield region, min(1.0, of_f / max(of_a, of_b))
 
 
@@ -105,25 +107,27 @@ def hot_regions(a: Grey) -> Iterator[tuple[Mask, Mask]]:
     blurred = cv2.GaussianBlur(a, (0, 0), 1.0)
     hot = (blurred > np.percentile(blurred, 99.5)).astype(np.uint8)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(hot, connectivity=8)
-    near = _dilated(hot, 9)
+    near = dilated(hot, NEAR)
     areas = [(int(stats[label, cv2.CC_STAT_AREA]), label) for label in range(1, count)]
     for area, label in sorted(areas, reverse=True)[:5]:
         region, ring = labels == label, np.zeros_like(near)
         left, top, width, height, _ = stats[label]
-        window = slice(max(top - 20, 0), top + height + 20), slice(max(left - 20, 0), left + width + 20)
-        ring[window] = _dilated(region[window].astype(np.uint8), 41) & ~near[window]
+        reach = RING // 2
+        window = slice(max(top - reach, 0), top + height + reach), slice(max(left - reach, 0), left + width + reach)
+        ring[window] = dilated(region[window].astype(np.uint8), RING) & ~near[window]
         if area >= 9 and ring.sum() >= 50:
             yield region, ring
 
 
-def _dilated(mask: NDArray[np.uint8], size: int) -> Mask:
+def dilated(mask: NDArray[np.uint8], size: int) -> Mask:
+    """Return the elliptic dilation of a mask [H, W] of zeros and ones by ``size`` x ``size`` pixels."""
     return np.asarray(cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))) > 0)
 
 
 def local_contrast(plane: Grey, region: Mask, ring: Mask) -> float:
     """Return (mean in the region - mean in the ring) / (standard deviation in the ring + 4), at most 3: plain to see."""
     around = plane[ring]
-    return min(3.0, float((plane[region].mean() - around.mean()) / (around.std() + 4.0)))
+    return min(PLAIN_CONTRAST, float((plane[region].mean() - around.mean()) / (around.std() + CONTRAST_FLOOR)))
 
 
 def halo(f: Grey, a: Grey, b: Grey) -> tuple[float | None, float | None]:
@@ -135,11 +139,11 @@ def halo(f: Grey, a: Grey, b: Grey) -> tuple[float | None, float | None]:
     inner = (slice(_HALO_BORDER, -_HALO_BORDER),) * 2
     of_f, of_a, of_b = (_coarse_gradient(plane)[inner] for plane in (f, a, b))
     of_sources = np.maximum(of_a, of_b)
-    flat = of_sources < _HALO_LIMIT
+    flat = of_sources < HALO_LIMIT
     if flat.sum() < _HALO_LEAST_PIXELS:
         return None, None
     excess = np.maximum(of_f - of_sources, 0.0)[flat]
-    return float(excess.mean(dtype=np.float64)), float((excess > _HALO_LIMIT).mean())
+    return float(excess.mean(dtype=np.float64)), float((excess > HALO_LIMIT).mean())
 
 
 def _coarse_gradient(plane: Grey) -> Plane:

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from aenet_ros.core.frames import Array, Plane
-from aenet_ros.workbench.degradation import DEGRADATIONS, Planes, degrade_clip, paste_hot_targets
+from aenet_ros.workbench.degradation import DEGRADATIONS, Planes, degrade_clip
+from aenet_ros.workbench.hot_targets import paste_hot_targets
 from aenet_ros.workbench.training.data import BRIGHT_KINDS, PairSet, Version
 from aenet_ros.workbench.training.positives import positive_sample
 
@@ -117,7 +118,7 @@ def _draw(pairs: PairSet, size: int, augmentation: Augmentation, rng: np.random.
 def change_scene(frames: list[Version], augmentation: Augmentation, rng: np.random.Generator) -> list[Version]:
     """Return two consecutive frames, float32 [H, W] in 0..1, with other weather or light and with hot targets, or unchanged.
 
-    The positive sample of a changed scene is computed anew, for the first frame only: the losses use no other.
+    The positive sample of a changed scene is computed again, for the first frame only: the losses use no other.
     """
     planes: Sequence[Planes] = [frame[:2] for frame in frames]
     changed = rng.random() < augmentation.scene

@@ -1,6 +1,5 @@
 """Training data: folders of registered pairs, and the sets that the packaged weights were trained on."""
 
-import json
 from collections import defaultdict
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
@@ -14,6 +13,7 @@ from aenet_ros.core.errors import ConfigError, SourceError
 from aenet_ros.core.frames import Array
 from aenet_ros.io.files import read_thermal
 from aenet_ros.thermal.agc import ThermalAgc
+from aenet_ros.workbench.evaluation.pairs import split_part
 
 KINDS = ("infrared", "medical", "exposure", "focus")
 """The fusion tasks."""
@@ -170,14 +170,10 @@ def _varied_sets(root: Path, share: float) -> list[PairFolder]:
 
     Raises SourceError if the file is missing or has another form.
     """
+    pairs = split_part(root, "train")
     names: dict[str, list[str]] = defaultdict(list)
-    try:
-        pairs = json.loads((root / "split.json").read_text())["train"]
-        for pair in pairs:
-            folder, name = pair.split("/")
-            names[folder].append(f"{name}.png")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SourceError(f"{root / 'split.json'}: not a list of SET/NAME under 'train' ({error!r}); copy the data set again") from error
+    for folder, name in pairs:
+        names[folder].append(f"{name}.png")
     return [
         PairFolder(
             f"varied/{folder}",

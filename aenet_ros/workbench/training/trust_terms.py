@@ -7,12 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from aenet_ros.workbench.evaluation.trust import CONTRAST_FLOOR, HALO_LIMIT, HOT_CONTRAST, PLAIN_CONTRAST
+
 _SCALES = (4, 8, 16)  # pixels; about the sigma of the blur
-_FLAT = 4.0  # grey levels over 8 pixels; where both sources have less, invented structure counts fully
 _STEEP_SHARE = 0.25  # weight of the pixels where a source has more
-_FLOOR = 4.0 / 255  # is added to the standard deviation of a region's surroundings
-_PLAIN = 3.0  # contrast that is plain to see; more is no gain
-_HOT = 1.0  # least contrast of a hot pixel
 
 
 def invented_structure(fused: Tensor, a: Tensor, b: Tensor) -> Tensor:
@@ -25,7 +23,7 @@ def invented_structure(fused: Tensor, a: Tensor, b: Tensor) -> Tensor:
     for scale in (scale for scale in _SCALES if side >= 8 * scale):
         of_fused, of_a, of_b = (_coarse_slope(plane, scale) for plane in (fused, a, b))
         of_sources = torch.maximum(of_a, of_b)
-        weight = torch.where(of_sources < _FLAT, 1.0, _STEEP_SHARE)
+        weight = torch.where(of_sources < HALO_LIMIT, 1.0, _STEEP_SHARE)
         parts.append(((of_fused - of_sources).clamp_min(0.0) * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3)))
     return torch.stack(parts).mean(0)
 
@@ -49,12 +47,12 @@ def hot_shortfall(fused: Tensor, a: Tensor, b: Tensor, wanted: float = 0.65) -> 
     """
     fused, a, b = (F.avg_pool2d(plane, 2) for plane in (fused, a, b))
     with torch.no_grad():
-        seeds = (_contrast(a, torch.ones_like(a)) >= 0.75 * _HOT).to(a.dtype)  # the surroundings still contain the target
+        seeds = (_contrast(a, torch.ones_like(a)) >= 0.75 * HOT_CONTRAST).to(a.dtype)  # the surroundings still contain the target
         around = 1.0 - F.max_pool2d(seeds, 5, 1, 2)
         of_a = _contrast(a, around)
-        hot = seeds * (of_a >= _HOT)
-        target = wanted * torch.maximum(of_a, _contrast(b, around)).clamp_max(_PLAIN)
-    missing = (target - _contrast(fused, around).clamp_max(_PLAIN)).clamp_min(0.0) / _PLAIN
+        hot = seeds * (of_a >= HOT_CONTRAST)
+        target = wanted * torch.maximum(of_a, _contrast(b, around)).clamp_max(PLAIN_CONTRAST)
+    missing = (target - _contrast(fused, around).clamp_max(PLAIN_CONTRAST)).clamp_min(0.0) / PLAIN_CONTRAST
     return (missing * hot).sum((1, 2, 3)) / (hot.sum((1, 2, 3)) + 20.0)
 
 
@@ -69,7 +67,7 @@ def _contrast(plane: Tensor, around: Tensor) -> Tensor:
     mean = _box21(plane * around) / count
     variance = _box21(plane * plane * around) / count - mean**2
     here = F.avg_pool2d(F.avg_pool2d(F.pad(plane, (1, 1, 1, 1), mode="replicate"), 2, 1), 2, 1)
-    return torch.where(enough, (here - mean) / (torch.sqrt(variance.clamp_min(1e-8)) + _FLOOR), 0.0)
+    return torch.where(enough, (here - mean) / (torch.sqrt(variance.clamp_min(1e-8)) + CONTRAST_FLOOR / 255), 0.0)
 
 
 def _box21(x: Tensor) -> Tensor:
