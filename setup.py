@@ -61,6 +61,8 @@ setup(
         ],
         # Upper bound: topics are copied with rosbags.convert.converter, which is not a public interface.
         "bags": ["rosbags>=0.11,<0.12", "mcap>=1.1"],
+        # Videos in and out, and video topics of bags. Older ones convert colours without looking at the matrix that a video says.
+        "video": ["av>=17"],
         # aenet view; 3.8 is what Ubuntu 22.04 and Debian 12 have.
         "view": ["aiohttp>=3.8"],
         # aenet export to ONNX, and model.backend onnx; with an NVIDIA GPU onnxruntime-gpu in place of onnxruntime.

@@ -38,6 +38,7 @@ PACKAGES = {
     "safetensors": ("missing", "reads the weights: pip install safetensors"),
     "tqdm": ("missing", "shows progress: apt install python3-tqdm, or pip install tqdm"),
     "rosbags": ("warn", "reads and writes bags: pip install rosbags"),
+    "av": ("warn", "reads and writes videos, and video topics of bags: pip install 'av>=17'"),
     "aiohttp": ("warn", "for aenet view only: apt install python3-aiohttp, or pip install aiohttp"),
     "mcap": ("warn", "for the demo's recording: pip install mcap"),
     "tensorboard": ("warn", "for training curves only: pip install tensorboard"),
