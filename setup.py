@@ -59,8 +59,8 @@ setup(
             "ros-rcl-interfaces~=2.3.0",
             "ros-rosgraph-msgs~=2.3.0",
         ],
-        # Upper bound: topics are copied with rosbags.convert.converter, which is not a public interface.
-        "bags": ["rosbags>=0.11,<0.12", "mcap>=1.1"],
+        # Upper bound: topics of ROS 1 are converted with rosbags.convert.converter, which is not a public interface.
+        "bags": ["rosbags>=0.11,<0.12", "mcap>=1.6"],
         # Videos in and out, and video topics of bags. Older ones convert colours without looking at the matrix that a video says.
         "video": ["av>=17"],
         # aenet view; 3.8 is what Ubuntu 22.04 and Debian 12 have.

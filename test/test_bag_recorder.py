@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from aenet_ros.core.errors import SourceError
-from aenet_ros.io.bag_sink import BagRecorder
+from aenet_ros.io.bag_writer import BagRecorder
 
 rosbags = pytest.importorskip("rosbags.highlevel", reason="rosbags is not installed: pip install '.[bags]'")
 TEXT = "std_msgs/msg/String"

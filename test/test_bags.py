@@ -243,8 +243,8 @@ def test_refusals_leave_everything_as_it_was(tmp_path, capsys):
     precious.mkdir()
     (precious / "thesis.txt").write_text("")
     cases = [
-        (["-o", source, "--force"], "is, or holds, the bag"),
-        (["-o", tmp_path, "--force"], "is, or holds, the bag"),
+        (["-o", source, "--force"], "is, or holds, what is read"),
+        (["-o", tmp_path, "--force"], "is, or holds, what is read"),
         (["-o", precious], "exists already"),
         (["-o", precious, "--force"], "no bag"),
         (["-o", tmp_path / "x", "--keep", "/none"], "no such topic"),
@@ -420,7 +420,7 @@ def test_an_interrupted_run_leaves_nothing(tmp_path):
     out = tmp_path / "out"
 
     def interrupted():
-        with BagSink(out, source.path, {"thermal": source.thermal_topic, "rgb": source.rgb_topic}) as sink:
+        with BagSink(out, source) as sink:
             source.listeners.append(sink.copy)
             for item in source:
                 sink.write(item.name, FusedFrame(item.pair.rgb.stamp_ns, item.pair.rgb.data, "rgb8"))

@@ -12,7 +12,7 @@ from rosbags.highlevel import AnyReader
 from sensor_msgs.msg import CameraInfo, Image
 
 from aenet_ros.cli import main as cli
-from aenet_ros.io.bag_sink import BagRecorder
+from aenet_ros.io.bag_writer import BagRecorder
 from aenet_ros.workbench.simulation.rig import Rig
 from aenet_ros.workbench.simulation.rig_config import RigConfig
 

@@ -1,18 +1,17 @@
 """Frames of rosbags: pairs for `aenet fuse` through the live node's decoding and matcher, and a player for `aenet view`."""
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rosbags.highlevel import AnyReader
-from rosbags.interfaces import Connection
-
 from aenet_ros.config import SyncConfig
 from aenet_ros.core.errors import ImageError, SourceError
 from aenet_ros.core.frames import Frame, FramePair
-from aenet_ros.io.bag_topics import choose_depth, choose_topics, image_topics, read_intrinsics
-from aenet_ros.io.bags import deserialize, open_bag, read_messages
+from aenet_ros.io.bag_files import Connection
+from aenet_ros.io.bag_topics import camera_topics, choose_depth, image_topics, read_intrinsics
+from aenet_ros.io.bags import Bag, open_bag
 from aenet_ros.io.sources import Source, SourceItem, dropped_frames
 from aenet_ros.messages.codec import decode_rgb, decode_thermal
 from aenet_ros.sync.matcher import DepthQueue, PairMatcher
@@ -44,15 +43,17 @@ class BagSource(Source):
         self.files = [path] if path.is_file() else [entry for entry in path.iterdir() if entry.is_file()]
         self.listeners: list[Listener] = []
         self._sync, self._depth_slop_ns = sync, round(depth_slop_ms * 1e6)
-        with open_bag(path, []) as reader:
-            topics = image_topics(reader)
-            self.thermal_topic, self.rgb_topic = choose_topics(topics, thermal_topic, rgb_topic)
+        with open_bag(path, []) as bag:
+            topics = image_topics(bag)
+            self.connections = list(bag.counts)
+            self.thermal_topic, self.rgb_topic = camera_topics(bag, thermal_topic, rgb_topic)
             self.depth_topic = choose_depth(topics, depth_topic) if depth_topic is not None else ""
-            self.intrinsics = read_intrinsics(reader, {"thermal": self.thermal_topic, "rgb": self.rgb_topic})
-            seconds = reader.duration * 1e-9
+            self.intrinsics = read_intrinsics(bag, {"thermal": self.thermal_topic, "rgb": self.rgb_topic})
+            seconds = bag.duration_ns * 1e-9
         if self.thermal_topic == self.rgb_topic:
             raise SourceError(f"'{self.thermal_topic}' cannot be both the thermal and the rgb topic; give another --rgb-topic")
-        roles = {"thermal": self.thermal_topic, "rgb": self.rgb_topic, "depth": self.depth_topic}
+        self.cameras = {"thermal": self.thermal_topic, "rgb": self.rgb_topic}
+        roles = {**self.cameras, "depth": self.depth_topic}
         self.remarks.append(", ".join(f"{role}: {topic} ({topics[topic]})" for role, topic in roles.items() if topic))
         self.total = min(topics[self.thermal_topic], topics[self.rgb_topic])
         self.rate_hz = min(max(self.total / seconds, 0.1), 1000.0) if seconds > 0 else 30.0
@@ -61,16 +62,16 @@ class BagSource(Source):
         matcher = PairMatcher(self._sync.slop_ns, self._sync.clock_offset_ns, self._sync.queue_size)
         depths = DepthQueue(self._depth_slop_ns)
         cameras = (self.thermal_topic, self.rgb_topic, self.depth_topic)
-        with open_bag(self.path, self.remarks) as reader:
-            wanted = [item for item in reader.connections if self.listeners or item.topic in cameras]
-            for connection, log_ns, data in read_messages(reader, wanted, self.remarks):
+        with open_bag(self.path, self.remarks) as bag:
+            wanted = [item for item in bag.counts if self.listeners or item.topic in cameras]
+            for connection, log_ns, data in bag.messages(wanted, self.remarks):
                 for listener in self.listeners:
                     listener(connection, log_ns, data)
                 if connection.topic not in cameras:
                     continue
                 pairs: list[FramePair] = []
                 try:
-                    message = deserialize(reader, connection, data)
+                    message = bag.deserialize(connection, data)
                     if connection.topic == self.thermal_topic:
                         pairs = matcher.push_thermal(decode_thermal(message))
                     elif connection.topic == self.rgb_topic:
@@ -114,13 +115,13 @@ class BagPlayer:
         self.path = path
         self.remarks: list[str] = []
         self.topics: dict[str, str] = {}
-        with open_bag(path, self.remarks) as reader:
-            topics = image_topics(reader)
-            self._begin_ns, self.duration_ns = reader.start_time, max(reader.duration, 0)
+        with open_bag(path, self.remarks) as bag:
+            topics = image_topics(bag)
+            self._begin_ns, self.duration_ns = bag.start_ns, bag.duration_ns
         fused, registered = (_find_topic(topics, name) for name in ("fused/image", "fused/thermal_registered"))
         self.recorded = recorded and bool(fused)
         try:
-            self.topics["thermal"], self.topics["rgb"] = choose_topics(topics, thermal_topic, rgb_topic)
+            self.topics["thermal"], self.topics["rgb"] = camera_topics(bag, thermal_topic, rgb_topic)
         except SourceError as error:
             if not self.recorded or thermal_topic or rgb_topic:
                 raise
@@ -131,15 +132,15 @@ class BagPlayer:
                 self.topics["registered"] = registered
                 self.topics.pop("thermal", None)
 
-    def events(self, reader: AnyReader, from_ns: int) -> Iterator[Event]:
-        """From ``from_ns`` after the bag's start to its end; ``reader`` is that of ``open``."""
+    def events(self, bag: Bag, from_ns: int) -> Iterator[Event]:
+        """From ``from_ns`` after the bag's start to its end; ``bag`` is that of ``open``."""
         streams = {topic: stream for stream, topic in self.topics.items()}
-        wanted = [connection for connection in reader.connections if connection.topic in (*streams, DIAGNOSTICS)]
-        for connection, log_ns, data in read_messages(reader, wanted, self.remarks, self._begin_ns + from_ns):
+        wanted = [connection for connection in bag.counts if connection.topic in (*streams, DIAGNOSTICS)]
+        for connection, log_ns, data in bag.messages(wanted, self.remarks, self._begin_ns + from_ns):
             stream = streams.get(connection.topic, "diagnostics")
-            yield Event(stream, log_ns - self._begin_ns, partial(deserialize, reader, connection, data))
+            yield Event(stream, log_ns - self._begin_ns, partial(bag.deserialize, connection, data))
 
-    def open(self) -> Any:
+    def open(self) -> AbstractContextManager[Bag]:
         """A context with the reader that ``events`` needs. For one thread only, because of sqlite."""
         return open_bag(self.path, [])
 

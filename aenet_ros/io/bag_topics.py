@@ -12,13 +12,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from rosbags.highlevel import AnyReader
 
 from aenet_ros.config import SyncConfig
 from aenet_ros.core.camera import Camera, camera_from_info
 from aenet_ros.core.errors import ConfigError, ImageError, SourceError
 from aenet_ros.core.frames import Frame
-from aenet_ros.io.bags import deserialize, open_bag, read_messages
+from aenet_ros.io.bags import READ_ENCODINGS, Bag, describe, open_bag
 from aenet_ros.messages.codec import IMAGE_TYPES, stamp_ns
 from aenet_ros.sync.matcher import DROP_REASONS, PairMatcher
 
@@ -27,6 +26,7 @@ CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 # Words in topic names. Fused and registered pictures of an earlier run are neither camera.
 _THERMAL = re.compile(r"therm|infra|lwir|mwir|flir|boson|lepton|seek|optris|(^|[/_])(ir|tau)\d?([/_]|$)")
 _RGB = re.compile(r"rgb|colou?r|visible|(^|[/_])(vis|eo|cam(era)?|left|usb_cam)\d?([/_]|$)")
+_PICTURES = re.compile("image|video|camera", re.IGNORECASE)
 _NEITHER = re.compile(r"fused|registered|depth|disparity|mask|debug")
 
 GAP_PERIODS = 1.8
@@ -35,10 +35,23 @@ GAP_PERIODS = 1.8
 _NO_PIXELS = np.zeros((1, 1), np.uint8)
 
 
-def image_topics(reader: AnyReader) -> dict[str, int]:
+def image_topics(bag: Bag) -> dict[str, int]:
     """The numbers of messages of the bag's picture topics, by name; only topics with messages."""
-    found = {name: info.msgcount for name, info in reader.topics.items() if info.msgtype in IMAGE_TYPES and info.msgcount}
-    return dict(sorted(found.items()))
+    return {name: topic.messages for name, topic in bag.topics.items() if topic.msgtype in IMAGE_TYPES and topic.messages}
+
+
+def camera_topics(bag: Bag, thermal: str = "", rgb: str = "") -> tuple[str, str]:
+    """``choose_topics`` of the bag; the error also names pictures in an encoding that is not read."""
+    try:
+        return choose_topics(image_topics(bag), thermal, rgb)
+    except SourceError as error:
+        foreign = [item for item in bag.counts if item.encoding not in READ_ENCODINGS and _PICTURES.search(f"{item.topic} {item.msgtype}")]
+        if not foreign:
+            raise
+        listed = ", ".join(f"{item.topic} ({describe(item)}, {bag.counts[item]})" for item in foreign)
+        raise SourceError(
+            f"{error}; not read, since they are not messages of ROS: {listed}: convert them to sensor_msgs/Image or CompressedImage"
+        ) from error
 
 
 def choose_topics(topics: Mapping[str, int], thermal: str = "", rgb: str = "") -> tuple[str, str]:
@@ -78,14 +91,14 @@ def info_topic(image_topic: str) -> str:
     return f"{image_topic.removesuffix('/compressed').rsplit('/', 1)[0]}/camera_info"
 
 
-def read_intrinsics(reader: AnyReader, topics: dict[str, str]) -> dict[str, Camera]:
+def read_intrinsics(bag: Bag, topics: dict[str, str]) -> dict[str, Camera]:
     """The cameras by role, from the first camera_info beside each one's picture topic."""
     found = {}
     for role, topic in topics.items():
-        wanted = [item for item in reader.connections if item.topic == info_topic(topic) and item.msgtype == CAMERA_INFO]
-        for connection, _, data in read_messages(reader, wanted, []):
+        wanted = [item for item in bag.counts if item.topic == info_topic(topic) and item.msgtype == CAMERA_INFO]
+        for connection, _, data in bag.messages(wanted, []):
             with suppress(ImageError, ConfigError):  # reported where the camera is needed
-                fields = vars(deserialize(reader, connection, data))
+                fields = vars(bag.deserialize(connection, data))
                 # ROS 1 writes the matrices in capitals.
                 camera = camera_from_info(SimpleNamespace(**{name.lower(): value for name, value in fields.items()}))
                 if camera is not None:
@@ -117,13 +130,13 @@ def report_bag(
     encodings: dict[str, dict[str, None]] = defaultdict(dict)
     order: list[tuple[str, int]] = []
     damaged: Counter[str] = Counter()
-    with open_bag(path, remarks) as reader:
-        seconds = reader.duration * 1e-9 if reader.message_count else 0.0
-        topics = sorted(reader.topics.items())
-        pictures = [connection for connection in reader.connections if connection.msgtype in IMAGE_TYPES]
-        for connection, log_ns, data in read_messages(reader, pictures, remarks):
+    with open_bag(path, remarks) as bag:
+        seconds = bag.duration_ns * 1e-9
+        topics = sorted(bag.topics.items())
+        pictures = [connection for connection in bag.counts if connection.msgtype in IMAGE_TYPES]
+        for connection, log_ns, data in bag.messages(pictures, remarks):
             try:
-                message = deserialize(reader, connection, data)
+                message = bag.deserialize(connection, data)
             except ImageError as error:
                 damaged[str(error)] += 1
                 continue
@@ -138,7 +151,7 @@ def report_bag(
                 progress()
         pairing, advice = None, ""
         try:
-            thermal, rgb = choose_topics(image_topics(reader), thermal, rgb)
+            thermal, rgb = camera_topics(bag, thermal, rgb)
         except SourceError as error:
             advice = str(error)
         else:
@@ -152,8 +165,8 @@ def report_bag(
             {
                 "name": name,
                 "msgtype": info.msgtype or "several types",
-                "messages": info.msgcount,
-                "rate_hz": round((info.msgcount - 1) / seconds, 2) if seconds > 0 else 0.0,
+                "messages": info.messages,
+                "rate_hz": round((info.messages - 1) / seconds, 2) if seconds > 0 else 0.0,
                 "encodings": list(encodings[name]),
                 "stamps": stamp_report(stamps[name], delays[name]) if stamps[name] else None,
             }

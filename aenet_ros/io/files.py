@@ -23,7 +23,7 @@ def is_bag(path: Path) -> bool:
     The files of one bag are called NAME_0, NAME_1 and so on. A folder with other files, or with bags in folders, holds several bags.
     """
     if not path.is_dir():
-        return path.suffix in BAG_SUFFIXES
+        return path.suffix.lower() in BAG_SUFFIXES
     if (path / "metadata.yaml").exists():
         return True
     names = {re.sub(r"_\d+$", "", file.stem) for file in storage_files(path)}
@@ -32,7 +32,7 @@ def is_bag(path: Path) -> bool:
 
 def storage_files(folder: Path) -> list[Path]:
     """The files of a rosbag2 folder that hold its messages."""
-    return sorted(path for path in folder.iterdir() if path.suffix in (".mcap", ".db3"))
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in (".mcap", ".db3"))
 
 
 def read_thermal(path: Path, stamp_ns: int = 0) -> Frame:

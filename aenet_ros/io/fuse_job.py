@@ -104,8 +104,7 @@ def open_job(job: FuseJob, config: Config) -> tuple[Source, Sink]:
         if options.to in ("", "bag") and out.suffix.lower() not in VIDEO_SUFFIXES:
             if options.panels != ("fused",) or options.labels:
                 raise SourceError("--panels and --labels are for videos and pictures, and a bag is written: give --to video or pictures")
-            cameras = {"thermal": bag.thermal_topic, "rgb": bag.rgb_topic}
-            sink = BagSink(out, path, cameras, keep=options.keep, scaled=config.output.grid == "size", force=options.force)
+            sink = BagSink(out, bag, keep=options.keep, scaled=config.output.grid == "size", force=options.force)
             bag.listeners.append(sink.copy)
             return source, sink
     else:
@@ -149,7 +148,7 @@ def _bags_below(path: Path) -> list[Path]:
 
 
 def _stem(path: Path) -> Path:
-    while path.suffix in (*BAG_SUFFIXES, *VIDEO_SUFFIXES):
+    while path.suffix.lower() in (*BAG_SUFFIXES, *VIDEO_SUFFIXES):
         path = path.with_suffix("")
     return path
 

@@ -32,7 +32,7 @@ from aenet_ros.workbench.contact_sheet import Cell, write_contact_sheet
 from aenet_ros.workbench.pair_account import Arrivals, account
 
 if TYPE_CHECKING:
-    from aenet_ros.io.bag_sink import BagRecorder
+    from aenet_ros.io.bag_writer import BagRecorder
 
 TICK_S = 0.05
 STATUS_NS = 500_000_000
@@ -69,9 +69,9 @@ class SinkNode(Node):
         self._sampling = False
         self._bag: BagRecorder | None = None
         if record != "nothing":
-            from aenet_ros.io import bag_sink  # needs rosbags
+            from aenet_ros.io import bag_writer  # needs rosbags
 
-            self._bag = bag_sink.BagRecorder(self._out / "demo.mcap")
+            self._bag = bag_writer.BagRecorder(self._out / "demo.mcap")
         listen(self, Image, "fused/image", partial(self._on_fused, record == "raw"), RELIABLE)
         if record == "compressed":
             record_jpeg = partial(self._record, "fused/image/compressed", "sensor_msgs/msg/CompressedImage")
