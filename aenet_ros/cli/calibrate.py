@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
 
         source = BagSource(args.thermal, config.sync, args.thermal_topic, args.rgb_topic)
     else:
-        source = open_source(args.thermal, args.rgb, config.sync, in_order=args.in_order)
+        source = open_source(args.thermal, args.rgb, config.sync, in_order=args.in_order, force=args.force)
     if {path.resolve() for path in source.files} & {args.out.resolve(), picture.resolve()}:
         raise SourceError(f"{args.out} or {picture} is an input; give another name")
     named, remarks = collect(source, args.pairs)

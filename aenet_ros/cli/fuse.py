@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("sources", metavar="SOURCE", type=Path, nargs="+", help="thermal and rgb path; or bags and other complete sources")
     parser.add_argument("-o", "--out", metavar="OUT", type=Path, required=True, help="picture, folder, video or bag to write")
     parser.add_argument("--to", choices=("bag", "pictures", "video"), default="", help="default: by OUT's name and the kind of source")
-    parser.add_argument("--force", action="store_true", help="overwrite what exists (never an input)")
+    parser.add_argument("--force", action="store_true", help="overwrite what exists (never an input), and go on where inputs look doubtful")
     parser.add_argument("--resume", action="store_true", help="keep existing results, and make the missing ones")
     parser.add_argument("--format", choices=("png", "jpg", "tiff"), default="png", help="of pictures (default: %(default)s)")
     parser.add_argument(

@@ -7,14 +7,24 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from aenet_ros.core.errors import SourceError
+from aenet_ros.core.errors import ImageError, SourceError
 from aenet_ros.core.files import write_atomic
 from aenet_ros.core.frames import Array, Frame
+from aenet_ros.io.flir import celsius_of, read_flir
+from aenet_ros.io.picture_header import PictureHeader, read_header
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".m4v", ".webm", ".mpg", ".mpeg", ".ts")
 BAG_SUFFIXES = (".mcap", ".db3", ".bag", ".active")
 """ROS 1's recorder calls a bag NAME.bag.active until it is complete."""
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".pgm", ".ppm")
+DEPTHS = (8, 10, 12, 14, 16)
+"""Bits of cameras' values."""
+UNREAD_SAMPLES = ("float16", "float24", "uint32", "uint64", "int64")
+"""Number types of TIFF files that OpenCV does not read."""
+FLIR_CELSIUS = "a FLIR radiometric file: degrees Celsius by the constants in it"
+DJI_REMEDY = (
+    "for temperatures convert it to TIFF, with `dji-thermal-cli process --input-dir IN --output-dir OUT` (PyPI) or DJI's Thermal SDK"
+)
 
 
 def is_bag(path: Path) -> bool:
@@ -35,30 +45,91 @@ def storage_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in (".mcap", ".db3"))
 
 
-def read_thermal(path: Path, stamp_ns: int = 0) -> Frame:
-    """A thermal picture as mono8, mono16 or 32FC1, by the file's own depth; a colour picture is taken as its luma.
+def read_thermal(path: Path, stamp_ns: int = 0, notes: list[str] | None = None) -> Frame:
+    """A thermal picture as mono8, mono16 or 32FC1, by the file's own depth, turned as its EXIF orientation says.
 
+    Signed integers become 32FC1. FLIR's radiometric files become degrees Celsius, 32FC1, or raw counts, mono16, where they lack the
+    camera's constants. Of a colour picture the luma is taken. ``notes`` gets a sentence on each such matter, without the file's name.
     Raises SourceError if the file is missing, damaged, or of a depth that no thermal camera writes.
     """
-    data = _decode(path, cv2.IMREAD_UNCHANGED)
-    if data.ndim == 3:
-        data = luma(data[:, :, :3])
-    if data.dtype == np.float64:
+    notes = [] if notes is None else notes
+    content = read_content(path)
+    header = read_header(content)
+    data = _flir_values(path, content, header, notes) if header.maker == "FLIR" else decode_picture(path, content, notes)
+    if header.maker == "DJI":
+        notes.append(f"a DJI radiometric JPEG, of which only the preview is read; {DJI_REMEDY}")
+    if data.ndim == 3 and (data[..., :1] == data).all():
+        data = np.ascontiguousarray(data[..., 0])
+    elif data.ndim == 3:
+        data = luma(data)
+        if not header.maker:
+            notes.append("a colour picture, of which the luma is used: no temperature; export grey or radiometric files")
+    if data.dtype in (np.int8, np.int16, np.int32, np.float64):
         data = data.astype(np.float32)
     encoding = {"uint8": "mono8", "uint16": "mono16", "float32": "32FC1"}.get(data.dtype.name)
     if encoding is None:
-        raise SourceError(f"{path} holds {data.dtype.name} values; thermal pictures are read as uint8, uint16 or float32: convert it first")
+        raise SourceError(f"{path} holds {data.dtype.name} values; thermal pictures are read as 8 or 16 bit or float: convert it first")
     return Frame(stamp_ns, data, encoding)
 
 
-def read_rgb(path: Path, stamp_ns: int = 0) -> Frame:
-    """A colour picture as bgr8, or mono8 for a grey file; 16-bit files are scaled to 8. Raises SourceError as read_thermal does."""
-    data = _decode(path, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)  # drops alpha, turns the picture as its EXIF orientation says
+def read_rgb(path: Path, stamp_ns: int = 0, notes: list[str] | None = None, bits: int = 0) -> Frame:
+    """A colour picture as bgr8, or mono8 for a grey file, turned as its EXIF orientation says, without alpha.
+
+    Values of more than 8 bits are scaled to 8 by the bits that they use, at least ``bits``: see ``used_bits``. ``notes`` and errors as
+    ``read_thermal``.
+    """
+    notes = [] if notes is None else notes
+    content = read_content(path)
+    data = decode_picture(path, content, notes)
     if data.dtype == np.uint16:
-        data = (data >> 8).astype(np.uint8)
+        bits = max(bits, used_bits(data, read_header(content).bits))
+        notes.append(f"16-bit values of a {bits}-bit camera by their size: {bits} bits are scaled to 8")
+        data = np.minimum(data >> (bits - 8), 255).astype(np.uint8)
     if data.dtype != np.uint8:
         raise SourceError(f"{path} holds {data.dtype.name} values; rgb pictures are read as 8 or 16 bit: convert it first")
     return Frame(stamp_ns, data, "bgr8" if data.ndim == 3 else "mono8")
+
+
+def used_bits(data: Array, stated: int = 0) -> int:
+    """The depth of a camera whose values, uint16, have come into 16 bits: 8, 10, 12, 14 or 16, the least that holds all of them.
+
+    ``stated``: what the file says; it counts where the values fit into it.
+    """
+    needed = max(int(data.max()).bit_length(), 8)
+    return min(depth for depth in DEPTHS if depth >= max(needed, stated if needed <= stated <= DEPTHS[-1] else 0))
+
+
+def read_content(path: Path) -> bytes:
+    """The bytes of a file. Raises SourceError."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror or error}") from error
+    if not content:
+        raise SourceError(f"{path} is empty (0 bytes): copy it again")
+    return content
+
+
+def _flir_values(path: Path, content: bytes, header: PictureHeader, notes: list[str]) -> Array:
+    try:
+        counts, camera = read_flir(content)
+    except ImageError as error:
+        raise SourceError(f"{path} is a FLIR radiometric file that cannot be read: {error}; export it again, or as a TIFF") from error
+    values = celsius_of(counts, camera) if camera else counts
+    if camera:
+        notes.append(FLIR_CELSIUS)
+    else:
+        notes.append("a FLIR radiometric file without the camera's constants: its raw counts are used, which are no temperatures")
+    return _turned(values, header.orientation)
+
+
+def _turned(data: Array, orientation: int) -> Array:
+    """The picture turned and mirrored as EXIF's orientation, 1 to 8, says."""
+    if orientation >= 5:
+        data = data.swapaxes(0, 1)
+    rows = slice(None, None, -1 if orientation in (3, 4, 7, 8) else 1)
+    columns = slice(None, None, -1 if orientation in (2, 3, 6, 7) else 1)
+    return np.ascontiguousarray(data[rows, columns])
 
 
 def luma(bgr: Array) -> Array:
@@ -66,17 +137,24 @@ def luma(bgr: Array) -> Array:
     return np.asarray(cv2.cvtColor(np.ascontiguousarray(bgr), cv2.COLOR_BGR2GRAY))
 
 
-def _decode(path: Path, flags: int) -> Array:
+def decode_picture(path: Path, content: bytes, notes: list[str] | None = None) -> Array:
+    """The pixels of the first page of ``content``, the file's bytes, [H, W] or [H, W, 3] in the order blue, green, red.
+
+    They are turned as EXIF says and have no alpha. ``notes`` and errors as ``read_thermal``.
+    """
+    header = read_header(content)
+    if header.cut_off:  # decoders fill what is missing with grey
+        raise SourceError(f"{path} is cut off: the end of the {header.format} data is missing ({len(content)} bytes); copy it again")
+    if header.samples in UNREAD_SAMPLES or header.samples.startswith("complex"):
+        raise SourceError(f"{path} holds {header.samples} values, which are not read: convert it to uint16 or float32")
+    if header.pages > 1 and notes is not None:
+        notes.append(f"{header.pages} pages, of which the first is used; split the others into files of their own")
     try:
-        content = np.frombuffer(path.read_bytes(), np.uint8)
-    except OSError as error:
-        raise SourceError(f"{path} cannot be read: {error.strerror or error}") from error
-    try:
-        data = cv2.imdecode(content, flags) if content.size else None
+        data = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
     except cv2.error as error:
         raise SourceError(f"{path} cannot be decoded: {error.err}") from error
     if data is None or data.size == 0:
-        raise SourceError(f"{path} is damaged or not a picture ({content.size} bytes); readable are {', '.join(PICTURE_SUFFIXES)}")
+        raise SourceError(f"{path} is damaged or not a picture ({len(content)} bytes); readable are {', '.join(PICTURE_SUFFIXES)}")
     return np.asarray(data)
 
 

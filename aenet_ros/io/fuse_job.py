@@ -120,6 +120,7 @@ def open_job(job: FuseJob, config: Config) -> tuple[Source, Sink]:
             thermal_side=options.thermal_side or "left",
             depth=options.depth,
             threads=file_threads(),
+            force=options.force,
         )
     if options.to == "bag":
         raise SourceError(f"--to bag: only a bag becomes a bag, and {job.name} is none; leave --to away")

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from aenet_ros.config import Config, build, flatten
+from aenet_ros.core.camera import Size
 from aenet_ros.core.errors import ImageError, SourceError, format_error
 from aenet_ros.core.frames import Array, FramePair, FusedFrame, ThermalInput, render_brightness
 from aenet_ros.core.process import MAX_AUTO_THREADS, allowed_cores
@@ -17,6 +18,8 @@ from aenet_ros.io.fuse_job import FuseJob, FuseOptions, Progress, open_job
 from aenet_ros.io.sinks import Sink
 from aenet_ros.io.sources import SourceItem
 from aenet_ros.io.staging import HIDDEN_FOLDER, delay_signals
+from aenet_ros.registration.output_grid import MOST_STRETCH, stretch_of, stretch_text
+from aenet_ros.thermal.temperature import check_scale
 
 if TYPE_CHECKING:
     from aenet_ros.pipeline import FusionPipeline
@@ -36,6 +39,8 @@ def fuse_job(job: FuseJob, config: Config, progress: Progress = lambda news: Non
         progress(("opened", 0, []))
         return {**_report(job), "kept": 1, "remarks": ["its result is there already and is kept (--resume)"]}
     source, sink = open_job(job, config)
+    if source.celsius:
+        config = build({"agc.profile": "celsius"}, config)
     progress(("opened", source.total, list(source.remarks)))
     options = {f"options.{name}": str(value) for name, value in asdict(job.options).items() if name not in ("force", "resume", "keep")}
     sink.record_settings({"inputs": [str(path.resolve()) for path in job.inputs], **options, **flatten(config)})
@@ -61,6 +66,7 @@ def fuse_job(job: FuseJob, config: Config, progress: Progress = lambda news: Non
         raise
     finally:
         pipeline.close()
+    source.remarks += run.shapes
     if run.without_depth:
         source.remarks.append(f"{run.without_depth} pairs were registered by the plane: {run.no_depth}")
     seconds = time.monotonic() - begin
@@ -82,6 +88,8 @@ class _Run:
     def __init__(self, pipeline: "FusionPipeline", options: FuseOptions, sink: Sink, timed: bool) -> None:
         self._pipeline, self._options, self._sink, self._timed = pipeline, options, sink, timed
         self._last_ns = 0
+        self._sizes: tuple[Size, Size] | None = None
+        self.shapes: list[str] = []  # sentences on frames that are stretched
         self.fused = self.kept = self.without_depth = 0
         self.no_depth = ""
         self.lost: list[dict[str, str]] = []
@@ -100,6 +108,7 @@ class _Run:
                     self.lost.append({"name": item.name, "reason": str(error)})
 
     def _take_pair(self, name: str, pair: FramePair) -> None:
+        self._check(pair)
         if not self._timed or pair.rgb.stamp_ns < self._last_ns:  # unrelated pictures, or a bag that starts over
             self._pipeline.reset_temporal()
         self._last_ns = pair.rgb.stamp_ns
@@ -112,6 +121,19 @@ class _Run:
         self.fused += 1
         if self._pipeline.registration_fallback:
             self.without_depth, self.no_depth = self.without_depth + 1, self._pipeline.registration_fallback
+
+    def _check(self, pair: FramePair) -> None:
+        """Raise ImageError where the frames' shapes or values do not fit the configuration; remark on shapes that fit badly."""
+        config, sizes = self._pipeline.config, (pair.thermal.size, pair.rgb.size)
+        if config.registration.mode == "identity" and sizes != self._sizes:
+            text = stretch_text(*sizes)
+            if stretch_of(*sizes) >= MOST_STRETCH and not self._options.force:
+                raise ImageError(f"{text}; --force stretches it")
+            self._sizes = sizes
+            if text and text not in self.shapes:
+                self.shapes.append(text)
+        if config.output.isotherm or (config.agc.mode == "fixed" and config.agc.unit == "celsius"):
+            check_scale(pair.thermal.data, config.agc)
 
 
 def _fuse(pair: FramePair, options: FuseOptions, pipeline: "FusionPipeline") -> FusedFrame:

@@ -18,7 +18,18 @@ from aenet_ros.core.camera import Camera
 from aenet_ros.core.errors import SourceError
 from aenet_ros.core.frames import Frame, FramePair
 from aenet_ros.core.process import MAX_AUTO_THREADS, allowed_cores
-from aenet_ros.io.files import VIDEO_SUFFIXES, first_names, luma, pair_by_name, pair_in_order, pictures_in, read_rgb, read_thermal
+from aenet_ros.io.files import (
+    FLIR_CELSIUS,
+    VIDEO_SUFFIXES,
+    first_names,
+    luma,
+    pair_by_name,
+    pair_in_order,
+    pictures_in,
+    read_rgb,
+    read_thermal,
+)
+from aenet_ros.io.picture_checks import check_pictures
 from aenet_ros.sync.matcher import DROP_REASONS, PairMatcher
 
 T = TypeVar("T")
@@ -40,6 +51,7 @@ class Source(ABC):
     rate_hz: float  # pairs a second, if timed
     names: Sequence[str] = ()  # of all pairs, if they are known before reading
     files: list[Path]  # every file that is read, so that no result overwrites one
+    celsius = False  # the thermal frames are degrees Celsius, whatever agc.profile says
 
     def __init__(self) -> None:
         self.remarks: list[str] = []  # sentences on what is left out and why; complete after the last item
@@ -99,12 +111,14 @@ def open_source(
     thermal_side: str = "left",
     depth: Path | None = None,
     threads: int = 1,
+    force: bool = False,
 ) -> Source:
     """Two pictures, two folders of pictures, two videos, or one video that shows both cameras side by side.
 
     ``in_order`` pairs the folders' files in their order instead of by name. ``sequence_hz`` > 0: a folder holds consecutive frames at
     that rate. ``thermal_side``: ``left`` or ``right`` half of a side-by-side video. ``depth``: a depth picture aligned to the rgb
     picture, or a folder of them with the rgb pictures' names. ``threads`` decode pictures ahead.
+    ``force``: pictures that seem to be given the wrong way round are taken as they are given.
     Raises SourceError with what is missing or does not fit.
     """
     for path in (thermal, rgb, depth):
@@ -126,13 +140,13 @@ def open_source(
         return VideoSource([thermal, rgb], sync or SyncConfig(), thermal_side)
     if depth is not None and depth.is_dir() != rgb.is_dir():
         raise SourceError(f"--depth {depth}: give a folder with folders of pictures, and a picture with single pictures")
-    return PictureSource(thermal, rgb, in_order, sequence_hz, depth, threads)
+    return PictureSource(thermal, rgb, in_order, sequence_hz, depth, threads, force)
 
 
 class PictureSource(Source):
     """Two pictures or two folders of them; see ``open_source`` and ``Source``."""
 
-    def __init__(self, thermal: Path, rgb: Path, in_order: bool, sequence_hz: float, depth: Path | None, threads: int) -> None:
+    def __init__(self, thermal: Path, rgb: Path, in_order: bool, sequence_hz: float, depth: Path | None, threads: int, force: bool) -> None:
         super().__init__()
         self._threads = threads
         self.timed, self.rate_hz = sequence_hz > 0, sequence_hz
@@ -146,9 +160,15 @@ class PictureSource(Source):
         self.names = [rgb.stem for _, rgb in self._pairs]
         self._depths = self._find_depths(depth)
         self.files = [path for pair in self._pairs for path in pair] + list(self._depths.values())
+        facts = check_pictures(self._pairs, force)
+        self.remarks += facts.remarks
+        self.celsius, self._rgb_bits = facts.celsius, facts.bits
+        self._notes: dict[str, list[str]] = {}  # names of the files by what is to be said of them
 
     def __iter__(self) -> Iterator[SourceItem]:
-        return prefetch((partial(self._read, index) for index in range(self.total)), self._threads)
+        self._notes.clear()
+        yield from prefetch((partial(self._read, index) for index in range(self.total)), self._threads)
+        self.remarks += [f"{first_names(sorted(names))}: {note}" for note, names in sorted(self._notes.items())]
 
     def _read(self, index: int) -> SourceItem:
         thermal, rgb = self._pairs[index]
@@ -160,9 +180,21 @@ class PictureSource(Source):
         try:
             # Depth pictures have the types of thermal ones: 16 bit (millimetres) or float (metres).
             depth_frame = read_thermal(depth, stamp_ns) if depth else None
-            return SourceItem(name, FramePair(read_thermal(thermal, stamp_ns), read_rgb(rgb, stamp_ns), depth=depth_frame))
+            thermal_notes: list[str] = []
+            rgb_notes: list[str] = []
+            pair = FramePair(
+                read_thermal(thermal, stamp_ns, thermal_notes), read_rgb(rgb, stamp_ns, rgb_notes, self._rgb_bits), depth=depth_frame
+            )
+            if (FLIR_CELSIUS in thermal_notes) != self.celsius:
+                raise SourceError(
+                    f"{thermal} holds {'raw counts' if self.celsius else 'degrees Celsius'}, unlike the first file: give them apart"
+                )
         except SourceError as error:
             return SourceItem(name, error=str(error))
+        for path, notes in ((thermal, thermal_notes), (rgb, rgb_notes)):
+            for note in notes:
+                self._notes.setdefault(note, []).append(path.name)
+        return SourceItem(name, pair)
 
     def _find_depths(self, depth: Path | None) -> dict[str, Path]:
         """Depth pictures by the rgb picture's name."""

@@ -13,6 +13,9 @@ from aenet_ros.core.frames import Array, Frame, Plane
 from aenet_ros.registration.registration import Registration
 from aenet_ros.registration.warp_maps import WarpMap, identity_map, typical_step
 
+SAME_SHAPE = 1.03  # stretch that nobody sees
+MOST_STRETCH = 1.5  # more than 5:4 on 16:9; a portrait frame on a landscape one of 4:3 has 1.8
+
 
 @dataclass(frozen=True, eq=False)
 class GridWarps:
@@ -140,6 +143,25 @@ class OutputGrid:
         thermal_x, thermal_y = self._registration.map(thermal_size, rgb_size, plane_distance_m)
         slope = math.sqrt(typical_step(thermal_x, 1) * typical_step(thermal_y, 0))  # thermal pixels that one rgb pixel covers
         return max(1, int(1 / max(slope, 1e-3))) if math.isfinite(slope) else 1
+
+
+def stretch_of(thermal_size: Size, rgb_size: Size) -> float:
+    """By how much mode identity stretches the thermal frame in one direction more than in the other; 1: not at all."""
+    ratio = thermal_size[1] * rgb_size[0] / (thermal_size[0] * rgb_size[1])
+    return max(ratio, 1.0 / ratio)
+
+
+def stretch_text(thermal_size: Size, rgb_size: Size) -> str:
+    """What mode identity does to the shapes of these frames, (height, width), and the remedy; "" where they fit."""
+    stretch = stretch_of(thermal_size, rgb_size)
+    if stretch < SAME_SHAPE:
+        return ""
+    sizes = f"thermal {thermal_size[1]}x{thermal_size[0]} and rgb {rgb_size[1]}x{rgb_size[0]}"
+    turned = " (one is portrait, the other landscape)" if (thermal_size[0] > thermal_size[1]) != (rgb_size[0] > rgb_size[1]) else ""
+    return (
+        f"{sizes} have different shapes{turned}, and registration.mode identity stretches the thermal frame by "
+        f"{100 * (stretch - 1):.0f} %: calibrate (`aenet calibrate`), or crop the frames to one shape"
+    )
 
 
 def _shrinks(source: Size, target: Size) -> bool:

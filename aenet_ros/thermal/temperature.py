@@ -5,9 +5,11 @@ from typing import NamedTuple
 import numpy as np
 
 from aenet_ros.config import AgcConfig
+from aenet_ros.core.errors import ImageError
 from aenet_ros.core.frames import Array, Plane
 
 KELVIN = -273.15  # degrees Celsius at 0 K
+PLAUSIBLE = (-150.0, 3000.0)  # degrees Celsius in the middle of a frame
 
 
 class Scale(NamedTuple):
@@ -30,6 +32,9 @@ class Profile(NamedTuple):
 
 PROFILES: dict[str, Profile] = {
     "generic": Profile(None, ""),
+    "celsius": Profile(Scale(1.0, 0.0), "the unit"),
+    "kelvin": Profile(Scale(1.0, KELVIN), "the unit"),
+    "centikelvin": Profile(Scale(0.01, KELVIN), "the unit"),
     "boson": Profile(None, "https://github.com/FLIR/BosonUSB/issues/14"),
     "adk": Profile(None, "https://github.com/VegaVK/flir_adk_multi, which drives ADKs with astuff/flir_boson_usb"),
     # TLinear on, at resolution 0.01 K (telemetry row C, word 49: 1)
@@ -48,6 +53,22 @@ PROFILES: dict[str, Profile] = {
 def scale_of(config: AgcConfig) -> Scale:
     """The scale of ``config.profile``; where that has none, ``celsius_per_count`` and ``celsius_at_zero``."""
     return PROFILES[config.profile].scale or Scale(config.celsius_per_count, config.celsius_at_zero)
+
+
+def check_scale(thermal: Array, config: AgcConfig) -> None:
+    """Raise ImageError where a frame's values, uint8, uint16 or float32 [H, W], cannot be temperatures of the configured scale."""
+    sample = thermal[thermal.shape[0] // 8 :: 4, thermal.shape[1] // 8 :: 4]
+    sample = sample[np.isfinite(sample) & (sample != 0)]
+    if not sample.size:
+        return
+    middle = float(np.median(sample))
+    scale = scale_of(config)
+    degrees = middle * scale.per_count + scale.at_zero
+    if not PLAUSIBLE[0] <= degrees <= PLAUSIBLE[1]:
+        raise ImageError(
+            f"by agc.profile {config.profile} the thermal value {middle:g} means {degrees:.1f} degrees Celsius: set the profile of the "
+            "camera, or celsius, kelvin or centikelvin where the values are these"
+        )
 
 
 def celsius(registered: Array, scale: Scale) -> Plane:

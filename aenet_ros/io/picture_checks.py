@@ -1,0 +1,107 @@
+"""Whether picture files are what they are given as: a thermal and an rgb camera's. What is doubtful is refused, unless it is forced."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from aenet_ros.core.errors import SourceError
+from aenet_ros.core.frames import Array
+from aenet_ros.io.files import FLIR_CELSIUS, decode_picture, read_content, read_thermal, used_bits
+from aenet_ros.io.picture_header import read_header
+
+CHECKED_PAIRS = 3  # first, middle and last
+DEPTH_FILES = 8  # rgb files whose values tell the bit depth of all
+SAMPLE_PIXELS = 40_000
+COLOURED = 40  # difference of a pixel's largest and smallest channel, 0..255
+HUE_BINS, COLOUR_SHIFT = 24, 4  # of the hue circle; 16 levels a channel
+GREY, PALETTE, TINTED, PHOTO = "grey", "colour-mapped", "tinted", "photo"
+
+
+class PictureFacts(NamedTuple):
+    """What holds for all pictures of a source. remarks: what is doubtful in some. bits: least depth of the rgb pictures, 0 for 8-bit ones.
+
+    celsius: the thermal files are degrees Celsius.
+    """
+
+    remarks: list[str]
+    bits: int
+    celsius: bool
+
+
+def check_pictures(pairs: Sequence[tuple[Path, Path]], force: bool) -> PictureFacts:
+    """Look at some pairs (thermal, rgb). Raises SourceError where all that are looked at seem swapped, unless ``force``."""
+    picked = [pairs[index] for index in sorted({0, len(pairs) // 2, len(pairs) - 1})][:CHECKED_PAIRS]
+    reasons = [reason for thermal, rgb in picked if (reason := _swapped(thermal, rgb))]
+    if reasons and len(reasons) == len(picked) and not force:
+        raise SourceError(f"{reasons[0]}: give the thermal path first, or --force if this is right")
+    step = max(1, len(pairs) // DEPTH_FILES)
+    bits = 0
+    if _bits(pairs[0][1]):
+        bits = max(_bits(rgb) for _, rgb in pairs[::step])
+    return PictureFacts(reasons, bits, _is_celsius(pairs[0][0]))
+
+
+def _swapped(thermal: Path, rgb: Path) -> str:
+    """Why the two seem to be given the wrong way round; "" where they do not, or cannot be read."""
+    try:
+        thermal_content, rgb_content = read_content(thermal), read_content(rgb)
+        maker = read_header(rgb_content).maker
+        if maker:
+            return f"{rgb} is given as the rgb picture and is a radiometric file of a {maker} thermal camera"
+        picture = decode_picture(rgb, rgb_content)
+        if picture.dtype != np.uint8 and picture.ndim == 2:
+            return f"{rgb} is given as the rgb picture and is a grey picture of type {picture.dtype}, as thermal cameras write"
+        if colour_kind(picture) == PALETTE:
+            return f"{rgb} is given as the rgb picture and seems colour-mapped, as thermal pictures are"
+        if not read_header(thermal_content).maker and colour_kind(decode_picture(thermal, thermal_content)) == PHOTO:
+            return f"{thermal} is given as the thermal picture and seems to be a colour photo"
+    except SourceError:
+        pass
+    return ""
+
+
+def _is_celsius(path: Path) -> bool:
+    notes: list[str] = []
+    with suppress(SourceError):  # is reported when its turn comes
+        read_thermal(path, notes=notes)
+    return FLIR_CELSIUS in notes
+
+
+def _bits(path: Path) -> int:
+    """The bits that a picture of more than 8 bits uses; 0 for another one."""
+    try:
+        content = read_content(path)
+        data = decode_picture(path, content)
+    except SourceError:
+        return 0
+    return used_bits(data, read_header(content).bits) if data.dtype == np.uint16 else 0
+
+
+def colour_kind(picture: Array) -> str:
+    """GREY, PALETTE (a thermal camera's false colours), TINTED (some colours) or PHOTO, of a picture [H, W] or [H, W, 3] in bgr order.
+
+    A palette is saturated nearly everywhere and goes through many hues; the colours of a photo are many, and mostly dull.
+    """
+    if picture.ndim == 2 or picture.dtype not in (np.uint8, np.uint16):
+        return GREY
+    step = max(1, round((picture.shape[0] * picture.shape[1] / SAMPLE_PIXELS) ** 0.5))
+    sample: Array = cv2.blur(picture, (3, 3))[step // 2 :: step, step // 2 :: step].reshape(-1, 3)  # JPEG's noise is no colour
+    if sample.dtype == np.uint16:
+        sample = (sample >> (used_bits(sample) - 8)).astype(np.uint8)
+    chroma = sample.max(1) - sample.min(1)
+    if np.percentile(chroma, 95) < COLOURED * 3 // 4:
+        return GREY
+    counts = np.unique(np.dot(sample >> COLOUR_SHIFT, [1 << 8, 1 << 4, 1]), return_counts=True)[1]
+    colours = int(np.searchsorted(np.cumsum(np.sort(counts)[::-1]), 0.95 * len(sample))) + 1
+    coloured = sample[chroma > COLOURED]
+    hues = 0
+    if len(coloured):
+        hue = cv2.cvtColor(coloured[None], cv2.COLOR_BGR2HSV)[0, :, 0].astype(np.int32) * HUE_BINS // 180
+        hues = int((np.bincount(hue, minlength=HUE_BINS) > 0.02 * len(hue)).sum())
+    if len(coloured) >= 0.75 * len(sample) and hues >= 4 and colours < 28 * hues:
+        return PALETTE
+    return PHOTO if colours >= 60 else TINTED
