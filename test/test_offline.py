@@ -94,10 +94,6 @@ def test_damaged_pictures(tmp_path, content):
 
 
 def test_depths_that_no_camera_writes(tmp_path):
-    path = save(tmp_path / "x.tiff", RAMP.astype(np.int32))
-    if cv2.imread(str(path), cv2.IMREAD_UNCHANGED).dtype == np.int32:  # old OpenCV writes 8 bit in its place
-        with pytest.raises(SourceError, match="int32"):
-            read_thermal(path)
     with pytest.raises(SourceError, match="float32"):
         read_rgb(save(tmp_path / "y.tiff", RAMP.astype(np.float32)))
     with pytest.raises(SourceError, match="No such file"):
