@@ -20,6 +20,7 @@ import torch
 from aenet_ros.cli.common import about, remark, write_json
 from aenet_ros.core.process import keep_large_buffers
 from aenet_ros.fusion.checkpoint import load_checkpoint
+from aenet_ros.fusion.cpu_network import CpuNetwork
 from aenet_ros.fusion.onnx_network import OnnxNetwork, export_network
 from aenet_ros.workbench.timing import WARM_UP_RUNS, spread_ms
 
@@ -30,12 +31,12 @@ Planes = np.ndarray[Any, np.dtype[np.float32]]
 
 def contestants(file: Path, thermal: Planes, luma: Planes, threads: int) -> dict[str, Callable[[], Planes]]:
     """By name, a call that runs the network once and returns the fused plane."""
-    network = load_checkpoint()[0]
-    planes = torch.from_numpy(thermal), torch.from_numpy(luma)
+    network = CpuNetwork(load_checkpoint()[0])
+    planes = thermal[0, 0], luma[0, 0]
     onnx = OnnxNetwork(file.read_bytes(), "cpu", "fp32", threads)
     runs: dict[str, Callable[[], Planes]] = {
-        "torch float32": lambda: network(*planes).numpy(),
-        "ONNX Runtime float32": lambda: onnx(*planes).numpy(),
+        "torch float32": lambda: network(*planes),
+        "ONNX Runtime float32": lambda: onnx(*planes),
     }
     if find_spec("openvino"):
         import openvino
@@ -48,11 +49,10 @@ def contestants(file: Path, thermal: Planes, luma: Planes, threads: int) -> dict
             request = core.compile_model(model, "CPU", options).create_infer_request()
             request.set_tensor("thermal", openvino.Tensor(thermal, shared_memory=True))
             request.set_tensor("luma", openvino.Tensor(luma, shared_memory=True))
-            runs[f"OpenVINO {precision}"] = lambda request=request: next(iter(request.infer(share_outputs=True).values()))  # type: ignore[misc]
+            runs[f"OpenVINO {precision}"] = lambda request=request: next(iter(request.infer(share_outputs=True).values()))[0, 0]  # type: ignore[misc]
     return runs
 
 
-@torch.inference_mode()
 def measure(size: tuple[int, int], threads: int, runs: int, file: Path) -> dict[str, Any]:
     """Medians and quartiles by contestant, and the largest difference from torch in grey levels."""
     thermal, luma = np.random.default_rng(0).random((2, 1, 1, *size), np.float32)

@@ -9,7 +9,6 @@ import torch.nn.functional as F
 
 from aenet_ros.core.errors import ConfigError, ImageError
 from aenet_ros.fusion import blocks
-from aenet_ros.fusion import network as network_module
 from aenet_ros.fusion.blocks import BLOCKS, DOWNSAMPLINGS, make_block
 from aenet_ros.fusion.checkpoint import load_checkpoint
 from aenet_ros.fusion.network import AENet, AENetConfig, parameter_count
@@ -109,14 +108,6 @@ def test_smooth_sources_give_a_picture_between_them(seed):
     outside = torch.maximum(low - fused, fused - high)
     assert float(outside.max()) < 0.2
     assert float(outside.clamp_min(0.0).mean()) < 0.015
-
-
-def test_maps_are_enlarged_as_torch_does():
-    thermal, luma = planes(48, 80, batch=2)
-    maps = torch.rand(2, 3, 12, 20, generator=torch.Generator().manual_seed(1))
-    weights = F.interpolate(maps, scale_factor=4.0, mode="bilinear")
-    wanted = weights[:, :1] * thermal + weights[:, 1:2] * luma + weights[:, 2:]
-    assert torch.allclose(network_module._apply_enlarged(maps, thermal, luma), wanted, atol=1e-6)
 
 
 def test_black_stays_black_and_hot_shows_with_the_packaged_weights():

@@ -5,15 +5,13 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-import torch
-from torch import Tensor
 
 from aenet_ros.core.frames import Array, Plane, ThermalInput, render_brightness
 from aenet_ros.fusion import color
 from aenet_ros.fusion.network import MIN_SIZE
 
-Network = Callable[[Tensor, Tensor], Tensor]
-"""AENet, or a runtime of its exported file: thermal and luma, float [1, 1, H, W] in 0..1, to fused luma of the same shape."""
+Network = Callable[[Plane, Plane], Plane]
+"""CpuNetwork, or a runtime of an exported file: thermal and luma, float32 [H, W] in 0..1, to fused luma of the same shape."""
 
 
 class FusionJob(NamedTuple):
@@ -52,28 +50,22 @@ class CpuEngine:
 
     def __init__(self, network: Network) -> None:
         self._network = network
-        self._planes: Plane = np.empty((2, 0, 0), np.float32)  # thermal and luma, reused: fresh memory costs page faults
+        self._luma: Plane = np.empty((0, 0), np.float32)  # reused: fresh memory costs page faults
 
-    @torch.inference_mode()
     def submit(self, job: FusionJob) -> PendingImage:
         """Fuse a job at full size; its arrays may change once this returns."""
         thermal, weight = render_brightness(job.thermal), job.thermal.weight
-        if self._planes.shape[1:] != thermal.shape:
-            self._planes = np.empty((2, *thermal.shape), np.float32)
-        thermal_plane, luma_plane = self._planes
+        if self._luma.shape != thermal.shape:
+            self._luma = np.empty(thermal.shape, np.float32)
         luma = color.luma(job.rgb, job.order)
-        color.to_unit(luma, luma_plane)
-        if weight is None and thermal.flags.c_contiguous and thermal.flags.writeable:  # torch copies or warns otherwise
-            thermal_plane = thermal
-        else:
-            np.copyto(thermal_plane, thermal)
+        color.to_unit(luma, self._luma)
         if weight is not None:
-            _blend(luma_plane, thermal_plane, weight)
-        fused: Plane = self._network(*(torch.from_numpy(plane)[None, None] for plane in (thermal_plane, luma_plane)))[0, 0].numpy()
+            thermal = _blend(self._luma, thermal.copy(), weight)
+        fused = self._network(thermal, self._luma)
         if weight is not None:
-            _blend(luma_plane, fused, weight * np.float32(job.thermal_weight))
+            _blend(self._luma, fused, weight * np.float32(job.thermal_weight))
         elif job.thermal_weight != 1.0:
-            _blend(luma_plane, fused, np.float32(job.thermal_weight))
+            _blend(self._luma, fused, np.float32(job.thermal_weight))
         return _recolor(job, luma, color.from_unit(fused))
 
 
@@ -106,8 +98,8 @@ def _recolor(job: FusionJob, luma: Array, fused: Array) -> PendingImage:
     return PendingImage(color.reorder(color.merge(job.rgb, luma, fused), job.order, job.output_order))
 
 
-def _blend(base: Plane, other: Plane, share: Plane | np.float32) -> None:
-    """Put ``base + share * (other - base)`` into ``other``."""
+def _blend(base: Plane, other: Plane, share: Plane | np.float32) -> Plane:
+    """``base + share * (other - base)``, written into ``other``."""
     np.subtract(other, base, out=other)
     np.multiply(other, share, out=other)
-    np.add(other, base, out=other)
+    return np.add(other, base, out=other)

@@ -10,6 +10,7 @@ from aenet_ros.config import ModelConfig
 from aenet_ros.core.errors import DeviceError, ImageError
 from aenet_ros.core.frames import Array, Plane, ThermalInput
 from aenet_ros.fusion.checkpoint import load_checkpoint, load_onnx
+from aenet_ros.fusion.cpu_network import CpuNetwork
 from aenet_ros.fusion.device_engine import CAPTURE_AFTER, DeviceEngine
 from aenet_ros.fusion.engine import CpuEngine, FusionJob, PendingImage, fuse_downscaled
 from aenet_ros.fusion.network import MIN_SIZE, AENet
@@ -90,7 +91,7 @@ class Fuser:
 
                 self._engine = CpuEngine(OnnxNetwork(self._source, self.device, self.precision, thread_count(self._model.threads)))
             elif self.device == "cpu":
-                self._engine = CpuEngine(self._source)
+                self._engine = CpuEngine(CpuNetwork(self._source))
             else:
                 self._engine = DeviceEngine(self._source, torch.device(self.device), self.precision)
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from aenet_ros import __version__
 from aenet_ros.core.errors import CheckpointError, DeviceError, MissingDependencyError, first_line
-from aenet_ros.core.frames import Array
+from aenet_ros.core.frames import Array, Plane
 from aenet_ros.fusion.checkpoint import ONNX_FORMAT, write_with_card
 from aenet_ros.fusion.color import fuse_tensors
 from aenet_ros.fusion.network import MIN_SIZE, AENet
@@ -90,13 +90,13 @@ class OnnxNetwork:
         if self._session.get_providers()[0] != wanted[0][0]:  # ONNX Runtime falls back silently
             raise DeviceError(f"ONNX Runtime cannot start {wanted[0][0]}: a library of CUDA, cuDNN or TensorRT is missing, or the GPU")
 
-    def __call__(self, thermal: Tensor, luma: Tensor) -> Tensor:
-        """Fuse two planes, float32 [1, 1, H, W] in 0..1 on the CPU, into one of the same shape."""
+    def __call__(self, thermal: Plane, luma: Plane) -> Plane:
+        """Fuse two planes, float32 [H, W] in 0..1, into one of the same shape."""
         try:
-            (fused,) = self._session.run(None, {"thermal": thermal.numpy(), "luma": luma.numpy()})
+            (fused,) = self._session.run(None, {"thermal": thermal[None, None], "luma": luma[None, None]})
         except Exception as error:  # as above
             raise DeviceError(f"ONNX Runtime failed on {self._device} ({first_line(error)})") from error
-        return torch.from_numpy(fused)
+        return np.asarray(fused[0, 0], np.float32)
 
 
 class _Whole(nn.Module):

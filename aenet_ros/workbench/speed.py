@@ -3,7 +3,9 @@
 import argparse
 import resource
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -15,6 +17,8 @@ from aenet_ros.config import build
 from aenet_ros.core.frames import FramePair
 from aenet_ros.fusion import color
 from aenet_ros.fusion.checkpoint import load_checkpoint
+from aenet_ros.fusion.cpu_network import CpuNetwork
+from aenet_ros.fusion.network import AENet
 from aenet_ros.pipeline import FusionPipeline
 from aenet_ros.sync.matcher import PairMatcher
 from aenet_ros.workbench.simulation.geometry import rgb_to_thermal
@@ -126,19 +130,18 @@ def within_fusion(device: str, precision: str, pairs: list[FramePair], runs: int
 
 
 def time_network(network: torch.nn.Module, device: str, precision: str, planes: torch.Tensor, runs: int) -> list[int]:
-    """Durations in ns of a network on two planes [2, 1, 1, H, W]; a slow network gets fewer runs."""
-    kind = torch.float16 if precision == "fp16" else torch.float32
-    module = network.eval().to(device, kind, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    on_device = planes.to(device, kind)
+    """Durations in ns of a network on two planes [2, 1, 1, H, W]; AENet in its form for CPUs there. A slow network gets fewer runs."""
+    call: Callable[[], object]
     synchronise = torch.cuda.synchronize if device != "cpu" else None
+    if device == "cpu" and isinstance(network, AENet):
+        call = partial(CpuNetwork(network), *planes[:, 0, 0].numpy())
+    else:
+        kind = torch.float16 if precision == "fp16" else torch.float32
+        module = network.eval().to(device, kind, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        call = partial(module, *planes.to(device, kind))
     with torch.inference_mode():
-        once = min(time_runs(lambda: module(on_device[0], on_device[1]), 1, synchronise, warm_up=1))
-        return time_runs(
-            lambda: module(on_device[0], on_device[1]),
-            max(MIN_RUNS, min(runs, MAX_NS // once)),
-            synchronise,
-            warm_up=min(WARM_UP_RUNS, MAX_NS // once),
-        )
+        once = min(time_runs(call, 1, synchronise, warm_up=1))
+        return time_runs(call, max(MIN_RUNS, min(runs, MAX_NS // once)), synchronise, warm_up=min(WARM_UP_RUNS, MAX_NS // once))
 
 
 def network_row(device: str, precision: str, threads: int, size: Size, runs: int) -> dict[str, Any]:
