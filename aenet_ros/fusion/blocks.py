@@ -33,6 +33,21 @@ def conv_relu(layer: nn.Conv2d, x: Tensor) -> Tensor:
     return _onednn(layer, x, "relu") if _can_fuse(x) else F.relu_(layer(x))
 
 
+def pack_weights(network: nn.Module) -> None:
+    """Keep each convolution's weights in oneDNN's own layout too, so that it does not convert them at each call.
+
+    For a network whose weights do not change any more. Without these operators nothing happens.
+    """
+    if not _AVAILABLE:
+        return
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            shape = [1, layer.in_channels, 64, 64]  # the layout does not depend on the size
+            layer.packed_weight = torch.ops.mkldnn._reorder_convolution_weight(
+                layer.weight, layer.padding, layer.stride, layer.dilation, layer.groups, shape
+            )
+
+
 def is_traced() -> bool:
     """Whether the network is being traced, exported or compiled; the plain operators are used then."""
     return bool(torch.onnx.is_in_onnx_export() or torch._C._get_tracing_state() or torch.compiler.is_compiling())
@@ -50,8 +65,9 @@ def _can_fuse(x: Tensor) -> bool:
 
 
 def _onednn(layer: nn.Conv2d, x: Tensor, after: str) -> Tensor:
+    weight = getattr(layer, "packed_weight", layer.weight)
     fused: Tensor = torch.ops.mkldnn._convolution_pointwise(
-        x, layer.weight, layer.bias, layer.padding, layer.stride, layer.dilation, layer.groups, after, [], ""
+        x, weight, layer.bias, layer.padding, layer.stride, layer.dilation, layer.groups, after, [], ""
     )
     return fused
 
@@ -61,7 +77,9 @@ def _probe() -> bool:
     layer = nn.Conv2d(2, 2, 3, padding=1).requires_grad_(False)
     x = torch.ones(1, 2, 4, 4).contiguous(memory_format=torch.channels_last)
     try:
-        plain, fused, rectified = layer(x), _onednn(layer, x, "none"), _onednn(layer, x, "relu")
+        plain, fused = layer(x), _onednn(layer, x, "none")
+        layer.packed_weight = torch.ops.mkldnn._reorder_convolution_weight(layer.weight, (1, 1), (1, 1), (1, 1), 1, [1, 2, 4, 4])
+        rectified = _onednn(layer, x, "relu")
     except (AttributeError, RuntimeError, TypeError):
         return False
     return torch.allclose(fused, plain, atol=1e-5) and torch.allclose(rectified, F.relu(plain), atol=1e-5)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from aenet_ros.core.frames import Array, Plane
+from aenet_ros.fusion.blocks import pack_weights
 from aenet_ros.fusion.network import MAX_DETAIL, MAX_HOT, SURROUNDINGS, TILE, AENet, check_planes
 
 _BINOMIAL = np.array([0.25, 0.5, 0.25], np.float32)
@@ -21,6 +22,7 @@ class CpuNetwork:
 
     def __init__(self, network: AENet) -> None:
         self._network = deepcopy(network).requires_grad_(False).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        pack_weights(self._network)
         weight = self._network.head.weight
         self._head, self._head_bias = weight.reshape(len(weight), -1), self._network.head.bias[:, None]
         self._both = np.empty((0, 0, 2), np.float32)  # both planes interleaved, reused: fresh memory costs page faults
