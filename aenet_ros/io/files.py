@@ -13,7 +13,11 @@ from aenet_ros.core.frames import Array, Frame
 from aenet_ros.io.flir import celsius_of, read_flir
 from aenet_ros.io.picture_header import PictureHeader, read_header
 
-VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".m4v", ".webm", ".mpg", ".mpeg", ".ts")
+VIDEO_SUFFIXES = (
+    *(".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".wmv", ".asf", ".flv", ".ogv", ".gif"),
+    *(".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".y4m", ".h264", ".264", ".h265", ".265", ".hevc", ".mjpeg", ".mjpg"),
+)
+WRITTEN_VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif")
 BAG_SUFFIXES = (".mcap", ".db3", ".bag", ".active")
 """ROS 1's recorder calls a bag NAME.bag.active until it is complete."""
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".pgm", ".ppm")

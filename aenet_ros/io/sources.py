@@ -1,6 +1,5 @@
-"""Pairs from picture files, folders of pictures and videos. Bags: ``bag_source``."""
+"""What a source of pairs is, and pairs from picture files and folders of pictures. Videos: ``video_source``; bags: ``bag_source``."""
 
-import heapq
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,19 +9,15 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-import cv2
-import numpy as np
-
 from aenet_ros.config import SyncConfig
 from aenet_ros.core.camera import Camera
 from aenet_ros.core.errors import SourceError
-from aenet_ros.core.frames import Frame, FramePair
+from aenet_ros.core.frames import FramePair
 from aenet_ros.core.process import MAX_AUTO_THREADS, allowed_cores
 from aenet_ros.io.files import (
     FLIR_CELSIUS,
     VIDEO_SUFFIXES,
     first_names,
-    luma,
     pair_by_name,
     pair_in_order,
     pictures_in,
@@ -116,8 +111,9 @@ def open_source(
     """Two pictures, two folders of pictures, two videos, or one video that shows both cameras side by side.
 
     ``in_order`` pairs the folders' files in their order instead of by name. ``sequence_hz`` > 0: a folder holds consecutive frames at
-    that rate. ``thermal_side``: ``left`` or ``right`` half of a side-by-side video. ``depth``: a depth picture aligned to the rgb
-    picture, or a folder of them with the rgb pictures' names. ``threads`` decode pictures ahead.
+    that rate; for a raw video stream, which stores no times, its rate. ``thermal_side``: ``left`` or ``right`` half of a side-by-side
+    video. ``depth``: a depth picture aligned to the rgb picture, or a folder of them with the rgb pictures' names. ``threads`` decode
+    pictures ahead.
     ``force``: pictures that seem to be given the wrong way round are taken as they are given.
     Raises SourceError with what is missing or does not fit.
     """
@@ -126,7 +122,7 @@ def open_source(
             raise SourceError(f"there is no file or folder '{path}'")
     if rgb is None:
         if thermal.suffix.lower() in VIDEO_SUFFIXES:
-            return VideoSource([thermal], sync or SyncConfig(), thermal_side)
+            return _open_videos([thermal], sync, thermal_side, sequence_hz)
         raise SourceError(
             f"'{thermal}' alone is not enough: give the rgb file or folder too "
             "(a bag, a side-by-side video, or a folder that holds thermal/ and rgb/ can be given alone)"
@@ -136,11 +132,17 @@ def open_source(
         raise SourceError(f"'{folder}' is a folder and '{file}' a file; give two folders or two files")
     if thermal.suffix.lower() in VIDEO_SUFFIXES and rgb.suffix.lower() in VIDEO_SUFFIXES:
         if depth is not None:
-            raise SourceError(f"--depth {depth}: depth goes with pictures and bags, not with videos, which have only 8 bits")
-        return VideoSource([thermal, rgb], sync or SyncConfig(), thermal_side)
+            raise SourceError(f"--depth {depth}: depth goes with pictures and bags, not with videos")
+        return _open_videos([thermal, rgb], sync, thermal_side, sequence_hz)
     if depth is not None and depth.is_dir() != rgb.is_dir():
         raise SourceError(f"--depth {depth}: give a folder with folders of pictures, and a picture with single pictures")
     return PictureSource(thermal, rgb, in_order, sequence_hz, depth, threads, force)
+
+
+def _open_videos(files: list[Path], sync: SyncConfig | None, thermal_side: str, assumed_hz: float) -> Source:
+    from aenet_ros.io.video_source import VideoSource  # needs PyAV, which pictures do not
+
+    return VideoSource(files, sync or SyncConfig(), thermal_side, assumed_hz)
 
 
 class PictureSource(Source):
@@ -216,78 +218,3 @@ class PictureSource(Source):
 def frame_stamp_ns(index: int, rate_hz: float) -> int:
     """Stamp of a file's frame ``index``. The first is 1 s, since a stamp of 0 means that there is none."""
     return 1_000_000_000 + round(index * 1e9 / rate_hz)
-
-
-class VideoSource(Source):
-    """Two videos, or one that shows both cameras side by side; frames are paired by their times, through ``PairMatcher``.
-
-    ``remarks`` reports unequal durations, and frames that a file promises and does not hold. See ``Source``.
-    """
-
-    def __init__(self, files: list[Path], sync: SyncConfig, thermal_side: str) -> None:
-        super().__init__()
-        self.files, self._sync, self._thermal_side = files, sync, thermal_side
-        videos = [_Video(path) for path in files]
-        self.rate_hz = videos[-1].rate_hz
-        self.total = min(video.frames for video in videos)
-        if len(videos) == 2 and abs(videos[0].seconds - videos[1].seconds) > 1.5 / min(video.rate_hz for video in videos):
-            both = " and ".join(
-                f"{video.path.name} lasts {video.seconds:.2f} s ({video.frames} frames at {video.rate_hz:.4g} Hz)" for video in videos
-            )
-            self.remarks.append(f"{both}: the rest of the longer one is left out")
-
-    def __iter__(self) -> Iterator[SourceItem]:
-        for index, pair in enumerate(self._pairs()):
-            yield SourceItem(f"{index:06d}", pair)
-
-    def _pairs(self) -> Iterator[FramePair]:
-        matcher = PairMatcher(self._sync.slop_ns, self._sync.clock_offset_ns, self._sync.queue_size)
-        for stream, frame in prefetch_items(self._frames() if len(self.files) == 2 else self._halves()):
-            yield from matcher.push_thermal(frame) if stream == "thermal" else matcher.push_rgb(frame)
-        yield from matcher.flush()
-        self.remarks += dropped_frames(matcher)
-
-    def _halves(self) -> Iterator[tuple[str, Frame]]:
-        """("thermal" or "rgb", frame) of a video that shows both."""
-        for frame in _Video(self.files[0]).decode(self.remarks):
-            width = frame.size[1] // 2
-            left, right = frame.data[:, :width], frame.data[:, frame.size[1] - width :]
-            thermal, rgb = (left, right) if self._thermal_side == "left" else (right, left)
-            yield "thermal", Frame(frame.stamp_ns, luma(thermal), "mono8")
-            yield "rgb", Frame(frame.stamp_ns, rgb, "bgr8")
-
-    def _frames(self) -> Iterator[tuple[str, Frame]]:
-        """("thermal" or "rgb", frame) of two videos in order of time."""
-        thermal, rgb = (_Video(path).decode(self.remarks) for path in self.files)
-        grey = (("thermal", Frame(frame.stamp_ns, luma(frame.data), "mono8")) for frame in thermal)
-        yield from heapq.merge(grey, (("rgb", frame) for frame in rgb), key=lambda item: item[1].stamp_ns)
-
-
-class _Video:
-    """A video file that can be opened, with its rate and, as the file says, its number of frames. Raises SourceError."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._capture = cv2.VideoCapture(str(path))
-        if not self._capture.isOpened():
-            raise SourceError(f"{path} cannot be opened as a video; it is damaged, or this OpenCV build lacks its codec: convert it to mp4")
-        self.rate_hz = self._capture.get(cv2.CAP_PROP_FPS)
-        self.frames = max(int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
-        if not 0.1 <= self.rate_hz <= 10_000:
-            raise SourceError(
-                f"{path} does not say its frame rate ({self.rate_hz:g}); convert it to mp4, or to pictures and use --sequence"
-            )
-        self.seconds = self.frames / self.rate_hz
-
-    def decode(self, remarks: list[str]) -> Iterator[Frame]:
-        """The frames, once. Raises SourceError for none."""
-        index = 0
-        while (read := self._capture.read())[0]:
-            yield Frame(frame_stamp_ns(index, self.rate_hz), np.asarray(read[1]), "bgr8")
-            index += 1
-        if index == 0:
-            raise SourceError(f"{self.path} holds no frame that can be decoded; convert it to mp4")
-        if index < self.frames - 1:  # some containers know their number of frames only roughly
-            remarks.append(
-                f"{self.path} promises {self.frames} frames, and {index} can be decoded: it is damaged or cut off, and the rest is lost"
-            )

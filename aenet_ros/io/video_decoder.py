@@ -48,28 +48,40 @@ class FrameConverter:
     """Makes a Frame of each decoded frame of one stream. Keep one for each stream.
 
     Grey video stays as it is: mono8, mono16 for 9 to 16 bits, 32FC1. Colour video becomes rgb8 by the matrix and the range that the
-    stream says (BT.601 and 16..235 where it does not). ``thermal``: colour becomes its luma, mono8 (0..255), or mono16 with the stored
-    values for more than 8 bits.
+    stream says (BT.601 and 16..235 where it does not). A picture is turned as the stream says.
+    ``thermal``: colour becomes its luma, mono8 (0..255), or mono16 with the stored values for more than 8 bits. Otherwise grey of
+    9 to 12 bits, which visible cameras have too, becomes mono8.
+
+    turned: whether the last picture was turned.
     """
 
     def __init__(self, thermal: bool) -> None:
-        self._thermal = thermal
+        self._thermal, self.turned = thermal, False
         self._reformatter = load_av().video.reformatter.VideoReformatter()
 
     def convert(self, frame: Any, stamp_ns: int) -> Frame:
         """The pixels of an av.VideoFrame, copied. Raises ImageError for a pixel format that cannot be converted."""
-        name, luma = frame.format.name, frame.format.components[0]
+        data, encoding = self._pixels(frame)
+        matrix = frame.side_data.get("DISPLAYMATRIX")
+        if matrix is not None:
+            data, self.turned = _turn(data, np.frombuffer(matrix, "<i4")[:6])
+        return Frame(stamp_ns, data, encoding)
+
+    def _pixels(self, frame: Any) -> tuple[Array, str]:
+        name, bits = frame.format.name, frame.format.components[0].bits
         if name.startswith("gray"):
-            return Frame(stamp_ns, *_grey(frame))
+            values, encoding = _grey(frame)
+            if self._thermal or not 8 < bits <= 12:
+                return values, encoding
+            return (values >> (bits - 8)).astype(np.uint8), "mono8"
         if not self._thermal:
-            return Frame(stamp_ns, self._as_rgb(frame, "rgb24"), "rgb8")
+            return self._as_rgb(frame, "rgb24"), "rgb8"
         if name.startswith("yuv") and frame.format.is_planar:
             values, encoding = _grey(frame)
             full = frame.color_range == FULL_RANGE or name.startswith("yuvj")
-            return Frame(stamp_ns, values if full or encoding == "mono16" else EXPANDED[values], encoding)
-        deep = luma.bits > 8
-        rgb = self._as_rgb(frame, "rgb48le" if deep else "rgb24")
-        return Frame(stamp_ns, np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)), "mono16" if deep else "mono8")
+            return values if full or encoding == "mono16" else EXPANDED[values], encoding
+        rgb = self._as_rgb(frame, "rgb48le" if bits > 8 else "rgb24")
+        return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)), "mono16" if bits > 8 else "mono8"
 
     def _as_rgb(self, frame: Any, pixel_format: str) -> Array:
         """uint8 or uint16 [H, W, 3], red first."""
@@ -94,6 +106,20 @@ def _grey(frame: Any) -> tuple[Array, str]:
     stored = np.dtype(dtype).newbyteorder(">" if name.endswith("be") else "<")
     rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: frame.height, : frame.width * stored.itemsize]
     return np.ascontiguousarray(rows).view(stored).astype(dtype, copy=False), encoding
+
+
+def _turn(data: Array, matrix: Array) -> tuple[Array, bool]:
+    """The picture as its display matrix says, in steps of 90 degrees, and whether that turns or mirrors it.
+
+    ``matrix``: int32 a, b, u, c, d, v, which mean x' = a x + c y and y' = b x + d y.
+    """
+    a, b, _, c, d, _ = matrix.tolist()
+    swap = abs(b) + abs(c) > abs(a) + abs(d)
+    upside_down, mirrored = (b < 0, c < 0) if swap else (d < 0, a < 0)
+    if swap:
+        data = data.swapaxes(0, 1)
+    data = np.ascontiguousarray(data[:: -1 if upside_down else 1, :: -1 if mirrored else 1])
+    return data, swap or upside_down or mirrored
 
 
 class SoundFrames:

@@ -1,6 +1,7 @@
 """Pairs the frames of two streams by their stamps: each with the nearest, none twice, and every dropped frame counted."""
 
 import math
+import sys
 from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Sequence
@@ -83,6 +84,7 @@ class _Stream:
         self.last_ns: int | None = None
         self.paired_ns: int | None = None
         self.gaps: deque[int] = deque(maxlen=GAP_WINDOW)
+        self.reached = -math.inf  # no frame to come has an older stamp, on the common clock
 
     def stamps(self) -> list[int]:
         """The waiting frames' stamps on the common clock."""
@@ -95,7 +97,7 @@ class _Stream:
     def next(self) -> float:
         """A lower bound of the stamps to come, on the common clock."""
         gap = math.ceil(GAP_SHARE * min(self.gaps)) if len(self.gaps) >= GAP_MINIMUM else 1
-        return self.latest() + max(gap, 1)
+        return max(self.latest() + max(gap, 1), self.reached)
 
     def insert(self, frame: Frame) -> str:
         """Queues the frame in order of stamps; a reason instead where it is too late or a duplicate."""
@@ -136,11 +138,15 @@ class PairMatcher:
     the two, if each stream comes in order of its stamps, no queue overflows, and no gap between two stamps of a stream is shorter than
     GAP_SHARE of the shortest of the GAP_WINDOW before (else a pair may have left with the second-nearest frame). A pair waits for one
     more frame only where that may be nearer: the next frame of the stream whose stamp is the older of the two.
+
+    ``ordered``: the frames of both streams come in one order of their times, as files can be read, less the clock offset. Then no
+    queue is limited: a frame leaves, or is dropped as ``no_partner``, once all frames within its slop have come.
     """
 
-    def __init__(self, slop_ns: int, clock_offset_ns: int = 0, queue_size: int = 10) -> None:
+    def __init__(self, slop_ns: int, clock_offset_ns: int = 0, queue_size: int = 10, *, ordered: bool = False) -> None:
         self.slop_ns = slop_ns
-        self.queue_size = queue_size
+        self.queue_size = sys.maxsize if ordered else queue_size
+        self._ordered = ordered
         self.counts = PairCounts()
         self._thermal = _Stream()
         self._rgb = _Stream()
@@ -176,6 +182,7 @@ class PairMatcher:
         for stream in (self._thermal, self._rgb):
             self.counts.dropped["no_partner"] += stream.forget_after(-math.inf)
             stream.gaps.clear()
+            stream.reached = -math.inf
         return pairs
 
     def _push(self, own: _Stream, other: _Stream, frame: Frame) -> list[FramePair]:
@@ -189,6 +196,8 @@ class PairMatcher:
         if reason:
             self.counts.dropped[reason] += 1
             return []
+        if self._ordered:
+            own.reached = other.reached = frame.stamp_ns - own.offset_ns
         pairs = self._decide()
         self._expire(own, other)
         self._expire(other, own)
@@ -225,7 +234,8 @@ class PairMatcher:
         expired = 0
         for stamp in stamps:
             place = bisect_left(partners, stamp - self.slop_ns)
-            if other.latest() < stamp + self.slop_ns or (place < len(partners) and partners[place] <= stamp + self.slop_ns):
+            has_candidate = place < len(partners) and partners[place] <= stamp + self.slop_ns
+            if has_candidate or (other.latest() < stamp + self.slop_ns and other.reached <= stamp + self.slop_ns):
                 break
             expired += 1
         del own.frames[:expired]
