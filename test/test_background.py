@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from aenet_ros.io.sources import prefetch, prefetch_items
+from aenet_ros.io.source import prefetch, prefetch_items
 from aenet_ros.io.staging import BackgroundWriter
 
 

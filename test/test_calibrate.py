@@ -11,7 +11,7 @@ from aenet_ros.cli.main import main
 from aenet_ros.config import RegistrationConfig
 from aenet_ros.core.errors import ImageError, SourceError
 from aenet_ros.core.frames import Frame, FramePair
-from aenet_ros.io.sources import SourceItem
+from aenet_ros.io.source import SourceItem
 from aenet_ros.registration.estimate import MIN_CONFIDENCE, corner_distance, estimate
 from aenet_ros.registration.registration import Registration
 from aenet_ros.workbench.calibration.scenes import collect

@@ -46,7 +46,8 @@ def run(args: argparse.Namespace) -> int:
     """Calibrate; 0 where the result was written."""
     from aenet_ros.core.errors import ConfigError, SourceError
     from aenet_ros.io.files import is_bag
-    from aenet_ros.io.sources import Source, open_source
+    from aenet_ros.io.source import Source
+    from aenet_ros.io.sources import open_source
     from aenet_ros.workbench.calibration.scenes import calibrate_scenes, collect, read_start, write_result
     from aenet_ros.workbench.calibration.targets import calibrate_target, parse_target
 

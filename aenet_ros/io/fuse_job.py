@@ -16,7 +16,8 @@ from aenet_ros.config import Config
 from aenet_ros.core.errors import SourceError
 from aenet_ros.io.files import BAG_SUFFIXES, VIDEO_SUFFIXES, is_bag
 from aenet_ros.io.sinks import Sink, open_sink
-from aenet_ros.io.sources import Source, file_threads, open_source
+from aenet_ros.io.source import Source, file_threads
+from aenet_ros.io.sources import open_source
 
 Progress = Callable[[Any], None]
 Work = Callable[[Any, Progress], Any]

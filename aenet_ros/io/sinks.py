@@ -14,7 +14,7 @@ import numpy as np
 from aenet_ros.core.errors import SourceError
 from aenet_ros.core.frames import FusedFrame
 from aenet_ros.io.files import BAG_SUFFIXES, PICTURE_SUFFIXES, VIDEO_SUFFIXES, write_picture
-from aenet_ros.io.sources import Source, file_threads
+from aenet_ros.io.source import Source, file_threads
 from aenet_ros.io.staging import HIDDEN_FOLDER, BackgroundWriter, StagingDir, delay_signals, staging_path, write_errors
 
 

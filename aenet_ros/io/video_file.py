@@ -8,7 +8,7 @@ from typing import Any
 
 from aenet_ros.core.errors import ImageError, SourceError
 from aenet_ros.core.frames import Frame
-from aenet_ros.io.sources import file_threads
+from aenet_ros.io.source import file_threads
 from aenet_ros.io.video_decoder import FrameConverter, SoundFrames, load_av
 
 TRANSPORT_STREAMS = ("mpegts", "mpeg")

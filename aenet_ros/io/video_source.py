@@ -11,7 +11,7 @@ import numpy as np
 from aenet_ros.config import SyncConfig
 from aenet_ros.core.errors import SourceError
 from aenet_ros.core.frames import Frame, FramePair
-from aenet_ros.io.sources import Source, SourceItem, dropped_frames, prefetch_items
+from aenet_ros.io.source import Source, SourceItem, dropped_frames, prefetch_items
 from aenet_ros.io.video_file import VideoFile
 from aenet_ros.sync.matcher import PairMatcher
 

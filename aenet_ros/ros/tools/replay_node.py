@@ -15,7 +15,8 @@ from rclpy.node import Node
 
 from aenet_ros.core.errors import AenetError, SourceError
 from aenet_ros.core.frames import FramePair
-from aenet_ros.io.sources import open_source, prefetch_items
+from aenet_ros.io.source import prefetch_items
+from aenet_ros.io.sources import open_source
 from aenet_ros.ros.node_main import running
 from aenet_ros.ros.tools.camera_publisher import CameraPublisher, declare, print_line, wait_until
 

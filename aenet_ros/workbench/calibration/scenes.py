@@ -19,7 +19,7 @@ from aenet_ros.core.camera import Camera, Stereo, scaling
 from aenet_ros.core.errors import ConfigError, ImageError, SourceError
 from aenet_ros.core.frames import Array, Frame, FramePair
 from aenet_ros.io.files import write_picture
-from aenet_ros.io.sources import SourceItem
+from aenet_ros.io.source import SourceItem
 from aenet_ros.registration.calibration_file import (
     Homography,
     homography_content,
