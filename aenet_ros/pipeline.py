@@ -21,10 +21,12 @@ from aenet_ros.health.status import PipelineStatus
 from aenet_ros.registration.output_grid import GridWarps, OutputGrid
 from aenet_ros.registration.registration import Registration
 from aenet_ros.thermal.agc import Gain, ThermalAgc
+from aenet_ros.thermal.contrast import contrast_share
 from aenet_ros.thermal.ffc import FfcHold
 from aenet_ros.thermal.sensor_correction import SensorCorrection
 from aenet_ros.thermal.temperature import draw_isotherm, scale_of
 
+FLAT_SHARE = 0.5  # less of a thermal frame in the picture counts as none
 NO_PLANE: Plane = np.empty((0, 0), np.float32)
 
 
@@ -45,6 +47,7 @@ class FusionPipeline:
         self._grid = OutputGrid(self.registration, self.config.output)
         self._resolution = AdaptiveResolution()
         self._driver_shutter_closed = False
+        self._flat_frames = 0
         self._brightness = NO_PLANE
         self._ffc = FfcHold()
         self.reset_temporal()
@@ -64,6 +67,8 @@ class FusionPipeline:
         config, rgb, timer = self._check(config), pair.rgb, StageTimer()
         output = config.output
         thermal, gain = self._select_thermal(pair.thermal, config)
+        share = contrast_share(thermal, config.agc)
+        self._flat_frames += share < FLAT_SHARE
         timer.lap("agc")
 
         warps = self.prepare_grid(thermal.size, rgb.size, config, pair.depth)
@@ -82,7 +87,8 @@ class FusionPipeline:
             source = ThermalInput(warps.thermal(brightness), weight=warps.weight, rendered=True)
         timer.lap("registration")
 
-        pending = self.fuser.submit(FusionJob(source, image, ORDERS[encoding], output.thermal_weight, ORDERS[output.encoding], scale))
+        weight = output.thermal_weight * share
+        pending = self.fuser.submit(FusionJob(source, image, ORDERS[encoding], weight, ORDERS[output.encoding], scale))
         timer.lap("fusion")
 
         registered = warps.counts(thermal.data) if want_registered or output.isotherm else None
@@ -159,6 +165,7 @@ class FusionPipeline:
             sensor=self._sensor.marks,
             registration_fallback=self.registration_fallback,
             resolution=self._resolution.state,
+            flat_frames=self._flat_frames,
         )
 
     def warm_up(self, rgb_size: Size, thermal_size: Size = (512, 640)) -> None:
@@ -172,7 +179,7 @@ class FusionPipeline:
                 self.submit(pair).result()
         except ImageError:  # no registration for these sizes, or the cameras' intrinsics arrive later
             self.fuser.warm_up(rgb_size)
-        self._ffc, self._resolution = FfcHold(), AdaptiveResolution()
+        self._ffc, self._resolution, self._flat_frames = FfcHold(), AdaptiveResolution(), 0
         self.reset_temporal()
 
     def close(self) -> None:

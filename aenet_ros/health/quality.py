@@ -92,6 +92,7 @@ class QualityMonitor:
             "shutter events": str(pipeline.ffc.events),
             "thermal frames repeated": str(pipeline.ffc.repeated),
             "thermal frames held": str(pipeline.ffc.bridged),
+            "thermal frames without contrast": str(pipeline.flat_frames),
             "bad pixels": str(pipeline.sensor.dead_pixels),
             "column noise removed [counts]": f"{pipeline.sensor.column_counts:.1f}",
         }

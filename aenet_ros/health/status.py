@@ -48,7 +48,10 @@ class ResolutionStatus:
 
 @dataclass(frozen=True)
 class PipelineStatus:
-    """A snapshot of the pipeline's state. ``fallback``: why the device or precision is not the one asked for, or ""."""
+    """A snapshot of the pipeline's state. ``fallback``: why the device or precision is not the one asked for, or "".
+
+    ``flat_frames``: pairs whose thermal frame had no contrast, so that the fused picture is the rgb frame.
+    """
 
     device: str
     precision: str
@@ -62,6 +65,7 @@ class PipelineStatus:
     agc_gain: Gain = field(default_factory=lambda: Gain(0.0, 1.0))
     registration_fallback: str = ""
     resolution: ResolutionStatus = ResolutionStatus()
+    flat_frames: int = 0
 
 
 @dataclass

@@ -67,6 +67,8 @@ def fuse_job(job: FuseJob, config: Config, progress: Progress = lambda news: Non
     finally:
         pipeline.close()
     source.remarks += run.shapes
+    if flat := pipeline.status().flat_frames:
+        source.remarks.append(f"{flat} pairs keep the rgb picture: their thermal frame has no contrast (closed shutter, lens cap, fog)")
     if run.without_depth:
         source.remarks.append(f"{run.without_depth} pairs were registered by the plane: {run.no_depth}")
     seconds = time.monotonic() - begin
