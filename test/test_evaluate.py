@@ -10,11 +10,12 @@ from conftest import shared_dir
 from aenet_ros.cli import main as cli
 from aenet_ros.config import build
 from aenet_ros.core.errors import ImageError, SourceError
+from aenet_ros.io.pairing import pair_files
 from aenet_ros.pipeline import FusionPipeline
 from aenet_ros.workbench.evaluation.compare import load_peers
 from aenet_ros.workbench.evaluation.methods import folder_method, in_colours, pipeline_method
 from aenet_ros.workbench.evaluation.metrics import METRICS
-from aenet_ros.workbench.evaluation.pairs import DataSet, common_files, dev_clips, dev_sets, read_pairs
+from aenet_ros.workbench.evaluation.pairs import DataSet, by_name, dev_clips, dev_sets, read_pairs
 from aenet_ros.workbench.evaluation.report import measures_table, ranks_table
 
 FREE = ["rgb alone", "thermal alone", "maximum", "average", "Laplacian pyramid"]
@@ -129,7 +130,7 @@ def test_refusals(little, capsys):
         (["evaluate", thermal, rgb, "--fused", f"maximum={out}"], "different names"),
         (["evaluate", thermal, rgb, "--weights", little / "none.safetensors"], "none"),
         (["evaluate", thermal, rgb, "--fused", f"a={out}", "--peers", little / "none.json"], "none.json"),
-        (["evaluate", "--dev-pairs", little], "two folders of pictures"),
+        (["evaluate", "--dev-pairs", little], "cannot be read: No such file"),
     ]
     for arguments, words in cases:
         assert aenet(*arguments) == 1, arguments
@@ -149,6 +150,10 @@ def test_peers_of_other_pictures(little, capsys):
     assert "x" not in report["trust"]["other"], "published scores have no measures of trust"
 
 
+def pair_folders(thermal, rgb):
+    return by_name(pair_files(thermal, rgb).files)
+
+
 def test_unequal_sizes_and_deep_thermal(tmp_path):
     (tmp_path / "t").mkdir()
     (tmp_path / "v").mkdir()
@@ -156,7 +161,7 @@ def test_unequal_sizes_and_deep_thermal(tmp_path):
     counts[0, :5] = 60_000  # a hundredth of a percent: above the 99.8th percentile
     cv2.imwrite(str(tmp_path / "t/0.png"), counts)
     cv2.imwrite(str(tmp_path / "v/0.png"), cv2.merge([smooth(2, (50, 1000))] * 3))
-    dataset = DataSet("x", common_files(tmp_path / "t", tmp_path / "v"))
+    dataset = DataSet("x", pair_folders(tmp_path / "t", tmp_path / "v"))
     (pair,) = read_pairs(dataset)
     assert pair.thermal.dtype == np.uint8
     # Of 1000 equally frequent counts the 0.5th percentile is 29005 and the 99.8th 29997.
@@ -175,7 +180,7 @@ def test_an_eight_bit_picture_is_measured_as_it_is(tmp_path):
     for folder in ("t", "v"):
         (tmp_path / folder).mkdir()
         cv2.imwrite(str(tmp_path / folder / "0.png"), 100 + smooth(3) // 4)
-    (pair,) = read_pairs(DataSet("x", common_files(tmp_path / "t", tmp_path / "v")))
+    (pair,) = read_pairs(DataSet("x", pair_folders(tmp_path / "t", tmp_path / "v")))
     assert (pair.thermal == 100 + smooth(3) // 4).all()
 
 
@@ -187,7 +192,7 @@ def test_gain_control_follows_a_clip_and_no_set_of_stills(tmp_path):
             cv2.imwrite(str(tmp_path / folder / f"{index}.png"), picture)
     config = build({"model.device": "cpu", "output.encoding": "bgr8", "sensor.column_noise": "off"})
     method = pipeline_method("x", FusionPipeline(config))
-    stills = DataSet("x", common_files(tmp_path / "t", tmp_path / "v"))
+    stills = DataSet("x", pair_folders(tmp_path / "t", tmp_path / "v"))
     first, second = (method.fuse(pair).astype(float) for pair in read_pairs(stills))
     assert np.abs(first - second).max() <= 2, "each picture has its own range"
     first, second = (method.fuse(pair).astype(float) for pair in read_pairs(stills._replace(consecutive=True)))

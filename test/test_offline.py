@@ -155,21 +155,12 @@ def test_folders_are_matched_by_name_in_numeric_order(tmp_path):
     source = open_source(*folders(tmp_path, ["f2.png", "f10.png", "x.png"], ["f10.bmp", "f2.bmp", "y.bmp", "z.bmp"]))
     assert list(named(source).items()) == [("f2", (0, 1)), ("f10", (1, 0))]
     assert (source.total, source.timed) == (2, False)
-    assert len(source.remarks) == 2
-    assert "1 of" in source.remarks[0]
-    assert ": x" in source.remarks[0]
-    assert "2 of" in source.remarks[1]
-    assert ": y, z" in source.remarks[1]
-
-
-def test_folders_in_order(tmp_path):
-    thermal, rgb = folders(tmp_path, ["a2.png", "a10.png"], ["b1.png", "b2.png"])
-    with pytest.raises(SourceError, match="--in-order"):
-        open_source(thermal, rgb)
-    assert named(open_source(thermal, rgb, in_order=True)) == {"b1": (0, 0), "b2": (1, 1)}
-    save(thermal / "a11.png", np.zeros((4, 4), np.uint8))
-    with pytest.raises(SourceError, match="3 pictures"):
-        open_source(thermal, rgb, in_order=True)
+    thermal_left, rgb_left = source.remarks
+    assert source.pairing == "2 pairs by name: f2.png + f2.bmp, f10.png + f10.bmp"
+    assert "1 of 3 thermal" in thermal_left
+    assert ": x" in thermal_left
+    assert "2 of 4 rgb" in rgb_left
+    assert ": y, z" in rgb_left
 
 
 def test_a_sequence_has_stamps(tmp_path):
@@ -196,7 +187,9 @@ def test_sources_that_do_not_fit(tmp_path):
     for arguments, match in [
         ((thermal, tmp_path / "none"), "there is no"),
         ((thermal, rgb / "0.png"), "is a folder"),
-        ((thermal, None), "not enough"),
+        ((thermal / "0.png", None), "not enough"),
+        ((thermal, None), "do not say which camera"),
+        ((thermal / "0.png", thermal / "0.png"), "give two files"),
         ((empty, rgb), "holds no pictures"),
     ]:
         with pytest.raises(SourceError, match=match):

@@ -21,12 +21,12 @@ examples:
 import argparse
 from pathlib import Path
 
-from aenet_ros.cli.common import add_config_arguments, config_from, print_json, remark
+from aenet_ros.cli.common import add_config_arguments, add_pairing_arguments, config_from, print_json, remark
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("thermal", metavar="THERMAL", type=Path, help="folder of thermal pictures, or video; or a bag")
+    parser.add_argument("thermal", metavar="THERMAL", type=Path, nargs="?", help="folder of thermal pictures, or video; or a bag")
     parser.add_argument("rgb", metavar="RGB", type=Path, nargs="?", help="folder of rgb pictures, or video")
     parser.add_argument("-o", "--out", metavar="YAML", type=Path, required=True, help="calibration to write, for registration.file")
     parser.add_argument("--force", action="store_true", help="overwrite what exists")
@@ -34,8 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--target", metavar="KIND:COLSxROWS:METRES", help="checkerboard (inner corners, square side) or circles (asymmetric)"
     )
     parser.add_argument("--start", metavar="YAML", type=Path, help="a calibration to begin from: a homography, or lenses and pose")
-    parser.add_argument("--pairs", metavar="N", type=int, default=40, help="most pairs to use, evenly spread (default: %(default)s)")
-    parser.add_argument("--in-order", action="store_true", help="pair the folders' files in their order instead of by name")
+    most_help = "most pairs to use, evenly spread (default: %(default)s)"
+    parser.add_argument("--most-pairs", metavar="N", type=int, default=40, help=most_help)
+    add_pairing_arguments(parser)
     parser.add_argument("--thermal-topic", metavar="TOPIC", default="", help="of a bag; else guessed by the names")
     parser.add_argument("--rgb-topic", metavar="TOPIC", default="", help="of a bag; else guessed by the names")
     parser.add_argument("--json", action="store_true", help="the result as JSON on stdout")
@@ -56,22 +57,27 @@ def run(args: argparse.Namespace) -> int:
     if target and args.start:
         raise ConfigError("--start is for scenes, --target for views of a board, which need no start; give one of the two")
     start = read_start(args.start) if args.start else None
-    if args.pairs < 1:
-        raise ConfigError(f"--pairs {args.pairs}: give 1 or more, better 20 to 40")
+    if args.pairs is not None and str(args.pairs).isdecimal() and not args.pairs.exists():  # what --pairs meant in 0.1.0
+        remark(f"--pairs {args.pairs}: the number of pairs is --most-pairs now, and --pairs is a list of files")
+        args.most_pairs, args.pairs = int(str(args.pairs)), None
+    if args.most_pairs < 1:
+        raise ConfigError(f"--most-pairs {args.most_pairs}: give 1 or more, better 20 to 40")
     picture = args.out.with_suffix(".png")
     for path in (args.out, picture):
         if path.exists() and not args.force:
             raise SourceError(f"{path} exists already; give another name, or --force to overwrite it")
     source: Source
-    if args.rgb is None and is_bag(args.thermal):
+    if args.thermal is not None and args.rgb is None and args.pairs is None and is_bag(args.thermal):
         from aenet_ros.io.bag_source import BagSource
 
         source = BagSource(args.thermal, config.sync, args.thermal_topic, args.rgb_topic)
     else:
-        source = open_source(args.thermal, args.rgb, config.sync, in_order=args.in_order, force=args.force)
+        source = open_source(args.thermal, args.rgb, config.sync, in_order=args.in_order, pairs=args.pairs, force=args.force)
     if {path.resolve() for path in source.files} & {args.out.resolve(), picture.resolve()}:
         raise SourceError(f"{args.out} or {picture} is an input; give another name")
-    named, remarks = collect(source, args.pairs)
+    if source.pairing:
+        remark(source.pairing)
+    named, remarks = collect(source, args.most_pairs)
     for text in [*source.remarks, *remarks]:
         remark(text)
     pairs = [pair for _, pair in named]

@@ -32,6 +32,14 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     vars(option)["completer"] = _set_names  # for argcomplete
 
 
+def add_pairing_arguments(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """``--in-order`` and ``--pairs``: arguments of ``io.pairing.pair_files``."""
+    order_help = "pair the folders' files in their order instead of by name; refused where names contradict it"
+    parser.add_argument("--in-order", action="store_true", help=order_help)
+    pairs_help = "list of pairs: a thermal and an rgb file in each line, relative to the folders or to the list"
+    parser.add_argument("--pairs", metavar="FILE.csv", type=Path, help=pairs_help)
+
+
 def _set_names(**_: object) -> list[str]:
     return [f"{name}=" for name in specs()]
 

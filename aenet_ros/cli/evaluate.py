@@ -1,7 +1,7 @@
 """Measure fused pictures of the network or of any other program, or compare them by eye.
 
-THERMAL and RGB are folders of registered pairs (equal names and sizes). They are fused as by `aenet fuse`, with the packaged
-weights or --weights, and measured. --fused NAME=DIR measures pictures that another program made of the same pairs, and may
+THERMAL and RGB are folders of registered pairs (equal sizes), paired and fused as by `aenet fuse`, with the
+packaged weights or --weights, and measured. --fused NAME=DIR measures pictures that another program made of the same pairs, and may
 be repeated.
 Rows of every evaluation: rgb alone, thermal alone, maximum, average, Laplacian pyramid.
 
@@ -30,7 +30,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aenet_ros.cli.common import add_config_arguments, config_from, print_json, remark, text_table, write_json
+from aenet_ros.cli.common import add_config_arguments, add_pairing_arguments, config_from, print_json, remark, text_table, write_json
 from aenet_ros.config import Config
 from aenet_ros.core.errors import ConfigError, SourceError
 
@@ -49,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("thermal", metavar="THERMAL", type=Path, nargs="?", help="folder of thermal pictures (mri, a)")
     add("rgb", metavar="RGB", type=Path, nargs="?", help="folder of rgb pictures (ct, b)")
+    add_pairing_arguments(parser)
     add("--weights", metavar="FILE", nargs="?", const="", help="fuse with these weights (without FILE: the packaged weights)")
     add("--device", default="cpu", help="device for fusing: cpu, cuda, auto (default: %(default)s)")
     add("--fused", metavar="NAME=DIR", action="append", default=[], help="pictures of another program, named like the pairs")
@@ -195,17 +196,21 @@ def _rank_choices(args: argparse.Namespace) -> int:
 
 def _data_sets(args: argparse.Namespace) -> "tuple[dict[str, list[DataSet]], list[DataSet]]":
     """Return the sets of pairs by group, and the clips for flicker. The sets of a group are averaged under the group's name too."""
-    from aenet_ros.workbench.evaluation.pairs import DataSet, common_files, dev_clips, dev_sets
+    from aenet_ros.io.pairing import pair_files
+    from aenet_ros.workbench.evaluation.pairs import DataSet, by_name, dev_clips, dev_sets
 
     if args.dev_pairs is not None:
         groups = dev_sets(args.dev_pairs / "data")
         if "varied" not in groups:
             remark(f"skipped: the set 'varied', because {args.dev_pairs / 'data/varied'} does not exist")
         return groups, dev_clips(args.dev_pairs / "data")
-    if args.thermal is None or args.rgb is None:
-        raise ConfigError("give two folders, THERMAL and RGB, or --dev-pairs DIR")
-    name = args.dataset or args.thermal.resolve().parent.name
-    return {name: [DataSet(name, common_files(args.thermal, args.rgb))]}, []
+    if args.pairs is None and (args.thermal is None or args.rgb is None):
+        raise ConfigError("give two folders, THERMAL and RGB, or --pairs FILE.csv, or --dev-pairs DIR")
+    found = pair_files(args.thermal, args.rgb, config_from(args).sync, in_order=args.in_order, pairs=args.pairs)
+    for text in (found.shown, *found.remarks):
+        remark(text)
+    name = args.dataset or (args.thermal or args.pairs).resolve().parent.name
+    return {name: [DataSet(name, by_name(found.files))]}, []
 
 
 def _methods(args: argparse.Namespace) -> "list[Method]":

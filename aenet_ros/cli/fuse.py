@@ -1,7 +1,9 @@
 """Fuse pictures, folders of pictures, videos, or bags: one source, or many at a time.
 
-SOURCE is a thermal and an rgb path (two pictures, two folders with matching file names, two videos), or one complete source:
-a rosbag (mcap, sqlite3, ROS 1), a video that shows both cameras side by side, a folder that holds thermal/ and rgb/.
+SOURCE is a thermal and an rgb path (two pictures, two folders, two videos), or one complete source: a rosbag (mcap, sqlite3, ROS 1), a
+video that shows both cameras side by side, a folder that holds thermal/ and rgb/, or the pictures of both cameras.
+Files of folders are paired by name without the words that say the camera (_T, _V, ir, rgb), or by the nearest stamps in the names, or as
+--pairs lists them. The first pairs are shown before work starts.
 Several complete sources, or a folder with bags in it, are fused one by one, or --jobs at a time, into the folder OUT.
 Pictures of a folder are unrelated unless --sequence says that they are consecutive frames. A bag becomes a new bag with the fused
 topics beside all others, for `ros2 bag play` and Foxglove; or pictures or a video, with --to or an OUT that ends in .mp4.
@@ -10,6 +12,8 @@ Nothing is overwritten without --force. An interrupted run leaves only complete 
 examples:
   aenet fuse thermal.png rgb.png -o fused.png
   aenet fuse thermal/ rgb/ -o fused/
+  aenet fuse flight/ -o fused/     # DJI_0001_T.JPG and DJI_0001_V.JPG in one folder
+  aenet fuse --pairs pairs.csv -o fused/
   aenet fuse thermal/ rgb/ -o fused.mp4 --sequence 25 --panels thermal rgb fused --labels
   aenet fuse thermal.mp4 rgb.mp4 -o fused.mp4 --set sync.slop_ms=40
   aenet fuse drive.mcap -o drive_fused
@@ -25,7 +29,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aenet_ros.cli.common import add_config_arguments, config_from, print_json, remark
+from aenet_ros.cli.common import add_config_arguments, add_pairing_arguments, config_from, print_json, remark
 from aenet_ros.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -38,7 +42,7 @@ MOST_JOBS = 256
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("sources", metavar="SOURCE", type=Path, nargs="+", help="thermal and rgb path; or bags and other complete sources")
+    parser.add_argument("sources", metavar="SOURCE", type=Path, nargs="*", help="thermal and rgb path; or bags and other complete sources")
     parser.add_argument("-o", "--out", metavar="OUT", type=Path, required=True, help="picture, folder, video or bag to write")
     parser.add_argument("--to", choices=("bag", "pictures", "video"), default="", help="default: by OUT's name and the kind of source")
     parser.add_argument("--force", action="store_true", help="overwrite what exists (never an input), and go on where inputs look doubtful")
@@ -51,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", metavar="FILE", default=None, help="same as --set model.weights=FILE")
     parser.add_argument("--json", action="store_true", help="the summary as JSON on stdout")
     files = parser.add_argument_group("pictures and videos")
-    files.add_argument("--in-order", action="store_true", help="pair the folders' files in their order instead of by name")
+    add_pairing_arguments(files)
     files.add_argument("--sequence", metavar="HZ", type=_rate, default=0.0, help="the folders hold consecutive frames at this rate")
     files.add_argument(
         "--thermal-side",
@@ -125,9 +129,9 @@ def _run_one(job: "FuseJob", config: "Config", args: argparse.Namespace) -> dict
                 return
             bar.reset(total=news[1])
             if not args.json:
-                shown.extend(news[2])
-                for text in shown:
+                for text in news[2]:
                     bar.write(text, file=sys.stderr)
+                shown.extend(news[2])
 
         try:
             report = fuse_job(job, config, show_progress, threads_per_job(1))
@@ -138,7 +142,7 @@ def _run_one(job: "FuseJob", config: "Config", args: argparse.Namespace) -> dict
     if args.json:
         print_json(report)
     else:
-        _print_report(report, report["remarks"][len(shown) :])
+        _print_report(report, [text for text in report["remarks"] if text not in shown])
     return report
 
 
@@ -150,6 +154,7 @@ def _run_many(jobs: "list[FuseJob]", config: "Config", args: argparse.Namespace)
 
     reports: list[dict[str, Any]] = [failed_report(job, "not begun") for job in jobs]
     totals: dict[int, int] = {}
+    shown: list[list[str]] = [[] for _ in jobs]
     begin = time.monotonic()
     with tqdm(unit="pair", desc=f"fusing 0/{len(jobs)}", disable=None, leave=False) as bar:
 
@@ -158,6 +163,11 @@ def _run_many(jobs: "list[FuseJob]", config: "Config", args: argparse.Namespace)
                 bar.update()
                 return
             totals[index] = news[1]
+            if not args.json:
+                with bar.external_write_mode():
+                    for text in news[2]:
+                        remark(f"{jobs[index].name}: {text}")
+                shown[index].extend(news[2])
             # Those not yet opened are taken to be as long as the others.
             bar.total = round(sum(totals.values()) / len(totals) * len(jobs))
             bar.refresh()
@@ -168,7 +178,8 @@ def _run_many(jobs: "list[FuseJob]", config: "Config", args: argparse.Namespace)
             bar.set_description(f"fusing {len(ended)}/{len(jobs)}")
             if not args.json:
                 with bar.external_write_mode():
-                    _print_report(reports[index], reports[index]["remarks"], jobs[index].name, trace=args.debug)
+                    remarks = [text for text in reports[index]["remarks"] if text not in shown[index]]
+                    _print_report(reports[index], remarks, jobs[index].name, trace=args.debug)
 
         ended: set[int] = set()
         try:

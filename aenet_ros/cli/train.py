@@ -1,7 +1,7 @@
 """Train the fusion network on your own registered pairs, or reproduce the packaged weights.
 
-THERMAL and RGB are folders of registered pairs (equal names and sizes). The result is OUT/aenet.safetensors with its card, for
---weights and model.weights. --resume continues a stopped run.
+THERMAL and RGB are folders of registered pairs (equal sizes), paired as by `aenet fuse`. The result is OUT/aenet.safetensors with its
+card, for --weights and model.weights. --resume continues a stopped run.
 
 examples:
   aenet train thermal/ rgb/ --out run/ --init packaged --steps 3000
@@ -13,11 +13,15 @@ examples:
 import argparse
 import json
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from aenet_ros.cli.common import print_json, remark
+from aenet_ros.cli.common import add_pairing_arguments, print_json, remark
 from aenet_ros.core.errors import ConfigError, MissingDependencyError
+
+if TYPE_CHECKING:
+    from aenet_ros.workbench.training.data import PairFolder
 
 MINIMUM = {"steps": 1, "epochs": 1, "batch": 1, "crop": 32, "skip_every": 0, "threads": 0}
 
@@ -27,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("thermal", metavar="THERMAL", type=Path, nargs="?", help="folder of thermal pictures (mri, a)")
     add("rgb", metavar="RGB", type=Path, nargs="?", help="folder of rgb pictures (ct, b)")
+    add_pairing_arguments(parser)
     add("--shipped", metavar="DATA", type=Path, help="train on the data sets of the packaged weights, below DATA")
     add("--out", metavar="DIR", type=Path, required=True, help="folder for weights, card and resume file")
     add("--resume", action="store_true", help="continue the run in --out")
@@ -54,17 +59,13 @@ def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from aenet_ros.fusion.checkpoint import card_path, load_checkpoint
-    from aenet_ros.workbench.training.data import PairFolder, read_pairs, shipped_sets
+    from aenet_ros.workbench.training.data import read_pairs, shipped_sets
     from aenet_ros.workbench.training.train import RESUME_NAME, WEIGHTS_NAME, TrainConfig, train
 
     _check(args, (args.out / RESUME_NAME).exists())
     if args.threads:
         torch.set_num_threads(args.threads)
-    if args.shipped is not None:
-        folders = shipped_sets(args.shipped)
-    else:
-        name = args.thermal.resolve().parent.name
-        folders = [PairFolder(name, args.thermal, args.rgb, args.kind, clip=args.clip, skip_every=args.skip_every)]
+    folders = [_own_pairs(args)] if args.shipped is None else shipped_sets(args.shipped)
     sets = [read_pairs(folder, args.crop or 64) for folder in folders]
     given = {name: getattr(args, name) for name in ("steps", "batch", "crop", "rate") if getattr(args, name) is not None}
     if args.epochs:
@@ -96,9 +97,24 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _own_pairs(args: argparse.Namespace) -> "PairFolder":
+    from aenet_ros.io.pairing import pair_files
+    from aenet_ros.workbench.training.data import PairFolder
+
+    thermal, rgb = args.thermal or args.pairs.parent, args.rgb or args.pairs.parent
+    folder = PairFolder(thermal.resolve().parent.name, thermal, rgb, args.kind, clip=args.clip, skip_every=args.skip_every)
+    if args.pairs is None and folder.synthetic:  # one folder of sharp pictures
+        return folder
+    found = pair_files(args.thermal, args.rgb, in_order=args.in_order, pairs=args.pairs)
+    for text in (found.shown, *found.remarks):
+        remark(text)
+    return replace(folder, files=tuple(found.files))
+
+
 def _check(args: argparse.Namespace, started: bool) -> None:
-    if (args.thermal is None or args.rgb is None) == (args.shipped is None):
-        raise ConfigError("give two folders, THERMAL and RGB, or --shipped DATA")
+    own = args.pairs is not None or (args.thermal is not None and args.rgb is not None)
+    if own == (args.shipped is not None):
+        raise ConfigError("give two folders, THERMAL and RGB, or --pairs FILE.csv, or --shipped DATA")
     for name, minimum in MINIMUM.items():
         value = getattr(args, name)
         if value is not None and value < minimum:

@@ -1,4 +1,4 @@
-"""Kinds of files, and picture files: reading, atomic writing, and pairing the files of two folders."""
+"""Kinds of files, and picture files: reading and atomic writing. Pairing: ``pairing``."""
 
 import re
 from collections.abc import Iterable
@@ -177,52 +177,6 @@ def write_picture(path: Path, image: Array, encoding: str) -> None:
     if not good:
         raise SourceError(f"{path.name}: a picture of shape {image.shape}, {image.dtype}, does not fit the format {path.suffix}")
     write_atomic(path, content.tobytes())
-
-
-def pictures_in(folder: Path) -> dict[str, Path]:
-    """The folder's picture files by stem, frame2 before frame10. Raises SourceError for none or for two of one stem."""
-    try:
-        paths = [path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".")]
-    except OSError as error:
-        raise SourceError(f"the folder {folder} cannot be read: {error.strerror or error}") from error
-    if not paths:
-        raise SourceError(f"the folder {folder} holds no pictures ({', '.join(PICTURE_SUFFIXES)})")
-    found: dict[str, Path] = {}
-    for path in sorted(paths, key=_natural_order):
-        if path.stem in found:
-            raise SourceError(
-                f"{folder} holds both {found[path.stem].name} and {path.name}; names without suffix must be unique: remove one"
-            )
-        found[path.stem] = path
-    return found
-
-
-def _natural_order(path: Path) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]
-
-
-def pair_by_name(thermal: Path, rgb: Path) -> tuple[list[tuple[Path, Path]], list[str]]:
-    """The (thermal, rgb) files of one stem in both folders, and sentences on files without a partner. Raises SourceError for no pair."""
-    thermals, rgbs = pictures_in(thermal), pictures_in(rgb)
-    pairs = [(path, rgbs[stem]) for stem, path in thermals.items() if stem in rgbs]
-    if not pairs:
-        raise SourceError(
-            f"no file of {thermal} ({first_names(thermals)}) has the name of one in {rgb} ({first_names(rgbs)}); "
-            "suffixes may differ, the rest must not: rename them, or pair them in their order with --in-order"
-        )
-    remarks = []
-    for folder, other, alone in ((thermal, rgb, thermals.keys() - rgbs.keys()), (rgb, thermal, rgbs.keys() - thermals.keys())):
-        if alone:
-            remarks.append(f"{len(alone)} of {folder} left out, no such name in {other}: {first_names(sorted(alone))}")
-    return pairs, remarks
-
-
-def pair_in_order(thermal: Path, rgb: Path) -> list[tuple[Path, Path]]:
-    """The (thermal, rgb) files of both folders in their order. Raises SourceError for unequal numbers."""
-    thermals, rgbs = pictures_in(thermal), pictures_in(rgb)
-    if len(thermals) != len(rgbs):
-        raise SourceError(f"{thermal} holds {len(thermals)} pictures and {rgb} {len(rgbs)}; --in-order needs equal numbers")
-    return list(zip(thermals.values(), rgbs.values(), strict=True))
 
 
 def first_names(names: Iterable[str], most: int = 3) -> str:

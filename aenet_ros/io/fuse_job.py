@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from aenet_ros.config import Config
 from aenet_ros.core.errors import SourceError
 from aenet_ros.io.files import BAG_SUFFIXES, VIDEO_SUFFIXES, is_bag
+from aenet_ros.io.pairing import LIST_REMEDY, camera_folders
 from aenet_ros.io.sinks import Sink, open_sink
 from aenet_ros.io.source import Source, file_threads
 from aenet_ros.io.sources import open_source
@@ -34,6 +35,7 @@ class FuseOptions:
     to: str = ""  # bag, pictures or video
     suffix: str = ".png"  # of pictures
     in_order: bool = False
+    pairs: Path | None = None  # list of pairs of picture files
     sequence_hz: float = 0.0
     thermal_side: str = ""  # left or right: videos show both cameras side by side
     depth: Path | None = None  # depth picture or folder of depth pictures
@@ -66,6 +68,12 @@ def plan_jobs(paths: list[Path], out: Path, options: FuseOptions) -> list[FuseJo
     A folder with bags in it, at any depth, stands for all of them. One job's result is ``out`` itself; the results of several go
     into the folder ``out`` under their sources' names. Raises SourceError if the paths do not fit together.
     """
+    if options.pairs is not None:
+        if len(paths) not in (0, 2):
+            raise SourceError(f"--pairs {options.pairs} goes with a thermal and an rgb folder, or alone; {len(paths)} paths are given")
+        return [FuseJob(tuple(paths) or (options.pairs,), out, options)]
+    if not paths:
+        raise SourceError(f"no source is given: give a thermal and an rgb path, or a bag, or {LIST_REMEDY[5:]}")
     for path in paths:
         if not path.exists():
             raise SourceError(f"there is no file or folder '{path}'")
@@ -109,14 +117,13 @@ def open_job(job: FuseJob, config: Config) -> tuple[Source, Sink]:
             bag.listeners.append(sink.copy)
             return source, sink
     else:
-        thermal, rgb = job.inputs if len(job.inputs) == 2 else (job.inputs[0], None)
-        if rgb is None and _is_pair_folder(thermal):
-            thermal, rgb = thermal / "thermal", thermal / "rgb"
+        thermal, rgb = (*job.inputs, None)[:2] if job.inputs != (options.pairs,) else (None, None)
         source = open_source(
             thermal,
             rgb,
             config.sync,
             in_order=options.in_order,
+            pairs=options.pairs,
             sequence_hz=options.sequence_hz,
             thermal_side=options.thermal_side or "left",
             depth=options.depth,
@@ -130,17 +137,13 @@ def open_job(job: FuseJob, config: Config) -> tuple[Source, Sink]:
     return source, open_sink(out, source, force=options.force, resume=options.resume, suffix=options.suffix)
 
 
-def _is_pair_folder(path: Path) -> bool:
-    return (path / "thermal").is_dir() and (path / "rgb").is_dir()
-
-
 def _is_complete_source(path: Path, options: FuseOptions) -> bool:
-    return is_bag(path) or _is_pair_folder(path) or (bool(options.thermal_side) and path.suffix.lower() in VIDEO_SUFFIXES)
+    return is_bag(path) or camera_folders(path) is not None or (bool(options.thermal_side) and path.suffix.lower() in VIDEO_SUFFIXES)
 
 
 def _bags_below(path: Path) -> list[Path]:
     """The bags in a folder that is not a source itself, and in its folders."""
-    if not path.is_dir() or is_bag(path) or _is_pair_folder(path):
+    if not path.is_dir() or is_bag(path) or camera_folders(path) is not None:
         return []
     found = []
     for entry in sorted(path.iterdir()):

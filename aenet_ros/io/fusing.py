@@ -29,10 +29,11 @@ CAPTION_ROWS, PAPER, INK = 24, (32, 32, 32), (235, 235, 235)
 
 
 def fuse_job(job: FuseJob, config: Config, progress: Progress = lambda news: None, threads: int = 0) -> dict[str, Any]:
-    """Fuse a source; the report has ``out``, ``fused``, ``kept``, ``lost``, ``remarks``, ``seconds``, ``pairs_per_s`` and ``device``.
+    """Fuse a source; returns its report.
 
-    The result depends only on the job and the configuration. ``progress`` gets ("opened", number of pairs, remarks), then ("pair",)
-    for each. ``threads``: CPU threads if the configuration leaves them open; 0: as many as the node takes.
+    The report has ``out``, ``fused``, ``kept``, ``lost``, ``pairing``, ``remarks``, ``seconds``, ``pairs_per_s`` and ``device``. The
+    result depends only on the job and the configuration. ``progress`` gets ("opened", number of pairs, sentences), then ("pair",) for each.
+    ``threads``: CPU threads if the configuration leaves them open; 0: as many as the node takes.
     Raises AenetError if the job cannot be done at all.
     """
     if job.options.resume and _is_finished(job):
@@ -41,7 +42,7 @@ def fuse_job(job: FuseJob, config: Config, progress: Progress = lambda news: Non
     source, sink = open_job(job, config)
     if source.celsius:
         config = build({"agc.profile": "celsius"}, config)
-    progress(("opened", source.total, list(source.remarks)))
+    progress(("opened", source.total, [*filter(None, [source.pairing]), *source.remarks]))
     options = {f"options.{name}": str(value) for name, value in asdict(job.options).items() if name not in ("force", "resume", "keep")}
     sink.record_settings({"inputs": [str(path.resolve()) for path in job.inputs], **options, **flatten(config)})
     from aenet_ros.pipeline import FusionPipeline  # loads torch, which takes seconds: after everything else is checked
@@ -80,6 +81,7 @@ def fuse_job(job: FuseJob, config: Config, progress: Progress = lambda news: Non
         "seconds": round(seconds, 3),
         "pairs_per_s": round(run.fused / seconds, 2),
         "device": str(pipeline.fuser.device),
+        "pairing": source.pairing,
         "remarks": source.remarks,
     }
 
@@ -195,11 +197,12 @@ def threads_per_job(jobs: int) -> int:
 def _is_finished(job: FuseJob) -> bool:
     """Whether the result is complete: a bag or video exists only then, and a folder of pictures loses its hidden folder.
 
-    Two folders of pictures may have grown since, so the sink checks each of their files instead.
+    Folders and lists of pictures may have grown since, so the sink checks each of their files instead.
     """
     if not job.out.is_dir():
         return job.out.exists()
-    if (job.out / HIDDEN_FOLDER).exists() or len(job.inputs) == 2:
+    of_pictures = len(job.inputs) == 2 or job.options.pairs is not None or (job.inputs[0].is_dir() and not is_bag(job.inputs[0]))
+    if (job.out / HIDDEN_FOLDER).exists() or of_pictures:
         return False
     return is_bag(job.out) or any(path.suffix == job.options.suffix for path in job.out.iterdir())
 
@@ -215,5 +218,6 @@ def _report(job: FuseJob) -> dict[str, Any]:
         "seconds": 0.0,
         "pairs_per_s": 0.0,
         "device": "",
+        "pairing": "",
         "remarks": [],
     }

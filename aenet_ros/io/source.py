@@ -36,6 +36,7 @@ class Source(ABC):
     celsius = False  # the thermal frames are degrees Celsius, whatever agc.profile says
 
     def __init__(self) -> None:
+        self.pairing = ""  # a sentence on how files are paired, and the first pairs
         self.remarks: list[str] = []  # sentences on what is left out and why; complete after the last item
         self.intrinsics: dict[str, Camera] = {}  # by role (thermal, rgb), if the source describes the cameras
         self.skip: frozenset[str] = frozenset()  # names of pairs whose results exist; they are not read if pairs stand alone

@@ -7,50 +7,51 @@ from pathlib import Path
 from aenet_ros.config import SyncConfig
 from aenet_ros.core.errors import SourceError
 from aenet_ros.core.frames import FramePair
-from aenet_ros.io.files import (
-    FLIR_CELSIUS,
-    VIDEO_SUFFIXES,
-    first_names,
-    pair_by_name,
-    pair_in_order,
-    pictures_in,
-    read_rgb,
-    read_thermal,
-)
+from aenet_ros.io.files import FLIR_CELSIUS, VIDEO_SUFFIXES, first_names, read_rgb, read_thermal
+from aenet_ros.io.name_matching import is_same, match_files
+from aenet_ros.io.pairing import FilePairs, camera_folders, pair_files, pictures_in
 from aenet_ros.io.picture_checks import check_pictures
 from aenet_ros.io.source import Source, SourceItem, prefetch
 
 
 def open_source(
-    thermal: Path,
+    thermal: Path | None,
     rgb: Path | None,
     sync: SyncConfig | None = None,
     *,
     in_order: bool = False,
+    pairs: Path | None = None,
     sequence_hz: float = 0.0,
     thermal_side: str = "left",
     depth: Path | None = None,
     threads: int = 1,
     force: bool = False,
 ) -> Source:
-    """Two pictures, two folders of pictures, two videos, or one video that shows both cameras side by side.
+    """Two pictures, folders of pictures, two videos, or one video that shows both cameras side by side.
 
-    ``in_order`` pairs the folders' files in their order instead of by name. ``sequence_hz`` > 0: a folder holds consecutive frames at
-    that rate; for a raw video stream, which stores no times, its rate. ``thermal_side``: ``left`` or ``right`` half of a side-by-side
-    video. ``depth``: a depth picture aligned to the rgb picture, or a folder of them with the rgb pictures' names. ``threads`` decode
-    pictures ahead.
+    Files of folders are paired by ``pair_files``, as ``in_order`` and the list ``pairs`` say; one folder may hold both cameras' pictures.
+    ``sequence_hz`` > 0: a folder holds consecutive frames at that rate; for a raw video stream, which stores no times, its rate.
+    ``thermal_side``: ``left`` or ``right`` half of a side-by-side video. ``depth``: a depth picture aligned to the rgb picture, or a folder
+    of them with the rgb pictures' names. ``threads`` decode pictures ahead.
     ``force``: pictures that seem to be given the wrong way round are taken as they are given.
     Raises SourceError with what is missing or does not fit.
     """
     for path in (thermal, rgb, depth):
         if path is not None and not path.exists():
             raise SourceError(f"there is no file or folder '{path}'")
+    if rgb is None and thermal is not None and thermal.is_dir():
+        thermal, rgb = camera_folders(thermal) or (thermal, thermal)
+    if pairs is not None or thermal is None or (thermal.is_dir() and rgb is not None and rgb.is_dir()):
+        if depth is not None and not depth.is_dir():
+            raise SourceError(f"--depth {depth}: give a folder with folders of pictures, and a picture with single pictures")
+        found = pair_files(thermal, rgb, sync, in_order=in_order, pairs=pairs)
+        return PictureSource(found, sequence_hz, depth, threads, force)
     if rgb is None:
         if thermal.suffix.lower() in VIDEO_SUFFIXES:
             return _open_videos([thermal], sync, thermal_side, sequence_hz)
         raise SourceError(
             f"'{thermal}' alone is not enough: give the rgb file or folder too "
-            "(a bag, a side-by-side video, or a folder that holds thermal/ and rgb/ can be given alone)"
+            "(a bag, a side-by-side video, or a folder that holds both cameras' pictures can be given alone)"
         )
     if thermal.is_dir() != rgb.is_dir():
         folder, file = (thermal, rgb) if thermal.is_dir() else (rgb, thermal)
@@ -59,9 +60,11 @@ def open_source(
         if depth is not None:
             raise SourceError(f"--depth {depth}: depth goes with pictures and bags, not with videos")
         return _open_videos([thermal, rgb], sync, thermal_side, sequence_hz)
-    if depth is not None and depth.is_dir() != rgb.is_dir():
+    if depth is not None and depth.is_dir():
         raise SourceError(f"--depth {depth}: give a folder with folders of pictures, and a picture with single pictures")
-    return PictureSource(thermal, rgb, in_order, sequence_hz, depth, threads, force)
+    if is_same(thermal, rgb):
+        raise SourceError(f"'{thermal}' is given as thermal and as rgb picture; give two files")
+    return PictureSource(FilePairs([(thermal, rgb)], "", []), sequence_hz, depth, threads, force)
 
 
 def _open_videos(files: list[Path], sync: SyncConfig | None, thermal_side: str, assumed_hz: float) -> Source:
@@ -71,18 +74,12 @@ def _open_videos(files: list[Path], sync: SyncConfig | None, thermal_side: str, 
 
 
 class PictureSource(Source):
-    """Two pictures or two folders of them; see ``open_source`` and ``Source``."""
+    """Pairs of picture files; see ``open_source`` and ``Source``."""
 
-    def __init__(self, thermal: Path, rgb: Path, in_order: bool, sequence_hz: float, depth: Path | None, threads: int, force: bool) -> None:
+    def __init__(self, found: FilePairs, sequence_hz: float, depth: Path | None, threads: int, force: bool) -> None:
         super().__init__()
-        self._threads = threads
+        self._pairs, self.pairing, self.remarks, self._threads = found.files, found.shown, found.remarks, threads
         self.timed, self.rate_hz = sequence_hz > 0, sequence_hz
-        if not thermal.is_dir():
-            self._pairs = [(thermal, rgb)]
-        elif in_order:
-            self._pairs = pair_in_order(thermal, rgb)
-        else:
-            self._pairs, self.remarks = pair_by_name(thermal, rgb)
         self.total = len(self._pairs)
         self.names = [rgb.stem for _, rgb in self._pairs]
         self._depths = self._find_depths(depth)
@@ -129,15 +126,14 @@ class PictureSource(Source):
             return {}
         if not depth.is_dir():
             return {self.names[0]: depth}
-        found = pictures_in(depth)
-        missing = [name for name in self.names if name not in found]
-        if len(missing) == len(self.names):
-            raise SourceError(
-                f"--depth {depth}: no file there ({first_names(found)}) has the name of an rgb picture ({first_names(self.names)})"
-            )
-        if missing:
+        depths, rgbs = pictures_in(depth), [rgb for _, rgb in self._pairs]
+        found = {rgb.stem: path for path, rgb in match_files(depths, rgbs, SyncConfig())[0]}
+        if not found:
+            names = first_names(path.name for path in depths)
+            raise SourceError(f"--depth {depth}: no file there ({names}) has the name of an rgb picture ({first_names(self.names)})")
+        if missing := [name for name in self.names if name not in found]:
             self.remarks.append(f"{len(missing)} pairs have no depth picture of their name in {depth}: {first_names(missing)}")
-        return {name: found[name] for name in self.names if name in found}
+        return found
 
 
 def frame_stamp_ns(index: int, rate_hz: float) -> int:

@@ -1,7 +1,7 @@
 """Data sets of registered pairs, and the pictures of a pair: as the measures take them and as the pipeline takes them."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ import numpy as np
 from aenet_ros.core.errors import ImageError, SourceError
 from aenet_ros.core.frames import Array, Frame, Plane
 from aenet_ros.io.files import read_rgb, read_thermal
+from aenet_ros.io.pairing import pair_files
 from aenet_ros.thermal.agc import NOMINAL_PERIOD_NS
 
 STRETCH = (0.5, 99.8)  # percentiles that become 0 and 255, for the measures of thermal pictures of more than 8 bits
@@ -76,8 +77,8 @@ def dev_clips(data: Path) -> list[DataSet]:
 
 def _dev_set(data: Path, name: str, thermal: str, rgb: str, every: int, prefixes: tuple[str, ...] = ("",)) -> DataSet:
     """Return the set in two folders below ``data / name``: every ``every``-th of the sorted names with one of the prefixes."""
-    files = common_files(data / name / thermal, data / name / rgb)
-    return DataSet(name, {file: files[file] for file in [file for file in files if file.startswith(prefixes)][::every]})
+    files = by_name(pair_files(data / name / thermal, data / name / rgb).files)
+    return DataSet(name, {file: files[file] for file in [file for file in sorted(files) if file.startswith(prefixes)][::every]})
 
 
 def _varied(folder: Path) -> DataSet:
@@ -109,16 +110,9 @@ def _png(folder: Path, subset: str, name: str, stream: str) -> Path:
     return folder / subset / stream / f"{name}.png"
 
 
-def common_files(thermal: Path, rgb: Path) -> dict[str, tuple[Path, Path]]:
-    """Return the files that exist in both folders by name, sorted. Raises SourceError if there are none."""
-    try:
-        found = [{path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")} for folder in (thermal, rgb)]
-    except OSError as error:
-        raise SourceError(f"{error.filename}: {error.strerror}; a data set needs two folders of pictures") from error
-    common = sorted(found[0] & found[1])
-    if not common:
-        raise SourceError(f"{thermal} ({len(found[0])} files) and {rgb} ({len(found[1])} files) have no file name in common")
-    return {name: (thermal / name, rgb / name) for name in common}
+def by_name(files: Iterable[tuple[Path, Path]]) -> dict[str, tuple[Path, Path]]:
+    """Return pairs of files by the rgb file's name, as ``DataSet`` has them."""
+    return {rgb.name: (thermal, rgb) for thermal, rgb in files}
 
 
 def read_pairs(dataset: DataSet) -> Iterator[Pair]:

@@ -1,6 +1,7 @@
 """Training data: folders of registered pairs, and the sets that the packaged weights were trained on."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
@@ -12,6 +13,7 @@ from aenet_ros.config import AgcConfig
 from aenet_ros.core.errors import ConfigError, SourceError
 from aenet_ros.core.frames import Array
 from aenet_ros.io.files import read_thermal
+from aenet_ros.io.pairing import pair_files, pictures_in
 from aenet_ros.thermal.agc import ThermalAgc
 from aenet_ros.workbench.evaluation.pairs import split_part
 
@@ -19,7 +21,6 @@ KINDS = ("infrared", "medical", "exposure", "focus")
 """The fusion tasks."""
 BRIGHT_KINDS = ("infrared", "medical")
 """Tasks in which the brighter source is the important one: hot, dense, active."""
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 
 STUDY_HELD_OUT = "m3svd_stills/0115_1831"
 """The set that a study evaluates on and does not train on."""
@@ -43,7 +44,7 @@ VARIED_TERMS = {
 
 @dataclass(frozen=True)
 class PairFolder:
-    """Two folders of pictures with equal names, and how to train on them.
+    """Two folders of pictures, and how to train on them. ``files``: the pairs; empty: all of the folders, by ``pair_files``.
 
     ``kind``: the task, one of KINDS. ``clip``: the sorted names are consecutive frames of a camera at rest. ``share``: weight of
     the set when crops are drawn. Excluded are names that do not match the pattern ``only`` or match one of ``skip``, and every
@@ -62,11 +63,12 @@ class PairFolder:
     skip: tuple[str, ...] = ()
     listed: tuple[str, ...] = ()
     terms: str = ""
+    files: tuple[tuple[Path, Path], ...] = ()
 
     @property
     def synthetic(self) -> bool:
         """Return whether focus stacks are made from sharp pictures: kind "focus" with one folder given twice."""
-        return self.kind == "focus" and self.thermal == self.rgb
+        return self.kind == "focus" and self.thermal == self.rgb and not self.files
 
 
 Version = tuple[Array, Array, Array]
@@ -89,27 +91,23 @@ class PairSet:
 def read_pairs(folder: PairFolder, min_side: int) -> PairSet:
     """Read the training pairs of a folder; each side has at least ``min_side`` pixels.
 
-    Raises SourceError for a missing or empty folder, a name in only one folder, an unreadable file, or unequal sizes of a pair.
+    Raises SourceError for a missing or empty folder, a file without partner, an unreadable file, or unequal sizes of a pair.
     """
     if folder.kind not in KINDS:
         raise ConfigError(f"{folder.name}: unknown kind '{folder.kind}'; give one of {', '.join(KINDS)}")
-    names = _names(folder.thermal)
-    unpaired = sorted(set(names) ^ set(_names(folder.rgb)))
-    if unpaired:
-        raise SourceError(f"{folder.name}: '{unpaired[0]}' is in only one of {folder.thermal} and {folder.rgb}; both need the same names")
     chosen = [
-        name
-        for index, name in enumerate(names)
-        if fnmatch(name, folder.only)
+        (thermal, rgb)
+        for index, (thermal, rgb) in enumerate(_files(folder))
+        if fnmatch(thermal.name, folder.only)
         and not (folder.skip_every and index % folder.skip_every == 0)
-        and not any(fnmatch(name, pattern) for pattern in folder.skip)
-        and (not folder.listed or name in folder.listed)
+        and not any(fnmatch(thermal.name, pattern) for pattern in folder.skip)
+        and (not folder.listed or thermal.name in folder.listed)
     ]
     if not chosen:
         raise SourceError(f"{folder.name}: no training pairs are left in {folder.thermal}; check only, skip and skip_every")
     read_first = _read_brightness if folder.kind == "infrared" else _read_grey
-    pairs = [(read_first(folder.thermal / name), _read_grey(folder.rgb / name)) for name in chosen]
-    for name, (thermal, luma) in zip(chosen, pairs, strict=True):
+    pairs = [(read_first(thermal), _read_grey(rgb)) for thermal, rgb in chosen]
+    for name, (thermal, luma) in zip([thermal.name for thermal, _ in chosen], pairs, strict=True):
         if thermal.shape != luma.shape:
             raise SourceError(f"{folder.name}/{name}: {thermal.shape} and {luma.shape} differ; register the pair to one size first")
         if min(thermal.shape) < min_side:
@@ -117,13 +115,16 @@ def read_pairs(folder: PairFolder, min_side: int) -> PairSet:
     return PairSet(folder, tuple(thermal for thermal, _ in pairs), tuple(luma for _, luma in pairs))
 
 
-def _names(folder: Path) -> list[str]:
-    if not folder.is_dir():
-        raise SourceError(f"{folder}: no such folder")
-    names = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-    if not names:
-        raise SourceError(f"{folder}: contains no images ({', '.join(IMAGE_SUFFIXES)})")
-    return names
+def _files(folder: PairFolder) -> Sequence[tuple[Path, Path]]:
+    """Return the pairs of a folder. Without a list of files they are sorted by name, and each file must have a partner."""
+    if folder.files:
+        return folder.files
+    if folder.synthetic:
+        return [(path, path) for path in sorted(pictures_in(folder.thermal))]
+    found = pair_files(folder.thermal, folder.rgb)
+    if found.remarks:
+        raise SourceError(f"{folder.name}: {found.remarks[0]}")
+    return sorted(found.files)
 
 
 def _read_grey(path: Path) -> Array:
