@@ -57,6 +57,34 @@ def expected_luma(weights, thermal, rgb):
     return luma, fused[0, 0].numpy() * 255
 
 
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"thermal": None}, "thermal is None: the file was not read"),
+        ({"rgb": None}, "rgb is None: the file was not read"),
+        ({"thermal": [[1, 2], [3, 4]]}, "thermal is a list; give a numpy array"),
+        ({"rgb": torch.zeros(48, 64, 3, dtype=torch.uint8)}, "rgb is a Tensor; give a numpy array"),
+        ({"rgb": "rgb.png"}, "rgb is a str"),
+        ({"weight": [1.0]}, "weight is a list"),
+        ({"thermal_weight": None}, "thermal_weight None"),
+        ({"thermal_weight": "1"}, "thermal_weight 1"),
+        ({"order": None}, "order 'None'"),
+        ({"thermal": np.zeros((48, 64), object)}, "thermal is object"),
+        ({"rgb": np.uint8(3)}, "rgb is a uint8"),
+    ],
+)
+def test_what_is_no_picture_is_the_documented_error(fuser, changes, match):
+    thermal, rgb = pair()
+    with pytest.raises(ImageError, match=match):
+        fuser.fuse(**{"thermal": thermal, "rgb": rgb, **changes})
+
+
+@pytest.mark.parametrize("data", [None, [[1, 2], [3, 4]], "thermal.png"])
+def test_a_frame_needs_an_array(data):
+    with pytest.raises(ImageError, match=r"data is (None: the file was not read|a (list|str); give a numpy array)"):
+        aenet_ros.Frame(0, data, "mono8")
+
+
 @pytest.mark.parametrize("size", [(16, 16), (17, 31), (48, 64), (101, 77), (240, 320)])
 def test_the_picture_is_rgb_plus_the_change_of_luma(fuser, weights, size):
     thermal, rgb = pair(size)

@@ -7,8 +7,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from aenet_ros.core.errors import ImageError
+
 Array = NDArray[Any]
 Plane = NDArray[np.float32]
+
+
+def require_array(name: str, value: object) -> None:
+    """Raise ImageError unless ``value`` is a numpy array."""
+    if value is None:
+        raise ImageError(f"{name} is None: the file was not read; cv2.imread returns None for a path that does not exist or is no picture")
+    if not isinstance(value, np.ndarray):
+        raise ImageError(f"{name} is a {type(value).__name__}; give a numpy array: numpy.asarray({name})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +38,7 @@ class Frame:
     ========  =======================  ==========================================
 
     ``data`` may be a read-only view of a message's buffer, with row padding. ``source_encoding`` is the message's encoding (for example
-    ``16UC1`` or ``yuyv``); empty where the frame does not come from a message.
+    ``16UC1`` or ``yuyv``); empty where the frame does not come from a message. Raises ImageError for ``data`` that is no array.
     """
 
     stamp_ns: int
@@ -36,6 +46,9 @@ class Frame:
     encoding: str
     frame_id: str = ""
     source_encoding: str = ""
+
+    def __post_init__(self) -> None:
+        require_array("data", self.data)
 
     @property
     def size(self) -> tuple[int, int]:

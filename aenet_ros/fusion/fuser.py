@@ -1,6 +1,7 @@
 """Fuser: one thermal and one rgb picture in, the fused picture out. Owns the network and its device."""
 
 from contextlib import suppress
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 
 from aenet_ros.config import ModelConfig
 from aenet_ros.core.errors import DeviceError, ImageError
-from aenet_ros.core.frames import Array, Plane, ThermalInput
+from aenet_ros.core.frames import Array, Plane, ThermalInput, require_array
 from aenet_ros.fusion.checkpoint import load_checkpoint, load_onnx
 from aenet_ros.fusion.cpu_network import CpuNetwork
 from aenet_ros.fusion.device_engine import CAPTURE_AFTER, DeviceEngine
@@ -57,6 +58,8 @@ class Fuser:
         thermal_weight: 0..1, share of the fusion in the picture; 1 is the network's own result.
         Raises ImageError for other types, sizes or values, and DeviceError when the device fails and the CPU is not allowed.
         """
+        for name, value in (("thermal", thermal), ("rgb", rgb), *([] if weight is None else [("weight", weight)])):
+            require_array(name, value)
         _check_rgb(rgb, order, thermal_weight)
         _check_planes(thermal, rgb.shape[:2], weight)
         # A new object each time: engines keep what they made of a map until the object changes, and the caller may write into this one.
@@ -147,7 +150,7 @@ def _check_rgb(rgb: Array, order: str, thermal_weight: float) -> None:
     size = rgb.shape[:2]
     if min(size) < MIN_SIZE:
         raise ImageError(f"{size[1]}x{size[0]} is too small to fuse; give at least {MIN_SIZE}x{MIN_SIZE} pixels")
-    if not 0.0 <= thermal_weight <= 1.0:
+    if not (isinstance(thermal_weight, Real) and 0.0 <= thermal_weight <= 1.0):
         raise ImageError(f"thermal_weight {thermal_weight} is out of range; give 0 to 1")
 
 
