@@ -3,6 +3,7 @@
 Pixels are (x to the right, y down) with the first pixel's centre at 0. A camera's optical frame has x right, y down, z ahead, in metres.
 """
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import cv2
@@ -141,16 +142,19 @@ def distort(camera: Camera, x: Array, y: Array) -> tuple[Array, Array]:
     """Distorted coordinates at focal length 1 of directions (x, y, 1), by OpenCV's formulas; NaN beyond ``_radius_limit``."""
     if not camera.distortion:
         return x, y
-    square, limit = x * x + y * y, _radius_limit(camera)
+    square = x * x
+    square += y * y
+    limit = _radius_limit(camera.model, camera.distortion)
     if camera.model == "equidistant":
         radius = np.sqrt(square)
         angle = np.arctan(radius)
-        scale = np.where(radius > 1e-8, angle / np.maximum(radius, 1e-8), 1.0) * _radial(camera, angle * angle)
-        scale = np.where(angle < limit, scale, np.nan).astype(x.dtype)
+        scale = np.where(radius > 1e-8, angle / np.maximum(radius, 1e-8), 1.0).astype(x.dtype)
+        scale *= _radial(camera.model, camera.distortion, angle * angle)
+        np.copyto(scale, np.nan, where=angle >= limit)
         return x * scale, y * scale
-    scale = _radial(camera, square)
+    scale = _radial(camera.model, camera.distortion, square)
     if np.isfinite(limit):
-        scale = np.where(square < limit * limit, scale, np.nan).astype(x.dtype)
+        np.copyto(scale, np.nan, where=square >= limit * limit)
     p1, p2 = camera.distortion[2:4]
     if not (p1 or p2):
         return x * scale, y * scale
@@ -158,19 +162,32 @@ def distort(camera: Camera, x: Array, y: Array) -> tuple[Array, Array]:
     return x * scale + p1 * twice + p2 * (square + 2 * x * x), y * scale + p2 * twice + p1 * (square + 2 * y * y)
 
 
-def _radial(camera: Camera, square: Array) -> Array:
+def _radial(model: str, distortion: tuple[float, ...], square: Array) -> Array:
     """The factor of the radius (equidistant: of the angle), from its square."""
-    if camera.model == "equidistant":
-        k1, k2, k3, k4 = camera.distortion
-        return 1 + square * (k1 + square * (k2 + square * (k3 + square * k4)))
-    k1, k2, _, _, k3, k4, k5, k6 = (*camera.distortion, *(0.0,) * (8 - len(camera.distortion)))
-    factor = 1 + square * (k1 + square * (k2 + square * k3))
-    return factor / (1 + square * (k4 + square * (k5 + square * k6))) if k4 or k5 or k6 else factor
+    if model == "equidistant":
+        return _polynomial(distortion, square)
+    k1, k2, _, _, k3, k4, k5, k6 = (*distortion, *(0.0,) * (8 - len(distortion)))
+    factor = _polynomial((k1, k2, k3), square)
+    if k4 or k5 or k6:
+        factor /= _polynomial((k4, k5, k6), square)
+    return factor
 
 
-def _radius_limit(camera: Camera) -> float:
+def _polynomial(coefficients: tuple[float, ...], x: Array) -> Array:
+    """1 + c1 x + c2 x^2 + ..., in one new array."""
+    count = max((number for number, value in enumerate(coefficients, 1) if value), default=1)
+    result = x * coefficients[count - 1]
+    for value in coefficients[count - 2 :: -1] if count > 1 else ():
+        result += value
+        result *= x
+    result += 1
+    return result
+
+
+@lru_cache(maxsize=8)  # it is asked for each band of a map
+def _radius_limit(model: str, distortion: tuple[float, ...]) -> float:
     """The radius (equidistant: the angle) from which the distortion polynomial decreases, so that points would appear twice."""
-    radius = np.linspace(0.0, np.pi / 2 if camera.model == "equidistant" else 10.0, 4001)
+    radius = np.linspace(0.0, np.pi / 2 if model == "equidistant" else 10.0, 4001)
     with np.errstate(divide="ignore", invalid="ignore"):
-        decreases = ~(np.diff(radius * _radial(camera, radius**2)) > 0)
+        decreases = ~(np.diff(radius * _radial(model, distortion, radius**2)) > 0)
     return float(radius[np.argmax(decreases)]) if decreases.any() else float("inf")

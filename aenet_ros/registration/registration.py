@@ -14,19 +14,10 @@ from aenet_ros.core.camera import Camera, Size, Stereo, same_camera
 from aenet_ros.core.errors import ImageError
 from aenet_ros.core.frames import Array, Frame
 from aenet_ros.registration.calibration_file import Homography, read_homography, read_stereo
-from aenet_ros.registration.warp_maps import (
-    FloatMap,
-    StereoRays,
-    WarpMap,
-    depth_from_thermal,
-    depth_map,
-    homography_map,
-    identity_map,
-    make_warp_map,
-    metres,
-)
+from aenet_ros.registration.depth import depth_from_thermal, depth_map, metres
+from aenet_ros.registration.warp_maps import FloatMap, StereoRays, WarpMap, homography_map, identity_map, make_warp_map
 
-CACHED_MAPS = 4  # a 1920x1080 one takes 29 MB
+CACHED_MAPS = 4  # a 1920x1080 one takes 40 MB
 
 
 class Registration:

@@ -12,13 +12,19 @@ import numpy as np
 
 from aenet_ros.core.camera import Size, Stereo, distort, pixel_rays, scaling
 from aenet_ros.core.errors import ImageError
-from aenet_ros.core.frames import Array, Frame, Plane
+from aenet_ros.core.frames import Array, Plane
 
 FEATHER = 0.05  # of the picture's shorter side: the width over which the weight falls to 0 inside the edge of the source's view
-OCCLUSION_RATIO = 1.05  # a point is occluded by one that is nearer by this factor; less is the depth image's own error
-EMPTY = 1e30  # metres; farther than any point
-METRES_PER_COUNT = 0.001  # of 16-bit depth images, by REP 118
+BAND = 30_000  # pixels: large frames are computed in bands of rows, whose planes stay in the L2 cache of a CPU core
+MIN_COARSE = 20.0  # pixels of the feather's width, from which half the size is fine enough
+REACH = 16  # pixels: how far beyond the source's edges a bounded map goes
 FloatMap = tuple[Plane, Plane]  # thermal x and thermal y of every rgb pixel, float32 [H, W]; NaN where there is none
+
+
+def row_bands(shape: tuple[int, ...]) -> list[slice]:
+    """The rows of a picture of ``shape`` [H, W] in bands of about BAND pixels."""
+    rows = max(1, BAND // shape[1])
+    return [slice(top, top + rows) for top in range(0, shape[0], rows)]
 
 
 def identity_map(thermal_size: Size, rgb_size: Size) -> FloatMap:
@@ -63,13 +69,30 @@ class StereoRays:
 
     def map(self, depth: float | Plane) -> FloatMap:
         """The map for what lies ``depth`` metres ahead of the rgb camera (along its optical axis): a number, or float32 [H, W]."""
+        shape = self._rays.shape[1:]
+        x, y = np.empty(shape, np.float32), np.empty(shape, np.float32)
+        depth = np.broadcast_to(np.asarray(depth, np.float32), shape)
+        for rows in row_bands(shape):
+            self.map_rows(depth[rows], rows, (x[rows], y[rows]))
+        return x, y
+
+    def map_rows(self, depth: Plane, rows: slice, out: FloatMap) -> None:
+        """``map`` for these rows of pixels and their depths, written to ``out``."""
+        (fx, skew, cx), (_, fy, cy) = self._to_pixels[:2].astype(np.float32)
         with np.errstate(all="ignore"):
-            inverse = np.float32(1.0) / np.asarray(depth, np.float32)
-            x, y, z = (ray + shift * inverse for ray, shift in zip(self._rays, self._translation, strict=True))
-            ahead = np.where(z > 1e-6, np.float32(1.0) / z, np.float32(np.nan))
-            x, y = distort(self._thermal, x * ahead, y * ahead)
-            (fx, skew, cx), (_, fy, cy) = self._to_pixels[:2].astype(np.float32)
-            return fx * x + skew * y + cx, fy * y + cy
+            inverse = np.float32(1.0) / depth
+            x, y, z = (shift * inverse for shift in self._translation)
+            for axis, ray in zip((x, y, z), self._rays[:, rows], strict=True):
+                axis += ray
+            np.copyto(z, np.nan, where=z <= 1e-6)
+            ahead = np.divide(np.float32(1.0), z, out=inverse)
+            x *= ahead
+            y *= ahead
+            x, y = distort(self._thermal, x, y)
+            np.multiply(x, fx, out=out[0])
+            np.add(out[0], skew * y + cx if skew else cx, out=out[0])
+            np.multiply(y, fy, out=out[1])
+            np.add(out[1], cy, out=out[1])
 
     def depth_of_plane(self, distance: float) -> Plane:
         """How far along its own optical axis each pixel meets the plane that lies ``distance`` metres ahead of the other camera."""
@@ -77,77 +100,39 @@ class StereoRays:
             away = (np.float32(distance) - self._translation[2]) / self._rays[2]
         return np.asarray(np.where(away > 0, away, np.float32(np.nan)), np.float32)
 
-    def depth_in_thermal(self, depth: Plane) -> Plane:
-        """How far ahead of the thermal camera (metres) each rgb pixel's point lies, which is ``depth`` ahead of the rgb camera."""
+    def depth_in_thermal(self, depth: Plane, rows: slice, out: Plane) -> None:
+        """How far ahead of the thermal camera (metres) each point of these rows lies, which is ``depth`` ahead of the rgb camera."""
         with np.errstate(all="ignore"):
-            return np.asarray(self._rays[2] * depth + self._translation[2], np.float32)
-
-
-def metres(depth: Frame, rgb_size: Size) -> Plane:
-    """A depth frame, aligned to the rgb frame, as float32 [H, W] metres on the rgb grid; NaN where there is none.
-
-    mono16 are millimetres, 32FC1 metres (REP 118). Raises ImageError for other encodings.
-    """
-    if depth.encoding not in ("mono16", "32FC1"):
-        raise ImageError(f"a depth image in {depth.encoding} cannot be read; give 16UC1 (millimetres) or 32FC1 (metres)")
-    data = np.asarray(depth.data, np.float32)
-    if depth.encoding == "mono16":
-        data = data * np.float32(METRES_PER_COUNT)
-    with np.errstate(invalid="ignore"):
-        data = np.where((data > 0) & np.isfinite(data), data, np.float32(np.nan))
-    if depth.size != rgb_size:
-        data = np.asarray(cv2.resize(data, rgb_size[::-1], interpolation=cv2.INTER_NEAREST_EXACT), np.float32)
-    return data
-
-
-def depth_from_thermal(rays: StereoRays, depth: Plane, thermal_size: Size) -> Plane:
-    """A depth image as the thermal camera would measure it: float32 [h, w] metres, of the nearest point; NaN where there is none."""
-    nearest, grown, _ = _depth_buffer(rays.map(depth), rays.depth_in_thermal(depth), np.isfinite(depth), thermal_size)
-    nearest = np.where(nearest < EMPTY, nearest, grown)  # between the points of two rgb pixels
-    return np.where(nearest < EMPTY, nearest, np.float32(np.nan)).astype(np.float32)
-
-
-def depth_map(rays: StereoRays, depth: Plane, elsewhere: float | Plane, thermal_size: Size) -> tuple[FloatMap, Array]:
-    """The map of a depth image (where it is NaN, of the distance ``elsewhere``, metres), and the occluded rgb pixels, bool [H, W].
-
-    A pixel is occluded where the thermal camera sees another measured point before it.
-    """
-    measured = np.isfinite(depth)
-    filled = np.where(measured, depth, np.asarray(elsewhere, np.float32)).astype(np.float32)
-    float_map, distance = rays.map(filled), rays.depth_in_thermal(filled)
-    _, grown, (inside, row, column) = _depth_buffer(float_map, distance, measured, thermal_size)
-    occluded = np.zeros(depth.shape, bool)
-    occluded[inside] = distance[inside] > OCCLUSION_RATIO * grown[row, column]
-    # Single pixels are the depth image's noise.
-    return float_map, np.asarray(cv2.medianBlur(occluded.astype(np.uint8), 3), bool)
-
-
-def _depth_buffer(
-    float_map: FloatMap, distance: Plane, measured: Array, thermal_size: Size
-) -> tuple[Plane, Plane, tuple[Array, Array, Array]]:
-    """The nearest measured point of each thermal pixel, float32 [h, w], EMPTY where there is none; and that of its 3x3 neighbourhood.
-
-    ``distance``: of each rgb pixel's point ahead of the thermal camera, float32 [H, W] metres; ``measured``: bool [H, W], those to use.
-    Also which rgb pixels the thermal camera sees, bool [H, W], with their thermal rows and columns.
-    """
-    x, y = float_map
-    height, width = thermal_size
-    with np.errstate(invalid="ignore"):
-        inside = (x > -0.5) & (x < width - 0.5) & (y > -0.5) & (y < height - 0.5)
-    row, column = np.round(y[inside]).astype(np.intp), np.round(x[inside]).astype(np.intp)
-    front = measured[inside]
-    nearest = np.full(thermal_size, EMPTY, np.float32)
-    np.minimum.at(nearest, (row[front], column[front]), distance[inside][front])
-    return nearest, np.asarray(cv2.erode(nearest, np.ones((3, 3), np.uint8)), np.float32), (inside, row, column)
+            np.multiply(self._rays[2, rows], depth, out=out)
+            out += self._translation[2]
 
 
 @dataclass(frozen=True)
 class WarpMap:
-    """A fixed-point map for one pair of sizes; ``weight`` float32 [H, W] 0..1, None where it is 1 everywhere."""
+    """A map for one pair of sizes, and its fixed-point forms, made when they are needed.
 
-    linear: tuple[Array, Array]  # cv2.convertMaps: whole pixels and an index of the fraction in steps of 1/32
-    nearest: Array
+    x, y: of the source, float32 [H, W], finite; valid: bool [H, W], where they show a pixel of it (None: everywhere); weight: float32
+    [H, W] 0..1, None where it is 1 everywhere; source_size: height and width.
+    """
+
+    x: Plane
+    y: Plane
+    valid: Array | None
     weight: Plane | None
+    source_size: Size
+
+    @cached_property
+    def linear(self) -> tuple[Array, Array]:
+        """cv2.convertMaps: whole pixels and an index of the fraction in steps of 1/32."""
+        return cv2.convertMaps(self.x, self.y, cv2.CV_16SC2)
+
+    @cached_property
+    def nearest(self) -> Array:
+        """The nearest pixel, int16 [H, W, 2]; clear of the source where there is none."""
+        x, y = (np.clip(axis, 0, side - 1) for axis, side in zip((self.x, self.y), self.source_size[::-1], strict=True))
+        if self.valid is not None:
+            np.copyto(x, -REACH, where=~self.valid)
+        return cv2.convertMaps(x, y, cv2.CV_16SC2, nninterpolation=True)[0]
 
     @cached_property
     def sampling(self) -> Plane:
@@ -166,44 +151,55 @@ class WarpMap:
         return cv2.remap(counts, self.nearest, no_fraction, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=nothing)
 
 
+def bounded(float_map: FloatMap, source_size: Size, in_place: bool = False) -> FloatMap:
+    """A map whose values end REACH pixels outside the source, also where they were NaN; so they fit into 16 bits and a little memory."""
+    x, y = float_map if in_place else (float_map[0].copy(), float_map[1].copy())
+    for axis, side in zip((x, y), source_size[::-1], strict=True):
+        np.clip(axis, -REACH, side - 1 + REACH, out=axis)
+        cv2.patchNaNs(axis, -REACH)
+    return x, y
+
+
 def make_warp_map(float_map: FloatMap, source_size: Size, occluded: Array | None = None) -> WarpMap:
-    """Fixed-point maps and the weight of a map into a picture of ``source_size``; ``occluded``: bool [H, W].
+    """The warp of a map into a picture of ``source_size``. ``occluded``: bool [H, W]; with it the map is bounded already.
 
     Raises ImageError when the map reaches no pixel of it.
     """
-    x, y = float_map
-    height, width = source_size
-    with np.errstate(invalid="ignore"):
-        inside = (x >= -0.5) & (x <= width - 0.5) & (y >= -0.5) & (y <= height - 0.5)
+    (x, y), (height, width) = bounded(float_map, source_size) if occluded is None else float_map, source_size
+    inside = (x >= -0.5) & (x <= width - 0.5) & (y >= -0.5) & (y <= height - 0.5)
     if not inside.any():
         raise ImageError(
             f"by this registration the views of the two cameras ({x.shape[1]}x{x.shape[0]} and {width}x{height}) do not overlap; "
             "check registration.homography (it maps rgb pixels to thermal pixels), or the cameras' pose, and the sizes it was found at"
         )
-    far = np.float32(-16.0)  # clear of the frame, and within the 16 bits of a fixed-point map
-    axes = ((x, width), (y, height))
-    linear = [np.clip(np.where(np.isnan(axis), far, axis), far, np.float32(side + 16)) for axis, side in axes]
-    weight = None if inside.all() else _feather(inside)
+    valid = None if inside.all() else inside
+    weight = None if valid is None else _feather(valid, coarse=occluded is not None)
     if occluded is not None and occluded.any():
-        seen = cv2.blur((~occluded).astype(np.float32), (3, 3))
-        weight = np.asarray(seen if weight is None else weight * seen, np.float32)
-        inside = inside & ~occluded
-    nearest = [np.where(inside, np.clip(axis, 0, side - 1), far) for axis, side in axes]
-    return WarpMap(
-        linear=cv2.convertMaps(linear[0], linear[1], cv2.CV_16SC2),
-        nearest=cv2.convertMaps(nearest[0], nearest[1], cv2.CV_16SC2, nninterpolation=True)[0],
-        weight=weight,
-    )
+        seen = cv2.boxFilter((~occluded).view(np.uint8), cv2.CV_32F, (3, 3))
+        weight = np.asarray(seen if weight is None else cv2.multiply(weight, seen, dst=weight), np.float32)
+        valid = inside & ~occluded
+    return WarpMap(x, y, valid, weight, source_size)
 
 
-def _feather(inside: Array) -> Plane:
+def _feather(inside: Array, coarse: bool) -> Plane:
     """0 outside and a smooth step to 1 over FEATHER inside; the picture's own border is no edge. bool [H, W] to float32.
+
+    ``coarse``: large pictures at half the size, in a fifth of the time, for maps that change with each frame. Distances then err by up to
+    a pixel and a half, and the weight by up to 0.1.
 
     The last bits of OpenCV's distances depend on the number of threads; their squares are whole numbers, so rounding these makes
     the same of both.
     """
-    width = FEATHER * min(inside.shape)
-    distance = np.minimum(cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE), np.float32(width + 2.0))
-    distance = np.sqrt(np.rint(distance * distance))
-    ramp = np.clip((distance - 1.0) / width, 0.0, 1.0)  # the last pixel inside, at distance 1, has 0 already
-    return np.asarray(ramp * ramp * (3.0 - 2.0 * ramp), np.float32)
+    height, width = inside.shape
+    reach = FEATHER * min(height, width)
+    mask, step = inside.view(np.uint8), 2 if coarse and reach >= MIN_COARSE else 1
+    if step > 1:  # a square is outside where one of its pixels is
+        mask = np.ascontiguousarray(cv2.erode(mask, np.ones((step, step), np.uint8), anchor=(0, 0))[::step, ::step])
+    distance = np.minimum(cv2.distanceTransform(mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE), np.float32((reach + 2.0) / step))
+    distance = np.sqrt(np.rint(distance * distance)) * np.float32(step)
+    ramp = np.clip((distance - 1.0) / reach, 0.0, 1.0)  # the last pixel inside, at distance 1, has 0 already
+    ramp = np.asarray(ramp * ramp * (3.0 - 2.0 * ramp), np.float32)
+    if step > 1:
+        ramp = np.ascontiguousarray(cv2.resize(ramp, None, fx=step, fy=step, interpolation=cv2.INTER_LINEAR)[:height, :width])
+        np.copyto(ramp, 0.0, where=~inside)
+    return ramp
