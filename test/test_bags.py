@@ -17,8 +17,10 @@ from rosbags.typesys import Stores, get_typestore
 from aenet_ros.cli import main as cli
 from aenet_ros.config import SyncConfig
 from aenet_ros.core.errors import SourceError
+from aenet_ros.io.bag_advice import nearest_differences
+from aenet_ros.io.bag_report import report_bag, stamp_report
 from aenet_ros.io.bag_source import BagSource
-from aenet_ros.io.bag_topics import choose_topics, nearest_differences, report_bag, stamp_report
+from aenet_ros.io.bag_topics import choose_topics
 from aenet_ros.io.files import is_bag
 
 IMAGE, INFO, STRING = "sensor_msgs/msg/Image", "sensor_msgs/msg/CameraInfo", "std_msgs/msg/String"
@@ -394,7 +396,7 @@ def test_inspect_where_topics_are_unclear(tmp_path, capsys):
 def test_stamps_with_faults():
     ms = 1_000_000
     stamps = [100 * ms, 140 * ms, 140 * ms, 180 * ms, 220 * ms, 500 * ms, 540 * ms, 90 * ms, 0]
-    report = stamp_report(stamps, [7 * ms] * len(stamps))
+    report = stamp_report([(stamp, stamp + 7 * ms) for stamp in stamps])
     assert report == {
         "zero": 1,
         "repeated": 1,
@@ -421,7 +423,7 @@ def test_an_interrupted_run_leaves_nothing(tmp_path):
 
     def interrupted():
         with BagSink(out, source) as sink:
-            source.listeners.append(sink.copy)
+            source.listen(sink.copy, sink.wanted)
             for item in source:
                 sink.write(item.name, FusedFrame(item.pair.rgb.stamp_ns, item.pair.rgb.data, "rgb8"))
                 assert any(path.name.startswith(".out.") for path in tmp_path.iterdir())

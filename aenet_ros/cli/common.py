@@ -40,6 +40,17 @@ def add_pairing_arguments(parser: argparse.ArgumentParser | argparse._ArgumentGr
     parser.add_argument("--pairs", metavar="FILE.csv", type=Path, help=pairs_help)
 
 
+def add_time_argument(parser: argparse._ActionsContainer) -> None:
+    """``--time`` of commands that read bags."""
+    parser.add_argument(
+        "--time",
+        choices=("header", "log"),
+        default="",
+        help="times that pair a bag's frames: header stamps, or log times (default: header; log where header stamps are zero, stand still, "
+        "or are too far apart)",
+    )
+
+
 def _set_names(**_: object) -> list[str]:
     return [f"{name}=" for name in specs()]
 

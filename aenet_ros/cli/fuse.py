@@ -29,7 +29,14 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aenet_ros.cli.common import add_config_arguments, add_pairing_arguments, config_from, print_json, remark
+from aenet_ros.cli.common import (
+    add_config_arguments,
+    add_pairing_arguments,
+    add_time_argument,
+    config_from,
+    print_json,
+    remark,
+)
 from aenet_ros.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -68,6 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     bags.add_argument("--thermal-topic", metavar="TOPIC", default="", help="default: guessed by the names")
     bags.add_argument("--rgb-topic", metavar="TOPIC", default="", help="default: guessed by the names")
     bags.add_argument("--depth-topic", metavar="TOPIC", default="", help="for registration.mode depth; default: guessed by the names")
+    add_time_argument(bags)
     bags.add_argument("--keep", metavar="TOPIC", nargs="+", default=["all"], help="topics to copy into the new bag: all, none, or names")
     many = parser.add_argument_group("several sources")
     many.add_argument("--jobs", metavar="N", type=_jobs, default=1, help="number of processes, one source each (default: %(default)s)")

@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from aenet_ros.cli.common import add_config_arguments, config_from, print_json, remark, text_table
+from aenet_ros.cli.common import add_config_arguments, add_time_argument, config_from, print_json, remark, text_table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bag", metavar="BAG", type=Path, help="folder or file")
     parser.add_argument("--thermal-topic", metavar="TOPIC", default="", help="default: guessed by the names")
     parser.add_argument("--rgb-topic", metavar="TOPIC", default="", help="default: guessed by the names")
+    add_time_argument(parser)
     parser.add_argument("--json", action="store_true", help="the report as JSON on stdout")
     add_config_arguments(parser)
 
@@ -28,11 +29,11 @@ def run(args: argparse.Namespace) -> int:
     """Report; 0 if there are pairs, 1 if there are none."""
     from tqdm import tqdm
 
-    from aenet_ros.io.bag_topics import report_bag
+    from aenet_ros.io.bag_report import report_bag
 
     config = config_from(args)
     with tqdm(unit="frame", desc="reading", disable=None, leave=False) as bar:
-        report = report_bag(args.bag, config.sync, args.thermal_topic, args.rgb_topic, progress=bar.update)
+        report = report_bag(args.bag, config.sync, args.thermal_topic, args.rgb_topic, args.time, progress=bar.update)
     if args.json:
         print_json(report)
     else:
@@ -55,7 +56,7 @@ def _print_report(report: dict[str, Any]) -> None:
             print(f"stamps of {topic['name']}: {_stamps(topic['stamps'])}")
     pairing = report["pairing"]
     if pairing:
-        print(f"thermal: {pairing['thermal']}   rgb: {pairing['rgb']}")
+        print(f"thermal: {pairing['thermal']}   rgb: {pairing['rgb']}   paired by {pairing['time']} times")
         print(f"pairs: {pairing['pairs']} of {pairing['of_thermal']} thermal and {pairing['of_rgb']} rgb frames", end="")
         print(f", thermal - rgb {pairing['paired_difference_ms']:+.2f} ms (median)" if pairing["pairs"] else "")
         for reason, count in pairing["left_out"].items():

@@ -56,7 +56,7 @@ class SyncConfig:
     clock_offset_ms: float = dynamic(
         0.0,
         "Thermal stamp minus rgb stamp of the same instant; subtracted from the thermal stamp before matching.",
-        (-3_600_000.0, 3_600_000.0),
+        (-4.3e12, 4.3e12),  # no two stamps of ROS differ by more
         "ms",
     )
     watch_offset: bool = dynamic(

@@ -45,7 +45,7 @@ Convert = Callable[[bytes], bytes | memoryview]
 class BagSink(StagedSink):
     """Writes ``/fused/image`` and, if the camera has one, ``/fused/camera_info``, beside the topics of the source. See ``Sink``.
 
-    Of a bag, messages of ROS 1 are converted, all others are copied byte for byte; ``copy`` is to be one of its listeners. Of other
+    Of a bag, messages of ROS 1 are converted, all others are copied byte for byte; ``copy`` is to listen to ``wanted``. Of other
     sources, ``take`` writes the cameras' frames. ``keep``: topics to copy, or ("all",) or ("none",). ``scaled``: the picture has another
     size than its camera's frames. A fused frame's log time is that of the message that completed its pair. The bag is written in a hidden
     folder beside ``out`` and renamed at the end. Raises SourceError if ``out`` exists (with ``force`` an existing bag is replaced).
@@ -56,15 +56,18 @@ class BagSink(StagedSink):
         self._out, self._source, self._keep, self._scaled = out, source, keep, scaled
         self._info_roles: dict[str, str] = {}
         connections: list[Connection] = []
+        cameras: list[str] = []
         if isinstance(source, BagSource):
             self._info_roles = {info_topic(topic): role for role, topic in source.cameras.items()}
-            connections = source.connections
-        self._has_info = any(item.topic in self._info_roles and item.encoding in READ_ENCODINGS for item in connections)
+            connections, cameras = source.connections, list(source.cameras.values())
+        infos = [item for item in connections if item.topic in self._info_roles and item.msgtype == CAMERA_INFO]
+        self._has_info = any(item.encoding in READ_ENCODINGS for item in infos)
         self._infos: dict[str, Any] = {}
         self._converters: dict[Connection, Convert] = {}
         self._unconverted: Counter[str] = Counter()
         self._ros2_types = get_typestore(Stores.LATEST)  # and those of the bag's own types
         self._copies = self._choose_copies(connections)
+        self.wanted = {*self._copies, *infos, *(item for item in connections if item.topic in cameras)}
         self._types = known_types(ros1=False).types
         self._log_ns = self._taken = 0
         self._replaced = self._staging.folder / REPLACED
@@ -147,7 +150,7 @@ class BagSink(StagedSink):
         return self._out.suffix.lower() == ".mcap"
 
     def copy(self, connection: Connection, log_ns: int, data: bytes) -> None:
-        """Take a message of the source bag. Call it for every one, in order, before the fused frames that depend on it."""
+        """Take a message of the source bag. Call it for every one of ``wanted``, in order, before the fused frames that depend on it."""
         self._log_ns = log_ns
         if convert := self._converters.get(connection):
             try:

@@ -42,6 +42,7 @@ class FuseOptions:
     thermal_topic: str = ""
     rgb_topic: str = ""
     depth_topic: str = ""
+    time: str = ""  # header or log: the times that pair a bag's frames
     keep: tuple[str, ...] = ("all",)  # topics to copy into a new bag: all, none or names
     panels: tuple[str, ...] = ("fused",)  # what a picture or video frame shows side by side: thermal, rgb, fused
     labels: bool = False
@@ -109,12 +110,14 @@ def open_job(job: FuseJob, config: Config) -> tuple[Source, Sink]:
 
         path = job.inputs[0]
         depth = options.depth_topic if config.registration.mode == "depth" else None
-        source = bag = BagSource(path, config.sync, options.thermal_topic, options.rgb_topic, depth, config.registration.depth_slop_ms)
+        source = bag = BagSource(
+            path, config.sync, options.thermal_topic, options.rgb_topic, depth, config.registration.depth_slop_ms, options.time
+        )
         if options.to in ("", "bag") and out.suffix.lower() not in VIDEO_SUFFIXES:
             if options.panels != ("fused",) or options.labels:
                 raise SourceError("--panels and --labels are for videos and pictures, and a bag is written: give --to video or pictures")
             sink = BagSink(out, bag, keep=options.keep, scaled=config.output.grid == "size", force=options.force)
-            bag.listeners.append(sink.copy)
+            bag.listen(sink.copy, sink.wanted)
             return source, sink
     else:
         thermal, rgb = (*job.inputs, None)[:2] if job.inputs != (options.pairs,) else (None, None)

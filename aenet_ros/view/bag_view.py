@@ -30,9 +30,12 @@ class BagView:
 
     kind = "bag"
 
-    def __init__(self, path: Path, config: Config, thermal_topic: str = "", rgb_topic: str = "", *, fuse: bool = False) -> None:
+    def __init__(
+        self, path: Path, config: Config, thermal_topic: str = "", rgb_topic: str = "", *, fuse: bool = False, time: str = ""
+    ) -> None:
         self.title = path.name
-        self._player = BagPlayer(path, thermal_topic, rgb_topic, recorded=not fuse)
+        offset_ns = config.sync.clock_offset_ns
+        self._player = BagPlayer(path, thermal_topic, rgb_topic, recorded=not fuse, offset_ns=offset_ns, time=time)
         self._recorded, self.remarks = self._player.recorded, self._player.remarks
         self._config = config
         self._pipeline: FusionPipeline | None = None
@@ -210,16 +213,19 @@ class BagView:
             if event.stream == "diagnostics":
                 self._statuses = [status_row(status) for status in event.message().status]
                 return
-            frame = event.frame()
-            if self._recorded:
-                if group := self._grouper.add(event.stream, frame.stamp_ns, frame, event.at_ns):
-                    thermal = group.pop("registered", None) or group.pop("thermal", None)
-                    self._emit(frame.stamp_ns, group, None if thermal is None else thermal.data)
-                return
-            for pair in self._matcher.push_thermal(frame) if event.stream == "thermal" else self._matcher.push_rgb(frame):
-                self._fuse(pair)
+            for frame in event.frames():
+                self._take(event, frame)
         except ImageError as error:
             self._count_loss(error)
+
+    def _take(self, event: Event, frame: Frame) -> None:
+        if self._recorded:
+            if group := self._grouper.add(event.stream, frame.stamp_ns, frame, event.at_ns):
+                thermal = group.pop("registered", None) or group.pop("thermal", None)
+                self._emit(frame.stamp_ns, group, None if thermal is None else thermal.data)
+            return
+        for pair in self._matcher.push_thermal(frame) if event.stream == "thermal" else self._matcher.push_rgb(frame):
+            self._fuse(pair)
 
     def _apply_options(self) -> None:
         sync = self._config.sync

@@ -1,0 +1,130 @@
+"""Topics of compressed video in bags: FFMPEGPacket, Foxglove's CompressedVideo, and CompressedImage with the format h264."""
+
+import sqlite3
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rosbags", reason="bags need the package rosbags (pip install rosbags)")
+pytest.importorskip("mcap", reason="bags need the package mcap (pip install mcap)")
+from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+from test_bags import BEGIN_NS, IMAGE, PERIOD_NS, BagMaker, aenet, thermal_of
+
+from aenet_ros.config import SyncConfig
+from aenet_ros.io.bag_source import BagSource
+
+av = pytest.importorskip("av", minversion="17", reason="video topics need PyAV (pip install 'av>=17')")
+
+COUNT = 12
+FFMPEG, VIDEO = "ffmpeg_image_transport_msgs/msg/FFMPEGPacket", "foxglove_msgs/msg/CompressedVideo"
+DEFINITIONS = {
+    FFMPEG: "std_msgs/Header header\nint32 width\nint32 height\nstring encoding\nuint64 pts\nuint8 flags\nbool is_bigendian\nuint8[] data",
+    VIDEO: "builtin_interfaces/Time timestamp\nstring frame_id\nuint8[] data\nstring format",
+}
+
+
+def grey_of(index):
+    return 20 + 15 * index
+
+
+def packets(codec="libx264", count=COUNT, bframes=0):
+    """Encoded pictures of one grey each, in the order of encoding: (number of the picture, bytes)."""
+    context = av.CodecContext.create(codec, "w")
+    context.width, context.height, context.pix_fmt, context.time_base = 64, 48, "yuv420p", Fraction(1, 25)
+    context.options = {"preset": "ultrafast", "tune": "zerolatency", "g": "4"} if not bframes else {"bf": str(bframes), "g": "6"}
+    found = []
+    for index in range(count):
+        frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), grey_of(index), np.uint8), format="rgb24")
+        frame.pts = index
+        found += context.encode(frame)
+    return [(packet.pts, bytes(packet)) for packet in [*found, *context.encode(None)]]
+
+
+def video_bag(path, kind, encoded, plugin=StoragePlugin.MCAP, begin=0):
+    """A bag with raw thermal frames and a video topic; packet k is logged when picture k was taken."""
+    store = get_typestore(Stores.ROS2_HUMBLE)
+    for name, text in DEFINITIONS.items():
+        store.register(get_types_from_msg(text, name))
+    maker = BagMaker.__new__(BagMaker)
+    maker.ros1, maker.store, maker.serialize = False, store, store.serialize_cdr
+    maker.writer = Writer(path, version=9, storage_plugin=plugin)
+    with maker.writer:
+        thermal = maker.topic("/thermal/image_raw", IMAGE)
+        msgtype = {"packet": FFMPEG, "foxglove": VIDEO, "image": "sensor_msgs/msg/CompressedImage"}[kind]
+        video = maker.topic("/camera/image/video", msgtype)
+        for index in range(COUNT):
+            at = BEGIN_NS + index * PERIOD_NS
+            maker.image(thermal, at, at, thermal_of(index), "mono16", "thermal")
+        for order, (index, data) in enumerate(encoded[begin:]):
+            at, log = BEGIN_NS + index * PERIOD_NS, BEGIN_NS + (order + begin) * PERIOD_NS + 1
+            header, values = maker.header(at, "camera"), np.frombuffer(data, np.uint8)
+            if kind == "packet":
+                message = store.types[FFMPEG](header, 64, 48, "libx264", index, 0, False, values)
+            elif kind == "foxglove":
+                message = store.types[VIDEO](header.stamp, "camera", values, "h264")
+            else:
+                message = store.types[msgtype](header, "h264", values)
+            maker.writer.write(video, log, store.serialize_cdr(message, msgtype))
+    return path
+
+
+def pairs_of(path, **sync):
+    return [item.pair for item in BagSource(path, SyncConfig(**sync)) if item.pair is not None]
+
+
+@pytest.mark.parametrize("kind", ["packet", "foxglove", "image"])
+def test_a_video_topic_is_decoded_with_the_packets_stamps(tmp_path, kind, capsys):
+    path = video_bag(tmp_path / "in", kind, packets())
+    pairs = pairs_of(path)
+    assert len(pairs) == COUNT
+    for index, pair in enumerate(pairs):
+        assert pair.rgb.stamp_ns == pair.thermal.stamp_ns == BEGIN_NS + index * PERIOD_NS
+        assert (pair.rgb.frame_id, pair.rgb.size) == ("camera", (48, 64))
+        assert abs(float(pair.rgb.data.mean()) - grey_of(index)) < 4
+    assert aenet("inspect", path) == 0
+    assert f"pairs: {COUNT} of {COUNT}" in capsys.readouterr().out
+    assert aenet("fuse", path, "-o", tmp_path / "out") == 0
+
+
+def test_frames_that_come_out_of_order_are_paired_by_their_stamps(tmp_path):
+    pairs = pairs_of(video_bag(tmp_path / "in", "packet", packets(bframes=2)))
+    assert len(pairs) == COUNT
+    for pair in pairs:
+        index = (pair.rgb.stamp_ns - BEGIN_NS) // PERIOD_NS
+        assert pair.thermal.stamp_ns == pair.rgb.stamp_ns
+        assert abs(float(pair.rgb.data.mean()) - grey_of(index)) < 6
+
+
+def test_a_bag_that_begins_between_keyframes(tmp_path):
+    """Frames before the first keyframe cannot be decoded; those after it are paired."""
+    pairs = pairs_of(video_bag(tmp_path / "in", "packet", packets(), begin=2))
+    assert [(pair.rgb.stamp_ns - BEGIN_NS) // PERIOD_NS for pair in pairs] == list(range(4, COUNT))
+
+
+def test_a_type_without_its_definition(tmp_path):
+    """sqlite3 as Humble records it."""
+    path = video_bag(tmp_path / "in", "packet", packets(), StoragePlugin.SQLITE3)
+    with sqlite3.connect(path / "in.db3") as db:
+        db.execute("DROP TABLE message_definitions")
+        db.execute("UPDATE schema SET schema_version = 3")
+    assert len(pairs_of(path)) == COUNT
+
+
+def test_an_unknown_codec_is_named(tmp_path, capsys):
+    path = video_bag(tmp_path / "in", "packet", packets())
+    data = (path / "in.mcap").read_bytes().replace(b"libx264\0", b"strange\0")
+    (path / "in.mcap").write_bytes(data)
+    assert aenet("inspect", path) == 1
+    assert "strange" in "".join(capsys.readouterr())
+
+
+def test_a_damaged_packet_costs_the_frames_up_to_the_next_keyframe(tmp_path, capsys):
+    encoded = packets()
+    encoded[5] = (5, encoded[5][1][:8])
+    path = video_bag(tmp_path / "in", "packet", encoded)
+    indices = [(pair.rgb.stamp_ns - BEGIN_NS) // PERIOD_NS for pair in pairs_of(path)]
+    assert set(range(5)) | set(range(8, COUNT)) <= set(indices)
+    assert aenet("fuse", path, "-o", tmp_path / "out") in (0, 1)
+    assert "Traceback" not in capsys.readouterr().err
