@@ -18,7 +18,7 @@ from aenet_ros.core.frames import FramePair
 from aenet_ros.io.source import prefetch_items
 from aenet_ros.io.sources import open_source
 from aenet_ros.ros.node_main import running
-from aenet_ros.ros.tools.camera_publisher import CameraPublisher, declare, print_line, wait_until
+from aenet_ros.ros.tools.camera_publisher import CameraPublisher, Pace, declare, print_line
 
 KEEP_BYTES = 512 * 1024 * 1024
 
@@ -46,9 +46,9 @@ class ReplayNode(Node):
 
     def play(self, executor: SingleThreadedExecutor) -> None:
         """Publish until the pairs end. Raises AenetError, and KeyboardInterrupt or ExternalShutdownException on a stop signal."""
-        due_ns = time.monotonic_ns()
+        due_ns, pace = time.monotonic_ns(), Pace(executor)
         for pair in prefetch_items(self._pairs()):
-            wait_until(executor, due_ns)
+            pace.wait_until(due_ns)
             now_ns = time.time_ns()
             for camera, frame in ((self.thermal, pair.thermal), (self.rgb, pair.rgb)):
                 camera.publish(frame.data, frame.encoding, frame.stamp_ns if self._own_stamps else now_ns)

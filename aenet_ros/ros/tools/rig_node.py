@@ -17,9 +17,8 @@ from rclpy.node import Node
 from std_msgs.msg import String
 
 from aenet_ros.config.options import check, group_specs
-from aenet_ros.core.frames import Array
 from aenet_ros.ros.node_main import running
-from aenet_ros.ros.tools.camera_publisher import ENCODINGS, LATCHED, CameraPublisher, declare, print_line, wait_until
+from aenet_ros.ros.tools.camera_publisher import ENCODINGS, LATCHED, CameraPublisher, Pace, declare, print_line
 from aenet_ros.workbench.simulation.rig import Rig
 from aenet_ros.workbench.simulation.rig_config import RigConfig
 
@@ -44,7 +43,10 @@ class RigNode(Node):
             "thermal": CameraPublisher(self, "thermal", config.lens_k1 / opening**2, opening / config.zoom),
             "rgb": CameraPublisher(self, "rgb", 0.0, opening),
         }
-        self._pictures: dict[str, Array] = {}
+        self._buffers = {
+            "thermal": self._cameras["thermal"].buffer(config.thermal_size, ENCODINGS["thermal"]),
+            "rgb": self._cameras["rgb"].buffer((*config.rgb_size, 3), ENCODINGS["rgb"]),
+        }
         self._status = self.create_publisher(String, "~/status", LATCHED)
         self._scene = ("", 0)
         self._late = self._pairs = 0
@@ -52,7 +54,7 @@ class RigNode(Node):
     def play(self, executor: SingleThreadedExecutor) -> None:
         """Publish until ``seconds`` are over. Raises KeyboardInterrupt or ExternalShutdownException on a stop signal."""
         start_ns = time.monotonic_ns()
-        told_ns = 0
+        told_ns, pace = 0, Pace(executor)
         shots = self.rig.schedule(seconds=self._seconds or float("inf"))
         for at_ns, group in groupby(shots, key=lambda shot: shot.at_ns):
             instant = list(group)
@@ -61,13 +63,13 @@ class RigNode(Node):
                 self._late += len(instant)  # like a camera, which does not queue frames that its host is too busy to read
                 continue
             for shot in instant:
-                self._pictures[shot.stream] = self.rig.render(shot, self._pictures.get(shot.stream))
-            wait_until(executor, start_ns + at_ns)
+                self.rig.render(shot, self._buffers[shot.stream])
+            pace.wait_until(start_ns + at_ns)
             # Frames of one instant share its time: their stamps differ only by the rig's clock offset and jitter.
             captured_ns = time.time_ns()
             for shot in instant:
                 error_ns = shot.offset_ns + shot.jitter_ns
-                self._cameras[shot.stream].publish(self._pictures[shot.stream], ENCODINGS[shot.stream], captured_ns + error_ns)
+                self._cameras[shot.stream].publish(self._buffers[shot.stream], ENCODINGS[shot.stream], captured_ns + error_ns)
             self._pairs += len(instant) == 2
             if instant[-1].scene != self._scene[0]:
                 self._scene, told_ns = (instant[-1].scene, captured_ns), 0

@@ -49,7 +49,9 @@ class Renderer:
             self._rgb_noise[name] = np.maximum(grain, 0).astype(np.uint8), np.maximum(-grain, 0).astype(np.uint8)
 
     def prepare(self) -> None:
-        """Draw all people now, not when the first frames need them."""
+        """Fill the caches now, not when the first frames need them: all people, and the backdrops of each scene."""
+        for backdrop in self._backdrops.values():
+            backdrop.prepare()
         for stream in self._at_rest:
             for walker, heading, phase in itertools.product(WALKERS, (1, -1), range(PHASES)):
                 self._sprite(stream, walker, heading, phase)
@@ -61,10 +63,11 @@ class Renderer:
         if shutters != self._fixed[0]:
             self._fixed = shutters, self._columns(shutters)
         frame += self._fixed[1]
-        flat = frame.reshape(-1)
-        flat[self._weak[::2]] += round(_WEAK_CELSIUS / CELSIUS_PER_COUNT)
-        flat[self._weak[1::2]] -= round(_WEAK_CELSIUS / CELSIUS_PER_COUNT)
-        flat[self._dead[::2]], flat[self._dead[1::2]] = 0, 65535
+        if len(self._weak) or len(self._dead):
+            flat = frame.reshape(-1)
+            flat[self._weak[::2]] += round(_WEAK_CELSIUS / CELSIUS_PER_COUNT)
+            flat[self._weak[1::2]] -= round(_WEAK_CELSIUS / CELSIUS_PER_COUNT)
+            flat[self._dead[::2]], flat[self._dead[1::2]] = 0, 65535
         return frame
 
     def sensor_defects(self, shutters: int) -> tuple[Array, Plane]:
@@ -83,7 +86,7 @@ class Renderer:
         frame = self._view("rgb", scene, seconds, out)
         for walker, x, drawn, corner in self._people("rgb", seconds):
             row, column = int((walker.foot_y - 0.35 * walker.height) / 8), int(x / 8)
-            _draw(frame, drawn, corner, np.minimum(light[row, column], 1.0))
+            _draw(frame, drawn, corner, None if scene == "day" else np.minimum(light[row, column], 1.0))
         if scene == "smoke":
             self._smoke.veil(frame, geometry.camera_motion(self.config, seconds), seconds, scene_seconds)
         more, less = (self._corner(tile, "rgb", index) for tile in self._rgb_noise[scene])
@@ -92,20 +95,21 @@ class Renderer:
     def _counts(self, seconds: float, scene: str, out: Array | None) -> Array:
         frame = self._view("thermal", scene, seconds, out if self._optics is None else None)
         for _, _, drawn, corner in self._people("thermal", seconds):
-            _draw(frame, drawn, corner, np.ones(3))
+            _draw(frame, drawn, corner)
         if self._optics is not None:
             frame = cv2.remap(frame, *self._optics, cv2.INTER_LINEAR, dst=out, borderMode=cv2.BORDER_REPLICATE)
         return frame
 
     def _people(self, stream: str, seconds: float) -> Iterator[tuple[Walker, float, Sprite, tuple[int, int]]]:
         """Each person, from far to near: position along the street, sprite, and the sprite's first column and row in the frame."""
-        to_image = self._at_rest[stream] @ geometry.shift(*-geometry.camera_motion(self.config, seconds))
+        motion = geometry.camera_motion(self.config, seconds)
+        (xx, xy, x0), (yx, yy, y0), _ = (self._at_rest[stream] @ geometry.shift(*-motion)).tolist()  # plain numbers: quicker for one point
         for walker in WALKERS:
             x, heading, phase = walker.at(seconds if self.config.walking else 0.0)
             if stream == "thermal":
                 x += geometry.parallax(self.config, walker.foot_y)
             drawn = self._sprite(stream, walker, heading, phase)
-            column, row, _ = to_image @ (x, walker.foot_y, 1.0)
+            column, row = xx * x + xy * walker.foot_y + x0, yx * x + yy * walker.foot_y + y0
             yield walker, x, drawn, (round(column) + drawn.left, round(row) + drawn.top)
 
     def _sprite(self, stream: str, walker: Walker, heading: int, phase: int) -> Sprite:
@@ -159,15 +163,17 @@ def _signed(values: Array) -> Array:
     return np.rint(values).astype(np.int16).view(np.uint16)
 
 
-def _draw(frame: Array, drawn: Sprite, corner: tuple[int, int], light: Array) -> None:
-    """Lay a sprite onto a frame with its first pixel at ``corner`` (column, row), lit by ``light`` [3]."""
+def _draw(frame: Array, drawn: Sprite, corner: tuple[int, int], light: Array | None = None) -> None:
+    """Lay a sprite onto a frame with its first pixel at ``corner`` (column, row), lit by ``light`` [3], 0..1; None: 1."""
     left, top = max(corner[0], 0), max(corner[1], 0)
     part = frame[top : max(corner[1] + drawn.clear.shape[0], 0), left : max(corner[0] + drawn.clear.shape[1], 0)]
     if not part.size:
         return
     rows, columns = slice(top - corner[1], top - corner[1] + part.shape[0]), slice(left - corner[0], left - corner[0] + part.shape[1])
-    clear = drawn.clear[rows, columns]
-    if frame.ndim == 3:
-        clear = cv2.cvtColor(clear, cv2.COLOR_GRAY2RGB)
-    lit = cv2.multiply(drawn.picture[rows, columns], (*light.tolist(), 1.0), dtype=cv2.CV_32F)  # type: ignore[call-overload]
-    part[...] = cv2.multiply(part, clear, dtype=cv2.CV_32F) + lit + np.float32(0.5)
+    picture, one = drawn.picture[rows, columns], float(np.iinfo(frame.dtype).max)
+    if light is not None:
+        lamp = np.empty(picture.shape, np.uint8)
+        lamp.reshape(len(lamp), -1)[:] = np.tile(np.rint(light * 255).astype(np.uint8), picture.shape[1])
+        picture = cv2.multiply(picture, lamp, dst=lamp, scale=1 / 255)
+    cv2.multiply(part, drawn.clear[rows, columns], dst=part, scale=1 / one)
+    cv2.add(part, picture, dst=part)

@@ -18,6 +18,9 @@ from aenet_ros.workbench.simulation.street import HEIGHT, WALL_FOOT, WIDTH
 VIEW_WIDTH = 640.0
 NEAREST = 500.0  # feet of the nearest person, who has the whole parallax
 REACH = (175.0, 6.3)  # largest motion (x, y) of the cameras, in view units
+# A backdrop is kept at parts of a pixel of the cameras' motion up and down, as many as fit; with too few it is rendered for each frame.
+MAX_CACHE_BYTES = 16 * 2**20  # of one stream in one scene: at most 96 MiB for three scenes
+MIN_ROW_STEPS, MAX_ROW_STEPS = 8, 32
 
 
 def apply(matrix: Array, points: Array) -> Array:
@@ -107,14 +110,33 @@ class Backdrop:
         self._size, self._pad = size, np.ceil(reach) + 1
         width, height = (size[1], size[0]) + 2 * self._pad.astype(int)
         self._picture = warp(picture, pixel_to_texel @ shift(*-self._pad), (int(width), int(height)), border)
+        steps = min(MAX_CACHE_BYTES // self._picture.nbytes, MAX_ROW_STEPS)
+        self._row_steps = steps if steps >= MIN_ROW_STEPS else 0  # 0: not cached
+        self._moved_up: dict[int, Array] = {}  # by the part of a pixel, in row steps
+
+    def prepare(self) -> None:
+        """Fill the cache now, not when the first frames need it."""
+        for step in range(self._row_steps):
+            self._moved_up[step] = _blend_rows(self._picture, step / self._row_steps)
 
     def view(self, motion: Array, out: Array | None = None) -> Array:
-        """The frame after the camera has moved by (x, y) pixels; in ``out`` where that is given."""
-        (left, top), (right, below) = (part.tolist() for part in np.divmod(motion + self._pad, 1.0))
-        height, width = self._size
-        window = self._picture[int(top) : int(top) + height + 1, int(left) : int(left) + width + 1]
-        columns = cv2.addWeighted(window[:, :-1], 1.0 - right, window[:, 1:], right, 0.0)
-        return cv2.addWeighted(columns[:-1], 1.0 - below, columns[1:], below, 0.0, dst=out)
+        """The frame after the camera has moved by (x, y) pixels, y to a row step if it is cached; in ``out`` where that is given."""
+        (x, y), (height, width), steps = (motion + self._pad).tolist(), self._size, self._row_steps
+        left, top = int(x), int(y)
+        columns, right = slice(left, left + width + 1), x - left
+        if steps:
+            top, step = divmod(round(y * steps), steps)
+            if step not in self._moved_up:
+                self._moved_up[step] = _blend_rows(self._picture, step / steps)
+            window = self._moved_up[step][top : top + height, columns]
+        else:
+            window = _blend_rows(self._picture[top : top + height + 1, columns], y - top)
+        return cv2.addWeighted(window[:, :-1], 1.0 - right, window[:, 1:], right, 0.0, dst=out)
+
+
+def _blend_rows(picture: Array, share: float) -> Array:
+    """The picture moved up by ``share`` of a pixel, 0..1; one row less."""
+    return cv2.addWeighted(picture[:-1], 1.0 - share, picture[1:], share, 0.0)
 
 
 def _view_to_pixels(size: tuple[int, int]) -> Array:

@@ -70,8 +70,8 @@ class Limb(NamedTuple):
 
 
 class Sprite(NamedTuple):
-    """A person in the pixels of one camera: ``picture`` in the frame's dtype, its values times coverage; ``clear`` float32 [H, W],
-    1 - coverage; ``left`` and ``top`` are relative to the pixel of the feet.
+    """A person in the pixels of one camera: ``picture`` [H, W] or [H, W, 3], its values times coverage, and ``clear``, of the same shape,
+    1 - coverage (the dtype's largest value stands for 1), both in the frame's dtype. ``left`` and ``top`` are relative to the feet's pixel.
     """
 
     picture: Array
@@ -97,8 +97,9 @@ def sprite(stream: str, walker: Walker, heading: int, phase: int, linear: Array)
     picture, cover = turned[..., :-1], turned[..., -1]
     if stream == "thermal":
         counts = (picture[..., 0] - CELSIUS_AT_ZERO * cover) / CELSIUS_PER_COUNT
-        return Sprite(counts.astype(np.uint16), 1 - cover, left, top)
-    return Sprite(picture.astype(np.uint8), 1 - cover, left, top)
+        return Sprite(np.rint(counts).astype(np.uint16), np.rint((1 - cover) * 65535).astype(np.uint16), left, top)
+    clear = np.rint((1 - cover) * 255).astype(np.uint8)
+    return Sprite(np.rint(picture).astype(np.uint8), cv2.cvtColor(clear, cv2.COLOR_GRAY2RGB), left, top)
 
 
 @lru_cache
