@@ -58,11 +58,12 @@ class FusionPipeline:
         self.update_sensor_model(config)
         return fused
 
-    def submit(self, pair: FramePair, config: Config | None = None, want_registered: bool = False) -> "PendingFusion":
+    def submit(self, pair: FramePair, config: Config | None = None, want_registered: bool = False, period_ns: int = 0) -> "PendingFusion":
         """Submit a pair. ``result()`` blocks until it is fused; where ``overlaps``, one more pair may be submitted before.
 
-        ``want_registered``: the result has ``thermal_registered``. Raises ImageError for frames that cannot be fused, DeviceError when the
-        device fails and the CPU is not allowed; the next pair may succeed.
+        ``want_registered``: the result has ``thermal_registered``. ``period_ns``: time between two pairs of live cameras, for which the
+        network's size follows ``latency.budget_ms``; 0: full size always, so that the same input gives the same bytes. Raises ImageError
+        for frames that cannot be fused, DeviceError when the device fails and the CPU is not allowed; the next pair may succeed.
         """
         config, rgb, timer = self._check(config), pair.rgb, StageTimer()
         output = config.output
@@ -73,7 +74,7 @@ class FusionPipeline:
 
         warps = self.prepare_grid(thermal.size, rgb.size, config, pair.depth)
         image, encoding = prepare_rgb(rgb, output.encoding)
-        thermal_input, scale = self._thermal_input(thermal, gain), self._resolution.scale
+        thermal_input, scale = self._thermal_input(thermal, gain), self._resolution.scale if period_ns else 1.0
         timer.lap("registration")
 
         on_device = self.fuser.takes_counts and warps.samples and scale == 1.0
@@ -96,7 +97,7 @@ class FusionPipeline:
         counts = thermal.counts_encoding
         result = FusedFrame(rgb.stamp_ns, NO_PLANE, output.encoding, frame_id, registered, grid=warps.role, thermal_encoding=counts)
         timer.lap("registration")
-        return PendingFusion(pending, result, want_registered, timer, config, self._resolution)
+        return PendingFusion(pending, result, want_registered, timer, config, self._resolution, period_ns)
 
     def fallback(self, item: FallbackFrame, config: Config | None = None, want_registered: bool = False) -> FusedFrame:
         """One camera's frame alone, on the fused picture's grid; on its own grid where the other camera was never seen.
@@ -249,6 +250,7 @@ class PendingFusion:
     timer: "StageTimer"
     config: Config
     resolution: AdaptiveResolution
+    period_ns: int
 
     def result(self) -> FusedFrame:
         """Block until the pair is fused. To be called once. Raises as ``FusionPipeline.submit``.
@@ -265,7 +267,7 @@ class PendingFusion:
             low, high = sorted((scale.counts(output.isotherm_low), scale.counts(output.isotherm_high)))
             image = draw_isotherm(image, output.encoding, fused.thermal_registered, low, high, output.isotherm_color)
         timer.lap("output")
-        self.resolution.record(timer.stages_ns["total"], timer.stages_ns["fusion"], self.config.latency)
+        self.resolution.record(timer.stages_ns["total"], timer.stages_ns["fusion"], self.config.latency, self.period_ns)
         registered = fused.thermal_registered if self.want_registered else None
         return replace(fused, image=image, thermal_registered=registered, timings_ns=timer.stages_ns)
 

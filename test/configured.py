@@ -47,9 +47,9 @@ class Correction(SensorCorrection):
 
 
 class Resolution(AdaptiveResolution):
-    def __init__(self, config=None):
+    def __init__(self, config=None, period_ns=33_333_333):
         super().__init__()
-        self.config = config or LatencyConfig()
+        self.config, self.period_ns = config or LatencyConfig(), period_ns
 
     def record(self, total_ns, fusion_ns):
-        super().record(total_ns, fusion_ns, self.config)
+        super().record(total_ns, fusion_ns, self.config, self.period_ns)

@@ -49,7 +49,7 @@ def running(**changes):
             stream.accept(frame(start + index * 33 * MS))
             stream.arrivals_ns[-1] = now - (30 - index) * 33 * MS
             stream.resumed_at_ns = made.activated_at_ns
-        made.stats.count_pair(2 * MS)
+        made.stats.count_pair(0, 2 * MS)
         made.stats.count_fused(FusedFrame(0, np.zeros((1, 1)), "mono8", timings_ns={"fusion": 3 * MS}), 12 * MS)
         made.stats._fused_at_ns[-1] = now - (30 - index) * 33 * MS
     return made

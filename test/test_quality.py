@@ -57,7 +57,7 @@ def test_the_status_tells_all_values():
     watch, stats = QualityMonitor(), NodeStats()
     assert watch.status(build({}), stats, PIPELINE).level == OK
     for index in range(40):
-        stats.count_pair((4 if index % 10 else 30) * MS)
+        stats.count_pair(0, (4 if index % 10 else 30) * MS)
         watch.add(FusedFrame(0, STRIPES, "mono8"))
     status = watch.status(build({}), stats, PIPELINE)
     assert status.level == WARN

@@ -227,10 +227,11 @@ class LatencyConfig:
     """How the pipeline adapts to a slow machine."""
 
     budget_ms: float = dynamic(
-        0.0,
-        "Time budget of a pair in the pipeline. If pairs take longer, the network runs at 3/4 or 1/2 of the resolution; the detail of the "
-        "rgb frame is kept. 0: always at full resolution.",
-        (0.0, 10_000.0),
+        -1.0,
+        "Time budget of a pair in the node's pipeline. If pairs take longer, the network runs at 3/4, 1/2 or 1/4 of the resolution; the "
+        "detail of the rgb frame is kept. -1: automatic, 3/4 of the time between two pairs; 0: always at full resolution. Offline tools "
+        "ignore it and use full resolution.",
+        (-1.0, 10_000.0),
         "ms",
     )
 

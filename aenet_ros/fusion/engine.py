@@ -10,6 +10,8 @@ from aenet_ros.core.frames import Array, Plane, ThermalInput, render_brightness
 from aenet_ros.fusion import color
 from aenet_ros.fusion.network import MIN_SIZE
 
+HOT_DETAIL_FLOOR = 12.0  # grey levels: less may be noise
+
 Network = Callable[[Plane, Plane], Plane]
 """CpuNetwork, or a runtime of an exported file: thermal and luma, float32 [H, W] in 0..1, to fused luma of the same shape."""
 
@@ -73,8 +75,8 @@ def fuse_downscaled(submit: Callable[[FusionJob], PendingImage], job: FusionJob)
     """The picture of ``job`` with the network at ``job.scale`` of the size; at full size where the smaller picture were too small.
 
     ``submit`` is an engine's. The change of luma is computed on small pictures and added to the full-size one: the rgb picture's detail
-    stays; the thermal picture keeps what the smaller size resolves. Enlarging the difference in place of the result is what joint
-    upsampling does (Kopf et al., "Joint Bilateral Upsampling", SIGGRAPH 2007).
+    stays; the thermal picture keeps what the smaller size resolves, and hot detail that it does not. Enlarging the difference in place of
+    the result is what joint upsampling does (Kopf et al., "Joint Bilateral Upsampling", SIGGRAPH 2007).
     """
     height, width = job.rgb.shape[:2]
     size = (round(width * job.scale), round(height * job.scale))
@@ -83,14 +85,30 @@ def fuse_downscaled(submit: Callable[[FusionJob], PendingImage], job: FusionJob)
     luma, weight = color.luma(job.rgb, job.order), job.thermal.weight
     # INTER_AREA is quick at 1/2 alone; near full size bilinear interpolation gives the same picture in a tenth of the time.
     method = cv2.INTER_AREA if job.scale <= 0.5 else cv2.INTER_LINEAR
-    small_thermal, small_luma = (cv2.resize(plane, size, interpolation=method) for plane in (render_brightness(job.thermal), luma))
+    thermal = render_brightness(job.thermal)
+    small_thermal, small_luma = (cv2.resize(plane, size, interpolation=method) for plane in (thermal, luma))
     small_weight = None if weight is None else np.asarray(cv2.resize(weight, size, interpolation=method), np.float32)
     small_job = FusionJob(ThermalInput(small_thermal, weight=small_weight, rendered=True), small_luma, thermal_weight=job.thermal_weight)
     change = cv2.subtract(submit(small_job).result(), small_luma, dtype=cv2.CV_16S)
     change = cv2.resize(change, (width, height), interpolation=cv2.INTER_LINEAR)
     if weight is not None:
         change[weight == 0.0] = 0
-    return _recolor(job, luma, cv2.add(luma, change, dtype=cv2.CV_8U))
+    fused = cv2.add(luma, change, dtype=cv2.CV_8U)
+    resolved = cv2.resize(color.from_unit(small_thermal), (width, height), interpolation=cv2.INTER_LINEAR)
+    return _recolor(job, luma, _add_hot_detail(fused, color.from_unit(thermal), resolved, weight, job.thermal_weight))
+
+
+def _add_hot_detail(fused: Array, thermal: Array, resolved: Array, weight: Plane | None, thermal_weight: float) -> Array:
+    """``fused`` with what is hotter in ``thermal`` than in ``resolved``, its enlarged small picture; all uint8 [H, W].
+
+    A hot target of a few pixels vanishes in a small picture. It is raised here, at most to its own brightness, so that nothing is brighter
+    than one of the cameras shows it.
+    """
+    detail = cv2.subtract(cv2.subtract(thermal, resolved), HOT_DETAIL_FLOOR)  # type: ignore[call-overload]
+    if weight is not None or thermal_weight != 1.0:
+        share = np.float32(thermal_weight) if weight is None else weight * np.float32(thermal_weight)
+        detail = (detail * share).astype(np.uint8)
+    return np.maximum(fused, np.minimum(cv2.add(fused, detail), thermal))
 
 
 def _recolor(job: FusionJob, luma: Array, fused: Array) -> PendingImage:

@@ -4,11 +4,13 @@ Counters are written by two threads and read by diagnostics.
 """
 
 import math
+import statistics
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +25,7 @@ WINDOW = 90  # frames in rates and percentiles: three seconds at 30 Hz
 PAUSE_NS = 1_000_000_000
 RATE_SPAN_NS = 3_000_000_000
 MIN_GAPS = 20
+MIN_PERIODS = 5  # between pairs, before their period is known
 IRREGULAR = 0.2  # spread of the period, relative, above which no loss is computed
 
 
@@ -37,9 +40,10 @@ class Status(NamedTuple):
 
 @dataclass(frozen=True)
 class ResolutionStatus:
-    """Size of the network's picture. ``pair_ms``: median time of a pair; ``exceeded``: the smallest size is too slow as well."""
+    """Size of the network's picture. ``budget_ms``: 0 for none; ``pair_ms``: median time of a pair; ``exceeded``: no smaller size helps."""
 
     scale: float = 1.0
+    budget_ms: float = 0.0
     pair_ms: float = 0.0
     exceeded: bool = False
     steps_down: int = 0
@@ -144,17 +148,24 @@ class NodeStats:
         self._fused_at_ns: deque[int] = deque(maxlen=WINDOW)
         self._latencies_ns: deque[int] = deque(maxlen=WINDOW)
         self._differences_ns: deque[int] = deque(maxlen=WINDOW)
+        self._pair_stamps_ns: deque[int] = deque(maxlen=WINDOW // 3)
         self._stages_ns: dict[str, deque[int]] = {}
 
     def stream(self, role: str) -> StreamStats:
         """The statistics of ``thermal`` or ``rgb``."""
         return self.thermal if role == "thermal" else self.rgb
 
-    def count_pair(self, difference_ns: int) -> None:
-        """A pair was matched; the thermal stamp minus the rgb stamp, offset taken off."""
+    def count_pair(self, stamp_ns: int, difference_ns: int) -> None:
+        """A pair was matched: its rgb stamp, and the thermal stamp minus that, offset taken off."""
         self.last_pair_at_ns = time.monotonic_ns()
         with self.lock:
             self._differences_ns.append(abs(difference_ns))
+        self._pair_stamps_ns.append(stamp_ns)
+
+    def pair_period_ns(self) -> int:
+        """Median time between two matched pairs, those included that are dropped later; 0: not known. For the thread of ``count_pair``."""
+        gaps = [later - earlier for earlier, later in pairwise(self._pair_stamps_ns) if 0 < later - earlier < PAUSE_NS]
+        return round(statistics.median(gaps)) if len(gaps) >= MIN_PERIODS else 0
 
     def count_fused(self, fused: FusedFrame, latency_ns: int) -> None:
         """A fused frame was published ``latency_ns`` after its rgb stamp."""

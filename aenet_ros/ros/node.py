@@ -136,12 +136,12 @@ class FusionNode(LoggedLifecycleNode):
         offset_ns = matcher.clock_offset_ns if role == "thermal" else 0
         alone = self._policy.on_frame(role, frame, now_ns, age_ns(self, frame.stamp_ns - offset_ns), config)
         for pair in matcher.push_thermal(frame) if role == "thermal" else matcher.push_rgb(frame):
+            self.stats.count_pair(pair.rgb.stamp_ns, pair.difference_ns)
             if self._policy.fuses:
-                worker.put(WorkItem(inputs.join_depth(pair), config))
+                worker.put(WorkItem(inputs.join_depth(pair), config, self.stats.pair_period_ns()))
                 time.sleep(YIELD_S)
             else:
                 self.stats.count_skipped("degraded")
-            self.stats.count_pair(pair.difference_ns)
             self._analysis.add(pair)
         self._analysis.add(ArrivedFrame(role, frame, now_ns, config))
         if alone is not None:

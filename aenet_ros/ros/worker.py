@@ -25,10 +25,11 @@ MAX_DEFER_NS = 250_000_000
 
 
 class WorkItem(NamedTuple):
-    """A pair to fuse, or one camera's frame to publish, with the configuration that holds for it."""
+    """A pair to fuse, or one camera's frame to publish, with the configuration that holds for it; ``period_ns``: see ``submit``."""
 
     content: FramePair | FallbackFrame
     config: Config
+    period_ns: int = 0
 
 
 class Mailbox:
@@ -158,7 +159,7 @@ class FusionWorker:
     def _start(self, item: WorkItem, subscribers: Subscribers) -> PendingFusion | FusedFrame:
         content, wants_counts = item.content, subscribers.registered > 0
         if isinstance(content, FramePair):
-            return self._pipeline.submit(content, item.config, wants_counts)
+            return self._pipeline.submit(content, item.config, wants_counts, item.period_ns)
         if content.frame is not None:
             return self._pipeline.fallback(content, item.config, wants_counts)
         assert self._policy.held is not None  # see _reason_to_skip
