@@ -86,7 +86,8 @@ def fuse_downscaled(submit: Callable[[FusionJob], PendingImage], job: FusionJob)
     # INTER_AREA is quick at 1/2 alone; near full size bilinear interpolation gives the same picture in a tenth of the time.
     method = cv2.INTER_AREA if job.scale <= 0.5 else cv2.INTER_LINEAR
     thermal = render_brightness(job.thermal)
-    small_thermal, small_luma = (cv2.resize(plane, size, interpolation=method) for plane in (thermal, luma))
+    small_thermal: Plane = cv2.resize(thermal, size, interpolation=method).astype(np.float32, copy=False)
+    small_luma = cv2.resize(luma, size, interpolation=method)
     small_weight = None if weight is None else np.asarray(cv2.resize(weight, size, interpolation=method), np.float32)
     small_job = FusionJob(ThermalInput(small_thermal, weight=small_weight, rendered=True), small_luma, thermal_weight=job.thermal_weight)
     change = cv2.subtract(submit(small_job).result(), small_luma, dtype=cv2.CV_16S)
