@@ -4,8 +4,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Of pip's output: what is downloaded, and errors. Without pipefail a failed installation would not end make.
+SHELL := bash
+.SHELLFLAGS := -o pipefail -c
+SHOW := 2>&1 | awk '/(Downloading|Using cached) .* [MG]B\)/ { print "  " $$0; fflush() } /Installing collected/ { print "  installing ..."; fflush() } /^ERROR|error:/ { print; fflush() }'
 # setuptools warns about editable installs, which are meant here.
-PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet
+PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off
+EXTRAS ?= torch,opencv,ros,bags,video,view,export,train,study,test,dev,docs
 # The CPU build is enough for development. On a robot install torch for its GPU (README).
 TORCH ?= torch==2.13.0
 
@@ -22,11 +27,12 @@ help:
 
 $(READY): setup.py Makefile
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or newer is needed; this is " + sys.version) if sys.version_info < (3, 10) else None'
-	@echo "Setting up $(VENV): downloads about 500 MB (more if pip chooses a CUDA build of torch), needs 2 GB of disk, takes 3 to 10 minutes."
-	@$(PYTHON) -m venv $(VENV)
-	@$(PIP) --upgrade pip
-	@$(PIP) '$(TORCH)'
-	@$(PIP) --editable '.[torch,opencv,ros,bags,view,export,train,study,test,dev,docs]'
+	@echo "Setting up $(VENV). It downloads about 500 MB with a CPU build of torch, 3 GB with a CUDA build (which pip chooses on most PCs),"
+	@echo "needs four times that on disk, and takes 3 to 10 minutes on a fast line. It is done once."
+	@echo "[1/4] $(VENV)" && $(PYTHON) -m venv $(VENV)
+	@echo "[2/4] pip" && $(PIP) --upgrade pip $(SHOW)
+	@echo "[3/4] $(TORCH)" && $(PIP) '$(TORCH)' $(SHOW)
+	@echo "[4/4] aenet_ros and what it needs" && $(PIP) --editable '.[$(EXTRAS)]' $(SHOW)
 	@touch $@
 
 demo: $(READY)
