@@ -1,6 +1,7 @@
 """FLIR's and DJI's radiometric files, and TIFF in degrees or hundredths of a kelvin."""
 
 import io
+import json
 import math
 import struct
 
@@ -189,3 +190,36 @@ def test_a_radiometric_file_as_rgb_is_refused(tmp_path, capsys):
     cv2.imwrite(str(tmp_path / "c.png"), photo())
     assert cli.main(["fuse", str(tmp_path / "c.png"), str(tmp_path / "t.jpg"), "-o", str(tmp_path / "o.png"), *SETTINGS]) == 1
     assert "FLIR" in capsys.readouterr().err
+
+
+def inspect(path, capsys, *options):
+    assert cli.main(["inspect", str(path), *options]) == 0
+    return capsys.readouterr().out
+
+
+def test_inspect_says_what_a_file_is(tmp_path, capsys):
+    counts = np.round(planck_counts(DEGREES)).astype(np.uint16)
+    (tmp_path / "flir.jpg").write_bytes(flir_jpeg(fff(counts, info=camera_info())))
+    text = inspect(tmp_path / "flir.jpg", capsys)
+    for word in ("jpeg, 320x240, uint8, 3 channels", "FLIR radiometric", "32FC1 80x60", "-10.0 .. 120.0 degrees Celsius"):
+        assert word in text
+    cv2.imwrite(str(tmp_path / "ck.tif"), ((DEGREES + 273.15) * 100).astype(np.uint16))
+    text = inspect(tmp_path / "ck.tif", capsys)
+    for word in ("tiff, 80x60, uint16", "mono16 80x60", "agc.profile=centikelvin", "-10.0 .. 120.0 degrees Celsius"):
+        assert word in text
+    assert "-10.0 .. 120.0 degrees Celsius, median 55.0" in inspect(tmp_path / "ck.tif", capsys, "--set", "agc.profile=centikelvin")
+    cv2.imwrite(str(tmp_path / "deg.tif"), DEGREES.astype(np.float32))
+    assert "agc.profile=celsius" in inspect(tmp_path / "deg.tif", capsys)
+    report = json.loads(inspect(tmp_path / "deg.tif", capsys, "--json"))
+    assert report["thermal"]["encoding"] == "32FC1"
+    assert report["thermal"]["values"][2] == pytest.approx(120.0)
+
+
+def test_inspect_names_depth_and_orientation_of_a_colour_file(tmp_path, capsys):
+    cv2.imwrite(str(tmp_path / "c.png"), (photo().astype(np.uint16) * 16))
+    text = inspect(tmp_path / "c.png", capsys)
+    assert "uint16 that use 12 bits, 3 channels" in text
+    assert "as rgb: bgr8" in text
+    (tmp_path / "x.png").write_bytes(b"")
+    assert cli.main(["inspect", str(tmp_path / "x.png")]) == 1
+    assert "empty" in capsys.readouterr().err

@@ -1,23 +1,29 @@
-"""Report what a bag holds: topics, rates, encodings, stamps, gaps, and what would be paired.
+"""Report what a bag holds: topics, rates, encodings, stamps, gaps, and what would be paired; or what a picture file is.
 
 Reads rosbag2 (mcap, sqlite3) and ROS 1 bags; damaged mcap is read up to the damage. The thermal and rgb topics are guessed by their
 names and shown; the options of `aenet fuse` change the choice and the matching. Exit status 0 if there are pairs.
 
+Of a picture: format, size, depth, orientation, pages, range of the values, and the temperatures where the file or agc.profile tells them.
+
 examples:
   aenet inspect drive.mcap
+  aenet inspect FLIR0042.jpg
   aenet inspect drive/ --thermal-topic /ir/image --set sync.slop_ms=40
 """
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aenet_ros.cli.common import add_config_arguments, add_time_argument, config_from, print_json, remark, text_table
+
+if TYPE_CHECKING:
+    from aenet_ros.config import Config
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("bag", metavar="BAG", type=Path, help="folder or file")
+    parser.add_argument("bag", metavar="FILE", type=Path, help="bag (folder or file) or picture")
     parser.add_argument("--thermal-topic", metavar="TOPIC", default="", help="default: guessed by the names")
     parser.add_argument("--rgb-topic", metavar="TOPIC", default="", help="default: guessed by the names")
     add_time_argument(parser)
@@ -29,9 +35,13 @@ def run(args: argparse.Namespace) -> int:
     """Report; 0 if there are pairs, 1 if there are none."""
     from tqdm import tqdm
 
-    from aenet_ros.io.bag_report import report_bag
+    from aenet_ros.io.files import PICTURE_SUFFIXES
 
     config = config_from(args)
+    if args.bag.suffix.lower() in (*PICTURE_SUFFIXES, ".fff") and not args.bag.is_dir():
+        return _inspect_picture(args, config)
+    from aenet_ros.io.bag_report import report_bag  # needs rosbags
+
     with tqdm(unit="frame", desc="reading", disable=None, leave=False) as bar:
         report = report_bag(args.bag, config.sync, args.thermal_topic, args.rgb_topic, args.time, progress=bar.update)
     if args.json:
@@ -39,6 +49,41 @@ def run(args: argparse.Namespace) -> int:
     else:
         _print_report(report)
     return 0 if report["pairing"] and report["pairing"]["pairs"] else 1
+
+
+def _inspect_picture(args: argparse.Namespace, config: "Config") -> int:
+    from aenet_ros.io.picture_report import report_picture
+
+    report = report_picture(args.bag, config.agc)
+    if args.json:
+        print_json(report)
+        return 0
+    stored, thermal = report["stored"], report["thermal"]
+    facts = [report["format"]]
+    if stored:
+        bits = f" that use {stored['bits']} bits" if "bits" in stored else ""
+        facts += [
+            "{}x{}".format(*stored["size"]),
+            f"{stored['type']}{bits}",
+            f"{stored['channels']} channels",
+            f"colours: {stored['colours']}",
+        ]
+        facts += [f"EXIF orientation {stored['orientation']}"] if stored["orientation"] != 1 else []
+        facts += [f"{stored['pages']} pages"] if stored["pages"] > 1 else []
+    print(f"{report['file']}: {', '.join(facts)}")
+    if report["rgb"]:
+        print(f"as rgb: {report['rgb']['encoding']}")
+    radiometric = f"{thermal['radiometric']} radiometric" if thermal["radiometric"] else "not a maker's radiometric file"
+    print("as thermal: {} {}x{}, {}".format(thermal["encoding"], *thermal["size"], radiometric))
+    if thermal["celsius"]:
+        low, middle, high = thermal["celsius"]
+        print(f"  {low:.1f} .. {high:.1f} degrees Celsius, median {middle:.1f}")
+    elif thermal["values"]:
+        low, middle, high = thermal["values"]
+        print(f"  values {low:g} .. {high:g}, median {middle:g}")
+    for text in report["advice"]:
+        print(f"  {text}")
+    return 0
 
 
 def _print_report(report: dict[str, Any]) -> None:
