@@ -8,8 +8,9 @@ import numpy as np
 from aenet_ros.config import Config, flatten, specs
 from aenet_ros.core.camera import Size
 from aenet_ros.core.errors import ConfigError, ImageError
-from aenet_ros.core.frames import Frame, FramePair, FusedFrame, Plane, ThermalInput, render_brightness
+from aenet_ros.core.frames import Array, Frame, FramePair, FusedFrame, Plane, ThermalInput, render_brightness
 from aenet_ros.core.process import keep_large_buffers
+from aenet_ros.core.valid import visible_share, without_values
 from aenet_ros.fusion.color import ORDERS, convert, prepare_rgb
 from aenet_ros.fusion.device_engine import CAPTURE_AFTER
 from aenet_ros.fusion.engine import FusionJob
@@ -72,7 +73,7 @@ class FusionPipeline:
         self._flat_frames += share < FLAT_SHARE
         timer.lap("agc")
 
-        warps = self.prepare_grid(thermal.size, rgb.size, config, pair.depth)
+        warps = self.prepare_grid(thermal.size, rgb.size, config, pair.depth, thermal.invalid)
         image, encoding = prepare_rgb(rgb, output.encoding)
         thermal_input, scale = self._thermal_input(thermal, gain), self._resolution.scale if period_ns else 1.0
         timer.lap("registration")
@@ -115,14 +116,22 @@ class FusionPipeline:
     def prepare_thermal(self, thermal: Frame, config: Config | None = None) -> tuple[Frame, Plane]:
         """The thermal frame to use (the last good one during a shutter event) and its brightness, float32 [H, W] in 0..1.
 
-        To be called once for each frame, in order. The brightness is overwritten by the next call.
+        To be called once for each frame, in order. The brightness is overwritten by the next call. Pixels without a value have their
+        neighbours' brightness.
         """
         used, gain = self._select_thermal(thermal, self._check(config))
         return used, self._render(self._thermal_input(used, gain))
 
-    def prepare_grid(self, thermal_size: Size, rgb_size: Size, config: Config | None = None, depth: Frame | None = None) -> GridWarps:
+    def prepare_grid(
+        self,
+        thermal_size: Size,
+        rgb_size: Size,
+        config: Config | None = None,
+        depth: Frame | None = None,
+        invalid: Array | None = None,
+    ) -> GridWarps:
         """The warps of frames of these sizes (height, width) onto the output grid; see ``OutputGrid.prepare``."""
-        return self._grid.prepare(thermal_size, rgb_size, self._check(config).registration.plane_distance_m, depth)
+        return self._grid.prepare(thermal_size, rgb_size, self._check(config).registration.plane_distance_m, depth, invalid)
 
     def update_sensor_model(self, config: Config | None = None) -> None:
         """Look for bad pixels and column noise. One call in eight takes some milliseconds, so it belongs after publishing."""
@@ -197,7 +206,7 @@ class FusionPipeline:
         return used, self._agc.gain(used, config.agc)
 
     def _thermal_input(self, thermal: Frame, gain: Gain) -> ThermalInput:
-        return ThermalInput(thermal.data, *gain, self._sensor.columns, self._sensor.bad_pixels)
+        return ThermalInput(thermal.filled, *gain, self._sensor.columns, self._sensor.bad_pixels)
 
     def _render(self, thermal_input: ThermalInput) -> Plane:
         # A pair that a device still works on may be fused again on the CPU: it must keep its plane.
@@ -228,13 +237,14 @@ class FusionPipeline:
 
     def _thermal_alone(self, item: FallbackFrame, thermal: Frame, config: Config, want_registered: bool) -> FusedFrame:
         used, brightness = self.prepare_thermal(thermal, config)
-        registered, role, frame_id = used.data, "thermal", thermal.frame_id
+        registered, role, frame_id = without_values(used.data, used.invalid), "thermal", thermal.frame_id
+        weight = visible_share(used.invalid)
         if self._grid.role == "rgb" and "rgb" in item.streams:
             role, (size, frame_id) = "rgb", item.streams["rgb"]
-            warps = self.prepare_grid(thermal.size, size, config)
-            brightness, registered = warps.thermal(brightness), warps.counts(used.data)
-            if warps.weight is not None:
-                brightness = brightness * warps.weight
+            warps = self.prepare_grid(thermal.size, size, config, invalid=used.invalid)
+            brightness, registered, weight = warps.thermal(brightness), warps.counts(used.data), warps.weight
+        if weight is not None:
+            brightness = brightness * weight
         grey = (brightness * np.float32(255.0) + np.float32(0.5)).astype(np.uint8)
         picture, counts = convert(grey, "mono8", config.output.encoding), registered if want_registered else None
         return FusedFrame(thermal.stamp_ns, picture, config.output.encoding, frame_id, counts, {}, role, used.counts_encoding)

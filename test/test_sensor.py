@@ -311,12 +311,12 @@ def test_floats_with_nan_and_pictures_of_8_bits_are_looked_at_too():
     floats, bytes_ = Correction(), Correction()
     for index in range(60):
         celsius = (warm(index) + RNG.normal(0, 0.05, SIZE)).astype(np.float32)
-        celsius[20, 30] = np.nan
+        celsius[20, 30], celsius[25, 35] = np.nan, 90.0  # the first holds no value, and is interpolated without being looked for
         show(floats, Frame(0, celsius, "32FC1"))
         grey = np.clip(warm(index) * 3 - 110, 0, 254).astype(np.uint8)
         grey[40, 50] = 255
         show(bytes_, Frame(0, grey, "mono8"))
-    assert floats.bad_pixels.pixels.tolist() == [20 * SIZE[1] + 30]
+    assert floats.bad_pixels.pixels.tolist() == [25 * SIZE[1] + 35]
     assert bytes_.bad_pixels.pixels.tolist() == [40 * SIZE[1] + 50]
     assert floats.columns is None or np.isfinite(floats.columns).all()
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aenet_ros.core.errors import ImageError
+from aenet_ros.core.valid import filled, invalid_pixels
 
 Array = NDArray[Any]
 Plane = NDArray[np.float32]
@@ -46,9 +47,22 @@ class Frame:
     encoding: str
     frame_id: str = ""
     source_encoding: str = ""
+    _invalid: "tuple[Array | None] | None" = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         require_array("data", self.data)
+
+    @property
+    def invalid(self) -> Array | None:
+        """The pixels of a thermal frame that hold no value (``core.valid``), bool [H, W]; None where all do. Found once for each frame."""
+        if self._invalid is None:
+            object.__setattr__(self, "_invalid", (invalid_pixels(self.data),))
+        return self._invalid[0] if self._invalid else None
+
+    @property
+    def filled(self) -> Array:
+        """``data``; where pixels hold no value a copy with the nearest one's that does."""
+        return filled(self.data, self.invalid)
 
     @property
     def size(self) -> tuple[int, int]:

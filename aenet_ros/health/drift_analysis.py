@@ -104,7 +104,7 @@ def _small(frame: Frame, width: int) -> Plane:
     if width >= frame.size[1]:
         return grey(frame)
     height = max(1, round(frame.size[0] * width / frame.size[1]))
-    return grey(Frame(0, np.asarray(cv2.resize(frame.data, (width, height), interpolation=cv2.INTER_AREA)), frame.encoding))
+    return grey(Frame(0, np.asarray(cv2.resize(frame.filled, (width, height), interpolation=cv2.INTER_AREA)), frame.encoding))
 
 
 def _mean_shift(change: Array, size: Size) -> float:

@@ -19,17 +19,17 @@ NEIGHBOURHOOD = 0.04  # of the picture's width: edge strength is normalised over
 
 def grey(frame: Frame) -> Plane:
     """A frame as float32 [H, W] 0..1: luma of rgb, or thermal counts scaled from their 0.5th to their 99.5th percentile."""
-    data = frame.data
+    data = frame.filled
     if data.ndim == 3:
         luma = cv2.cvtColor(data, cv2.COLOR_RGB2GRAY if frame.encoding == "rgb8" else cv2.COLOR_BGR2GRAY)
         return np.asarray(luma, np.float32) / np.float32(255)
     counts: Plane = data.astype(np.float32)
-    known = np.isfinite(counts)
-    if not known.all():
-        counts = np.where(known, counts, np.median(counts[known]) if known.any() else 0).astype(np.float32)
     if data.dtype != np.uint8:
         counts = np.asarray(cv2.medianBlur(counts, 3), np.float32)  # dead pixels
-    low, high = np.percentile(counts[::2, ::2], (0.5, 99.5))
+    sample = counts[::2, ::2]
+    if frame.invalid is not None and not frame.invalid[::2, ::2].all():
+        sample = sample[~frame.invalid[::2, ::2]]
+    low, high = np.percentile(sample, (0.5, 99.5))
     return np.asarray(np.clip((counts - low) / max(high - low, 1e-6), 0, 1), np.float32)
 
 

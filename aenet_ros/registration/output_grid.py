@@ -10,6 +10,7 @@ import numpy as np
 from aenet_ros.config import OutputConfig
 from aenet_ros.core.camera import Size, size_of
 from aenet_ros.core.frames import Array, Frame, Plane
+from aenet_ros.core.valid import visible_share, without_values
 from aenet_ros.registration.registration import Registration
 from aenet_ros.registration.warp_maps import WarpMap, identity_map, typical_step
 
@@ -23,6 +24,8 @@ class GridWarps:
 
     ``role``: the camera whose pixels, frame_id and camera_info the picture has (``rgb``, scaled or not, or ``thermal``).
     ``size``: height and width of the picture. ``fallback``: mode depth only, why the plane is used in place of the depth image; else empty.
+    ``weight``: share of the thermal camera in each pixel, float32 [H, W] 0..1; None: 1 everywhere. It is 0 outside the thermal view and
+    where the thermal frame holds no value, 1 well inside, with a smooth step inside the edge. The same object while nothing changes.
     """
 
     role: str
@@ -31,14 +34,8 @@ class GridWarps:
     _thermal_size: Size
     _warp: WarpMap | None  # from the thermal frame (role rgb) or from the rgb frame at _rgb_size (role thermal); None: scaling suffices
     _rgb_size: Size
-
-    @property
-    def weight(self) -> Plane | None:
-        """Share of the thermal camera in each pixel, float32 [H, W] 0..1; None: 1 everywhere.
-
-        0 outside the thermal view, 1 well inside, with a smooth step inside its edge.
-        """
-        return self._warp.weight if self._warp is not None and self.role == "rgb" else None
+    weight: Plane | None
+    _invalid: Array | None  # the thermal frame's pixels without a value
 
     @property
     def samples(self) -> bool:
@@ -64,8 +61,9 @@ class GridWarps:
     def counts(self, data: Array) -> Array:
         """Untouched counts, uint8, uint16 or float32 [h, w], on the grid, each from the nearest thermal pixel.
 
-        Outside the thermal view 0, or NaN in float32.
+        Outside the thermal view, and where the frame holds no value, 0, or NaN in float32.
         """
+        data = without_values(data, self._invalid)
         if self.role == "thermal":
             return data
         if self._warp is not None:
@@ -76,14 +74,14 @@ class GridWarps:
         """The rgb frame, uint8 [H, W] or [H, W, 3], on the grid.
 
         On the thermal grid the thermal picture continues in grey outside the rgb view, without a seam: ``brightness`` is the thermal
-        camera's whole plane, float32 [h, w] 0..1. On the rgb grid it is not used.
+        camera's whole plane, float32 [h, w] 0..1, black where it holds no value. On the rgb grid it is not used.
         """
         if self.role == "rgb" or self._warp is None:
             return _scaled(image, self.size)
         warped = self._warp.warp(_scaled(image, self._rgb_size))
         if self._warp.weight is None:
             return warped
-        grey = cv2.convertScaleAbs(brightness, alpha=255.0)
+        grey = cv2.convertScaleAbs(brightness if self.weight is None else brightness * self.weight, alpha=255.0)
         outside = grey if image.ndim == 2 else cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB)
         return np.asarray(cv2.blendLinear(warped, outside, self._warp.weight, 1 - self._warp.weight))
 
@@ -99,6 +97,7 @@ class OutputGrid:
         self.role = "thermal" if self._config.grid == "thermal" else "rgb"
         self.fallback = ""
         self._cached_step = lru_cache(1)(self._rgb_step)
+        self._last_weight: tuple[object, object, Size, Plane] | None = None  # what it was made of, and the weight
 
     def size(self, thermal_size: Size, rgb_size: Size) -> Size:
         """Height and width of the picture."""
@@ -114,9 +113,17 @@ class OutputGrid:
         (height, width), wanted = rgb_size, self._config
         return wanted.height or max(1, round(wanted.width * height / width)), wanted.width or max(1, round(wanted.height * width / height))
 
-    def prepare(self, thermal_size: Size, rgb_size: Size, plane_distance_m: float | None = None, depth: Frame | None = None) -> GridWarps:
+    def prepare(
+        self,
+        thermal_size: Size,
+        rgb_size: Size,
+        plane_distance_m: float | None = None,
+        depth: Frame | None = None,
+        invalid: Array | None = None,
+    ) -> GridWarps:
         """The warps of one pair, with the registration that is known now.
 
+        ``invalid``: ``Frame.invalid`` of the thermal frame.
         ``plane_distance_m``: modes plane and depth; None: the value at construction. ``depth``: mode depth, the pair's depth image,
         aligned to the rgb frame; where it is None or unusable, the plane is used and ``fallback`` says why.
         Raises ImageError where the two views do not overlap, or a camera or the pose is not known.
@@ -133,7 +140,20 @@ class OutputGrid:
             warp, self.fallback = self._registration.depth_warp(depth, *args)
         if warp is None:
             warp = self._registration.warp(*args)
-        return GridWarps(self.role, size, self.fallback, thermal_size, warp, sampled_size)
+        weight = self._weight(visible_share(invalid), warp, size)
+        return GridWarps(self.role, size, self.fallback, thermal_size, warp, sampled_size, weight, invalid)
+
+    def _weight(self, share: Plane | None, warp: WarpMap | None, size: Size) -> Plane | None:
+        """``share`` of the thermal frame's pixels on the grid, times the weight of ``warp``; an object of before where nothing changed."""
+        if self.role == "thermal" or share is None:
+            return share if self.role == "thermal" or warp is None else warp.weight
+        last = self._last_weight
+        if last is None or last[0] is not share or last[1] is not warp or last[2] != size:
+            weight = _scaled(share, size) if warp is None else warp.warp(share)
+            if warp is not None and warp.weight is not None:
+                weight = weight * warp.weight
+            self._last_weight = last = (share, warp, size, weight)
+        return last[3]
 
     def _rgb_step(self, version: int, thermal_size: Size, rgb_size: Size, plane_distance_m: float) -> int:
         """Divisor of the rgb frame's size at which a step on the thermal grid is less than two pixels, so nothing aliases.

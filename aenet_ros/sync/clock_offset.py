@@ -63,10 +63,10 @@ class _Motion(NamedTuple):
 
 
 def small_grey(frame: Frame) -> Plane:
-    """The frame as a small blurred picture for motion: float32 [64, 80], in the frame's own counts; NaN taken as 0."""
-    data = frame.data
+    """The frame as a small blurred picture for motion: float32 [64, 80], in the frame's own counts."""
+    data = frame.filled
     if data.dtype == np.float32:
-        data = np.clip(np.nan_to_num(data, nan=0.0), -1e6, 1e6)  # so that the squares of what is left are finite
+        data = np.clip(data, -1e6, 1e6)  # so that the squares of what is left are finite
     small = cv2.resize(data, SMALL_SIZE, interpolation=cv2.INTER_AREA)
     if small.ndim == 3:
         small = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY if frame.encoding == "rgb8" else cv2.COLOR_BGR2GRAY)

@@ -65,7 +65,7 @@ class ThermalAgc:
         self.range_in_use = Range(0.0, 1.0)
         self.gain_in_use = Gain(0.0, 1.0)
         self._hot_end = HotEnd()
-        self._range: Range | None = None  # smoothed; None until a frame with finite pixels came
+        self._range: Range | None = None  # smoothed; None until a frame with values came
         self._stamp_ns = 0
         self._encoding = ""
 
@@ -90,11 +90,14 @@ class ThermalAgc:
         return self.gain_in_use
 
     def apply(self, thermal: Frame, config: AgcConfig, columns: Plane | None = None) -> Plane:
-        """Brightness of a frame, a new float32 [H, W] in 0..1; NaN and infinity become 0. Arguments and errors as ``gain``.
+        """Brightness of a frame, a new float32 [H, W] in 0..1; 0 where a pixel holds no value. Arguments and errors as ``gain``.
 
         ``columns``, float32 [W]: counts that each column reads too high.
         """
-        return render_brightness(ThermalInput(thermal.data, *self.gain(thermal, config), columns))
+        brightness = render_brightness(ThermalInput(thermal.data, *self.gain(thermal, config), columns))
+        if thermal.invalid is not None:
+            brightness[thermal.invalid] = 0.0
+        return brightness
 
     def _choose(self, thermal: Frame, config: AgcConfig, elapsed_ns: int) -> Range:
         if config.mode == "fixed" and config.unit == "celsius":
@@ -106,7 +109,7 @@ class ThermalAgc:
             return Range(0.0, 255.0)
         if thermal.encoding != self._encoding:  # another camera or another mode: earlier counts have no meaning
             self._range, self._encoding = None, thermal.encoding
-        sample = sorted_sample(thermal.data)
+        sample = sorted_sample(thermal)
         if sample.size:
             self._range = self._smooth_range(sample, thermal, config, elapsed_ns)
         return self._range or Range(0.0, 1.0)
@@ -180,11 +183,12 @@ def noise_of(grey: Array) -> float:
     return float(np.median(cv2.resize(bend, blocks, interpolation=cv2.INTER_AREA))) * math.sqrt(math.pi / 2.0 / 6.0)
 
 
-def sorted_sample(counts: Array) -> Array:
-    """About SAMPLE_PIXELS finite values of a frame [H, W] on a regular grid, ascending; empty if none is finite."""
-    stride = max(1, math.isqrt(counts.size // SAMPLE_PIXELS))
-    sample = np.sort(counts[stride // 2 :: stride, stride // 2 :: stride], axis=None)
-    return sample[np.isfinite(sample)] if sample.dtype.kind == "f" else sample
+def sorted_sample(thermal: Frame) -> Array:
+    """About SAMPLE_PIXELS counts of a frame on a regular grid, ascending; those of pixels without a value are left out."""
+    stride = max(1, math.isqrt(thermal.data.size // SAMPLE_PIXELS))
+    grid = (slice(stride // 2, None, stride),) * 2
+    sample: Array = thermal.data[grid] if thermal.invalid is None else thermal.data[grid][~thermal.invalid[grid]]
+    return np.sort(sample, axis=None)
 
 
 def percentile_range(sample: Array, low_percentile: float, high_percentile: float, least: float) -> Range:

@@ -26,13 +26,20 @@ MIN_EVENT_S = 0.1  # a shutter event lasts longer than this, and longer than a s
 
 
 def sample(frame: Frame) -> Plane:
-    """About SAMPLE_PIXELS pixels on a regular grid, float32 [N] (mean over the channels); NaN becomes 0."""
+    """About SAMPLE_PIXELS pixels on a regular grid, float32 [N] (mean over the channels), without those that hold no value.
+
+    Zeros where none holds one.
+    """
     data, (height, width) = frame.data, frame.size
     stride = max(1, math.isqrt(height * width // SAMPLE_PIXELS))
     top, left = min(stride // 2, height - 1), min(stride // 2, width - 1)  # at least one row of a picture that is a few pixels high
     picked: Plane = data[top::stride, left::stride].astype(np.float32)
-    picked = picked.mean(axis=2).ravel() if picked.ndim == 3 else picked.ravel()
-    return np.clip(np.nan_to_num(picked, copy=False, nan=0.0), -HUGE, HUGE) if data.dtype.kind == "f" else picked
+    if picked.ndim == 3:
+        return np.asarray(picked.mean(axis=2)).ravel()
+    if frame.invalid is not None:
+        valid = ~frame.invalid[top::stride, left::stride]
+        picked = picked[valid] if valid.any() else np.zeros_like(picked)
+    return np.clip(picked.ravel(), -HUGE, HUGE) if data.dtype.kind == "f" else picked.ravel()
 
 
 class FrozenDetector:

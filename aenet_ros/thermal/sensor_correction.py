@@ -16,7 +16,7 @@ from aenet_ros.config import SensorConfig
 from aenet_ros.core.frames import Array, BadPixelMap, Frame, Plane
 
 EVERY = 8  # one of EVERY frames is analysed
-HUGE = 1e6  # replaces float counts that are not finite
+HUGE = 1e6  # float counts are clipped to this
 VOTES, MAX_VOTES = 6, 12  # a pixel gets one vote for each analysed frame in which it is an outlier,
 AGAINST = 2  # and loses this number of votes for each frame in which it is none
 OUTLIER_SIGMAS = 6.0  # standard deviations of the pixels' differences from their neighbours' median
@@ -55,7 +55,7 @@ class SensorCorrection:
         self._count = 0
         self._kind: tuple[tuple[int, ...], str] = ((), "")
         self._pixels, self._columns = _Pixels(), _Columns()
-        self._due: Array | None = None  # frame to be analysed
+        self._due: Frame | None = None  # to be analysed
 
     @property
     def marks(self) -> SensorMarks:
@@ -92,21 +92,21 @@ class SensorCorrection:
         if data.ndim != 2 or min(data.shape) < 2 * SMOOTHING_COLUMNS:
             return
         if self._count % EVERY == 0:
-            self._due = data
+            self._due = thermal
         if config.column_noise == "auto" and self._columns.frames == 0:
-            self._columns.update_at_rest(_finite(data))
+            self._columns.update_at_rest(_counts(thermal))
 
     def update(self, config: SensorConfig) -> None:
         """Analyse the frame kept last, if there is one. Takes some milliseconds, so it runs after publishing."""
-        data, self._due = self._due, None
-        if data is None or config.dead_pixels == config.column_noise == "off":
+        thermal, self._due = self._due, None
+        if thermal is None or config.dead_pixels == config.column_noise == "off":
             return
-        data = _finite(data)
+        data = _counts(thermal)
         around = np.asarray(cv2.medianBlur(data, 3))
         size = (SMALL_WIDTH, max(16, round(data.shape[0] * SMALL_WIDTH / data.shape[1])))
         small = np.asarray(cv2.resize(around, size, interpolation=cv2.INTER_AREA), np.float32)
         if config.dead_pixels == "auto":
-            self._pixels.update(data, around, small)
+            self._pixels.update(data, around, small, thermal.invalid)
         if config.column_noise == "auto":
             self._columns.update(data, small)
 
@@ -137,11 +137,20 @@ class _Pixels:
         self._last: Array = np.empty(0)
         self._unchanged: Array = np.empty(0, np.uint8)  # consecutive frames with the same value
 
-    def update(self, data: Array, around: Array, small: Plane) -> None:
+    def update(self, data: Array, around: Array, small: Plane, invalid: Array | None) -> None:
+        """``invalid``, bool [H, W]: pixels that hold no value; ``data`` has a neighbour's there."""
         off = cv2.absdiff(data, around)
-        noise = float(np.median(off[2::7, 2::7])) / 0.6745
-        low, high = np.percentile(around[2::7, 2::7], (1, 99))
+        sampled_off, sampled = off[2::7, 2::7], around[2::7, 2::7]
+        if invalid is not None:
+            known = ~invalid[2::7, 2::7]
+            if not known.any():
+                return
+            sampled_off, sampled = sampled_off[known], sampled[known]
+        noise = float(np.median(sampled_off)) / 0.6745
+        low, high = np.percentile(sampled, (1, 99))
         outlier = _mask(off > max(OUTLIER_SIGMAS * noise, VISIBLE * float(high - low), 1e-6))
+        if invalid is not None:
+            outlier[invalid] = 0
         if self._around is None:
             self._motion.moved(small)
             self._around, self._last = around, data.copy()
@@ -242,8 +251,9 @@ def _common_steps(bands: Plane) -> Plane:
     return np.where(size > MAX_STEP_SIGMAS * usual, np.float32(0), middle * np.maximum(1.0 - (error / size) ** 2, 0.0)).astype(np.float32)
 
 
-def _finite(data: Array) -> Array:
-    return np.clip(np.nan_to_num(data, nan=HUGE), -HUGE, HUGE) if data.dtype.kind == "f" else data
+def _counts(thermal: Frame) -> Array:
+    data = thermal.filled
+    return np.clip(data, -HUGE, HUGE) if data.dtype.kind == "f" else data
 
 
 def _pattern(steps: Plane) -> Plane:

@@ -7,6 +7,7 @@ import numpy as np
 from aenet_ros.config import AgcConfig
 from aenet_ros.core.errors import ImageError
 from aenet_ros.core.frames import Array, Plane
+from aenet_ros.core.valid import ABSOLUTE_ZERO
 
 KELVIN = -273.15  # degrees Celsius at 0 K
 PLAUSIBLE = (-150.0, 3000.0)  # degrees Celsius in the middle of a frame
@@ -72,10 +73,16 @@ def check_scale(thermal: Array, config: AgcConfig) -> None:
 
 
 def celsius(registered: Array, scale: Scale) -> Plane:
-    """Degrees Celsius, float32 [H, W], of ``fused/thermal_registered`` (uint8, uint16 or float32 [H, W]); NaN where it has no counts."""
+    """Degrees Celsius, float32 [H, W], of ``fused/thermal_registered`` (uint8, uint16 or float32 [H, W]).
+
+    NaN where it has no counts, or they mean absolute zero or less.
+    """
     degrees: Plane = (registered.astype(np.float64) * scale.per_count + scale.at_zero).astype(np.float32)
     if registered.dtype.kind == "u":
         degrees[registered == 0] = np.nan
+    elif scale.per_count > 0:
+        with np.errstate(invalid="ignore"):
+            degrees[degrees <= ABSOLUTE_ZERO] = np.nan
     return degrees
 
 

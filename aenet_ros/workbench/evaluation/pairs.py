@@ -128,19 +128,20 @@ def read_pair(dataset: DataSet, name: str, index: int = 0) -> Pair:
     if thermal.size != rgb.size:
         sizes = "{1}x{0} and rgb {3}x{2}".format(*thermal.size, *rgb.size)
         raise ImageError(f"{name}: thermal is {sizes}; the measures need registered pairs of one size")
-    return Pair(dataset.name, name, stretched(thermal.data), rgb.data, thermal, index == 0)
+    return Pair(dataset.name, name, stretched(thermal), rgb.data, thermal, index == 0)
 
 
-def stretched(counts: Array) -> Array:
+def stretched(thermal: Frame) -> Array:
     """Return a thermal picture [H, W] for the measures, uint8: counts of more than 8 bits from the 0.5th to the 99.8th percentile.
 
-    8-bit pictures are returned as they are. Values that are not finite become 0.
+    8-bit pictures are returned as they are. Pixels that hold no value become 0.
     """
+    counts = thermal.data
     if counts.dtype == np.uint8:
         return counts
-    finite = np.isfinite(counts)
-    low, high = np.percentile(counts[finite], STRETCH) if finite.any() else (0.0, 1.0)
-    unit = (np.where(finite, counts, low).astype(np.float64) - low) / max(high - low, 1e-9)
+    valid = np.ones(counts.shape, bool) if thermal.invalid is None else ~thermal.invalid
+    low, high = np.percentile(counts[valid], STRETCH) if valid.any() else (0.0, 1.0)
+    unit = (np.where(valid, counts, low).astype(np.float64) - low) / max(high - low, 1e-9)
     return np.rint(np.clip(unit, 0.0, 1.0) * 255.0).astype(np.uint8)
 
 
