@@ -6,7 +6,7 @@ A pixel of a thermal frame has no value where
 - float32: it is at or below absolute zero (-273.15, -9999 and the like), and these values lie far from all others: counts may be negative;
 - uint16 and float32: it is exactly 0, in a region of MIN_REGION pixels at least, and 0 lies far from all other values: the border of a
   rectified frame, or a hole (fewer pixels are bad ones of the sensor, which ``thermal.sensor_correction`` finds);
-- uint16: it is at full scale, connected to the frame's edge, all four sides have such pixels, and they lie far from all others: white border;
+- uint16: it is at full scale, connected to the frame's edge, on all four sides, and far from all others: a white border;
 - it is in a first or last row, of which a quarter is 0 and most is far out of the picture's range: telemetry.
 
 *Far*: the gap to the other values is wider than the gap from their low end to their median (or from the median to their high end), and at
