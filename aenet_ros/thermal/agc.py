@@ -183,9 +183,9 @@ def noise_of(grey: Array) -> float:
     return float(np.median(cv2.resize(bend, blocks, interpolation=cv2.INTER_AREA))) * math.sqrt(math.pi / 2.0 / 6.0)
 
 
-def sorted_sample(thermal: Frame) -> Array:
-    """About SAMPLE_PIXELS counts of a frame on a regular grid, ascending; those of pixels without a value are left out."""
-    stride = max(1, math.isqrt(thermal.data.size // SAMPLE_PIXELS))
+def sorted_sample(thermal: Frame, pixels: int = SAMPLE_PIXELS) -> Array:
+    """About that many counts of a frame on a regular grid, ascending; those of pixels without a value are left out."""
+    stride = max(1, math.isqrt(thermal.data.size // pixels))
     grid = (slice(stride // 2, None, stride),) * 2
     sample: Array = thermal.data[grid] if thermal.invalid is None else thermal.data[grid][~thermal.invalid[grid]]
     return np.sort(sample, axis=None)
