@@ -55,6 +55,21 @@ def test_version():
     assert (done.returncode, done.stdout.strip()) == (0, f"aenet {aenet_ros.__version__}")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["fus", "a", "b"], "no command 'fus' (did you mean fuse?)"),
+        (["fuse", "a", "b", "-o", "c", "--in_order"], "--in_order (did you mean --in-order?)"),
+        (["evaluate", "a", "b", "--jsn=x"], "--jsn=x (did you mean --json?)"),
+    ],
+)
+def test_a_mistyped_command_line_names_the_nearest(arguments, hint, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(arguments)
+    assert stop.value.code == 2
+    assert hint in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("arguments", [[], ["no-such-command"], ["fuse"], ["fuse", "a", "b", "-o", "c", "--no-such-option"]])
 def test_wrong_usage_is_2(arguments):
     done = aenet(*arguments)

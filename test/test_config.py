@@ -155,7 +155,24 @@ def test_lists_that_are_no_homography_are_refused(value):
         build({"registration.homography": value})
 
 
-def test_unknown_names_are_refused_and_the_known_listed():
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("agc.mdoe", r"\(did you mean agc\.mode\?\)"),
+        ("clock_offset_ms", r"\(did you mean sync\.clock_offset_ms\?\)"),
+        ("agc_mode", r"\(did you mean agc\.mode\?\)"),
+        ("mode", r"\(did you mean agc\.mode or registration\.mode\?\)"),
+        ("sync.xyz", r"; sync\.\* has policy, slop_ms"),
+        ("xyz", r"; options are .*agc\.\*"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_the_nearest_one(name, hint):
+    with pytest.raises(ConfigError, match=f"^unknown option '{name}' ?{hint}") as error:
+        build({name: 1.0})
+    assert len(str(error.value)) < 300
+
+
+def test_unknown_names_are_refused():
     with pytest.raises(ConfigError, match=r"unknown option 'sync\.slop'.*sync\.slop_ms"):
         build({"sync.slop": 25.0})
     with pytest.raises(ConfigError, match="unknown option 'sync'"):

@@ -8,7 +8,8 @@ import pytest
 
 from aenet_ros.config import build
 from aenet_ros.core.frames import Frame, FusedFrame
-from aenet_ros.health.judge import NodeFacts, TopicFacts, judge
+from aenet_ros.health.fallback import FallbackPolicy
+from aenet_ros.health.judge import NodeFacts, TopicFacts, input_problem, judge
 from aenet_ros.health.status import ERROR, OK, WARN, NodeStats, PipelineStatus, StreamStats
 from aenet_ros.sync.matcher import PairCounts
 
@@ -75,7 +76,7 @@ def test_a_well_node_is_ok_and_says_rate_and_latency():
         ({"hangs": True}, "fusion", ERROR, "restart the node"),
         ({"pipeline": replace(PIPELINE, fallback="no CUDA device: running on the CPU")}, "model", WARN, "CPU"),
         ({"subscribers": 0}, "fusion", OK, "no fused topic has a subscriber"),
-        ({"unknown_parameters": ["sync.slopp"]}, "fusion", WARN, "sync.slopp"),
+        ({"unknown_parameters": ["sync.slopp"]}, "fusion", WARN, "sync.slopp (did you mean sync.slop_ms?)"),
         ({"config": build({"enabled": False})}, "fusion", OK, "disabled"),
         ({"config": build({"diagnostics.min_rate_hz": 60.0})}, "fusion", WARN, "only 30.3 fused frames a second"),
         ({"config": build({"diagnostics.max_latency_ms": 10.0})}, "fusion", WARN, "over diagnostics.max_latency_ms 10"),
@@ -187,3 +188,41 @@ def test_a_stream_resumes_after_a_pause_and_not_at_each_frame_of_a_slow_camera(m
         stream.accept(frame(index))
         resumed.append(stream.resumed_at_ns // MS)
     assert resumed == [1000, 1000, 1000, 4000, 4000, 6000, 6000, 6000]
+
+
+def degraded(made, problems):
+    """The status of a policy that has seen rgb frames for five seconds, and no thermal frame."""
+    policy = FallbackPolicy(0)
+    for index in range(150):
+        policy.on_frame("rgb", Frame(index * 33 * MS, np.full((4, 4, 3), index, np.uint8), "rgb8"), index * 33 * MS, 0, made.config)
+    return policy.status(150 * 33 * MS, made.config, problems)
+
+
+@pytest.mark.parametrize(
+    ("topic", "reason"),
+    [
+        (TopicFacts("/thermal", 1), "encoding 'yuv999' is not supported"),
+        (TopicFacts("/thermal", 1, incompatible=["cam offers best_effort"]), "QoS of /thermal does not fit"),
+        (TopicFacts("/thermal", 0, other_type="/thermal carries std_msgs/msg/String"), "carries std_msgs/msg/String"),
+        (TopicFacts("/thermal", 0), "no publisher on /thermal"),
+    ],
+)
+def test_a_stream_that_cannot_be_used_has_one_reason_everywhere(topic, reason):
+    made = facts()
+    made.topics["thermal"] = topic
+    if "encoding" in reason:
+        made.stats.thermal.reject(reason)
+    status = degraded(made, {"thermal": input_problem("thermal", made)})
+    made.degraded, made.action = status.message, status.values["does"]
+    found = by_name(made)
+    for message in (status.message, found["fusion"].message, found["input thermal"].message):
+        assert message.count(reason) == 1
+        assert "sends nothing" not in message
+    assert "the rgb picture is passed through" in status.message
+    assert "the rgb picture is passed through" in found["fusion"].message
+
+
+def test_a_camera_that_stopped_is_said_to_send_nothing():
+    made = running()
+    assert input_problem("thermal", made) == ""
+    assert "the thermal camera sends nothing" in degraded(made, {"thermal": ""}).message

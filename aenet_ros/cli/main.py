@@ -13,7 +13,7 @@ from importlib import import_module
 from types import FrameType, ModuleType
 
 from aenet_ros import __version__
-from aenet_ros.core.errors import AenetError
+from aenet_ros.core.errors import AenetError, similar
 
 COMMANDS = ("demo", "fuse", "inspect", "view", "calibrate", "evaluate", "bench", "train", "study", "export", "doctor", "completion")
 
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         complete(_parser(load(COMMANDS)))
     # Load only the command that was asked for; help and usage errors need all of them.
     modules = load(words[:1] if words and words[0] in COMMANDS else COMMANDS)
-    args = _parser(modules).parse_args(words)
+    args = _parse(_parser(modules), words)
     try:
         with _terminate_like_interrupt():
             return int(modules[args.command].run(args))
@@ -69,6 +69,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 def load(names: Sequence[str]) -> dict[str, ModuleType]:
     """The modules of subcommands by name."""
     return {name: import_module(f"aenet_ros.cli.{name}") for name in names}
+
+
+def _parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
+    """The arguments; a wrong command line ends the program with status 2 and the nearest name."""
+    if words and not words[0].startswith("-") and words[0] not in COMMANDS:
+        parser.error(f"there is no command '{words[0]}'{similar(words[0], COMMANDS)}; 'aenet --help' lists them")
+    args, unknown = parser.parse_known_args(words)
+    if unknown:
+        commands = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+        command: argparse.ArgumentParser = commands.choices[args.command]
+        options = [option for action in command._actions for option in action.option_strings]
+        hints = [word + (similar(word.partition("=")[0], options) if word.startswith("-") else "") for word in unknown]
+        command.error(f"unrecognized arguments: {' '.join(hints)}")
+    return args
 
 
 def _failure(error: BaseException) -> tuple[str, int]:

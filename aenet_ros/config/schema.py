@@ -4,12 +4,12 @@ ROS parameters, the command line and ``config/fusion.yaml`` are generated from t
 against them by a test. A nested dataclass is a group: ``Config().sync.slop_ms`` is the ROS parameter ``sync.slop_ms``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
 from aenet_ros.config.options import OptionSpec, Value, check, dynamic, group_specs, option, replace_values
-from aenet_ros.core.errors import ConfigError
+from aenet_ros.core.errors import ConfigError, similar
 
 IDENTITY_3X3 = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 MIN_SPAN = 0.001
@@ -315,11 +315,19 @@ def build(values: Mapping[str, Any], base: Config | None = None) -> Config:
     checked: dict[str, Value] = {}
     for name, value in values.items():
         if name not in known:
-            raise ConfigError(f"unknown option '{name}'; known are: {', '.join(known)}")
+            raise ConfigError(f"unknown option '{name}'{similar(name, known) or _members(name, known)}; docs/parameters.md lists all")
         checked[name] = check(known[name], value)
     config = cast(Config, replace_values(base or Config(), checked))
     _check_together(config)
     return config
+
+
+def _members(name: str, known: Iterable[str]) -> str:
+    """For messages on an unknown option: those of its group, or the groups."""
+    group = name.rpartition(".")[0] + "."
+    own = [each for each in known if each.startswith(group)]
+    groups = dict.fromkeys(f"{each.partition('.')[0]}.*" for each in known if "." in each)
+    return f"; {group}* has {', '.join(each[len(group) :] for each in own)}" if own else f"; options are {', '.join(groups)}"
 
 
 def _check_together(config: Config) -> None:

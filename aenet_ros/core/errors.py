@@ -1,5 +1,8 @@
 """Typed errors. Each message names the offending value and the remedy."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class AenetError(Exception):
     """Base class of errors that the user's input, files or hardware cause."""
@@ -41,6 +44,17 @@ def format_error(error: Exception) -> str:
 def first_line(error: Exception) -> str:
     """The first line of an error message of a library."""
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def similar(name: str, known: Iterable[str]) -> str:
+    """For messages on an unknown name: " (did you mean NAME?)", or "" if no known name is similar.
+
+    Names may be dotted; the last part alone finds them too.
+    """
+    names = list(known)
+    last = name.rpartition(".")[2]
+    found = get_close_matches(name, names, 1, 0.72) or [each for each in names if each.rpartition(".")[2] == last]
+    return f" (did you mean {' or '.join(found[:3])}?)" if found else ""
 
 
 def sanitize(value: object) -> str:

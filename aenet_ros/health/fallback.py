@@ -9,6 +9,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import NamedTuple
 
 from aenet_ros.config import Config, DegradedConfig
@@ -239,8 +240,11 @@ class FallbackPolicy:
             self._unpublished[reason] += 1
             self._failure = failure or self._failure
 
-    def status(self, at_ns: int, config: Config) -> Status:
-        """For diagnostics; to be called once a period, since it also notices that both cameras stopped."""
+    def status(self, at_ns: int, config: Config, problems: Mapping[str, str] = MappingProxyType({})) -> Status:
+        """For diagnostics; to be called once a period, since it also notices that both cameras stopped.
+
+        ``problems``: by role, why no frame of a stream can be used, where that is known.
+        """
         mode = self._states.tick(at_ns, config.degraded)
         with self._lock:
             published, unpublished, failure = dict(self._published), dict(self._unpublished), self._failure
@@ -256,15 +260,25 @@ class FallbackPolicy:
         }
         if failure:
             values["last failure"] = failure
-        return Status("degraded", *_describe(mode, config.degraded.policy), values)
+        level, faults, action = _describe(mode, config.degraded.policy, problems)
+        if action:
+            values["does"] = action
+        return Status("degraded", level, f"{faults}; {action}" if action else faults, values)
 
 
-def _describe(mode: Mode, policy: str) -> tuple[int, str]:
-    faults = "; ".join(f"the {role} camera {REMEDIES[fault]}" for role, fault in zip(ROLES, mode[1:], strict=True) if fault)
+def _describe(mode: Mode, policy: str, problems: Mapping[str, str]) -> tuple[int, str, str]:
+    """Level, what is wrong, and what is done meanwhile."""
+    faults = []
+    for role, fault in zip(ROLES, mode[1:], strict=True):
+        if fault == "silent" and problems.get(role):
+            faults.append(problems[role])
+        elif fault:
+            faults.append(f"the {role} camera {REMEDIES[fault]}")
     if not faults:
-        return OK, "both cameras work"
+        return OK, "both cameras work", ""
+    text = "; ".join(faults)
     if mode.show == "nothing":
-        return ERROR, f"{faults}; {ACTIONS['hold' if policy == 'hold' else 'silence']} until a camera works again"
+        return ERROR, text, f"{ACTIONS['hold' if policy == 'hold' else 'silence']} until a camera works again"
     if mode.show == "fused":
-        return WARN, f"{faults}; neither camera is better, so pairs are fused as they are"
-    return WARN, f"{faults}; {ACTIONS[policy].format(show=mode.show)}; fusion resumes by itself"
+        return WARN, text, "neither camera is better, so pairs are fused as they are"
+    return WARN, text, f"{ACTIONS[policy].format(show=mode.show)}; fusion resumes by itself"

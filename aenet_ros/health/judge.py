@@ -5,7 +5,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from aenet_ros.config import Config
+from aenet_ros.config import Config, specs
+from aenet_ros.core.errors import similar
 from aenet_ros.health.status import ERROR, OK, WARN, NodeStats, PipelineStatus, Status
 from aenet_ros.sync.matcher import PairCounts
 
@@ -48,6 +49,7 @@ class NodeFacts:
     pipeline: PipelineStatus | None = None
     hangs: bool = False
     degraded: str = ""
+    action: str = ""  # what is published meanwhile, where ``degraded`` is not empty
 
     @property
     def stale_ns(self) -> int:
@@ -131,26 +133,37 @@ def _judge_stream(role: str, facts: NodeFacts) -> Status:
     return Status(name, OK, f"{rate_hz:.1f} Hz, {values['size']} {stream.encoding}", values)
 
 
+def input_problem(role: str, facts: NodeFacts) -> str:
+    """Why no frame of a stream can be used although its camera may work; "" if this is not known."""
+    stream, topic = facts.stats.stream(role), facts.topics[role]
+    if _recent(stream.last_error_at_ns):
+        return f"no {role} frame can be decoded: {stream.last_error}"
+    if topic.incompatible:
+        return f"QoS of {topic.topic} does not fit: {'; '.join(topic.incompatible)}"
+    if topic.other_type:
+        return topic.other_type
+    if not topic.publishers and not _waits(facts):
+        hint = f" Image topics seen: {', '.join(topic.alternatives)}." if topic.alternatives else " No other image topic is seen either."
+        return f"no publisher on {topic.topic}: start the camera driver or remap the topic.{hint}"
+    return ""
+
+
 def _silent_message(role: str, facts: NodeFacts) -> tuple[int, str]:
     """Level and text for a stream of which no frame has arrived lately."""
     stream, topic = facts.stats.stream(role), facts.topics[role]
-    now = time.monotonic_ns()
-    if _recent(stream.last_error_at_ns):
-        return ERROR, f"no {role} frame can be decoded: {stream.last_error}"
-    if topic.incompatible:
-        return ERROR, f"QoS of {topic.topic} does not fit: {'; '.join(topic.incompatible)}"
-    if topic.other_type:
-        return ERROR, topic.other_type
-    waiting = now - facts.activated_at_ns < facts.stale_ns
-    if not topic.publishers and not waiting:
-        hint = f" Image topics seen: {', '.join(topic.alternatives)}." if topic.alternatives else " No other image topic is seen either."
-        return ERROR, f"no publisher on {topic.topic}: start the camera driver or remap the topic.{hint}"
+    if problem := input_problem(role, facts):
+        return ERROR, problem
     if stream.arrivals_ns:
-        silent_s = (now - stream.arrivals_ns[-1]) / 1e9
+        silent_s = (time.monotonic_ns() - stream.arrivals_ns[-1]) / 1e9
         return ERROR, f"no {role} frame for {silent_s:.1f} s: camera, cable or driver stopped; fusion resumes by itself when it is back"
-    if waiting:
+    if _waits(facts):
         return OK, f"waiting for the first frame on {topic.topic}"
     return ERROR, f"{topic.topic} has a publisher but no frame arrives: is the camera streaming? If it is, {DDS_REMEDY}"
+
+
+def _waits(facts: NodeFacts) -> bool:
+    """Whether the node has just been activated."""
+    return time.monotonic_ns() - facts.activated_at_ns < facts.stale_ns
 
 
 def _recent(event_ns: int) -> bool:
@@ -220,7 +233,7 @@ def _judge_fusion(facts: NodeFacts, others: Sequence[Status]) -> Status:
     }
     level, message = _fusion_message(facts, others, rate_hz)
     if facts.unknown_parameters and level == OK:
-        names = ", ".join(facts.unknown_parameters)
+        names = ", ".join(name + similar(name, specs()) for name in facts.unknown_parameters)
         level, message = WARN, f"parameters that do not exist were given and have no effect: {names}; see ros2 param list"
     return Status("fusion", level, message, values)
 
@@ -231,7 +244,7 @@ def _fusion_message(facts: NodeFacts, others: Sequence[Status], rate_hz: float) 
         return ERROR, "the fusion thread hangs in the last frame (a stuck GPU driver?): restart the node"
     broken = next((status for status in others if status.level == ERROR), None)
     if broken:
-        return ERROR, f"nothing is fused: {broken.message}" + (f" ({facts.degraded})" if facts.degraded else "")
+        return ERROR, f"nothing is fused: {broken.message}" + (f" ({facts.action})" if facts.action else "")
     if _recent(stats.last_failure_at_ns):
         return ERROR, f"pairs cannot be fused: {stats.last_failure}"
     if stats.internal_errors:

@@ -9,7 +9,7 @@ from aenet_ros.core.errors import format_error
 from aenet_ros.core.frames import Frame, FramePair, FusedFrame
 from aenet_ros.health.adaptive_resolution import resolution_status
 from aenet_ros.health.fallback import FallbackPolicy
-from aenet_ros.health.judge import RECENT_NS, NodeFacts, judge
+from aenet_ros.health.judge import RECENT_NS, NodeFacts, input_problem, judge
 from aenet_ros.health.quality import QualityMonitor
 from aenet_ros.health.status import OK, WARN, Status
 from aenet_ros.pipeline import FusionPipeline
@@ -57,8 +57,10 @@ class DeferredAnalysis:
         """All statuses of an active node."""
         config, pipeline = facts.config, facts.pipeline
         assert pipeline is not None
-        degraded = self._policy.status(time.monotonic_ns(), config)
-        facts.degraded = degraded.message if degraded.level != OK else ""
+        problems = {role: input_problem(role, facts) for role in facts.topics}
+        degraded = self._policy.status(time.monotonic_ns(), config, problems)
+        if degraded.level != OK:
+            facts.degraded, facts.action = degraded.message, degraded.values.get("does", "")
         return [
             *judge(facts),
             degraded,
