@@ -15,7 +15,7 @@ With the offset ``base - p * T - q * L`` this is ``p * thermal + q * luma + offs
 enlarged bilinearly, as the coefficients of a guided filter (He, Sun and Tang, 2013).
 
 All convolutions work on tiles, at 1/4 of the size and below: on CPUs the cost is memory traffic. The stem sees a tile and a border of one
-pixel. A pyramid of blocks (1/4 to 1/64 of the size) adds context, coarse to fine.
+pixel. A pyramid of blocks (1/4 to 1/32 of the size) adds context, coarse to fine.
 Nothing is normalised by statistics of the frame: equal pixels in equal surroundings give equal results.
 """
 
@@ -42,7 +42,7 @@ class AENetConfig:
 
     width: int = 16  # channels of the pyramid; 16 fill the vector units of a CPU
     fine: int = 32  # channels of a tile's fine features
-    levels: int = 4  # pyramid scales below the scale of the tiles
+    levels: int = 3  # pyramid scales below the scale of the tiles
     block: str = "plain"
     downsampling: str = "avg"
 
