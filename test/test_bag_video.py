@@ -1,5 +1,6 @@
 """Topics of compressed video in bags: FFMPEGPacket, Foxglove's CompressedVideo, and CompressedImage with the format h264."""
 
+import json
 import sqlite3
 from fractions import Fraction
 
@@ -13,6 +14,7 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from test_bags import BEGIN_NS, IMAGE, PERIOD_NS, BagMaker, aenet, thermal_of
 
 from aenet_ros.config import SyncConfig
+from aenet_ros.io.bag_report import report_bag
 from aenet_ros.io.bag_source import BagSource
 
 av = pytest.importorskip("av", minversion="17", reason="video topics need PyAV (pip install 'av>=17')")
@@ -52,7 +54,7 @@ def video_bag(path, kind, encoded, plugin=StoragePlugin.MCAP, begin=0):
     maker.writer = Writer(path, version=9, storage_plugin=plugin)
     with maker.writer:
         thermal = maker.topic("/thermal/image_raw", IMAGE)
-        msgtype = {"packet": FFMPEG, "foxglove": VIDEO, "image": "sensor_msgs/msg/CompressedImage"}[kind]
+        msgtype = {"packet": FFMPEG, "foxglove": VIDEO, "image": "sensor_msgs/msg/CompressedImage", "raw": IMAGE}[kind]
         video = maker.topic("/camera/image/video", msgtype)
         for index in range(COUNT):
             at = BEGIN_NS + index * PERIOD_NS
@@ -64,6 +66,8 @@ def video_bag(path, kind, encoded, plugin=StoragePlugin.MCAP, begin=0):
                 message = store.types[FFMPEG](header, 64, 48, "libx264", index, 0, False, values)
             elif kind == "foxglove":
                 message = store.types[VIDEO](header.stamp, "camera", values, "h264")
+            elif kind == "raw":
+                message = store.types[IMAGE](header, 48, 64, "h264", 0, values.size, values)
             else:
                 message = store.types[msgtype](header, "h264", values)
             maker.writer.write(video, log, store.serialize_cdr(message, msgtype))
@@ -74,7 +78,7 @@ def pairs_of(path, **sync):
     return [item.pair for item in BagSource(path, SyncConfig(**sync)) if item.pair is not None]
 
 
-@pytest.mark.parametrize("kind", ["packet", "foxglove", "image"])
+@pytest.mark.parametrize("kind", ["packet", "foxglove", "image", "raw"])
 def test_a_video_topic_is_decoded_with_the_packets_stamps(tmp_path, kind, capsys):
     path = video_bag(tmp_path / "in", kind, packets())
     pairs = pairs_of(path)
@@ -99,8 +103,24 @@ def test_frames_that_come_out_of_order_are_paired_by_their_stamps(tmp_path):
 
 def test_a_bag_that_begins_between_keyframes(tmp_path):
     """Frames before the first keyframe cannot be decoded; those after it are paired."""
-    pairs = pairs_of(video_bag(tmp_path / "in", "packet", packets(), begin=2))
+    path = video_bag(tmp_path / "in", "packet", packets(), begin=2)
+    pairs = pairs_of(path)
+    assert any(
+        "2 frames of /camera/image/video cannot be decoded: video frames before a keyframe" in text
+        for text in report_bag(path, SyncConfig())["remarks"]
+    )
     assert [(pair.rgb.stamp_ns - BEGIN_NS) // PERIOD_NS for pair in pairs] == list(range(4, COUNT))
+
+
+@pytest.mark.parametrize("kind", ["packet", "raw"])
+def test_bytes_that_are_no_video_are_counted(tmp_path, capsys, kind):
+    noise = np.random.default_rng(1)
+    path = video_bag(tmp_path / "in", kind, [(index, noise.bytes(4000)) for index in range(COUNT)])
+    assert aenet("inspect", path, "--json") == 1
+    report = json.loads(capsys.readouterr().out)
+    assert (report["pairing"]["pairs"], report["pairing"]["undecoded"]["rgb"]) == (0, COUNT)
+    assert "no frame of /camera/image/video can be decoded" in report["advice"]
+    assert aenet("fuse", path, "-o", tmp_path / "out") == 1
 
 
 def test_a_type_without_its_definition(tmp_path):

@@ -423,7 +423,6 @@ def test_an_interrupted_run_leaves_nothing(tmp_path):
 
     def interrupted():
         with BagSink(out, source) as sink:
-            source.listen(sink.copy, sink.wanted)
             for item in source:
                 sink.write(item.name, FusedFrame(item.pair.rgb.stamp_ns, item.pair.rgb.data, "rgb8"))
                 assert any(path.name.startswith(".out.") for path in tmp_path.iterdir())

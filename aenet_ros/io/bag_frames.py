@@ -1,6 +1,7 @@
 """Messages of a bag's picture topics as frames: pictures, and packets of video."""
 
 import re
+from collections import Counter
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -33,7 +34,7 @@ def video_codec(connection: Connection, message: Any) -> str:
     """The codec of a packet of video, as the message names it; empty for a picture."""
     if connection.msgtype == FFMPEG_PACKET:
         return str(message.encoding)
-    codec = str(getattr(message, "format", ""))
+    codec = str(message.format if hasattr(message, "format") else message.encoding)  # drivers also put packets into an Image
     return codec if connection.msgtype in VIDEO_TYPES or _VIDEO.search(codec) else ""
 
 
@@ -56,6 +57,7 @@ class FrameReader:
         self._decoders: dict[str, PacketDecoder] = {}
         self._headers: dict[str, dict[int, int]] = {}  # by role: header stamps by the log times that stand for them
         self._latest_ns: dict[str, int] = {}
+        self.missing: Counter[str] = Counter()  # by role: video frames that no error told of: before a keyframe, or after a damaged one
 
     def read(self, role: str, connection: Connection, log_ns: int, data: bytes) -> list[Frame]:
         """The frames that a message completes: one, or for video none or several. ``role``: thermal, rgb, or that of another topic.
@@ -72,11 +74,14 @@ class FrameReader:
         except MissingDependencyError as error:
             raise ImageError(f"{codec} video is not decoded: {error}") from error
         frames = decoder.decode(bytes(message.data), time_ns)
+        self.missing[role] += 1 - len(frames)
         return [replace(frame, frame_id=message.header.frame_id, source_encoding=codec) for frame in frames]
 
     def flush(self) -> list[tuple[str, Frame]]:
         """(role, frame) that decoders of video still hold at the end of the bag."""
-        return [(role, frame) for role, decoder in self._decoders.items() for frame in decoder.flush()]
+        found = [(role, frame) for role, decoder in self._decoders.items() for frame in decoder.flush()]
+        self.missing.subtract(role for role, _ in found)
+        return found
 
     def restore(self, pair: FramePair) -> FramePair:
         """The pair with its header stamps, where they are not zero."""

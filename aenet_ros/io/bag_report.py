@@ -12,7 +12,7 @@ from aenet_ros.core.errors import ImageError, SourceError
 from aenet_ros.io.bag_advice import advise
 from aenet_ros.io.bag_files import Connection
 from aenet_ros.io.bag_frames import PICTURE_TYPES, picture_format, with_header
-from aenet_ros.io.bag_source import BagSource
+from aenet_ros.io.bag_source import BagSource, undecoded_text
 from aenet_ros.io.bag_times import Times
 from aenet_ros.io.bag_topics import camera_topics
 from aenet_ros.io.bags import Bag, open_bag
@@ -97,9 +97,8 @@ def _pairing(source: BagSource, messages: _Messages, sync: SyncConfig) -> tuple[
         role: {reason: count for (name, reason), count in source.undecoded.items() if name == topic}
         for role, topic in source.cameras.items()
     }
-    for role, reasons in undecoded.items():
-        for reason, count in reasons.items():
-            source.remarks.append(f"{count} frames of {source.cameras[role]} cannot be decoded: {reason}")
+    texts = [undecoded_text(topic, reason, count) for (topic, reason), count in source.undecoded.items()]
+    source.remarks += [text for text in texts if text not in source.remarks]
     counts = source.counts
     pairing = {
         "thermal": thermal,

@@ -45,9 +45,9 @@ Convert = Callable[[bytes], bytes | memoryview]
 class BagSink(StagedSink):
     """Writes ``/fused/image`` and, if the camera has one, ``/fused/camera_info``, beside the topics of the source. See ``Sink``.
 
-    Of a bag, messages of ROS 1 are converted, all others are copied byte for byte; ``copy`` is to listen to ``wanted``. Of other
-    sources, ``take`` writes the cameras' frames. ``keep``: topics to copy, or ("all",) or ("none",). ``scaled``: the picture has another
-    size than its camera's frames. A fused frame's log time is that of the message that completed its pair. The bag is written in a hidden
+    Of a bag, messages of ROS 1 are converted, and all others are copied byte for byte. Of pictures and videos, the cameras' frames become
+    the topics of INPUTS. ``keep``: topics to copy, or ("all",) or ("none",). ``scaled``: the picture has another size than its camera's
+    frames. A fused frame's log time is that of the message that completed its pair. The bag is written in a hidden
     folder beside ``out`` and renamed at the end. Raises SourceError if ``out`` exists (with ``force`` an existing bag is replaced).
     """
 
@@ -60,6 +60,8 @@ class BagSink(StagedSink):
         if isinstance(source, BagSource):
             self._info_roles = {info_topic(topic): role for role, topic in source.cameras.items()}
             connections, cameras = source.connections, list(source.cameras.values())
+        elif not source.timed:
+            source.remarks.append(f"pictures without times get {STILLS_HZ:g} Hz in the bag; --sequence HZ gives another rate")
         infos = [item for item in connections if item.topic in self._info_roles and item.msgtype == CAMERA_INFO]
         self._has_info = any(item.encoding in READ_ENCODINGS for item in infos)
         self._infos: dict[str, Any] = {}
@@ -72,6 +74,11 @@ class BagSink(StagedSink):
         self._log_ns = self._taken = 0
         self._replaced = self._staging.folder / REPLACED
         self._check_target(force)
+        if isinstance(source, BagSource):
+            source.listen(self.copy, self.wanted)
+
+        if source.celsius:
+            source.remarks.append(f"{INPUTS['thermal']} holds degrees Celsius: fuse it with --set agc.profile=celsius")
 
     def _check_target(self, force: bool) -> None:
         out = self._out
@@ -150,7 +157,7 @@ class BagSink(StagedSink):
         return self._out.suffix.lower() == ".mcap"
 
     def copy(self, connection: Connection, log_ns: int, data: bytes) -> None:
-        """Take a message of the source bag. Call it for every one of ``wanted``, in order, before the fused frames that depend on it."""
+        """Take a message of the source bag; the source calls it for every one of ``wanted``, before the fused frames that depend on it."""
         self._log_ns = log_ns
         if convert := self._converters.get(connection):
             try:

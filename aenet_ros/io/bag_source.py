@@ -19,6 +19,7 @@ from aenet_ros.io.source import Source, SourceItem, dropped_frames
 from aenet_ros.sync.matcher import DepthQueue, PairCounts, PairMatcher
 
 DIAGNOSTICS = "/diagnostics"
+NO_KEYFRAME = "video frames before a keyframe, or after a damaged one"
 Listener = Callable[[Connection, int, bytes], None]
 """Gets every message as it is read: connection, log time in ns, bytes."""
 
@@ -110,6 +111,15 @@ class BagSource(Source):
                 self.undecoded[connection.topic, str(error)] += 1
                 yield SourceItem(f"{connection.topic} at {log_ns}", error=str(error))
         yield from reader.flush()
+        for topic, role in self._roles.items():
+            if (count := reader.missing[role]) > 0:
+                self.undecoded[topic, NO_KEYFRAME] += count
+                self.remarks.append(undecoded_text(topic, NO_KEYFRAME, count))
+
+
+def undecoded_text(topic: str, reason: str, count: int) -> str:
+    """A sentence on frames that cannot be decoded."""
+    return f"{count} frames of {topic} cannot be decoded: {reason}"
 
 
 def _item(pair: FramePair) -> SourceItem:

@@ -103,41 +103,42 @@ def plan_jobs(paths: list[Path], out: Path, options: FuseOptions) -> list[FuseJo
 def open_job(job: FuseJob, config: Config) -> tuple[Source, Sink]:
     """The job's source and sink; nothing is written yet. Raises SourceError for what is missing or in the way."""
     options, out = job.options, job.out
-    source: Source
-    if len(job.inputs) == 1 and is_bag(job.inputs[0]):
+    source = _open_source(job, config)
+    named_video = out.suffix.lower() in VIDEO_SUFFIXES
+    if options.to == "bag" and named_video:
+        raise SourceError(f"--to bag: '{out}' is a video's name; give one that ends in .mcap, or a folder's")
+    if options.to == "bag" or (not (options.to or named_video) and (out.suffix.lower() in BAG_SUFFIXES or is_bag(job.inputs[0]))):
+        if options.panels != ("fused",) or options.labels:
+            raise SourceError("--panels and --labels are for videos and pictures, and a bag is written: give --to video or pictures")
         from aenet_ros.io.bag_sink import BagSink  # needs rosbags, which pictures do not
-        from aenet_ros.io.bag_source import BagSource
 
-        path = job.inputs[0]
-        depth = options.depth_topic if config.registration.mode == "depth" else None
-        source = bag = BagSource(
-            path, config.sync, options.thermal_topic, options.rgb_topic, depth, config.registration.depth_slop_ms, options.time
-        )
-        if options.to in ("", "bag") and out.suffix.lower() not in VIDEO_SUFFIXES:
-            if options.panels != ("fused",) or options.labels:
-                raise SourceError("--panels and --labels are for videos and pictures, and a bag is written: give --to video or pictures")
-            sink = BagSink(out, bag, keep=options.keep, scaled=config.output.grid == "size", force=options.force)
-            bag.listen(sink.copy, sink.wanted)
-            return source, sink
-    else:
-        thermal, rgb = (*job.inputs, None)[:2] if job.inputs != (options.pairs,) else (None, None)
-        source = open_source(
-            thermal,
-            rgb,
-            config.sync,
-            in_order=options.in_order,
-            pairs=options.pairs,
-            sequence_hz=options.sequence_hz,
-            thermal_side=options.thermal_side or "left",
-            depth=options.depth,
-            threads=file_threads(),
-            force=options.force,
-        )
-    if options.to == "bag":
-        raise SourceError(f"--to bag: only a bag becomes a bag, and {job.name} is none; leave --to away")
-    if options.to == "video" and out.suffix.lower() not in VIDEO_SUFFIXES:
+        return source, BagSink(out, source, keep=options.keep, scaled=config.output.grid == "size", force=options.force)
+    if options.to == "video" and not named_video:
         raise SourceError(f"--to video: '{out}' is no video's name; give one that ends in .mp4")
     return source, open_sink(out, source, force=options.force, resume=options.resume, suffix=options.suffix)
+
+
+def _open_source(job: FuseJob, config: Config) -> Source:
+    options, path = job.options, job.inputs[0]
+    if len(job.inputs) == 1 and is_bag(path):
+        from aenet_ros.io.bag_source import BagSource  # needs rosbags, which pictures do not
+
+        depth = options.depth_topic if config.registration.mode == "depth" else None
+        slop_ms = config.registration.depth_slop_ms
+        return BagSource(path, config.sync, options.thermal_topic, options.rgb_topic, depth, slop_ms, options.time)
+    thermal, rgb = (*job.inputs, None)[:2] if job.inputs != (options.pairs,) else (None, None)
+    return open_source(
+        thermal,
+        rgb,
+        config.sync,
+        in_order=options.in_order,
+        pairs=options.pairs,
+        sequence_hz=options.sequence_hz,
+        thermal_side=options.thermal_side or "left",
+        depth=options.depth,
+        threads=file_threads(),
+        force=options.force,
+    )
 
 
 def _is_complete_source(path: Path, options: FuseOptions) -> bool:

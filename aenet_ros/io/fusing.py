@@ -121,6 +121,7 @@ class _Run:
             self._pipeline.update_sensor_model()
             self.kept += 1
             return
+        self._sink.take(pair)
         self._sink.write(name, _fuse(pair, self._options, self._pipeline))
         self.fused += 1
         if self._pipeline.registration_fallback:

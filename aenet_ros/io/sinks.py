@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from aenet_ros.core.errors import SourceError
-from aenet_ros.core.frames import FusedFrame
+from aenet_ros.core.frames import FramePair, FusedFrame
 from aenet_ros.io.files import BAG_SUFFIXES, PICTURE_SUFFIXES, VIDEO_SUFFIXES, write_picture
 from aenet_ros.io.source import Source, file_threads
 from aenet_ros.io.staging import HIDDEN_FOLDER, BackgroundWriter, StagingDir, delay_signals, staging_path, write_errors
@@ -25,6 +25,10 @@ class Sink(ABC):
 
     def record_settings(self, settings: Mapping[str, Any]) -> None:
         """Call before ``with``: store the run's settings for --resume. Raises SourceError if existing results have others."""
+        return
+
+    def take(self, pair: FramePair) -> None:
+        """Take a pair, before its result: a bag keeps the cameras' frames. Raises SourceError if it cannot be written."""
         return
 
     @abstractmethod
@@ -83,8 +87,8 @@ def open_sink(out: Path, source: Source, *, force: bool = False, resume: bool = 
             raise SourceError(f"single pictures make no video; for consecutive frames give --sequence, else a folder in place of {out}")
         _refuse_existing([out], source.files, force)
         return VideoSink(out, source.rate_hz)
-    if out.suffix in BAG_SUFFIXES:
-        raise SourceError(f"'{out}': only a bag becomes a bag; give a folder, or a video's name")
+    if out.suffix.lower() in BAG_SUFFIXES:
+        raise SourceError(f"'{out}' is a bag's name; leave --to away, or give a folder's or a video's name")
     if source.total == len(source.names) == 1 and out.suffix.lower() in PICTURE_SUFFIXES and not out.is_dir():
         _refuse_existing([out], source.files, force)
         return SinglePictureSink(out)
