@@ -1,6 +1,7 @@
 """The engine for devices on torch's CPU, which runs the very operators; and a device that is lost, which cannot be had without a GPU."""
 
 import torch
+from recorded_graphs import RecordedGraphs
 
 from aenet_ros.fusion.checkpoint import load_checkpoint
 from aenet_ros.fusion.device_engine import DeviceEngine
@@ -15,11 +16,27 @@ class Lost:
         raise RuntimeError("CUDA error: unspecified launch failure\nand more")
 
 
+def recorded_engine(network: torch.nn.Module) -> tuple[DeviceEngine, RecordedGraphs]:
+    """An engine on torch's CPU that replays pairs from recorded graphs."""
+    graphs = RecordedGraphs()
+    engine = DeviceEngine(network, torch.device("cpu"), "fp32", graphs)
+    graphs.memory = lambda: readable(engine)
+    return engine, graphs
+
+
+def readable(engine: DeviceEngine) -> list[torch.Tensor]:
+    """The memory that an engine's steps may read: the plans' and the network's."""
+    network = engine._network
+    packed = [layer.packed_weight for layer in network.modules() if getattr(layer, "packed_weight", None) is not None]
+    return [*(plan._memory for plan in engine._plans.values()), *network.parameters(), *network.buffers(), *packed]
+
+
 class MortalEngine(DeviceEngine):
     """Gives so many pictures more, and then none."""
 
     def __init__(self, lasts: float) -> None:
-        super().__init__(load_checkpoint()[0], torch.device("cpu"), "fp32")
+        self.graphs = RecordedGraphs(lambda: readable(self))
+        super().__init__(load_checkpoint()[0], torch.device("cpu"), "fp32", self.graphs)
         self.lasts = lasts
 
     def submit(self, job: FusionJob) -> PendingImage:

@@ -240,11 +240,25 @@ def test_live_pairs_use_the_plan_that_the_warm_up_made(pairs):
     pipeline = on_device(**homography())
     pipeline.warm_up(RIG.rgb_size, RIG.thermal_size)
     plans = list(pipeline.fuser._engine._plans.values())
-    assert len(plans) == 1
-    assert plans[0].ready_to_capture
+    assert [plan.captured for plan in plans] == [True]
     for pair in pairs:
         pipeline.process(pair)
     assert list(pipeline.fuser._engine._plans.values()) == plans
+    assert pipeline.fuser._engine.graphs.captures == 1
+
+
+def test_the_first_pair_of_other_sizes_and_encodings_captures_its_graph(pairs):
+    """The warm-up before the cameras are known is for sizes of its own."""
+    pipeline = on_device(**homography())
+    pipeline.warm_up((480, 640))
+    graphs, bgr = pipeline.fuser._engine.graphs, [replace(pair, rgb=replace(pair.rgb, encoding="bgr8")) for pair in pairs]
+    assert graphs.captures == 1
+    pipeline.process(bgr[0])
+    assert graphs.captures == 2
+    for pair in bgr:
+        pipeline.process(pair)
+    assert graphs.captures == 2
+    assert pipeline.fuser.fallback == ""
 
 
 def test_the_time_of_another_pair_is_not_billed_to_this_one(pairs):

@@ -1,15 +1,17 @@
 """All of a pair's work on one torch device, from thermal counts on: one upload, one captured CUDA graph, one download, one wait.
 
-A ``GraphPlan`` holds the buffers for one kind of input (sizes, types, colour order). Its first pairs run step by step, which also loads
-and selects the kernels; then the steps are captured as a graph and replayed. The least recently used plan is dropped, and a size that comes
-back starts with a new plan. So sizes that change all the time are never captured.
+A ``GraphPlan`` holds the buffers for one kind of input (sizes, types, colour order). It runs step by step a few times, which also loads
+and selects the kernels; then the steps are captured as a graph and replayed. For the first plans this is done with the first pair, so that
+no later pair waits for it. The least recently used plan is dropped, and a size that comes back starts with a new plan, which needs some
+pairs of its own before it is captured. So sizes that change all the time are never captured.
 """
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from copy import deepcopy
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -66,13 +68,49 @@ def brightness(thermal: ThermalTensors) -> Tensor:
     unit: Tensor = (counts - (thermal.columns + black)).mul_(factor).clamp_(0.0, 1.0)
     unit = torch.maximum(unit, unit * slope + knee * (1.0 - slope)).clamp_(max=1.0)
     if thermal.counts.dtype == torch.float32:
-        unit = torch.where(torch.isfinite(counts), unit, 0.0)
+        unit = unit.masked_fill(torch.isfinite(counts).logical_not_(), 0.0)
     flat = unit.view(-1)
     flat.index_copy_(0, thermal.pixels, (flat[thermal.neighbours] * thermal.shares).sum(1))
     if thermal.sampling is None:
         return unit
     warped: Tensor = F.grid_sample(unit[None, None], thermal.sampling[None], mode="bilinear", padding_mode="border", align_corners=True)
     return warped[0, 0]
+
+
+class Graph(Protocol):
+    """Steps that were captured."""
+
+    def replay(self) -> None:
+        """Start the same steps again, on the same memory."""
+
+
+class Graphs(Protocol):
+    """Captures steps; the tests have one for torch's CPU."""
+
+    def capture(self, steps: Callable[[], Tensor]) -> tuple[Graph, Tensor]:
+        """The graph of ``steps`` and its output, which each replay overwrites. Raises RuntimeError where a step cannot be captured."""
+
+
+class CudaGraphs:
+    """CUDA graphs, on a stream of their own and in one memory pool.
+
+    One pool: graphs never run at the same time, and each one's output is copied to the host before the next begins. The stream must not be
+    the one that pictures are copied on: where another thread frees one during the capture, torch would record an event into the graph and
+    fail at the next picture.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._stream: torch.cuda.Stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._pool = torch.cuda.graph_pool_handle()
+
+    def capture(self, steps: Callable[[], Tensor]) -> tuple[torch.cuda.CUDAGraph, Tensor]:
+        """See ``Graphs``."""
+        graph = torch.cuda.CUDAGraph()
+        # thread_local: work of other threads on the device (another node of the process) does not break the capture. The lock: torch
+        # waits for the whole device before each capture, which would break another one.
+        with _CAPTURING, torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
+            output = steps()
+        return graph, output
 
 
 class GraphPlan:
@@ -118,12 +156,22 @@ class GraphPlan:
         self._uploaded: Any = None
         self._uses = 0
         self._output: Tensor | None = None
-        self._graph: torch.cuda.CUDAGraph | None = None
+        self._graph: Graph | None = None
 
     @property
     def captured(self) -> bool:
         """Whether pairs are replayed from a graph."""
         return self._graph is not None
+
+    @property
+    def unused(self) -> bool:
+        """Whether no pair has run yet."""
+        return self._uses == 0
+
+    def rehearse(self) -> None:
+        """Run the staged pair step by step as often as a capture needs."""
+        for _ in range(CAPTURE_AFTER):
+            self.enqueue()
 
     @property
     def ready_to_capture(self) -> bool:
@@ -179,18 +227,9 @@ class GraphPlan:
             return self._output
         return self._fuse()
 
-    def capture(self, pool: Any, stream: torch.cuda.Stream) -> None:
-        """Record the steps as a graph; raises RuntimeError where a step cannot be recorded.
-
-        ``stream`` must not be the one that pictures are copied on: where another thread frees one during the capture, torch would record an
-        event into the graph and fail at the next picture.
-        """
-        graph = torch.cuda.CUDAGraph()
-        # thread_local: work of other threads on the device (another node of the process) does not break the capture. The lock: torch
-        # waits for the whole device before each capture, which would break another one.
-        with _CAPTURING, torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
-            output = self._fuse()
-        self._graph, self._output = graph, output
+    def capture(self, graphs: "Graphs") -> None:
+        """Capture the steps as a graph; raises RuntimeError where a step cannot be captured."""
+        self._graph, self._output = graphs.capture(self._fuse)
 
     def _fuse(self) -> Tensor:
         plane = brightness(self._thermal)
@@ -201,10 +240,11 @@ class GraphPlan:
 class DeviceEngine:
     """Gain, registration, luma split, network and luma merge on one device, on a stream of its own.
 
-    ``problem`` says why pairs are not replayed from a graph though the device is CUDA; "" where they are.
+    ``problem`` says why pairs are not replayed from a graph though the device is CUDA; "" where they are. ``graphs``: what captures them;
+    None: CUDA graphs on CUDA, else nothing is captured.
     """
 
-    def __init__(self, network: nn.Module, device: torch.device, precision: str) -> None:
+    def __init__(self, network: nn.Module, device: torch.device, precision: str, graphs: Graphs | None = None) -> None:
         self._device = device
         self._dtype = torch.float16 if precision == "fp16" else torch.float32
         # A copy: the network on the CPU must stay usable when the device is lost.
@@ -212,13 +252,13 @@ class DeviceEngine:
         self._plans: OrderedDict[tuple[object, ...], GraphPlan] = OrderedDict()
         self._pictures: WeakValueDictionary[int, Array] = WeakValueDictionary()
         self._stream: torch.cuda.Stream | None = None
+        self._dropped = False
         self.problem = ""
         if device.type == "cuda":
             self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-            self._capture_stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
             self._stream.wait_stream(torch.cuda.current_stream(device))  # the weights' upload
-            # One memory pool: graphs never run at the same time, and each one's output is copied to the host before the next begins.
-            self._pool = torch.cuda.graph_pool_handle()
+            graphs = graphs or CudaGraphs(device)
+        self._graphs = graphs
 
     def submit(self, job: FusionJob) -> PendingImage:
         """Start a job, which runs after those before it; its arrays may change once this returns. The picture is in page-locked memory.
@@ -234,6 +274,7 @@ class DeviceEngine:
         if self._stream is not None:
             self._stream.synchronize()  # the pair before may use what is freed now
         self._plans.clear()  # the plans of other sizes may hold what is missing
+        self._dropped = True
         with suppress(RuntimeError):  # before 2.8, torch takes a failed capture to be still going on
             torch.cuda.empty_cache()
         return self._submit(job)
@@ -241,9 +282,12 @@ class DeviceEngine:
     def _submit(self, job: FusionJob) -> PendingImage:
         with self.stream():
             plan = self.plan(job)
-            if plan.ready_to_capture and self._stream is not None and not self.problem:
-                self._capture(plan)
             plan.stage(job)
+            if self._graphs is not None and not self.problem:
+                if plan.unused and not self._dropped:
+                    plan.rehearse()
+                if plan.ready_to_capture:
+                    self._capture(plan, self._graphs)
             image = plan.enqueue().numpy()
             self._pictures[id(image)] = image
             done = None
@@ -268,14 +312,15 @@ class DeviceEngine:
         if key not in self._plans:
             if len(self._plans) == PLANS_KEPT:
                 self._plans.popitem(last=False)
+                self._dropped = True
             self._plans[key] = GraphPlan(self._device, self._network, self._dtype, job)
         self._plans.move_to_end(key)
         return self._plans[key]
 
-    def _capture(self, plan: GraphPlan) -> None:
+    def _capture(self, plan: GraphPlan, graphs: Graphs) -> None:
         """Capture a plan; where that fails pairs go on step by step, and ``problem`` says so."""
         try:
-            plan.capture(self._pool, self._capture_stream)
+            plan.capture(graphs)
         except RuntimeError as error:
             cause = error.__context__ if isinstance(error.__context__, Exception) else error  # the end of a failed capture raises too
             if is_out_of_memory(error) or is_out_of_memory(cause):
