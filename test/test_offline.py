@@ -11,8 +11,9 @@ from aenet_ros.core.errors import SourceError
 from aenet_ros.core.files import atomic_file
 from aenet_ros.core.frames import FusedFrame
 from aenet_ros.io.files import read_rgb, read_thermal, write_picture
-from aenet_ros.io.sinks import VideoSink, open_sink
+from aenet_ros.io.sinks import open_sink
 from aenet_ros.io.sources import open_source
+from aenet_ros.io.video_sink import VideoSink
 from aenet_ros.workbench.contact_sheet import contact_sheet, write_contact_sheet
 
 RAMP = np.arange(20 * 30).reshape(20, 30)
@@ -284,7 +285,7 @@ def test_sinks_by_name(tmp_path):
 
 def test_a_video_is_written_whole_or_not_at_all(tmp_path):
     path = tmp_path / "out.mp4"
-    with VideoSink(path, 25.0) as sink:
+    with VideoSink(path, 25.0, []) as sink:
         for value in (0, 60, 120, 180, 240):
             sink.write("x", fused(value))
     capture = cv2.VideoCapture(str(path))
@@ -295,17 +296,17 @@ def test_a_video_is_written_whole_or_not_at_all(tmp_path):
     before = path.read_bytes()
 
     def interrupted():
-        with VideoSink(path, 25.0) as sink:
+        with VideoSink(path, 25.0, []) as sink:
             sink.write("x", fused(1))
             raise KeyboardInterrupt
 
     def of_two_sizes():
-        with VideoSink(path, 25.0) as sink:
+        with VideoSink(path, 25.0, []) as sink:
             sink.write("a", fused(1))
             sink.write("b", fused(1, size=(40, 60)))
 
     def empty():
-        with VideoSink(path, 25.0):
+        with VideoSink(path, 25.0, []):
             pass
 
     for run, error in ((interrupted, KeyboardInterrupt), (of_two_sizes, SourceError), (empty, SourceError)):

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 
 from aenet_ros.config import Config
 from aenet_ros.core.errors import SourceError
-from aenet_ros.io.files import BAG_SUFFIXES, VIDEO_SUFFIXES, is_bag
+from aenet_ros.io.files import BAG_SUFFIXES, VIDEO_SUFFIXES, WRITTEN_VIDEO_SUFFIXES, is_bag
 from aenet_ros.io.pairing import LIST_REMEDY, camera_folders
-from aenet_ros.io.sinks import Sink, open_sink
+from aenet_ros.io.sink import Sink
+from aenet_ros.io.sinks import open_sink
 from aenet_ros.io.source import Source, file_threads
 from aenet_ros.io.sources import open_source
 
@@ -114,8 +115,8 @@ def open_job(job: FuseJob, config: Config) -> tuple[Source, Sink]:
 
         return source, BagSink(out, source, keep=options.keep, scaled=config.output.grid == "size", force=options.force)
     if options.to == "video" and not named_video:
-        raise SourceError(f"--to video: '{out}' is no video's name; give one that ends in .mp4")
-    return source, open_sink(out, source, force=options.force, resume=options.resume, suffix=options.suffix)
+        raise SourceError(f"--to video: '{out}' is no video's name; give one that ends in {', '.join(WRITTEN_VIDEO_SUFFIXES)}")
+    return source, open_sink(out, source, force=options.force, resume=options.resume, suffix=options.suffix, to=options.to)
 
 
 def _open_source(job: FuseJob, config: Config) -> Source:

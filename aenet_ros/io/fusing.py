@@ -15,7 +15,7 @@ from aenet_ros.core.frames import Array, FramePair, FusedFrame, ThermalInput, re
 from aenet_ros.core.process import MAX_AUTO_THREADS, allowed_cores
 from aenet_ros.io.files import is_bag
 from aenet_ros.io.fuse_job import FuseJob, FuseOptions, Progress, open_job
-from aenet_ros.io.sinks import Sink
+from aenet_ros.io.sink import Sink
 from aenet_ros.io.source import SourceItem
 from aenet_ros.io.staging import HIDDEN_FOLDER, delay_signals
 from aenet_ros.registration.output_grid import MOST_STRETCH, stretch_of, stretch_text

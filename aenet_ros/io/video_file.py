@@ -1,5 +1,6 @@
 """A video file: what it says of itself, and its frames with their times."""
 
+import math
 from collections.abc import Iterator
 from datetime import datetime
 from fractions import Fraction
@@ -87,7 +88,7 @@ class VideoFile:
 
         ``thermal`` as in FrameConverter. ``remarks`` gets sentences on what is left out and why. Raises SourceError for no frame.
         """
-        converter, clock = FrameConverter(thermal), _RisingClock(round(1e9 / self.rate_hz))
+        converter, clock = FrameConverter(thermal), RisingClock(round(1e9 / self.rate_hz), -BACK_NS)
         given = turned = interlaced = 0
         packets: list[int | None] = []
         with self._open() as container:
@@ -129,32 +130,32 @@ class VideoFile:
         return self._ns(ticks) - self.clock_ns + self.start_ns
 
 
-class _RisingClock:
-    """Makes times that rise. corrected: number of times that were missing or did not rise."""
+class RisingClock:
+    """Makes times that rise. corrected: number of times that were missing, did not rise, or were a jump.
 
-    def __init__(self, period_ns: int) -> None:
-        self._period_ns, self._shift_ns = period_ns, 0
+    A jump is a step of less than ``least_ns`` or more than ``most_ns``. It becomes one period, and later times go on from there.
+    """
+
+    def __init__(self, period_ns: int, least_ns: float, most_ns: float = math.inf) -> None:
+        self._period_ns, self._least_ns, self._most_ns = period_ns, least_ns, most_ns
+        self._shift_ns = 0
         self._last_ns: int | None = None
         self.corrected = 0
 
     def rise(self, time_ns: int | None) -> int:
         """The time itself if it is later than the last one. Missing: a period later; slightly back: at once after the last one."""
-        last_ns = self._last_ns
-        if time_ns is None:
-            self.corrected += 1
-            time_ns = 0 if last_ns is None else last_ns + self._period_ns
-            self._last_ns = time_ns
-            return time_ns
-        time_ns += self._shift_ns
-        if last_ns is not None and time_ns <= last_ns:
-            self.corrected += 1
-            if time_ns < last_ns - BACK_NS:
-                self._shift_ns += last_ns + self._period_ns - time_ns
-                time_ns = last_ns + self._period_ns
-            else:
-                time_ns = last_ns + 1
-        self._last_ns = time_ns
-        return time_ns
+        if self._last_ns is None:
+            self.corrected += time_ns is None
+            self._last_ns = time_ns or 0
+            return self._last_ns
+        step_ns = self._period_ns if time_ns is None else time_ns + self._shift_ns - self._last_ns
+        jumped = not self._least_ns <= step_ns <= self._most_ns
+        if jumped:
+            self._shift_ns += self._period_ns - step_ns
+            step_ns = self._period_ns
+        self.corrected += time_ns is None or jumped or step_ns <= 0
+        self._last_ns += max(step_ns, 1)
+        return self._last_ns
 
 
 def _packets(container: Any, stream: Any, remarks: list[str]) -> Iterator[Any]:
