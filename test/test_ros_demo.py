@@ -133,6 +133,21 @@ def test_the_rig_is_fused_recorded_and_reported(tmp_path):
     assert left_in_shm() == []
 
 
+def test_the_cameras_streams_are_recorded_for_the_other_commands(tmp_path):
+    code, out, _ = demo("--seconds", 3, "-o", tmp_path, "--record", "inputs", *SMALL)
+    check_report(tmp_path, out, code)
+    with rosbags.AnyReader([tmp_path]) as bag:
+        counts = {item.topic: item.msgcount for item in bag.connections}
+    for topic in ("/thermal/image_raw", "/rgb/image_raw", "/thermal/camera_info", "/rgb/camera_info", "/fused/image/compressed"):
+        assert counts[topic] > 0
+    bag = tmp_path / "demo.mcap"
+    for arguments in (["inspect", bag], ["fuse", bag, "-o", tmp_path / "again"]):
+        command = [sys.executable, "-m", "aenet_ros", *map(str, arguments)]
+        done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "/thermal/image_raw" in done.stdout + done.stderr
+
+
 @pytest.mark.slow
 def test_real_pairs_are_replayed(tmp_path, shared_data):
     code, out, err = demo("--seconds", 3, "-o", tmp_path, "--replay", shared_data / "m3svd_video" / "0117_1605", "--record", "nothing")

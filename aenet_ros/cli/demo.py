@@ -39,7 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--floor", action="store_true", help="measure a passthrough node in the same run too, as the lower bound of latency"
     )
     parser.add_argument(
-        "--record", choices=("compressed", "raw", "nothing"), default="compressed", help="what demo.mcap holds of each frame"
+        "--record",
+        choices=("compressed", "raw", "inputs", "nothing"),
+        default="compressed",
+        help="what demo.mcap holds of each fused frame; inputs: also the cameras' streams, 49 MB a second (default: %(default)s)",
     )
     parser.add_argument(
         "--rig",

@@ -34,6 +34,7 @@ from aenet_ros.workbench.pair_account import Arrivals, account
 if TYPE_CHECKING:
     from aenet_ros.io.bag_writer import BagRecorder
 
+IMAGE, CAMERA_INFO = "sensor_msgs/msg/Image", "sensor_msgs/msg/CameraInfo"
 TICK_S = 0.05
 STATUS_NS = 500_000_000
 WAIT_NS = 60_000_000_000  # for the first fused frame
@@ -50,7 +51,7 @@ class SinkNode(Node):
         self._seconds = float(declare(self, "seconds", 10.0, "Duration of the measurement."))
         self._out = Path(str(declare(self, "out", ".", "Folder for contact_sheet.png and demo.mcap.")))
         self._floor = bool(declare(self, "floor", False, "Also measure passthrough/image."))
-        record = str(declare(self, "record", "compressed", "Content of demo.mcap: compressed, raw, or nothing."))
+        record = str(declare(self, "record", "compressed", "Content of demo.mcap: compressed, raw, inputs, or nothing."))
         slop_ms = float(declare(self, "slop_ms", Config().sync.slop_ms, "The fusing node's sync.slop_ms."))
         offset_ms = float(declare(self, "clock_offset_ms", 0.0, "Thermal minus rgb stamp of one instant."))
         self._slop_ns, self._offset_ns = round(slop_ms * 1e6), round(offset_ms * 1e6)
@@ -73,14 +74,17 @@ class SinkNode(Node):
 
             self._bag = bag_writer.BagRecorder(self._out / "demo.mcap")
         listen(self, Image, "fused/image", partial(self._on_fused, record == "raw"), RELIABLE)
-        if record == "compressed":
+        if record in ("compressed", "inputs"):
             record_jpeg = partial(self._record, "fused/image/compressed", "sensor_msgs/msg/CompressedImage")
             listen(self, CompressedImage, "fused/image/compressed", record_jpeg, 30)
-        record_info = partial(self._record, "fused/camera_info", "sensor_msgs/msg/CameraInfo")
+        record_info = partial(self._record, "fused/camera_info", CAMERA_INFO)
         listen(self, CameraInfo, "fused/camera_info", record_info, 30)
         listen(self, DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
         for role in self._stamps:
             listen(self, CameraInfo, f"{role}/camera_info", partial(self._on_camera_info, role), 50)
+            if record == "inputs":
+                listen(self, CameraInfo, f"{role}/camera_info", partial(self._record_input, role, "camera_info", CAMERA_INFO), 50)
+                listen(self, Image, f"{role}/image_raw", partial(self._record_input, role, "image_raw", IMAGE), BEST_EFFORT)
         if self._floor:
             listen(self, Image, "passthrough/image", self._on_passed, RELIABLE)
         listen(self, String, "fusion/info", self._on_info, LATCHED)
@@ -93,7 +97,7 @@ class SinkNode(Node):
         if not self._begin_ns:
             self._begin_ns = now_ns + SETTLE_NS
         if record:
-            self._record("fused/image", "sensor_msgs/msg/Image", data)
+            self._record("fused/image", IMAGE, data)
         self._on_sample("fused", data)
 
     def _on_passed(self, data: bytes) -> None:
@@ -115,6 +119,10 @@ class SinkNode(Node):
     def _on_rig(self, data: bytes) -> None:
         status = json.loads(deserialize_message(data, String).data)
         self._scenes[status["scene_since_ns"]] = status["scene"]
+
+    def _record_input(self, role: str, name: str, message_type: str, data: bytes) -> None:
+        if self._begin_ns:  # the cameras may send for long before the node is ready
+            self._record(f"{role}/{name}", message_type, data)
 
     def _record(self, topic: str, message_type: str, data: bytes) -> None:
         if self._bag is not None:
