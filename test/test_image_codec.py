@@ -320,9 +320,9 @@ def test_compressed_bayer_mosaic_is_demosaiced():
     assert (frame.data == [200, 120, 40]).all()
 
 
-def test_compressed_depth_is_refused_with_a_remedy():
-    with pytest.raises(UnsupportedEncodingError, match=r"16UC1; compressedDepth png.*republish"):
-        image_codec.decode_thermal(compressed("16UC1; compressedDepth png", bytes(12) + png(1, 1, 16, 0, [bytes(2)])))
+def test_compressed_depth_by_rvl_is_refused_with_a_remedy():
+    with pytest.raises(UnsupportedEncodingError, match=r"16UC1; compressedDepth rvl.*png"):
+        image_codec.decode_thermal(compressed("16UC1; compressedDepth rvl", bytes(40)))
 
 
 def test_bombs_are_refused_by_their_header():

@@ -12,6 +12,7 @@ from aenet_ros.core.files import write_atomic
 from aenet_ros.core.frames import Array, Frame
 from aenet_ros.io.flir import celsius_of, read_flir
 from aenet_ros.io.picture_header import PictureHeader, read_header
+from aenet_ros.messages.encodings import used_bits
 
 VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".wmv", ".asf", ".flv", ".ogv", ".gif"),
@@ -21,8 +22,6 @@ WRITTEN_VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif
 BAG_SUFFIXES = (".mcap", ".db3", ".bag", ".active")
 """ROS 1's recorder calls a bag NAME.bag.active until it is complete."""
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".pgm", ".ppm")
-DEPTHS = (8, 10, 12, 14, 16)
-"""Bits of cameras' values."""
 UNREAD_SAMPLES = ("float16", "float24", "uint32", "uint64", "int64")
 """Number types of TIFF files that OpenCV does not read."""
 FLIR_CELSIUS = "a FLIR radiometric file: degrees Celsius by the constants in it"
@@ -92,15 +91,6 @@ def read_rgb(path: Path, stamp_ns: int = 0, notes: list[str] | None = None, bits
     if data.dtype != np.uint8:
         raise SourceError(f"{path} holds {data.dtype.name} values; rgb pictures are read as 8 or 16 bit: convert it first")
     return Frame(stamp_ns, data, "bgr8" if data.ndim == 3 else "mono8")
-
-
-def used_bits(data: Array, stated: int = 0) -> int:
-    """The depth of a camera whose values, uint16, have come into 16 bits: 8, 10, 12, 14 or 16, the least that holds all of them.
-
-    ``stated``: what the file says; it counts where the values fit into it.
-    """
-    needed = max(int(data.max()).bit_length(), 8)
-    return min(depth for depth in DEPTHS if depth >= max(needed, stated if needed <= stated <= DEPTHS[-1] else 0))
 
 
 def read_content(path: Path) -> bytes:

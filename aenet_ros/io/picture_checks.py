@@ -10,8 +10,9 @@ import numpy as np
 
 from aenet_ros.core.errors import SourceError
 from aenet_ros.core.frames import Array
-from aenet_ros.io.files import FLIR_CELSIUS, decode_picture, read_content, read_thermal, used_bits
+from aenet_ros.io.files import FLIR_CELSIUS, decode_picture, read_content, read_thermal
 from aenet_ros.io.picture_header import read_header
+from aenet_ros.messages.encodings import used_bits
 
 CHECKED_PAIRS = 3  # first, middle and last
 DEPTH_FILES = 8  # rgb files whose values tell the bit depth of all

@@ -7,9 +7,10 @@ import numpy as np
 
 from aenet_ros.config import AgcConfig
 from aenet_ros.core.frames import Array
-from aenet_ros.io.files import FLIR_CELSIUS, decode_picture, read_content, read_rgb, read_thermal, used_bits
+from aenet_ros.io.files import FLIR_CELSIUS, decode_picture, read_content, read_rgb, read_thermal
 from aenet_ros.io.picture_checks import colour_kind
 from aenet_ros.io.picture_header import read_header
+from aenet_ros.messages.encodings import used_bits
 from aenet_ros.thermal.temperature import PROFILES, Scale, scale_of
 
 USUAL = (-60.0, 200.0)  # degrees Celsius of most scenes

@@ -20,9 +20,14 @@ import numpy as np
 
 from aenet_ros.core.errors import ImageError, sanitize
 from aenet_ros.core.frames import Array, Frame, FusedFrame
-from aenet_ros.messages.encodings import RGB, THERMAL, Layout, convert, decompress, flat_bytes, unsupported, view
+from aenet_ros.messages.compressed import decompress
+from aenet_ros.messages.encodings import RGB, THERMAL, Layout, convert, flat_bytes, to_8_bits, unsupported, used_bits, view
 
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
+
+MOST_PACKED_BITS = 12  # of colours in compressed files; what needs more fills all 16
+MOST_STREAMS = 64
+_stream_bits: dict[tuple[Any, ...], int] = {}  # bits that colours of 16 bits used so far, by stream
 
 OUTPUTS = {name: THERMAL[name] for name in ("mono8", "8UC1", "mono16", "16UC1", "32FC1", "rgb8", "bgr8")}
 """The encodings that ``fill_image`` writes."""
@@ -34,6 +39,7 @@ _CV_BRIDGE = re.compile(r"(rgb|bgr|rgba|bgra|bayer_(rggb|bggr|gbrg|grbg))(8|16)|
 def decode_thermal(message: Any) -> Frame:
     """A thermal Frame (mono8, mono16 or 32FC1) of a sensor_msgs Image, or a CompressedImage (which has ``format``).
 
+    Signed integers and 64FC1 become 32FC1.
     Pseudo-colour, in any encoding that ``decode_rgb`` reads, becomes its BT.601 luma, mono8. ``data`` is a read-only view of
     ``message.data`` if layout, byte order and alignment allow it.
 
@@ -55,20 +61,35 @@ def decode_rgb(message: Any) -> Frame:
     Raises ImageError for wrong sizes and damaged data, UnsupportedEncodingError for an encoding that is not read.
     """
     pixels, encoding, source = _decode(message, RGB)
-    if encoding == "mono16":
-        raise unsupported(f"{source} (16 bit)", RGB)
+    if encoding in ("mono16", "32FC1"):
+        raise unsupported(f"{source} ({'16 bit' if encoding == 'mono16' else 'float'})", RGB)
     return Frame(stamp_ns(message), pixels, encoding, message.header.frame_id, source)
 
 
 def _decode(message: Any, layouts: dict[str, Layout]) -> tuple[Array, str, str]:
     """Pixels, canonical encoding and the message's own encoding."""
     if hasattr(message, "format"):
-        return decompress(flat_bytes(message.data), message.format)
+        pixels, encoding, source = decompress(flat_bytes(message.data), message.format)
+        if pixels.dtype == np.uint16 and encoding != "mono16":
+            bits = _bits_of(message.header.frame_id, source, pixels)
+            pixels = to_8_bits(pixels, bits if bits <= MOST_PACKED_BITS else 16)
+        return pixels, encoding, source
     encoding = message.encoding
     layout = layouts.get(encoding) if isinstance(encoding, str) else None
     if layout is None:
         return _decode_by_cv_bridge(message, layouts)
-    return convert(view(message, layout, encoding), layout), layout.output, encoding
+    pixels = view(message, layout, encoding)
+    bits = _bits_of(message.header.frame_id, encoding, pixels) if pixels.dtype == np.uint16 and layout.output != "mono16" else 0
+    return convert(pixels, layout, bits), layout.output, encoding
+
+
+def _bits_of(frame_id: str, encoding: str, pixels: Array) -> int:
+    """``used_bits``, and at least as many as an earlier frame of the stream used: a dark frame must not become bright."""
+    stream = (frame_id, encoding, pixels.shape)
+    if len(_stream_bits) >= MOST_STREAMS and stream not in _stream_bits:
+        _stream_bits.clear()
+    _stream_bits[stream] = max(_stream_bits.get(stream, 0), used_bits(pixels))
+    return _stream_bits[stream]
 
 
 def _decode_by_cv_bridge(message: Any, layouts: dict[str, Layout]) -> tuple[Array, str, str]:
