@@ -86,7 +86,8 @@ def read_rgb(path: Path, stamp_ns: int = 0, notes: list[str] | None = None, bits
     data = decode_picture(path, content, notes)
     if data.dtype == np.uint16:
         bits = max(bits, used_bits(data, read_header(content).bits))
-        notes.append(f"16-bit values of a {bits}-bit camera by their size: {bits} bits are scaled to 8")
+        if bits < DEPTHS[-1]:
+            notes.append(f"16-bit values of which {bits} bits are used: {bits} bits are scaled to 8")
         data = np.minimum(data >> (bits - 8), 255).astype(np.uint8)
     if data.dtype != np.uint8:
         raise SourceError(f"{path} holds {data.dtype.name} values; rgb pictures are read as 8 or 16 bit: convert it first")

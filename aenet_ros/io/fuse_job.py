@@ -138,7 +138,7 @@ def _open_source(job: FuseJob, config: Config) -> Source:
         thermal_side=options.thermal_side or "left",
         depth=options.depth,
         threads=file_threads(),
-        force=options.force,
+        force=options.force or options.resume,  # a run that goes on was allowed before
     )
 
 

@@ -18,7 +18,7 @@ from aenet_ros.io.fuse_job import FuseJob, FuseOptions, Progress, open_job
 from aenet_ros.io.sink import Sink
 from aenet_ros.io.source import SourceItem
 from aenet_ros.io.staging import HIDDEN_FOLDER, delay_signals
-from aenet_ros.registration.output_grid import MOST_STRETCH, stretch_of, stretch_text
+from aenet_ros.registration.output_grid import MOST_STRETCH, stretch_text
 from aenet_ros.thermal.temperature import check_scale
 
 if TYPE_CHECKING:
@@ -131,11 +131,10 @@ class _Run:
         """Raise ImageError where the frames' shapes or values do not fit the configuration; remark on shapes that fit badly."""
         config, sizes = self._pipeline.config, (pair.thermal.size, pair.rgb.size)
         if config.registration.mode == "identity" and sizes != self._sizes:
-            text = stretch_text(*sizes)
-            if stretch_of(*sizes) >= MOST_STRETCH and not self._options.force:
+            if (text := stretch_text(*sizes, MOST_STRETCH)) and not (self._options.force or self._options.resume):
                 raise ImageError(f"{text}; --force stretches it")
             self._sizes = sizes
-            if text and text not in self.shapes:
+            if (text := stretch_text(*sizes)) and text not in self.shapes:
                 self.shapes.append(text)
         if config.output.isotherm or (config.agc.mode == "fixed" and config.agc.unit == "celsius"):
             check_scale(pair.thermal.data, config.agc)

@@ -165,16 +165,14 @@ class OutputGrid:
         return max(1, int(1 / max(slope, 1e-3))) if math.isfinite(slope) else 1
 
 
-def stretch_of(thermal_size: Size, rgb_size: Size) -> float:
-    """By how much mode identity stretches the thermal frame in one direction more than in the other; 1: not at all."""
+def stretch_text(thermal_size: Size, rgb_size: Size, least: float = SAME_SHAPE) -> str:
+    """What mode identity does to the shapes of these frames, (height, width), and the remedy; "" for a stretch below ``least``.
+
+    The stretch is that of one direction against the other, at least 1.
+    """
     ratio = thermal_size[1] * rgb_size[0] / (thermal_size[0] * rgb_size[1])
-    return max(ratio, 1.0 / ratio)
-
-
-def stretch_text(thermal_size: Size, rgb_size: Size) -> str:
-    """What mode identity does to the shapes of these frames, (height, width), and the remedy; "" where they fit."""
-    stretch = stretch_of(thermal_size, rgb_size)
-    if stretch < SAME_SHAPE:
+    stretch = max(ratio, 1.0 / ratio)
+    if stretch < least:
         return ""
     sizes = f"thermal {thermal_size[1]}x{thermal_size[0]} and rgb {rgb_size[1]}x{rgb_size[0]}"
     turned = " (one is portrait, the other landscape)" if (thermal_size[0] > thermal_size[1]) != (rgb_size[0] > rgb_size[1]) else ""

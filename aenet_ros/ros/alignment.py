@@ -22,6 +22,7 @@ from aenet_ros.core.frames import Array, FramePair
 from aenet_ros.health.drift_analysis import DriftAnalysis
 from aenet_ros.health.status import OK, Status
 from aenet_ros.registration.calibration_file import Homography, homography_content, read_homography, write_calibration
+from aenet_ros.registration.output_grid import MOST_STRETCH, stretch_text
 from aenet_ros.registration.registration import Registration
 from aenet_ros.ros.params import NodeParameters
 
@@ -43,6 +44,7 @@ class AlignmentMonitor:
         self._collected: list[FramePair] | None = None  # while the service runs
         self._next_ns = 0
         self._problems: dict[str, str] = {}  # by role: why its camera_info is refused
+        self._stretched = ""  # what mode identity does to frames of very different shapes
         # A group of its own: while a callback of the node's own group waits, rclpy runs no other of that group.
         self._service = node.create_service(Trigger, "~/estimate_registration", self._on_estimate, callback_group=ReentrantCallbackGroup())
 
@@ -75,6 +77,8 @@ class AlignmentMonitor:
                 return
             if self._tf is not None:
                 self._tf.follow(pair, self._registration)
+            identity = self._registration.mode == "identity"
+            self._stretched = stretch_text(pair.thermal.size, pair.rgb.size, MOST_STRETCH) if identity else ""
             self._drift.put(pair, self._registration, self._parameters.config.registration.plane_distance_m)
             now_ns = time.monotonic_ns()
             if self._collected is not None and now_ns >= self._next_ns:
@@ -94,7 +98,7 @@ class AlignmentMonitor:
 
     def status(self, config: Config, fallback: str) -> Status:
         """The registration for diagnostics; ``fallback``: why the plane is used in place of the depth image, else empty."""
-        problem = "; ".join(self._problems.values())
+        problem = "; ".join(self._problems.values()) or self._stretched
         if self._tf is not None and self._registration is not None:
             problem = self._tf.problem(self._registration) or problem
         if fallback and not problem:
