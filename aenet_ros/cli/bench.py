@@ -1,9 +1,9 @@
-"""Measure speed: the pipeline's stages, the network beside a yardstick, the node beside a passthrough node; JSON output.
+"""Measure speed: the pipeline's stages, the network beside a yardstick, the node beside a passthrough node.
 
-Every figure is a median with quartiles, taken after a warm-up and with the device synchronised. What is compared is measured in turns
-within one run. The JSON goes to stdout or -o FILE, progress to stderr. With --node the fusing node and a passthrough node run as
-processes over real ROS 2 topics; a probe measures their latency at 30 Hz and their highest rate in turns, and the report adds start time,
-memory and CPU time. All of it takes some minutes. On a busy machine run it with `chrt -r 10`.
+Every figure is a median, in the JSON with quartiles, taken after a warm-up and with the device synchronised. What is compared is measured
+in turns within one run. A table goes to stdout, all figures as JSON to -o FILE (with --json to stdout), progress to stderr. With --node the
+fusing node and a passthrough node run as processes over real ROS 2 topics; a probe measures their latency at 30 Hz and their highest rate
+in turns, and the report adds start time, memory and CPU time. All of it takes some minutes. On a busy machine run it with `chrt -r 10`.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from aenet_ros.cli.common import about, parse_sizes, remark, write_json
+from aenet_ros.cli.common import about, parse_sizes, print_json, remark, text_table, write_json
 from aenet_ros.core.errors import AenetError, ConfigError, DeviceError, MissingDependencyError
 
 Size = tuple[int, int]
@@ -45,7 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--runs", metavar="N", type=int, default=60, help="runs of each measurement (default: %(default)s)")
     parser.add_argument("--node", action="store_true", help="also measure the node beside a passthrough node, over ROS 2 (2 minutes)")
-    parser.add_argument("-o", "--out", metavar="FILE", type=Path, help="write the JSON here instead of to stdout")
+    parser.add_argument("-o", "--out", metavar="FILE", type=Path, help="write all figures here, as JSON")
+    parser.add_argument("--json", action="store_true", help="print the JSON on stdout instead of the table")
     parser.add_argument("--plot", metavar="FILE", type=Path, help="write a PNG of time over pixels (needs matplotlib)")
 
 
@@ -79,12 +80,46 @@ def run(args: argparse.Namespace) -> int:
     if args.node:
         report["node"] = measure_node(sizes[0])
         remark(f"node: {json.dumps(report['node']['floor'])}")
-    write_json(report, args.out)
+    if args.out:
+        write_json(report, args.out)
+    if args.json:
+        print_json(report)
+    else:
+        print(tables(report))
     if args.plot:
         _write_plot(report, args.plot)
     for path in filter(None, (args.out, args.plot)):
         remark(f"written: {path}")
     return 0
+
+
+def tables(report: dict[str, Any]) -> str:
+    """The report for a person: the machine, a table of the pipeline, one of the network, and the node."""
+    machine = report["machine"]
+    extent = f"{machine['cores']} cores, {' '.join(machine['instructions']) or 'unknown instruction sets'}"
+    texts = [f"{machine['processor']}, {extent}{', ' + machine['gpu'] if machine['gpu'] else ''}; load {machine['load_average_before']:g}"]
+    stages = ("agc", "registration", "fusion", "output", "total")
+    rows = []
+    for row in report["pipeline"]:
+        total_ms = row["stages"]["total"]["median_ms"]
+        times = [f"{row['stages'][stage]['median_ms']:.2f}" for stage in stages]
+        rows.append([row["rgb"], _setting(row), *times, f"{1e3 / total_ms:.0f}", f"{row['processor_ms']:.1f}"])
+    texts.append(text_table(["pipeline, ms a pair", "on", *stages, "pairs/s", "CPU ms"], rows))
+    rows = []
+    for row in report["network"]:
+        ours, other = row["aenet"]["median_ms"], row["yardstick"]["median_ms"]
+        rows.append([row["size"], _setting(row), f"{ours:.2f}", f"{other:.2f}", f"{ours / other:.2f}"])
+    texts.append(text_table(["network, ms", "on", "aenet", "113-weight yardstick", "ratio"], rows))
+    if "node" in report:
+        rows = []
+        for name in NODES:
+            node = report["node"][name]
+            closed = max(node["closed_loop_hz"].values())
+            rows.append(
+                [name, f"{node['latency_ms']['p50']:.1f}", f"{node['latency_ms']['p95']:.1f}", f"{closed:.0f}", f"{node['rss_mb']:.0f}"]
+            )
+        texts.append(text_table([f"node, {report['node']['rgb']} at 30 Hz", "p50 ms", "p95 ms", "at most pairs/s", "MB"], rows))
+    return "\n\n".join(texts)
 
 
 def _around_row(size: Size, runs: int) -> dict[str, Any]:

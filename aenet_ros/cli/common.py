@@ -19,6 +19,8 @@ from aenet_ros.core.errors import ConfigError, SourceError, first_line
 from aenet_ros.core.files import write_atomic
 from aenet_ros.core.process import allowed_cores
 
+# Of x86, then of Arm: what decides the speed of the network, by the names of /proc/cpuinfo.
+INSTRUCTIONS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_tile", "asimd", "asimddp", "i8mm", "bf16", "sve")
 OPTIONS_OF_ROS = ("use_sim_time", "qos_overrides.", "start_type_description")
 
 
@@ -162,7 +164,7 @@ def remark(text: str) -> None:
 def about() -> dict[str, Any]:
     """For reports of measurements: ``date`` (UTC), ``commit``, ``versions`` by package, and ``machine``.
 
-    ``machine``: processor, cores, load average, gpu (empty: none).
+    ``machine``: processor, its instruction sets that matter here, cores, load average, gpu (empty: none).
     """
     import cv2
     import numpy as np
@@ -178,7 +180,8 @@ def about() -> dict[str, Any]:
         except RuntimeError as error:  # lost, or in exclusive use; the CPU can still be measured
             gpu = first_line(error)
     load = round(os.getloadavg()[0], 2)
-    machine = {"processor": _processor(), "cores": allowed_cores(), "load_average_before": load, "gpu": gpu}
+    processor, instructions = _processor()
+    machine = {"processor": processor, "instructions": instructions, "cores": allowed_cores(), "load_average_before": load, "gpu": gpu}
     date = datetime.now(timezone.utc).isoformat(timespec="seconds")
     return {"date": date, "commit": _commit(), "versions": versions, "machine": machine}
 
@@ -192,9 +195,14 @@ def _commit() -> str:
     return done.stdout.strip() or "unknown"
 
 
-def _processor() -> str:
-    try:
+def _processor() -> tuple[str, list[str]]:
+    """Name of the processor (on Arm: of the board), and its instruction sets among INSTRUCTIONS."""
+    lines: list[str] = []
+    with suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+    values = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    name = values.get("model name", "")
+    with suppress(OSError):
+        name = name or Path("/proc/device-tree/model").read_text(encoding="utf-8").rstrip("\0")
+    flags = values.get("flags", values.get("Features", "")).split()
+    return name or platform.processor() or platform.machine(), [flag for flag in INSTRUCTIONS if flag in flags]

@@ -13,6 +13,7 @@ SCALES = (1.0, 0.75, 0.5, 0.25)  # sides of the network's picture against the rg
 WORDS = {1.0: "full size", 0.75: "three quarters of the size", 0.5: "half of the size", 0.25: "a quarter of the size"}
 AUTO_SHARE = 0.75  # of the time between two pairs, as the automatic budget; the rest is for messages, publishing and analysis
 WINDOW = 15  # pairs whose median is judged: half a second at 30 Hz; one slow pair in it changes nothing
+EARLY, FAR_OVER = 7, 1.5  # so many pairs are enough where their median exceeds the budget by that factor: pairs are being dropped
 SETTLE = 4  # pairs after a change that are not judged: libraries prepare for the new size
 MARGIN = 0.85  # of the budget; the larger size must be expected to stay below it
 PATIENCE = 90  # pairs for which that must hold before a step up; doubled each time that a step up did not last
@@ -59,11 +60,14 @@ class AdaptiveResolution:
         if self._since <= SETTLE:
             return
         self._pairs.append((total_ns, fusion_ns))
-        if len(self._pairs) == WINDOW:
+        if len(self._pairs) == WINDOW or (len(self._pairs) >= EARLY and self._median_ms(0) > FAR_OVER * self._budget_ms):
             self._judge()
 
+    def _median_ms(self, part: int) -> float:
+        return statistics.median(times[part] for times in self._pairs) / 1e6
+
     def _judge(self) -> None:
-        total_ms, fusion_ms = (statistics.median(times) / 1e6 for times in zip(*self._pairs, strict=True))
+        total_ms, fusion_ms = self._median_ms(0), self._median_ms(1)
         self._pair_ms, self._exceeded = total_ms, False
         expected_ms = [total_ms + fusion_ms * ((scale / self.scale) ** 2 - 1.0) for scale in SCALES]
         if total_ms > self._budget_ms:
