@@ -177,6 +177,12 @@ def test_a_required_rate_that_is_not_reached_fails_it(tmp_path):
     assert out.splitlines()[-1].startswith("failed: --require-rate 12: ")
 
 
+def test_a_machine_that_is_too_slow_is_said_with_the_size_of_the_network(tmp_path):
+    code, out, _ = demo("--seconds", 3, "-o", tmp_path, *SMALL, "--record", "nothing", "--set", "latency.budget_ms=0.3")
+    check_report(tmp_path, out, code)
+    assert "works at a quarter of the size" in out
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_stopping_it_leaves_nothing(tmp_path, number, code):

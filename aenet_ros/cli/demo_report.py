@@ -119,6 +119,9 @@ def summary(report: Mapping[str, Any], folder: Path) -> str:
         if report.get("passthrough", {}).get("frames"):
             floor = report["passthrough"]["latency_ms"]
             lines.append(f"passthrough node in the same run: {floor['p50']:.1f} ms, p95 {floor['p95']:.1f} ms")
+        network = report["diagnostics"].get("latency budget", {})
+        if network.get("level"):
+            lines.append(network["message"])
         lines.append(f"pairs: {pairs['pairs_published']} published, {pairs['pairs_fused']} fused, {pairs['pairs_not_fused']} not")
     if report["dropped_since_start"]:
         lines.append("not fused since start: " + ", ".join(f"{name} {count}" for name, count in report["dropped_since_start"].items()))
