@@ -39,7 +39,7 @@ def measure(backend: str, threads: int, others: int, weights: Path, args: argpar
     """One demo beside ``others`` busy processes: rate, latency percentiles and the pairs that were not fused."""
     single = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     options = [f"model.threads={threads}", f"latency.budget_ms={args.budget_ms:g}", "model.device=cpu", f"model.backend={backend}"]
-    options += [f"model.weights={weights}"] if backend == "onnx" else []
+    options += [*([f"model.weights={weights}"] if backend == "onnx" else []), *args.set]
     command = [sys.executable, "-m", "aenet_ros", "demo", "--json", "--record", "nothing", "--seconds", f"{args.seconds:g}"]
     with ExitStack() as stack:
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="aenet_busy_"))
@@ -66,6 +66,7 @@ def main() -> int:
     parser.add_argument("--threads", default="1,2", help="CPU threads of the network (default: %(default)s)")
     parser.add_argument("--others", default="0,1,2", help="other processes at full load (default: %(default)s)")
     parser.add_argument("--budget-ms", type=float, default=0.0, help="latency.budget_ms; -1: the network adapts (default: %(default)g)")
+    parser.add_argument("--set", metavar="NAME=VALUE", nargs="+", default=[], help="more parameters of the node")
     parser.add_argument("-o", "--out", type=Path, help="write the JSON here instead of to stdout")
     args = parser.parse_args()
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.cores])

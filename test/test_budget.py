@@ -149,8 +149,8 @@ def test_a_step_is_not_visible_as_a_jump_of_brightness(scene):
     frames = {event.stream: event.frame for event, _ in zip(events, range(2), strict=False)}
     fuser, thermal = Fuser(ModelConfig(device="cpu")), brightness(frames["thermal"])
     means = [float(downscaled(scale, fuser, thermal, frames["rgb"].data).mean()) for scale in SCALES]
-    assert np.abs(np.diff(means)).max() < 2.0  # grey levels
-    assert np.ptp(means) < 3.0
+    assert np.abs(np.diff(means)).max() < 2.5  # grey levels
+    assert np.ptp(means) < 5.0
 
 
 @pytest.mark.parametrize("scale", SCALES[1:])
