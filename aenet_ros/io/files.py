@@ -86,7 +86,7 @@ def read_rgb(path: Path, stamp_ns: int = 0, notes: list[str] | None = None, bits
     data = decode_picture(path, content, notes)
     if data.dtype == np.uint16:
         bits = max(bits, used_bits(data, read_header(content).bits))
-        if bits < DEPTHS[-1]:
+        if bits < 16:
             notes.append(f"16-bit values of which {bits} bits are used: {bits} bits are scaled to 8")
         data = np.minimum(data >> (bits - 8), 255).astype(np.uint8)
     if data.dtype != np.uint8:
