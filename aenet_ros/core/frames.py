@@ -160,7 +160,8 @@ def render_brightness(thermal: ThermalInput, out: Plane | None = None) -> Plane:
     if out is None or out.shape != counts.shape:
         out = np.empty(counts.shape, np.float32)
     with np.errstate(over="ignore", invalid="ignore"):  # infinite and huge values are handled below
-        np.subtract(counts, black if thermal.columns is None else thermal.columns + black, out=out, dtype=np.float32)
+        np.copyto(out, counts)  # numpy subtracts slower where it must convert too
+        np.subtract(out, black if thermal.columns is None else thermal.columns + black, out=out)
         np.multiply(out, np.float32(thermal.factor), out=out)
     np.clip(out, 0.0, 1.0, out=out)
     if thermal.slope > 1.0:

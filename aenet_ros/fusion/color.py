@@ -33,7 +33,8 @@ def luma(image: Array, order: str = "rgb") -> Array:
 
 def to_unit(plane: Array, out: Plane) -> None:
     """Write a uint8 plane [H, W] into ``out``, float32 [H, W], as 0..1."""
-    np.multiply(plane, np.float32(1.0 / 255.0), out=out, dtype=np.float32)
+    np.copyto(out, plane)
+    np.multiply(out, np.float32(1.0 / 255.0), out=out)
 
 
 def from_unit(plane: Plane) -> Array:

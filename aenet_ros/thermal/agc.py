@@ -5,7 +5,7 @@ values would also stretch the slow gradients of a sky, which then appear in the 
 """
 
 import math
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -188,7 +188,9 @@ def sorted_sample(thermal: Frame, pixels: int = SAMPLE_PIXELS) -> Array:
     stride = max(1, math.isqrt(thermal.data.size // pixels))
     grid = (slice(stride // 2, None, stride),) * 2
     sample: Array = thermal.data[grid] if thermal.invalid is None else thermal.data[grid][~thermal.invalid[grid]]
-    return np.sort(sample, axis=None)
+    # For 8 and 16 bits numpy's stable sort is a radix sort, five times as fast as its default one.
+    kind: Literal["stable"] | None = "stable" if sample.dtype.itemsize <= 2 else None
+    return np.sort(sample, axis=None, kind=kind)
 
 
 def percentile_range(sample: Array, low_percentile: float, high_percentile: float, least: float) -> Range:
