@@ -35,8 +35,8 @@ class FusionPipeline:
     """All stages, with their state of earlier frames. For one thread of one process.
 
     ``config`` at construction sets what is not dynamic. The dynamic options come with each call (``config``; None: those of construction).
-    Sets torch's number of threads (``model.threads``) and glibc's buffer thresholds for the process. Raises ConfigError, CheckpointError or
-    DeviceError where the configuration cannot be used.
+    Sets the number of threads of torch and OpenCV (``model.threads``) and glibc's buffer thresholds for the process. Raises ConfigError,
+    CheckpointError or DeviceError where the configuration cannot be used.
     """
 
     def __init__(self, config: Config | None = None) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
+import cv2
 import torch
 
 from aenet_ros.config import ModelConfig
@@ -63,11 +64,12 @@ def _why_no_device(kind: str, index: int, onnx: bool) -> str:
 
 
 def set_threads(threads: int) -> None:
-    """Set torch's CPU threads for the whole process; see ``thread_count``.
+    """Set torch's and OpenCV's CPU threads for the whole process; see ``thread_count``.
 
     To be called by the owner of the process before its first computation: a library must not change this by itself.
     """
     torch.set_num_threads(thread_count(threads))
+    cv2.setNumThreads(thread_count(threads))
 
 
 def thread_count(threads: int) -> int:

@@ -9,7 +9,6 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 
@@ -19,6 +18,7 @@ from aenet_ros.fusion import color
 from aenet_ros.fusion.checkpoint import load_checkpoint
 from aenet_ros.fusion.cpu_network import CpuNetwork
 from aenet_ros.fusion.network import AENet
+from aenet_ros.fusion.placement import set_threads
 from aenet_ros.pipeline import FusionPipeline
 from aenet_ros.sync.matcher import PairMatcher
 from aenet_ros.workbench.simulation.geometry import rgb_to_thermal
@@ -48,11 +48,10 @@ def rig_of(size: Size) -> RigConfig:
 
 
 def make_pipeline(device: str, precision: str, threads: int, size: Size, registration: str) -> FusionPipeline:
-    """A pipeline for the rig's frames; OpenCV gets as many threads as torch. Raises DeviceError where the device cannot be used."""
+    """A pipeline for the rig's frames. Raises DeviceError where the device cannot be used."""
     options: dict[str, Any] = {"model.device": device, "model.precision": precision, "model.threads": threads, "model.allow_cpu": False}
     if registration == "homography":
         options |= {"registration.mode": "homography", "registration.homography": rgb_to_thermal(rig_of(size)).ravel()}
-    cv2.setNumThreads(threads)
     return FusionPipeline(build(options))
 
 
@@ -146,7 +145,7 @@ def time_network(network: torch.nn.Module, device: str, precision: str, planes: 
 
 def network_row(device: str, precision: str, threads: int, size: Size, runs: int) -> dict[str, Any]:
     """Time of the packaged network and of the yardstick network at one size, measured in turns."""
-    torch.set_num_threads(threads)
+    set_threads(threads)
     planes = torch.rand(2, 1, 1, *size)
     networks: dict[str, torch.nn.Module] = {"aenet": load_checkpoint("")[0], "yardstick": TwoConvolutions()}
     durations: dict[str, list[int]] = {name: [] for name in networks}
