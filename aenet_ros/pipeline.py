@@ -165,6 +165,8 @@ class FusionPipeline:
         return PipelineStatus(
             device=str(self.fuser.device),
             precision=self.fuser.precision,
+            backend=self.fuser.backend,
+            backend_reason=self.fuser.backend_reason,
             fallback=self.fuser.fallback,
             weights_sha256=str(self.fuser.card.get("sha256", ""))[:12],
             agc_range=self._agc.range_in_use,
@@ -181,14 +183,15 @@ class FusionPipeline:
     def warm_up(self, rgb_size: Size, thermal_size: Size = (512, 640)) -> None:
         """Fuse empty frames of these sizes (height, width), mono16 and rgb8, as live pairs are fused.
 
-        Loads the libraries and tries the device; on CUDA it captures the graph of these sizes.
+        Loads the libraries and tries the device; on CUDA it captures the graph of these sizes, on a CPU it chooses the backend (auto).
         """
         pair = FramePair(Frame(0, np.zeros(thermal_size, np.uint16), "mono16"), Frame(0, np.zeros((*rgb_size, 3), np.uint8), "rgb8"))
         try:
             for _ in range(CAPTURE_AFTER + 1):
-                self.submit(pair).result()
+                rgb_size = self.submit(pair).result().image.shape[:2]
         except ImageError:  # no registration for these sizes, or the cameras' intrinsics arrive later
             self.fuser.warm_up(rgb_size)
+        self.fuser.choose_backend(rgb_size)
         self._ffc, self._resolution, self._flat_frames = FfcHold(), AdaptiveResolution(), 0
         self.reset_temporal()
 

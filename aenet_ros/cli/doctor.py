@@ -179,7 +179,10 @@ def _self_test() -> Finding:
     if image[210:290, 260:340].mean() <= image[320:, 250:350].mean():
         text = "the warm square is not brighter in the fused picture; the weights are wrong, reinstall aenet_ros"
         return Finding("self-test", "missing", text)
-    took = f"640x512 fused in {sorted(times)[len(times) // 2] * 1e3:.1f} ms (median of {SELF_TEST_RUNS}) on {fuser.device}"
+    took = (
+        f"640x512 fused in {sorted(times)[len(times) // 2] * 1e3:.1f} ms (median of {SELF_TEST_RUNS}) on {fuser.device} by {fuser.backend}"
+    )
+    took += f" ({fuser.backend_reason})" if fuser.backend_reason else ""
     return Finding("self-test", "warn", f"{took}; {fuser.fallback}") if fuser.fallback else Finding("self-test", "ok", took)
 
 

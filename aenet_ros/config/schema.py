@@ -211,7 +211,10 @@ class ModelConfig:
     """The network and where it runs."""
 
     backend: str = option(
-        "torch", "torch: PyTorch runs the weights; onnx: ONNX Runtime runs the .onnx file of `aenet export`.", choices=("torch", "onnx")
+        "auto",
+        "auto: torch; a node on a CPU also measures ONNX Runtime, where onnxruntime and onnx are installed, and takes the faster one. "
+        "torch: PyTorch runs the weights; onnx: ONNX Runtime runs the .onnx file of `aenet export`.",
+        choices=("auto", "torch", "onnx"),
     )
     weights: str = option(
         "", "Path of a .safetensors file (backend onnx: .onnx) with its .json card in the same folder; empty: the packaged weights."

@@ -3,6 +3,7 @@
 The result is that of ``AENet`` within rounding. OpenCV's resizing and accumulation take less than half the time of torch's operators.
 """
 
+from collections.abc import Callable
 from copy import deepcopy
 
 import cv2
@@ -18,9 +19,13 @@ _BINOMIAL = np.array([0.25, 0.5, 0.25], np.float32)
 
 
 class CpuNetwork:
-    """Runs a copy of ``network``: later changes of its weights have no effect here. Not for several threads at once."""
+    """Runs a copy of ``network``: later changes of its weights have no effect here. Not for several threads at once.
 
-    def __init__(self, network: AENet) -> None:
+    ``shares``: another runtime for AENet.shares, from planes, float32 [H, W], to a new float32 [5, H / 4, W / 4].
+    """
+
+    def __init__(self, network: AENet, shares: Callable[[Plane, Plane], Array] | None = None) -> None:
+        self._shares = shares or self._shares_by_torch
         self._network = deepcopy(network).requires_grad_(False).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         pack_weights(self._network)
         weight = self._network.head.weight
@@ -43,7 +48,7 @@ class CpuNetwork:
         cv2.accumulateProduct(weight_l, luma, fused)
         return np.clip(fused, 0.0, 1.0, out=fused)[:height, :width]  # type: ignore[return-value]
 
-    def _shares(self, thermal: Plane, luma: Plane) -> Array:
+    def _shares_by_torch(self, thermal: Plane, luma: Plane) -> Array:
         """AENet.shares, float32 [5, H / 4, W / 4]."""
         height, width = luma.shape
         if self._both.shape[:2] != luma.shape:

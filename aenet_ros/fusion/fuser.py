@@ -22,6 +22,7 @@ class Fuser:
     """Loads the weights onto the device once; ``fuse`` then takes pictures of any size. Not for several threads at once.
 
     device, precision: where and how the network runs. card: the weights' card. fallback: why that is not what was asked for, or "".
+    backend: "torch" or "onnxruntime"; backend_reason: why, where it was chosen.
     A device that fails, at the start or later, is replaced by the CPU.
     Raises DeviceError where the device is absent or fails and ``model.allow_cpu`` is false, CheckpointError for the weights, ConfigError
     for an unknown device, MissingDependencyError where the backend is not installed.
@@ -31,6 +32,7 @@ class Fuser:
         self._model = model = model or ModelConfig()
         self._engine: CpuEngine | DeviceEngine | None = None
         self.device, self.precision, self._reason = choose_placement(model)
+        self.backend, self.backend_reason = "onnxruntime" if model.backend == "onnx" else "torch", ""
         self._source: AENet | bytes
         self._source, self.card = load_onnx(model.weights) if model.backend == "onnx" else load_checkpoint(model.weights)
         try:
@@ -43,6 +45,14 @@ class Fuser:
         """Why this is not what was asked for; "" where it is."""
         problem = self._engine.problem if isinstance(self._engine, DeviceEngine) else ""
         return "; ".join(reason for reason in (self._reason, problem) if reason)
+
+    def choose_backend(self, size: tuple[int, int]) -> None:
+        """With ``model.backend: auto`` on a CPU: measure torch and ONNX Runtime at ``size`` (height, width), and use the faster one."""
+        if self._model.backend == "auto" and isinstance(self._engine, CpuEngine) and isinstance(self._source, AENet):
+            from aenet_ros.fusion.onnx_shares import choose  # a device does not need it
+
+            network, self.backend, self.backend_reason = choose(self._source, size, thread_count(self._model.threads))
+            self._engine = CpuEngine(network)
 
     @property
     def takes_counts(self) -> bool:

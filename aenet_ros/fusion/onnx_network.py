@@ -65,38 +65,50 @@ def provider_options(device: str, precision: str) -> list[tuple[str, dict[str, A
     return [*chosen, (PROVIDERS["cpu"], {})]
 
 
-class OnnxNetwork:
-    """A network that is called like AENet. ``content`` is the ONNX file's content, ``threads`` the number of CPU threads.
+def start_session(content: bytes, device: str, precision: str, threads: int) -> Any:
+    """A session of an ONNX file's ``content`` on ``device`` with ``threads`` CPU threads, which sleep between pictures.
 
-    Raises DeviceError if the device does not start or fails, and CheckpointError if ONNX Runtime cannot read the content.
+    Raises DeviceError if the device does not start, and CheckpointError if ONNX Runtime cannot read the content.
     """
+    ort = runtime()
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # other work needs the cores: OpenCV in this process too
+    options.log_severity_level = 3  # errors only
+    wanted = provider_options(device, precision)
+    for _, settings in wanted:
+        if "trt_engine_cache_path" in settings:
+            Path(settings["trt_engine_cache_path"]).mkdir(parents=True, exist_ok=True)
+    try:
+        session = ort.InferenceSession(content, options, providers=wanted)
+    except Exception as error:  # ONNX Runtime's errors have no common base class
+        if device == "cpu":
+            raise CheckpointError(f"ONNX Runtime cannot read the file ({first_line(error)}); export it again") from error
+        raise DeviceError(f"ONNX Runtime cannot start on {device} ({first_line(error)})") from error
+    if session.get_providers()[0] != wanted[0][0]:  # ONNX Runtime falls back silently
+        raise DeviceError(f"ONNX Runtime cannot start {wanted[0][0]}: a library of CUDA, cuDNN or TensorRT is missing, or the GPU")
+    return session
+
+
+def run_session(session: Any, device: str, thermal: Plane, luma: Plane) -> Array:
+    """The output for two planes, float32 [H, W]. Raises DeviceError where ONNX Runtime fails on ``device``."""
+    try:
+        output: Array = session.run(None, {"thermal": thermal[None, None], "luma": luma[None, None]})[0]
+    except Exception as error:  # as above
+        raise DeviceError(f"ONNX Runtime failed on {device} ({first_line(error)})") from error
+    return output
+
+
+class OnnxNetwork:
+    """The network of an ONNX file's ``content``, called as CpuNetwork. Errors as ``start_session``; DeviceError if the device fails."""
 
     def __init__(self, content: bytes, device: str, precision: str, threads: int) -> None:
-        ort = runtime()
         self._device = device
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3  # errors only
-        wanted = provider_options(device, precision)
-        for _, settings in wanted:
-            if "trt_engine_cache_path" in settings:
-                Path(settings["trt_engine_cache_path"]).mkdir(parents=True, exist_ok=True)
-        try:
-            self._session = ort.InferenceSession(content, options, providers=wanted)
-        except Exception as error:  # ONNX Runtime's errors have no common base class
-            if device == "cpu":
-                raise CheckpointError(f"ONNX Runtime cannot read the file ({first_line(error)}); export it again") from error
-            raise DeviceError(f"ONNX Runtime cannot start on {device} ({first_line(error)})") from error
-        if self._session.get_providers()[0] != wanted[0][0]:  # ONNX Runtime falls back silently
-            raise DeviceError(f"ONNX Runtime cannot start {wanted[0][0]}: a library of CUDA, cuDNN or TensorRT is missing, or the GPU")
+        self._session = start_session(content, device, precision, threads)
 
     def __call__(self, thermal: Plane, luma: Plane) -> Plane:
         """Fuse two planes, float32 [H, W] in 0..1, into one of the same shape."""
-        try:
-            (fused,) = self._session.run(None, {"thermal": thermal[None, None], "luma": luma[None, None]})
-        except Exception as error:  # as above
-            raise DeviceError(f"ONNX Runtime failed on {self._device} ({first_line(error)})") from error
-        return np.asarray(fused[0, 0], np.float32)
+        return np.asarray(run_session(self._session, self._device, thermal, luma)[0, 0], np.float32)
 
 
 class _Whole(nn.Module):
@@ -124,7 +136,7 @@ def export_network(network: AENet, card: dict[str, Any], path: Path, whole: bool
         "aenet_ros": __version__,
         "holds": "whole" if whole else "network",
     }
-    content = _to_onnx(deepcopy(module).requires_grad_(False).eval(), whole, about)
+    content = to_onnx(module, whole, about)
     differences = _compare(module, ort.InferenceSession(content, providers=["CPUExecutionProvider"]), whole)
     worst = max(differences, key=lambda size: differences[size])
     allowed = WHOLE_TOLERANCE if whole else NETWORK_TOLERANCE
@@ -142,12 +154,13 @@ def input_shapes(whole: bool, size: tuple[int, int]) -> dict[str, tuple[int, ...
     return {"thermal": size, "rgb": (*size, 3)} if whole else {"thermal": (1, 1, *size), "luma": (1, 1, *size)}
 
 
-def _to_onnx(module: nn.Module, whole: bool, about: dict[str, str]) -> bytes:
+def to_onnx(module: nn.Module, whole: bool, about: dict[str, str], size: tuple[int, int] = TRACED_SIZE) -> bytes:
+    """A copy of the module as ONNX for pictures of any size, traced with one of ``size``. Raises MissingDependencyError."""
     try:
         import onnx
     except ImportError as error:
         raise MissingDependencyError("export needs the package onnx: pip install onnx onnxruntime (the extra [export])") from error
-    inputs, buffer = _example(whole, TRACED_SIZE), io.BytesIO()
+    module, inputs, buffer = deepcopy(module).requires_grad_(False).eval(), _example(whole, size), io.BytesIO()
     sides = {0: "height", 1: "width"} if whole else {2: "height", 3: "width"}
     options: dict[str, Any] = {"f": buffer, "dynamic_axes": dict.fromkeys((*inputs, "fused"), sides), "opset_version": OPSET}
     # The tracing exporter takes half a second. The one based on torch.export takes half a minute and rejects the padding.

@@ -209,6 +209,7 @@ def _judge_model(pipeline: PipelineStatus | None) -> Status:
     values = {
         "device": pipeline.device,
         "precision": pipeline.precision,
+        "backend": f"{pipeline.backend} ({pipeline.backend_reason})" if pipeline.backend_reason else pipeline.backend,
         "weights": pipeline.weights_sha256,
         "AGC range [counts]": f"{pipeline.agc_range[0]:.1f} .. {pipeline.agc_range[1]:.1f}",
         "AGC hot end": pipeline.agc_gain.hot_end_text(),

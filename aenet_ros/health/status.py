@@ -68,6 +68,8 @@ class PipelineStatus:
     sensor: SensorMarks = field(default_factory=lambda: SensorMarks(0, 0.0))
     agc_gain: Gain = field(default_factory=lambda: Gain(0.0, 1.0))
     registration_fallback: str = ""
+    backend: str = "torch"
+    backend_reason: str = ""
     resolution: ResolutionStatus = ResolutionStatus()
     flat_frames: int = 0
 

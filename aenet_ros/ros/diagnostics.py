@@ -48,6 +48,7 @@ class DiagnosticsPublisher:
             "version": aenet_ros.__version__,
             "device": str(fuser.device),
             "precision": fuser.precision,
+            "backend": fuser.backend,
             "model": fuser.card,
             "configuration": flatten(config),
         }

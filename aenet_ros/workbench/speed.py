@@ -59,6 +59,7 @@ def pipeline_row(device: str, precision: str, threads: int, size: Size, args: ar
     """Time of each stage of a pair and of the deferred sensor model update; CPU time and page faults a pair."""
     pipeline = make_pipeline(device, precision, threads, size, args.registration)
     pairs = rig_pairs(rig_of(size))
+    pipeline.warm_up(size, pairs[0].thermal.size)
     stages: dict[str, list[int]] = {}
     deferred: list[int] = []
     before = resource.getrusage(resource.RUSAGE_SELF)
@@ -77,11 +78,13 @@ def pipeline_row(device: str, precision: str, threads: int, size: Size, args: ar
         time.sleep(max(0.0, due - time.perf_counter()))
     after = resource.getrusage(resource.RUSAGE_SELF)
     processor_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    used = pipeline.fuser.precision
+    used, backend, reason = pipeline.fuser.precision, pipeline.fuser.backend, pipeline.fuser.backend_reason
     pipeline.close()
     return {
         "device": device,
         "precision": used,
+        "backend": backend,
+        "backend_reason": reason,
         "threads": threads,
         "registration": args.registration,
         "rate_hz": args.rate,

@@ -1,0 +1,77 @@
+"""``model.backend: auto`` on CPUs: ONNX Runtime computes the convolutions where it is installed and faster than torch."""
+
+import time
+from importlib.util import find_spec
+from statistics import median
+from typing import NamedTuple
+
+import numpy as np
+from torch import Tensor, nn
+
+from aenet_ros.core.errors import first_line
+from aenet_ros.core.frames import Array, Plane
+from aenet_ros.fusion.cpu_network import CpuNetwork
+from aenet_ros.fusion.network import AENet
+from aenet_ros.fusion.onnx_network import run_session, start_session, to_onnx
+
+PACKAGES = ("onnxruntime", "onnx")
+ROUNDS = 7  # runs of each, by turns
+FASTER = 0.9  # of torch's time: less of a gain is not worth a second runtime
+LARGEST_DIFFERENCE = 0.25 / 255.0  # of planes in 0..1: a picture rounds to the next grey level at most
+
+
+class Choice(NamedTuple):
+    """``name``: "torch" or "onnxruntime"; ``reason``: why, with the measured times where there are any."""
+
+    network: CpuNetwork
+    name: str
+    reason: str
+
+
+class _Shares(nn.Module):
+    """AENet.shares as a module, for the export."""
+
+    def __init__(self, network: AENet) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, thermal: Tensor, luma: Tensor) -> Tensor:
+        return self.network.shares(thermal, luma)
+
+
+class OnnxShares:
+    """AENet.shares by ONNX Runtime on the CPU. Raises MissingDependencyError where a package is missing."""
+
+    def __init__(self, network: AENet, threads: int) -> None:
+        side = 2 * network.multiple
+        content = to_onnx(_Shares(network), whole=False, about={}, size=(side, side))
+        self._session = start_session(content, "cpu", "fp32", threads)
+
+    def __call__(self, thermal: Plane, luma: Plane) -> Array:
+        """Two planes, float32 [H, W], to shares, float32 [5, H / 4, W / 4]. Raises DeviceError where ONNX Runtime fails."""
+        return np.asarray(run_session(self._session, "cpu", thermal, luma)[0], np.float32)
+
+
+def choose(network: AENet, size: tuple[int, int], threads: int) -> Choice:
+    """Measure both at ``size`` (height, width), in about a second, and return the faster one; torch where ONNX Runtime fails."""
+    by_torch = CpuNetwork(network)
+    missing = [name for name in PACKAGES if find_spec(name) is None]
+    if missing:
+        return Choice(by_torch, "torch", f"{' and '.join(missing)} not installed (pip install {' '.join(PACKAGES)})")
+    try:
+        by_onnx = CpuNetwork(network, OnnxShares(network, threads))
+        planes = np.random.default_rng(0).random((2, *size), np.float32)
+        difference = float(np.abs(by_torch(*planes) - by_onnx(*planes)).max())
+        durations: dict[CpuNetwork, list[float]] = {by_torch: [], by_onnx: []}
+        for _ in range(ROUNDS):
+            for form, times in durations.items():
+                begun = time.perf_counter()
+                form(*planes)
+                times.append(1e3 * (time.perf_counter() - begun))
+    except Exception as error:  # the exporter's and ONNX Runtime's errors have no common base class
+        return Choice(by_torch, "torch", f"onnxruntime failed ({first_line(error)})")
+    torch_ms, onnx_ms = (median(times) for times in durations.values())
+    measured = f"{size[1]}x{size[0]}: torch {torch_ms:.1f} ms, onnxruntime {onnx_ms:.1f} ms"
+    if not difference <= LARGEST_DIFFERENCE:
+        return Choice(by_torch, "torch", f"onnxruntime differs by {255 * difference:.2g} grey levels")
+    return Choice(by_onnx, "onnxruntime", measured) if onnx_ms < FASTER * torch_ms else Choice(by_torch, "torch", measured)
