@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from aenet_ros.cli.common import about, remark, write_json
+from aenet_ros.core.frames import Array
 from aenet_ros.core.process import keep_large_buffers
 from aenet_ros.fusion.checkpoint import load_checkpoint
 from aenet_ros.fusion.cpu_network import CpuNetwork
@@ -29,12 +30,12 @@ ROUNDS = 5
 Planes = np.ndarray[Any, np.dtype[np.float32]]
 
 
-def contestants(file: Path, thermal: Planes, luma: Planes, threads: int) -> dict[str, Callable[[], Planes]]:
-    """By name, a call that runs the network once and returns the fused plane."""
+def contestants(file: Path, thermal: Planes, luma: Planes, threads: int) -> dict[str, Callable[[], Array]]:
+    """By name, a call that runs the network once and returns the fused plane in grey levels."""
     network = CpuNetwork(load_checkpoint()[0])
     planes = thermal[0, 0], luma[0, 0]
     onnx = OnnxNetwork(file.read_bytes(), "cpu", "fp32", threads)
-    runs: dict[str, Callable[[], Planes]] = {
+    runs: dict[str, Callable[[], Array]] = {
         "torch float32": lambda: network(*planes),
         "ONNX Runtime float32": lambda: onnx(*planes),
     }
@@ -49,7 +50,7 @@ def contestants(file: Path, thermal: Planes, luma: Planes, threads: int) -> dict
             request = core.compile_model(model, "CPU", options).create_infer_request()
             request.set_tensor("thermal", openvino.Tensor(thermal, shared_memory=True))
             request.set_tensor("luma", openvino.Tensor(luma, shared_memory=True))
-            runs[f"OpenVINO {precision}"] = lambda request=request: next(iter(request.infer(share_outputs=True).values()))[0, 0]  # type: ignore[misc]
+            runs[f"OpenVINO {precision}"] = lambda request=request: next(iter(request.infer(share_outputs=True).values()))[0, 0] * 255  # type: ignore[misc]
     return runs
 
 
@@ -57,8 +58,8 @@ def measure(size: tuple[int, int], threads: int, runs: int, file: Path) -> dict[
     """Medians and quartiles by contestant, and the largest difference from torch in grey levels."""
     thermal, luma = np.random.default_rng(0).random((2, 1, 1, *size), np.float32)
     candidates = contestants(file, thermal, luma, threads)
-    expected = candidates["torch float32"]().copy()
-    rows: dict[str, Any] = {name: float(np.abs(call() - expected).max() * 255) for name, call in candidates.items()}
+    expected = candidates["torch float32"]().astype(np.float32)
+    rows: dict[str, Any] = {name: float(np.abs(call() - expected).max()) for name, call in candidates.items()}
     durations: dict[str, list[int]] = {name: [] for name in candidates}
     for _ in range(ROUNDS):
         for name, call in candidates.items():

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from aenet_ros.core.errors import ImageError
-from aenet_ros.fusion import blocks
+from aenet_ros.fusion import blocks, cpu_network
 from aenet_ros.fusion.blocks import BLOCKS, DOWNSAMPLINGS
 from aenet_ros.fusion.checkpoint import load_checkpoint
 from aenet_ros.fusion.cpu_network import CpuNetwork
@@ -19,8 +19,14 @@ def planes(height, width, seed=0):
 
 
 def by_torch(network, thermal, luma):
-    """With gradients, so that the plain operators compute it."""
-    return network(*(torch.from_numpy(plane.copy())[None, None] for plane in (thermal, luma)))[0, 0].detach().numpy()
+    """Grey levels; with gradients, so that the plain operators compute it."""
+    return 255.0 * network(*(torch.from_numpy(plane.copy())[None, None] for plane in (thermal, luma)))[0, 0].detach().numpy()
+
+
+def assert_rounded(fused, levels):
+    """``fused``, uint8, is ``levels`` rounded; the network's float planes may differ by 1e-5 of the range."""
+    assert fused.dtype == np.uint8
+    assert float(np.abs(fused - levels).max()) <= 0.5 + 255e-5
 
 
 @pytest.mark.parametrize("onednn", [True, False])
@@ -33,7 +39,7 @@ def test_packaged_weights_give_the_networks_planes(size, onednn, monkeypatch):
         given = planes(*size, seed)
         fused = form(*given)
         assert fused.shape == size
-        np.testing.assert_allclose(fused, by_torch(network, *given), atol=1e-5)
+        assert_rounded(fused, by_torch(network, *given))
 
 
 @pytest.mark.parametrize(("block", "downsampling"), list(product(BLOCKS, DOWNSAMPLINGS)))
@@ -43,7 +49,25 @@ def test_every_architecture_gives_the_networks_planes(block, downsampling):
     with torch.no_grad():
         network.head.weight.normal_(0.0, 0.3)
     given = planes(48, 64)
-    np.testing.assert_allclose(CpuNetwork(network)(*given), by_torch(network, *given), atol=1e-5)
+    assert_rounded(CpuNetwork(network)(*given), by_torch(network, *given))
+
+
+@pytest.mark.parametrize("strip_pixels", [1, 5_000, 100_000])
+def test_strips_leave_no_trace(strip_pixels, monkeypatch):
+    network, given = load_checkpoint()[0], planes(256, 320)
+    whole = CpuNetwork(network)(*given)
+    monkeypatch.setattr(cpu_network, "STRIP_PIXELS", strip_pixels)
+    np.testing.assert_array_equal(CpuNetwork(network)(*given), whole)
+
+
+@pytest.mark.parametrize("size", [(64, 96), (50, 71)])
+def test_a_share_mixes_luma_in(size):
+    network, (thermal, luma) = load_checkpoint()[0], planes(*size)
+    levels = by_torch(network, thermal, luma)
+    ramp = np.tile(np.linspace(0.0, 1.0, size[1], dtype=np.float32), (size[0], 1))
+    for share in (0.3, 0, ramp):
+        fused = CpuNetwork(network)(thermal, luma, share)
+        assert_rounded(fused, 255.0 * luma + share * (levels - 255.0 * luma))
 
 
 def test_strided_and_read_only_planes():

@@ -44,7 +44,9 @@ def test_both_runtimes_give_the_same_planes_at_any_size(runtimes):
     by_torch, by_onnx = CpuNetwork(network), CpuNetwork(network, OnnxShares(network, 1))
     for size in ((16, 16), (123, 77), (480, 640), (64, 512)):
         given = planes(*size)
-        np.testing.assert_allclose(by_onnx(*given), by_torch(*given), atol=1e-5)
+        difference = by_onnx(*given).astype(int) - by_torch(*given)
+        assert np.abs(difference).max() <= 1
+        assert np.count_nonzero(difference) < 0.001 * difference.size
 
 
 def test_the_choice_names_both_times(runtimes):
@@ -65,15 +67,15 @@ def test_without_the_packages_torch_runs_and_the_remedy_is_named(monkeypatch):
 class FailsTraced(AENet):
     """A network that no exporter can follow."""
 
-    def shares(self, thermal, luma):
+    def shares(self, both):
         raise RuntimeError("cannot be traced")
 
 
 class DiffersTraced(AENet):
     """A network whose exported form computes something else."""
 
-    def shares(self, thermal, luma):
-        return super().shares(thermal, luma) + 1.0
+    def shares(self, both):
+        return super().shares(both) + 1.0
 
 
 @pytest.mark.parametrize(("kind", "reason"), [(FailsTraced, "failed (cannot be traced)"), (DiffersTraced, "differs by")])

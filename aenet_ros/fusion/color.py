@@ -42,6 +42,19 @@ def from_unit(plane: Plane) -> Array:
     return cv2.convertScaleAbs(plane, alpha=255.0)
 
 
+def to_levels(fused: Plane, luma: Plane, share: Plane | float, out: Array | None = None) -> Array:
+    """``luma + share * (fused - luma)`` as uint8, rounded to nearest; all float32 [H, W] in 0..1. ``fused`` is clipped and overwritten.
+
+    share: 0..1, a number or for each pixel; ``out``: uint8 [H, W] for the result.
+    """
+    np.clip(fused, 0.0, 1.0, out=fused)
+    if isinstance(share, np.ndarray) or share != 1.0:
+        fused -= luma
+        fused *= share
+        fused += luma
+    return cv2.convertScaleAbs(fused, dst=out, alpha=255.0)
+
+
 def merge(image: Array, old: Array, new: Array) -> Array:
     """``image`` with its luma ``old`` (from ``luma``) replaced by ``new``, both uint8 [H, W]; saturates at 0 and 255.
 

@@ -3,8 +3,11 @@
 The result is that of ``AENet`` within rounding. OpenCV's resizing and accumulation take less than half the time of torch's operators.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
+from functools import partial
 
 import cv2
 import numpy as np
@@ -13,19 +16,24 @@ from torch import Tensor
 
 from aenet_ros.core.frames import Array, Plane
 from aenet_ros.fusion.blocks import pack_weights
+from aenet_ros.fusion.color import to_levels
 from aenet_ros.fusion.network import MAX_DETAIL, MAX_HOT, SURROUNDINGS, TILE, AENet, check_planes
 
+STRIP_PIXELS = 250_000  # of one strip of the picture: its float planes stay in the cache; much smaller ones cost more calls than they save
 _BINOMIAL = np.array([0.25, 0.5, 0.25], np.float32)
 
 
 class CpuNetwork:
     """Runs a copy of ``network``: later changes of its weights have no effect here. Not for several threads at once.
 
+    It uses as many threads as torch has when this is made.
     ``shares``: another runtime for AENet.shares, from planes, float32 [H, W], to a new float32 [5, H / 4, W / 4].
     """
 
     def __init__(self, network: AENet, shares: Callable[[Plane, Plane], Array] | None = None) -> None:
-        self._shares = shares or self._shares_by_torch
+        self._shares = shares
+        self._threads = torch.get_num_threads()
+        self._pool = ThreadPoolExecutor(self._threads)  # it starts them when they get strips
         self._network = deepcopy(network).requires_grad_(False).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         pack_weights(self._network)
         weight = self._network.head.weight
@@ -33,20 +41,19 @@ class CpuNetwork:
         self._both = np.empty((0, 0, 2), np.float32)  # both planes interleaved, reused: fresh memory costs page faults
 
     @torch.inference_mode()
-    def __call__(self, thermal: Plane, luma: Plane) -> Plane:
-        """Fuse two planes, float32 [H, W] in 0..1, into the fused luma, float32 [H, W] in 0..1. Raises ImageError as ``AENet``."""
+    def __call__(self, thermal: Plane, luma: Plane, share: Plane | float = 1.0) -> Array:
+        """Fuse two planes, float32 [H, W] in 0..1, into the fused luma, uint8 [H, W]. Raises ImageError as ``AENet``.
+
+        share: 0..1, a number or float32 [H, W]; the result is ``luma + share * (fused - luma)``.
+        """
         check_planes(thermal.shape, luma.shape)
         height, width = luma.shape
         bottom, right = (-side % self._network.multiple for side in luma.shape)
         if bottom or right:
-            thermal, luma = (
-                np.asarray(cv2.copyMakeBorder(plane, 0, bottom, 0, right, cv2.BORDER_REPLICATE), np.float32) for plane in (thermal, luma)
-            )
-        maps = self._maps(self._shares(thermal, luma), thermal, luma)
-        weight_t, weight_l, fused = (cv2.resize(tiles, luma.shape[::-1], interpolation=cv2.INTER_LINEAR) for tiles in maps)
-        cv2.accumulateProduct(weight_t, thermal, fused)
-        cv2.accumulateProduct(weight_l, luma, fused)
-        return np.clip(fused, 0.0, 1.0, out=fused)[:height, :width]  # type: ignore[return-value]
+            thermal, luma = _padded(thermal, bottom, right), _padded(luma, bottom, right)
+            share = _padded(share, bottom, right) if isinstance(share, np.ndarray) else share
+        shares = self._shares_by_torch(thermal, luma) if self._shares is None else self._shares(thermal, luma)
+        return self._apply(self._maps(shares, thermal, luma), thermal, luma, share)[:height, :width]
 
     def _shares_by_torch(self, thermal: Plane, luma: Plane) -> Array:
         """AENet.shares, float32 [5, H / 4, W / 4]."""
@@ -61,8 +68,9 @@ class CpuNetwork:
         return shares.view(-1, height // TILE, width // TILE).numpy()
 
     def _maps(self, shares: Array, thermal: Plane, luma: Plane) -> tuple[Plane, Plane, Plane]:
-        """AENet.maps of ``shares``, which are overwritten: weight of thermal, weight of luma and offset, float32 [H / 4, W / 4]."""
-        u, v, w, p, q = torch.sigmoid_(torch.from_numpy(shares)).numpy()
+        """AENet.maps of ``shares``: weight of thermal, weight of luma and offset, float32 [H / 4, W / 4]."""
+        # The sigmoid. torch's would start its threads, which then take the cores of OpenCV's and ONNX Runtime's for a while.
+        u, v, w, p, q = 1.0 / (1.0 + cv2.exp(-shares.reshape(-1, shares.shape[2])).reshape(shares.shape))
         p *= MAX_DETAIL
         q *= MAX_DETAIL
         w *= MAX_HOT
@@ -79,7 +87,34 @@ class CpuNetwork:
         offset -= q * base_l
         return tuple(cv2.sepFilter2D(tiles, -1, _BINOMIAL, _BINOMIAL, borderType=cv2.BORDER_REPLICATE) for tiles in (p, q, offset))  # type: ignore[return-value]
 
+    def _apply(self, maps: Sequence[Plane], thermal: Plane, luma: Plane, share: Plane | float) -> Array:
+        """``weight * thermal + weight * luma + offset`` with the maps [H / 4, W / 4] enlarged bilinearly, as uint8 [H, W]."""
+        fused = np.empty(luma.shape, np.uint8)
+        tiles, rounds = len(maps[0]), math.ceil(luma.size / (self._threads * STRIP_PIXELS))
+        rows = math.ceil(tiles / (self._threads * rounds))
+        run = map if self._threads == 1 else self._pool.map
+        list(run(partial(_apply_strip, maps, thermal, luma, share, fused, rows), range(0, tiles, rows)))
+        return fused
+
 
 def _halved(plane: Array) -> Array:
     """Means of 2x2 pixels; twice is the mean of a tile, in half the time of one step of 4x4."""
     return cv2.resize(plane, (plane.shape[1] // 2, plane.shape[0] // 2), interpolation=cv2.INTER_AREA)
+
+
+def _padded(plane: Plane, bottom: int, right: int) -> Plane:
+    return np.asarray(cv2.copyMakeBorder(plane, 0, bottom, 0, right, cv2.BORDER_REPLICATE), np.float32)
+
+
+def _apply_strip(maps: Sequence[Plane], thermal: Plane, luma: Plane, share: Plane | float, fused: Array, rows: int, begin: int) -> None:
+    """Write ``rows`` rows of tiles of ``fused`` from the tile row ``begin`` on; a tile more at either side leaves no trace of the strip."""
+    end, width = min(begin + rows, len(maps[0])), luma.shape[1]
+    first, last = max(begin - 1, 0), min(end + 1, len(maps[0]))
+    enlarged = np.empty((3, TILE * (last - first), width), np.float32)
+    for plane, tiles in zip(enlarged, maps, strict=True):
+        cv2.resize(tiles[first:last], (width, len(plane)), dst=plane, interpolation=cv2.INTER_LINEAR)
+    weight_t, weight_l, sums = enlarged[:, TILE * (begin - first) : TILE * (end - first)]
+    inside = slice(TILE * begin, TILE * end)
+    cv2.accumulateProduct(weight_t, thermal[inside], sums)
+    cv2.accumulateProduct(weight_l, luma[inside], sums)
+    to_levels(sums, luma[inside], share[inside] if isinstance(share, np.ndarray) else share, out=fused[inside])

@@ -12,8 +12,9 @@ from aenet_ros.fusion.network import MIN_SIZE
 
 HOT_DETAIL_FLOOR = 12.0  # grey levels: less may be noise
 
-Network = Callable[[Plane, Plane], Plane]
-"""CpuNetwork, or a runtime of an exported file: thermal and luma, float32 [H, W] in 0..1, to fused luma of the same shape."""
+Network = Callable[[Plane, Plane, Plane | float], Array]
+"""CpuNetwork, or a runtime of an exported file: thermal and luma, float32 [H, W] in 0..1, and the share of the fusion in the picture, 0..1,
+to luma, uint8 [H, W]."""
 
 
 class FusionJob(NamedTuple):
@@ -62,13 +63,9 @@ class CpuEngine:
         luma = color.luma(job.rgb, job.order)
         color.to_unit(luma, self._luma)
         if weight is not None:
-            thermal = _blend(self._luma, thermal.copy(), weight)
-        fused = self._network(thermal, self._luma)
-        if weight is not None:
-            _blend(self._luma, fused, weight * np.float32(job.thermal_weight))
-        elif job.thermal_weight != 1.0:
-            _blend(self._luma, fused, np.float32(job.thermal_weight))
-        return _recolor(job, luma, color.from_unit(fused))
+            thermal = self._luma + weight * (thermal - self._luma)
+        share = job.thermal_weight if weight is None else weight * np.float32(job.thermal_weight)
+        return _recolor(job, luma, self._network(thermal, self._luma, share))
 
 
 def fuse_downscaled(submit: Callable[[FusionJob], PendingImage], job: FusionJob) -> PendingImage:
@@ -115,10 +112,3 @@ def _add_hot_detail(fused: Array, thermal: Array, resolved: Array, weight: Plane
 def _recolor(job: FusionJob, luma: Array, fused: Array) -> PendingImage:
     """The picture of ``job`` with its ``luma`` replaced by the fused one, both uint8 [H, W]."""
     return PendingImage(color.reorder(color.merge(job.rgb, luma, fused), job.order, job.output_order))
-
-
-def _blend(base: Plane, other: Plane, share: Plane | np.float32) -> Plane:
-    """``base + share * (other - base)``, written into ``other``."""
-    np.subtract(other, base, out=other)
-    np.multiply(other, share, out=other)
-    return np.add(other, base, out=other)

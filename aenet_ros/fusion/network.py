@@ -104,7 +104,7 @@ class AENet(nn.Module):
 
         H and W are multiples of ``multiple``.
         """
-        u, v, w, p, q = torch.sigmoid(self.shares(thermal, luma)).chunk(5, 1)
+        u, v, w, p, q = torch.sigmoid(self.shares(_interleave(thermal, luma))).chunk(5, 1)
         p, q = MAX_DETAIL * p, MAX_DETAIL * q
         base_t, base_l = F.avg_pool2d(thermal, TILE), F.avg_pool2d(luma, TILE)
         around = F.interpolate(F.avg_pool2d(base_t, SURROUNDINGS), scale_factor=float(SURROUNDINGS), mode="bilinear")
@@ -114,9 +114,9 @@ class AENet(nn.Module):
         maps = torch.cat((p, q, base - p * base_t - q * base_l), 1)
         return F.conv2d(F.pad(maps, (1, 1, 1, 1), mode="replicate"), self._smoothing, groups=3)
 
-    def shares(self, thermal: Tensor, luma: Tensor) -> Tensor:
-        """Return u, v, w, p and q of each tile before the sigmoid, [B, 5, H / 4, W / 4]."""
-        return conv(self.head, self.features(_interleave(thermal, luma)))
+    def shares(self, both: Tensor) -> Tensor:
+        """Return u, v, w, p and q of each tile before the sigmoid, [B, 5, H / 4, W / 4], of both planes, [B, 2, H, W]."""
+        return conv(self.head, self.features(both))
 
     def features(self, both: Tensor) -> Tensor:
         """Return the features of each tile, [B, width, H / 4, W / 4], of both planes, [B, 2, H, W]."""

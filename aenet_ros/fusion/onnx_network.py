@@ -20,11 +20,12 @@ from aenet_ros import __version__
 from aenet_ros.core.errors import CheckpointError, DeviceError, MissingDependencyError, first_line
 from aenet_ros.core.frames import Array, Plane
 from aenet_ros.fusion.checkpoint import ONNX_FORMAT, write_with_card
-from aenet_ros.fusion.color import fuse_tensors
+from aenet_ros.fusion.color import fuse_tensors, to_levels
 from aenet_ros.fusion.network import MIN_SIZE, AENet
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
 OPSET = 17
+PLANE_SIDES = {2: "height", 3: "width"}  # the dimensions of planes [B, C, H, W] that vary
 TRACED_SIZE = (173, 211)  # not a multiple of anything, so that the trace holds no fixed size
 CHECK_SIZES = ((MIN_SIZE, 40), (101, 77), (270, 481), (480, 640), (512, 640))  # height, width
 NETWORK_TOLERANCE, WHOLE_TOLERANCE = 0.1, 1.0  # grey levels; a whole picture may round to the next level
@@ -90,10 +91,10 @@ def start_session(content: bytes, device: str, precision: str, threads: int) -> 
     return session
 
 
-def run_session(session: Any, device: str, thermal: Plane, luma: Plane) -> Array:
-    """The output for two planes, float32 [H, W]. Raises DeviceError where ONNX Runtime fails on ``device``."""
+def run_session(session: Any, device: str, inputs: dict[str, Array]) -> Plane:
+    """The output for ``inputs``, by name. Raises DeviceError where ONNX Runtime fails on ``device``."""
     try:
-        output: Array = session.run(None, {"thermal": thermal[None, None], "luma": luma[None, None]})[0]
+        output: Plane = session.run(None, inputs)[0]
     except Exception as error:  # as above
         raise DeviceError(f"ONNX Runtime failed on {device} ({first_line(error)})") from error
     return output
@@ -106,9 +107,10 @@ class OnnxNetwork:
         self._device = device
         self._session = start_session(content, device, precision, threads)
 
-    def __call__(self, thermal: Plane, luma: Plane) -> Plane:
-        """Fuse two planes, float32 [H, W] in 0..1, into one of the same shape."""
-        return np.asarray(run_session(self._session, self._device, thermal, luma)[0, 0], np.float32)
+    def __call__(self, thermal: Plane, luma: Plane, share: Plane | float = 1.0) -> Array:
+        """Fuse two planes, float32 [H, W] in 0..1, into luma, uint8 [H, W]; ``share`` as of CpuNetwork."""
+        fused = run_session(self._session, self._device, {"thermal": thermal[None, None], "luma": luma[None, None]})[0, 0]
+        return to_levels(fused, luma, share)
 
 
 class _Whole(nn.Module):
@@ -136,7 +138,7 @@ def export_network(network: AENet, card: dict[str, Any], path: Path, whole: bool
         "aenet_ros": __version__,
         "holds": "whole" if whole else "network",
     }
-    content = to_onnx(module, whole, about)
+    content = to_onnx(module, _example(whole, TRACED_SIZE), {0: "height", 1: "width"} if whole else PLANE_SIDES, about)
     differences = _compare(module, ort.InferenceSession(content, providers=["CPUExecutionProvider"]), whole)
     worst = max(differences, key=lambda size: differences[size])
     allowed = WHOLE_TOLERANCE if whole else NETWORK_TOLERANCE
@@ -154,14 +156,16 @@ def input_shapes(whole: bool, size: tuple[int, int]) -> dict[str, tuple[int, ...
     return {"thermal": size, "rgb": (*size, 3)} if whole else {"thermal": (1, 1, *size), "luma": (1, 1, *size)}
 
 
-def to_onnx(module: nn.Module, whole: bool, about: dict[str, str], size: tuple[int, int] = TRACED_SIZE) -> bytes:
-    """A copy of the module as ONNX for pictures of any size, traced with one of ``size``. Raises MissingDependencyError."""
+def to_onnx(module: nn.Module, inputs: dict[str, Tensor], sides: dict[int, str], about: dict[str, str]) -> bytes:
+    """A copy of the module as ONNX, traced with ``inputs``, for pictures of any size: ``sides`` are the dimensions that vary.
+
+    The output is named ``fused``. Raises MissingDependencyError.
+    """
     try:
         import onnx
     except ImportError as error:
         raise MissingDependencyError("export needs the package onnx: pip install onnx onnxruntime (the extra [export])") from error
-    module, inputs, buffer = deepcopy(module).requires_grad_(False).eval(), _example(whole, size), io.BytesIO()
-    sides = {0: "height", 1: "width"} if whole else {2: "height", 3: "width"}
+    module, buffer = deepcopy(module).requires_grad_(False).eval(), io.BytesIO()
     options: dict[str, Any] = {"f": buffer, "dynamic_axes": dict.fromkeys((*inputs, "fused"), sides), "opset_version": OPSET}
     # The tracing exporter takes half a second. The one based on torch.export takes half a minute and rejects the padding.
     if "dynamo" in inspect.signature(torch.onnx.export).parameters:

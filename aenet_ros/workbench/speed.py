@@ -9,6 +9,7 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 
@@ -118,15 +119,16 @@ def within_fusion(device: str, precision: str, pairs: list[FramePair], runs: int
     found = {"network": spread_ms(time_network(load_checkpoint("")[0], device, precision, torch.from_numpy(planes), runs))}
     if device != "cpu":
         return found
-    old, fused = color.luma(rgb), planes[0, 0, 0]
+    old, thermal = color.luma(rgb), planes[0, 0, 0].copy()
+    fused = cv2.convertScaleAbs(thermal, alpha=255.0)
 
     def split() -> None:
         color.to_unit(color.luma(rgb), planes[1, 0, 0])
-        np.copyto(planes[0, 0, 0], fused)
+        np.copyto(planes[0, 0, 0], thermal)
 
     found |= {
         "luma": spread_ms(time_runs(split, runs)),
-        "merge": spread_ms(time_runs(lambda: color.merge(rgb, old, color.from_unit(fused)), runs)),
+        "merge": spread_ms(time_runs(lambda: color.merge(rgb, old, fused), runs)),
     }
     return {name: found[name] for name in ("luma", "network", "merge")}
 
