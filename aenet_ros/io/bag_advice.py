@@ -54,6 +54,8 @@ def advise(order: Order, thermal: Times, rgb: Times, sync: SyncConfig, *, by_log
             best, options = trial, " ".join(f"sync.{name}={value}" for name, value in change.items())
         if best.pairs >= ENOUGH * possible:
             break
+    if not best.pairs and (apart_ns := _gap_ns(order, sync.clock_offset_ns)) > 0:
+        return f"no frames belong together: one stream begins {apart_ns * 1e-9:.1f} s after the end of the other"
     if best.pairs - now.pairs < 0.1 * possible:
         return f"only {now.pairs} of {possible} possible pairs: see what was left out, and the gaps of the topics"
     return f"{now.pairs} of {possible} possible pairs; try --set {options}: then {best.pairs} pairs, {best.apart_ms:.1f} ms apart (median)"
@@ -140,6 +142,12 @@ def _needed_slop_ms(order: Order, offset_ns: int) -> float:
     apart = sorted(abs(difference) for difference in nearest_differences(sparse, dense))
     most = _period_ns(sparse) / 2
     return float(math.ceil(min(apart[int(0.95 * (len(apart) - 1))], most) * 1e-6)) if apart and most else 0.0
+
+
+def _gap_ns(order: Order, offset_ns: int) -> int:
+    """Time from the end of one stream to the beginning of the other; negative if they overlap."""
+    thermal, rgb = [stamp - offset_ns for stamp in _stamps(order, "thermal")], _stamps(order, "rgb")
+    return max(min(thermal) - max(rgb), min(rgb) - max(thermal))
 
 
 def _stamps(order: Order, role: str) -> list[int]:

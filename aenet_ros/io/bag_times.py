@@ -13,8 +13,8 @@ from aenet_ros.messages.codec import stamp_ns
 
 SAMPLE = 50
 """Number of messages of each topic that are looked at."""
-MOST_DELAY_NS = 10_000_000_000
-"""No camera takes as long to deliver a frame: if log times say that stamps are further apart, the clocks differ."""
+MOST_DELAY_NS = 3_000_000_000
+"""No driver takes as long to deliver a frame: if log times say that stamps are further apart, the clocks differ."""
 SUSPICIOUS_NS = 500_000_000
 
 Times = list[tuple[int, int]]
