@@ -68,6 +68,7 @@ class VideoSink(StagedSink):
         self._size = (0, 0)
         self._too_fast = 0
         self._container: Any = None
+        self._stream: Any = None
         self._palette: Any = None
         self._av = load_av()
         try:
@@ -150,16 +151,16 @@ class VideoSink(StagedSink):
         stack.callback(self._staging.remove)
 
     def _finish(self, good: bool) -> None:
-        if not good:
-            with suppress(self._av.FFmpegError, OSError):
-                if self._container is not None:
-                    self._container.close()
-            return
-        if self._container is None:
-            raise SourceError("no frame was fused, so no video was written")
-        with self._words():
-            self._container.mux(self._stream.encode(None))
-            self._container.close()
+        try:
+            if not good:
+                return
+            if self._container is None:
+                raise SourceError("no frame was fused, so no video was written")
+            with self._words():
+                self._container.mux(self._stream.encode(None))
+                self._container.close()
+        finally:
+            self._release()
         with write_errors(f"'{self._path}'"):
             self._part.replace(self._path)
         if self._too_fast:
@@ -169,6 +170,13 @@ class VideoSink(StagedSink):
                 f"{self._path.name}: {self._clock.corrected} frames have stamps that do not rise or jump by more than an hour; they are "
                 "shown one period after the frame before"
             )
+
+    def _release(self) -> None:
+        """Close the file, also after an error, which a full disk raises here once more."""
+        if self._container is not None:
+            with suppress(self._av.FFmpegError, OSError):
+                self._container.close()
+        self._container = self._stream = self._palette = None
 
     @contextmanager
     def _words(self) -> Iterator[None]:
