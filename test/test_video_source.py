@@ -3,6 +3,7 @@
 import struct
 from datetime import UTC, datetime, timedelta
 
+import cv2
 import numpy as np
 import pytest
 from videos import av, levels, seconds_of, video_frame, write_video
@@ -133,6 +134,23 @@ def test_a_16_bit_video_given_as_rgb_is_refused(tmp_path):
     rgb = write_video(tmp_path / "v.mp4", levels(STEADY[:3]))
     with pytest.raises(SourceError, match=r"t\.mkv holds grey values of more than 12 bits.*swap the two videos"):
         list(open_source(rgb, thermal))
+
+
+def test_swapped_videos_are_refused(tmp_path):
+    """A scene of many dull colours, and a thermal one under OpenCV's palette "jet"."""
+    rng = np.random.default_rng(8)
+    smooth = cv2.resize(rng.random((6, 8, 3)).astype(np.float32), (192, 144), interpolation=cv2.INTER_CUBIC).clip(0, 1)
+    scene = (40 + 150 * smooth).astype(np.uint8)
+    warm = cv2.applyColorMap((255 * smooth[..., 0]).astype(np.uint8), cv2.COLORMAP_JET)[:, :, ::-1]
+    colour = write_video(tmp_path / "colour.mp4", [scene] * 3, options={"crf": "5"})
+    palette = write_video(tmp_path / "palette.mp4", [np.ascontiguousarray(warm)] * 3, options={"crf": "5"})
+    grey = write_video(tmp_path / "grey.mp4", levels(STEADY[:3], (144, 192)))
+    with pytest.raises(SourceError, match=r"palette\.mp4 is given as the rgb video and seems colour-mapped.*--force"):
+        open_source(grey, palette)
+    with pytest.raises(SourceError, match=r"colour\.mp4 is given as the thermal video.*--force"):
+        open_source(colour, grey)
+    assert len(list(open_source(palette, colour))) == 3
+    assert len(list(open_source(colour, palette, force=True))) == 3
 
 
 def coloured(matrix, limited, pixel_format="yuv444p"):

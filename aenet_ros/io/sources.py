@@ -48,7 +48,7 @@ def open_source(
         return PictureSource(found, sequence_hz, depth, threads, force)
     if rgb is None:
         if thermal.suffix.lower() in VIDEO_SUFFIXES:
-            return _open_videos([thermal], sync, thermal_side, sequence_hz)
+            return _open_videos([thermal], sync, thermal_side, sequence_hz, force)
         raise SourceError(
             f"'{thermal}' alone is not enough: give the rgb file or folder too "
             "(a bag, a side-by-side video, or a folder that holds both cameras' pictures can be given alone)"
@@ -59,7 +59,7 @@ def open_source(
     if thermal.suffix.lower() in VIDEO_SUFFIXES and rgb.suffix.lower() in VIDEO_SUFFIXES:
         if depth is not None:
             raise SourceError(f"--depth {depth}: depth goes with pictures and bags, not with videos")
-        return _open_videos([thermal, rgb], sync, thermal_side, sequence_hz)
+        return _open_videos([thermal, rgb], sync, thermal_side, sequence_hz, force)
     if depth is not None and depth.is_dir():
         raise SourceError(f"--depth {depth}: give a folder with folders of pictures, and a picture with single pictures")
     if is_same(thermal, rgb):
@@ -67,10 +67,10 @@ def open_source(
     return PictureSource(FilePairs([(thermal, rgb)], "", []), sequence_hz, depth, threads, force)
 
 
-def _open_videos(files: list[Path], sync: SyncConfig | None, thermal_side: str, assumed_hz: float) -> Source:
+def _open_videos(files: list[Path], sync: SyncConfig | None, thermal_side: str, assumed_hz: float, force: bool) -> Source:
     from aenet_ros.io.video_source import VideoSource  # needs PyAV, which pictures do not
 
-    return VideoSource(files, sync or SyncConfig(), thermal_side, assumed_hz)
+    return VideoSource(files, sync or SyncConfig(), thermal_side, assumed_hz, force)
 
 
 class PictureSource(Source):

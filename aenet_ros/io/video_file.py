@@ -1,14 +1,15 @@
 """A video file: what it says of itself, and its frames with their times."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing, suppress
 from datetime import datetime
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from aenet_ros.core.errors import ImageError, SourceError
-from aenet_ros.core.frames import Frame
+from aenet_ros.core.frames import Array, Frame
 from aenet_ros.io.source import file_threads
 from aenet_ros.io.video_decoder import FrameConverter, SoundFrames, load_av
 
@@ -83,7 +84,7 @@ class VideoFile:
             return 0
         return self._ns(first.pts)
 
-    def decode(self, thermal: bool, zero_ns: int, remarks: list[str]) -> Iterator[Frame]:
+    def decode(self, thermal: bool, zero_ns: int, remarks: list[str]) -> Generator[Frame]:
         """The frames, once, with rising stamps: ``zero_ns`` plus the time in the file.
 
         ``thermal`` as in FrameConverter. ``remarks`` gets sentences on what is left out and why. Raises SourceError for no frame.
@@ -119,6 +120,13 @@ class VideoFile:
             remarks.append(f"{name} is turned as its metadata says")
         if interlaced:
             remarks.append(f"{name} is interlaced, so moving edges have combs: ffmpeg -i {name} -vf bwdif deinterlaced.mp4 removes them")
+
+    def first_picture(self) -> Array | None:
+        """The first frame as rgb8, uint8 [H, W, 3]; None where there is none, or a grey one."""
+        with closing(self.decode(False, 0, [])) as frames, suppress(SourceError):  # is raised again when the frames are read
+            frame = next(frames, None)
+            return frame.data if frame is not None and frame.encoding == "rgb8" else None
+        return None
 
     def _time_ns(self, frame: Any, index: int, packets: list[int | None]) -> int | None:
         """Time of the frame, the ``index``-th of the file in order of display; None: unknown."""

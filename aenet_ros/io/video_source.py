@@ -11,6 +11,7 @@ import numpy as np
 from aenet_ros.config import SyncConfig
 from aenet_ros.core.errors import SourceError
 from aenet_ros.core.frames import Frame, FramePair
+from aenet_ros.io.picture_checks import PALETTE, PHOTO, colour_kind
 from aenet_ros.io.source import Source, SourceItem, dropped_frames, prefetch_items
 from aenet_ros.io.video_file import VideoFile
 from aenet_ros.sync.matcher import PairMatcher
@@ -28,7 +29,7 @@ class VideoSource(Source):
     their beginnings, unequal lengths, and all frames that are left out. See ``Source``.
     """
 
-    def __init__(self, files: list[Path], sync: SyncConfig, thermal_side: str, assumed_hz: float = 0.0) -> None:
+    def __init__(self, files: list[Path], sync: SyncConfig, thermal_side: str, assumed_hz: float = 0.0, force: bool = False) -> None:
         super().__init__()
         self.files, self._sync, self._thermal_side = files, sync, thermal_side
         self._videos = [VideoFile(path, assumed_hz) for path in files]
@@ -41,6 +42,8 @@ class VideoSource(Source):
                     f"{files[0]} is given as thermal and as rgb video; give two videos, or it alone if it shows both side by side"
                 )
             thermal, rgb = self._videos
+            if not force:
+                _check_order(thermal, rgb)
             self.remarks += _beginnings(thermal, rgb, sync.clock_offset_ms) + _lengths(thermal, rgb)
         self._zero_ns = ZERO_NS - min(0, *(video.start_ns for video in self._videos))
 
@@ -83,6 +86,17 @@ class VideoSource(Source):
                 "swap the two videos, or convert it to 8 bits"
             )
         return frame
+
+
+def _check_order(thermal: VideoFile, rgb: VideoFile) -> None:
+    """Raise SourceError where the first frames look like those of the other camera."""
+    remedy = "give the thermal video first, or --force if this is right"
+    picture = rgb.first_picture()
+    if picture is not None and colour_kind(picture[:, :, ::-1]) == PALETTE:
+        raise SourceError(f"{rgb.path} is given as the rgb video and seems colour-mapped, as thermal videos are: {remedy}")
+    picture = thermal.first_picture()
+    if picture is not None and colour_kind(picture[:, :, ::-1]) == PHOTO:
+        raise SourceError(f"{thermal.path} is given as the thermal video and seems to show colours as a colour camera does: {remedy}")
 
 
 def _beginnings(thermal: VideoFile, rgb: VideoFile, clock_offset_ms: float) -> list[str]:
