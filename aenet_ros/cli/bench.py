@@ -103,13 +103,15 @@ def tables(report: dict[str, Any]) -> str:
     for row in report["pipeline"]:
         total_ms = row["stages"]["total"]["median_ms"]
         times = [f"{row['stages'][stage]['median_ms']:.2f}" for stage in stages]
-        rows.append([row["rgb"], _setting(row), *times, f"{1e3 / total_ms:.0f}", f"{row['processor_ms']:.1f}"])
+        rows.append([row["rgb"], f"{_setting(row)}, {row['backend']}", *times, f"{1e3 / total_ms:.0f}", f"{row['processor_ms']:.1f}"])
     texts.append(text_table(["pipeline, ms a pair", "on", *stages, "pairs/s", "CPU ms"], rows))
     rows = []
     for row in report["network"]:
         ours, other = row["aenet"]["median_ms"], row["yardstick"]["median_ms"]
-        rows.append([row["size"], _setting(row), f"{ours:.2f}", f"{other:.2f}", f"{ours / other:.2f}"])
-    texts.append(text_table(["network, ms", "on", "aenet", "113-weight yardstick", "ratio"], rows))
+        onnx = row["onnxruntime"]["median_ms"] if "onnxruntime" in row else None
+        by_onnx = ["-", "-"] if onnx is None else [f"{onnx:.2f}", f"{onnx / other:.2f}"]
+        rows.append([row["size"], _setting(row), f"{other:.2f}", f"{ours:.2f}", f"{ours / other:.2f}", *by_onnx])
+    texts.append(text_table(["network, ms", "on", "113-weight yardstick", "torch", "ratio", "onnxruntime", "ratio"], rows))
     if "node" in report:
         rows = []
         for name in NODES:

@@ -58,11 +58,15 @@ class OnnxShares:
         return run_session(self._session, "cpu", {"both": self._both})[0]  # type: ignore[no-any-return]
 
 
+def missing_packages() -> list[str]:
+    """Those of PACKAGES that are not installed."""
+    return [name for name in PACKAGES if find_spec(name) is None]
+
+
 def choose(network: AENet, size: tuple[int, int], threads: int) -> Choice:
     """Measure both at ``size`` (height, width), in about a second, and return the faster one; torch where ONNX Runtime fails."""
     by_torch = CpuNetwork(network)
-    missing = [name for name in PACKAGES if find_spec(name) is None]
-    if missing:
+    if missing := missing_packages():
         return Choice(by_torch, "torch", f"{' and '.join(missing)} not installed (pip install {' '.join(PACKAGES)})")
     try:
         by_onnx = CpuNetwork(network, OnnxShares(network, threads))

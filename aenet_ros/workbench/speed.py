@@ -18,7 +18,8 @@ from aenet_ros.core.frames import FramePair
 from aenet_ros.fusion import color
 from aenet_ros.fusion.checkpoint import load_checkpoint
 from aenet_ros.fusion.cpu_network import CpuNetwork
-from aenet_ros.fusion.network import AENet
+from aenet_ros.fusion.network import AENet, parameter_count
+from aenet_ros.fusion.onnx_shares import OnnxShares, missing_packages
 from aenet_ros.fusion.placement import set_threads
 from aenet_ros.pipeline import FusionPipeline
 from aenet_ros.sync.matcher import PairMatcher
@@ -133,12 +134,14 @@ def within_fusion(device: str, precision: str, pairs: list[FramePair], runs: int
     return {name: found[name] for name in ("luma", "network", "merge")}
 
 
-def time_network(network: torch.nn.Module, device: str, precision: str, planes: torch.Tensor, runs: int) -> list[int]:
+def time_network(network: torch.nn.Module | CpuNetwork, device: str, precision: str, planes: torch.Tensor, runs: int) -> list[int]:
     """Durations in ns of a network on two planes [2, 1, 1, H, W]; AENet in its form for CPUs there. A slow network gets fewer runs."""
     call: Callable[[], object]
     synchronise = torch.cuda.synchronize if device != "cpu" else None
     if device == "cpu" and isinstance(network, AENet):
-        call = partial(CpuNetwork(network), *planes[:, 0, 0].numpy())
+        network = CpuNetwork(network)
+    if isinstance(network, CpuNetwork):
+        call = partial(network, *planes[:, 0, 0].numpy())
     else:
         kind = torch.float16 if precision == "fp16" else torch.float32
         module = network.eval().to(device, kind, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -149,10 +152,13 @@ def time_network(network: torch.nn.Module, device: str, precision: str, planes: 
 
 
 def network_row(device: str, precision: str, threads: int, size: Size, runs: int) -> dict[str, Any]:
-    """Time of the packaged network and of the yardstick network at one size, measured in turns."""
+    """Time of the packaged network, on a CPU also with ONNX Runtime, and of the yardstick network at one size, measured in turns."""
     set_threads(threads)
     planes = torch.rand(2, 1, 1, *size)
-    networks: dict[str, torch.nn.Module] = {"aenet": load_checkpoint("")[0], "yardstick": TwoConvolutions()}
+    aenet, yardstick = load_checkpoint("")[0], TwoConvolutions()
+    networks: dict[str, torch.nn.Module | CpuNetwork] = {"aenet": aenet, "yardstick": yardstick}
+    if device == "cpu" and not missing_packages():
+        networks["onnxruntime"] = CpuNetwork(aenet, OnnxShares(aenet, threads))
     durations: dict[str, list[int]] = {name: [] for name in networks}
     for _ in range(3):
         for name, network in networks.items():
@@ -163,5 +169,5 @@ def network_row(device: str, precision: str, threads: int, size: Size, runs: int
         "threads": threads,
         "size": f"{size[1]}x{size[0]}",
         **{name: spread_ms(values) for name, values in durations.items()},
-        "parameters": {name: sum(parameter.numel() for parameter in network.parameters()) for name, network in networks.items()},
+        "parameters": {"aenet": parameter_count(aenet), "yardstick": parameter_count(yardstick)},
     }
