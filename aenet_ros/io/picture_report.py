@@ -11,7 +11,7 @@ from aenet_ros.io.files import FLIR_CELSIUS, decode_picture, read_content, read_
 from aenet_ros.io.picture_checks import colour_kind
 from aenet_ros.io.picture_header import read_header
 from aenet_ros.messages.encodings import used_bits
-from aenet_ros.thermal.temperature import PROFILES, Scale, scale_of
+from aenet_ros.thermal.temperature import KELVIN, PROFILES, Scale, scale_of
 
 USUAL = (-60.0, 200.0)  # degrees Celsius of most scenes
 UNITS = {"mono16": ("centikelvin",), "32FC1": ("celsius", "kelvin")}
@@ -57,7 +57,7 @@ def report_picture(path: Path, agc: AgcConfig) -> dict[str, Any]:
     if scale is None and values:
         for unit in UNITS.get(frame.encoding, ()):
             degrees = _degrees(values, PROFILES[unit].scale or Scale(1.0, 0.0))
-            if USUAL[0] <= degrees[1] <= USUAL[1]:
+            if USUAL[0] <= degrees[1] <= USUAL[1] and degrees[0] > KELVIN:
                 advice.append(
                     f"if the values are {unit}, they mean {degrees[0]:.1f} .. {degrees[2]:.1f} degrees Celsius: set agc.profile={unit}"
                 )
