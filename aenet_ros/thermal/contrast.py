@@ -19,7 +19,7 @@ def contrast_share(thermal: Frame, config: AgcConfig) -> float:
     ``thermal``: mono8, mono16 or 32FC1. Flat means that medians of 3x3 pixels span no more than noise does; so a few bad pixels do not
     matter, and a hot target of a few pixels does. Pixels that hold no value do not count.
     """
-    counts, unit = thermal.filled, FLOAT_UNIT_COUNTS if thermal.encoding == "32FC1" else 1.0
+    unit = FLOAT_UNIT_COUNTS if thermal.encoding == "32FC1" else 1.0
     if thermal.invalid is not None and thermal.invalid.all():
         return 0.0
     least = GREY_SPAN if thermal.encoding == "mono8" else config.min_range / unit
@@ -28,7 +28,7 @@ def contrast_share(thermal: Frame, config: AgcConfig) -> float:
         span = float(sample[-1 - sample.size // 50]) - float(sample[sample.size // 50])
         if span >= max(least, NOISE_FLOOR / unit):  # nearly every frame
             return 1.0
-    counts = np.ascontiguousarray(counts)
+    counts = np.ascontiguousarray(thermal.filled)
     low, high = cv2.minMaxLoc(cv2.medianBlur(counts, 3))[:2]
     noise = max(noise_of(counts), NOISE_FLOOR / unit)
     against_noise, against_least = (high - low) / (NOISE_SPAN * noise) - 1.0, 4.0 * (high - low) / max(least, 1e-9) - 3.0
