@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     """Calibrate; 0 where the result was written."""
     from aenet_ros.core.errors import ConfigError, SourceError
     from aenet_ros.io.files import is_bag
-    from aenet_ros.io.source import Source
+    from aenet_ros.io.source import Source, cropped
     from aenet_ros.io.sources import open_source
     from aenet_ros.workbench.calibration.scenes import calibrate_scenes, collect, read_start, write_result
     from aenet_ros.workbench.calibration.targets import calibrate_target, parse_target
@@ -77,7 +77,8 @@ def run(args: argparse.Namespace) -> int:
         raise SourceError(f"{args.out} or {picture} is an input; give another name")
     if source.pairing:
         remark(source.pairing)
-    named, remarks = collect(source, args.most_pairs)
+    source.inputs = config.input
+    named, remarks = collect(cropped(source), args.most_pairs)
     for text in [*source.remarks, *remarks]:
         remark(text)
     pairs = [pair for _, pair in named]

@@ -32,6 +32,9 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     set_help = "single options, for example agc.mode=fixed sync.slop_ms=10"
     option = group.add_argument("--set", metavar="NAME=VALUE", nargs="+", action="extend", default=[], help=set_help)
     vars(option)["completer"] = _set_names  # for argcomplete
+    for role in ("thermal", "rgb"):
+        crop_help = f"part of the {role} frame to use, 0 to its edge; same as --set input.{role}.crop=X,Y,WIDTH,HEIGHT"
+        group.add_argument(f"--{role}-crop", metavar="X,Y,WIDTH,HEIGHT", help=crop_help)
 
 
 def add_pairing_arguments(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
@@ -78,6 +81,9 @@ def config_from(args: argparse.Namespace) -> Config:
         if not equals:
             raise ConfigError(f"--set {item}: give NAME=VALUE, for example sync.slop_ms=10")
         values[name] = _value(name, text)
+    for role in ("thermal", "rgb"):
+        if (crop := getattr(args, f"{role}_crop", None)) is not None:
+            values[f"input.{role}.crop"] = _value(f"input.{role}.crop", crop)
     return build(values)
 
 

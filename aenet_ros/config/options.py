@@ -83,6 +83,8 @@ def check(spec: OptionSpec, value: Any) -> Value:
     """The value, converted to the type of the default. Raises ConfigError for a wrong type or a value out of bounds."""
     if isinstance(spec.default, tuple):
         numbers = list(value) if isinstance(value, Iterable) else []
+        if not numbers and isinstance(value, Iterable) and not any(spec.default):
+            return spec.default  # zeros that mean none may be given as an empty list
         if len(numbers) != len(spec.default) or not all(_is_number(item) and abs(item) <= sys.float_info.max for item in numbers):
             raise ConfigError(f"{spec.name}: give {len(spec.default)} finite numbers, not {value!r}")
         return tuple(float(item) for item in numbers)

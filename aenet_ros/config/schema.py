@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from aenet_ros.config.options import OptionSpec, Value, check, dynamic, group_specs, option, replace_values
+from aenet_ros.core.crop import Crop
 from aenet_ros.core.errors import ConfigError, similar
 
 IDENTITY_3X3 = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
@@ -29,6 +30,21 @@ class StreamConfig:
         choices=("best_effort", "reliable"),
     )
     depth: int = option(5, "QoS history depth (keep-last): frames that the middleware stores for the node.", (1, 100))
+    crop: tuple[float, ...] = option(
+        (0.0, 0.0, 0.0, 0.0),
+        "Part of the frame that is used: x, y, width, height; a width or height of 0 reaches to the frame's edge; zeros or an empty list: "
+        "all of it. It removes rows of telemetry and bars, or picks one camera where a frame shows two.",
+        unit="px",
+    )
+    encoding: str = option(
+        "",
+        "Encoding to read in place of the one that the messages name, for example 16UC1 where a camera sends counts as yuyv.",
+    )
+
+    @property
+    def rectangle(self) -> Crop | None:
+        """``crop``; None for the whole frame."""
+        return Crop(*(int(value) for value in self.crop)) if any(self.crop) else None
 
 
 @dataclass(frozen=True)
@@ -335,6 +351,9 @@ def _members(name: str, known: Iterable[str]) -> str:
 
 def _check_together(config: Config) -> None:
     """Check bounds between options."""
+    for role, stream in (("thermal", config.input.thermal), ("rgb", config.input.rgb)):
+        if any(value < 0 or value != int(value) for value in stream.crop):
+            raise ConfigError(f"input.{role}.crop: {list(stream.crop)}; give x, y, width and height as whole numbers of pixels, 0 or more")
     agc = config.agc
     if agc.low_percentile >= agc.high_percentile:
         raise ConfigError(f"agc.low_percentile ({agc.low_percentile:g}) must be less than agc.high_percentile ({agc.high_percentile:g})")

@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -49,11 +50,11 @@ class FrameReader:
     """Decodes the messages of picture topics. Keeps state: give every message, in order.
 
     ``by_log``: frames get the log times of their messages as stamps, each later than the one before; ``restore`` gives pairs their
-    header stamps back.
+    header stamps back. ``encodings``: by role, to read in place of those that the messages name.
     """
 
-    def __init__(self, bag: Bag, by_log: bool) -> None:
-        self._bag, self._by_log = bag, by_log
+    def __init__(self, bag: Bag, by_log: bool, encodings: Mapping[str, str] | None = None) -> None:
+        self._bag, self._by_log, self._encodings = bag, by_log, encodings or {}
         self._decoders: dict[str, PacketDecoder] = {}
         self._headers: dict[str, dict[int, int]] = {}  # by role: header stamps by the log times that stand for them
         self._latest_ns: dict[str, int] = {}
@@ -68,7 +69,7 @@ class FrameReader:
         time_ns = self._time(role, stamp_ns(message), log_ns)
         codec, thermal = video_codec(connection, message), role not in COLOUR
         if not codec:
-            return [replace((decode_thermal if thermal else decode_rgb)(message), stamp_ns=time_ns)]
+            return [replace((decode_thermal if thermal else decode_rgb)(message, self._encodings.get(role, "")), stamp_ns=time_ns)]
         try:
             decoder = self._decoders.get(role) or self._decoders.setdefault(role, PacketDecoder(codec, thermal))
         except MissingDependencyError as error:

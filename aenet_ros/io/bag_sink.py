@@ -12,6 +12,7 @@ from rosbags.convert.converter import STATIC_MSGTYPE_RENAMES, generate_message_c
 from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
 from rosbags.typesys import Stores, get_typestore
 
+from aenet_ros.core.crop import crop_camera_info
 from aenet_ros.core.errors import SourceError
 from aenet_ros.core.frames import Array, FramePair, FusedFrame
 from aenet_ros.io.bag_files import QOS, Connection
@@ -168,7 +169,8 @@ class BagSink(StagedSink):
         role = self._info_roles.get(connection.topic)
         if role and connection.msgtype == CAMERA_INFO and connection.encoding in READ_ENCODINGS:
             with suppress(Exception):  # the same; the topic is copied all the same
-                self._infos[role] = known_types(ros1=False).deserialize_cdr(data, CAMERA_INFO)
+                info = known_types(ros1=False).deserialize_cdr(data, CAMERA_INFO)
+                self._infos[role] = crop_camera_info(info, getattr(self._source.inputs, role).rectangle)
         target = self._copies.get(connection)
         if target is not None:
             self._writer.call(self._write, target, log_ns, data)

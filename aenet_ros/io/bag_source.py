@@ -78,7 +78,8 @@ class BagSource(Source):
         self.counts = matcher.counts
         depths = DepthQueue(self._depth_slop_ns)
         with open_bag(self.path, self.remarks) as bag:
-            reader = FrameReader(bag, self.by_log)
+            encodings = {"thermal": self.inputs.thermal.encoding, "rgb": self.inputs.rgb.encoding}
+            reader = FrameReader(bag, self.by_log, encodings)
             for item in self._read(bag, reader):
                 if isinstance(item, SourceItem):
                     yield item

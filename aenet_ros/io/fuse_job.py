@@ -105,6 +105,7 @@ def open_job(job: FuseJob, config: Config) -> tuple[Source, Sink]:
     """The job's source and sink; nothing is written yet. Raises SourceError for what is missing or in the way."""
     options, out = job.options, job.out
     source = _open_source(job, config)
+    source.inputs = config.input
     named_video = out.suffix.lower() in VIDEO_SUFFIXES
     if options.to == "bag" and named_video:
         raise SourceError(f"--to bag: '{out}' is a video's name; give one that ends in .mcap, or a folder's")

@@ -10,13 +10,14 @@ import numpy as np
 
 from aenet_ros.config import Config, build, flatten
 from aenet_ros.core.camera import Size
+from aenet_ros.core.crop import crop_camera
 from aenet_ros.core.errors import ImageError, SourceError, format_error
 from aenet_ros.core.frames import Array, FramePair, FusedFrame, ThermalInput, render_brightness
 from aenet_ros.core.process import MAX_AUTO_THREADS, allowed_cores
 from aenet_ros.io.files import is_bag
 from aenet_ros.io.fuse_job import FuseJob, FuseOptions, Progress, open_job
 from aenet_ros.io.sink import Sink
-from aenet_ros.io.source import SourceItem
+from aenet_ros.io.source import SourceItem, cropped
 from aenet_ros.io.staging import HIDDEN_FOLDER, delay_signals
 from aenet_ros.registration.output_grid import MOST_STRETCH, stretch_text
 from aenet_ros.thermal.temperature import check_scale
@@ -53,10 +54,10 @@ def fuse_job(job: FuseJob, config: Config, progress: Progress = lambda news: Non
     read_all = False
     try:
         for role, camera in source.intrinsics.items():
-            pipeline.registration.set_intrinsics(role, camera)
+            pipeline.registration.set_intrinsics(role, crop_camera(camera, getattr(config.input, role).rectangle))
         with sink:
             source.skip = sink.existing
-            for item in source:
+            for item in cropped(source):
                 progress(("pair",))
                 run.take(item)
             read_all = True

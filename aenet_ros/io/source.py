@@ -4,12 +4,16 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from itertools import repeat
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from aenet_ros.config import InputConfig
 from aenet_ros.core.camera import Camera
+from aenet_ros.core.crop import crop_frame
+from aenet_ros.core.errors import ImageError
 from aenet_ros.core.frames import FramePair
 from aenet_ros.core.process import MAX_AUTO_THREADS, allowed_cores
 from aenet_ros.sync.matcher import DROP_REASONS, PairMatcher
@@ -34,6 +38,7 @@ class Source(ABC):
     names: Sequence[str] = ()  # of all pairs, if they are known before reading
     files: list[Path]  # every file that is read, so that no result overwrites one
     celsius = False  # the thermal frames are degrees Celsius, whatever agc.profile says
+    inputs = InputConfig()  # the parts of the frames that are used, see ``cropped``; to be set before reading
 
     def __init__(self) -> None:
         self.pairing = ""  # a sentence on how files are paired, and the first pairs
@@ -43,6 +48,22 @@ class Source(ABC):
 
     @abstractmethod
     def __iter__(self) -> Iterator[SourceItem]: ...
+
+
+def cropped(source: Source) -> Iterator[SourceItem]:
+    """The items of a source with the parts of the frames that ``source.inputs`` says; an item with an error where a frame has none."""
+    thermal, rgb = source.inputs.thermal.rectangle, source.inputs.rgb.rectangle
+    for item in source:
+        if item.pair is None or not (thermal or rgb):
+            yield item
+            continue
+        pair = item.pair
+        try:
+            depth = crop_frame(pair.depth, rgb, "input.rgb.crop") if pair.depth else None
+            cut = crop_frame(pair.thermal, thermal, "input.thermal.crop"), crop_frame(pair.rgb, rgb, "input.rgb.crop")
+            yield SourceItem(item.name, replace(pair, thermal=cut[0], rgb=cut[1], depth=depth))
+        except ImageError as error:
+            yield SourceItem(item.name, error=str(error))
 
 
 def dropped_frames(matcher: PairMatcher) -> list[str]:

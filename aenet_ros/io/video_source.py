@@ -65,6 +65,9 @@ class VideoSource(Source):
             width = frame.size[1] // 2
             left, right = frame.data[:, :width], frame.data[:, frame.size[1] - width :]
             thermal, rgb = (left, right) if self._thermal_side == "left" else (right, left)
+            # A crop says where in the whole frame a camera is.
+            thermal = thermal if self.inputs.thermal.rectangle is None else frame.data
+            rgb = rgb if self.inputs.rgb.rectangle is None else frame.data
             if frame.encoding == "rgb8":
                 thermal = np.asarray(cv2.cvtColor(np.ascontiguousarray(thermal), cv2.COLOR_RGB2GRAY))
             grey = "mono8" if frame.encoding == "rgb8" else frame.encoding

@@ -36,37 +36,37 @@ OUTPUTS = {name: THERMAL[name] for name in ("mono8", "8UC1", "mono16", "16UC1", 
 _CV_BRIDGE = re.compile(r"(rgb|bgr|rgba|bgra|bayer_(rggb|bggr|gbrg|grbg))(8|16)|mono(8|16)|(8U|8S|16U|16S|32S|32F|64F)(C[1-4])?")
 
 
-def decode_thermal(message: Any) -> Frame:
+def decode_thermal(message: Any, encoding: str = "") -> Frame:
     """A thermal Frame (mono8, mono16 or 32FC1) of a sensor_msgs Image, or a CompressedImage (which has ``format``).
 
-    Signed integers and 64FC1 become 32FC1.
+    Signed integers and 64FC1 become 32FC1. ``encoding``: of an Image, in place of its own.
     Pseudo-colour, in any encoding that ``decode_rgb`` reads, becomes its BT.601 luma, mono8. ``data`` is a read-only view of
     ``message.data`` if layout, byte order and alignment allow it.
 
     Raises ImageError for wrong sizes and damaged data, UnsupportedEncodingError for an encoding that is not read.
     """
-    pixels, encoding, source = _decode(message, THERMAL)
+    pixels, encoding, source = _decode(message, THERMAL, encoding)
     if encoding in ("rgb8", "bgr8"):
         pixels = cast(Array, cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY if encoding == "rgb8" else cv2.COLOR_BGR2GRAY))
         encoding = "mono8"
     return Frame(stamp_ns(message), pixels, encoding, message.header.frame_id, source)
 
 
-def decode_rgb(message: Any) -> Frame:
+def decode_rgb(message: Any, encoding: str = "") -> Frame:
     """An rgb Frame (rgb8, bgr8 or mono8) of a sensor_msgs Image, or a CompressedImage (which has ``format``).
 
     8UC3 and 8UC4 do not say their colour order and are read as bgr8 and bgra8, OpenCV's order. ``data`` is a read-only view of
-    ``message.data`` for rgb8, bgr8, 8UC3, mono8 and 8UC1, else a new array.
+    ``message.data`` for rgb8, bgr8, 8UC3, mono8 and 8UC1, else a new array. ``encoding``: of an Image, in place of its own.
 
     Raises ImageError for wrong sizes and damaged data, UnsupportedEncodingError for an encoding that is not read.
     """
-    pixels, encoding, source = _decode(message, RGB)
+    pixels, encoding, source = _decode(message, RGB, encoding)
     if encoding in ("mono16", "32FC1"):
         raise unsupported(f"{source} ({'16 bit' if encoding == 'mono16' else 'float'})", RGB)
     return Frame(stamp_ns(message), pixels, encoding, message.header.frame_id, source)
 
 
-def _decode(message: Any, layouts: dict[str, Layout]) -> tuple[Array, str, str]:
+def _decode(message: Any, layouts: dict[str, Layout], given: str) -> tuple[Array, str, str]:
     """Pixels, canonical encoding and the message's own encoding."""
     if hasattr(message, "format"):
         pixels, encoding, source = decompress(flat_bytes(message.data), message.format)
@@ -74,8 +74,10 @@ def _decode(message: Any, layouts: dict[str, Layout]) -> tuple[Array, str, str]:
             bits = _bits_of(message.header.frame_id, source, pixels)
             pixels = to_8_bits(pixels, bits if bits <= MOST_PACKED_BITS else 16)
         return pixels, encoding, source
-    encoding = message.encoding
+    encoding = given or message.encoding
     layout = layouts.get(encoding) if isinstance(encoding, str) else None
+    if layout is None and given:
+        raise unsupported(given, layouts, "it is given as input.*.encoding")
     if layout is None:
         return _decode_by_cv_bridge(message, layouts)
     pixels = view(message, layout, encoding)

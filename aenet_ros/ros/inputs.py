@@ -13,6 +13,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Bool
 
 from aenet_ros.config import Config, StreamConfig
+from aenet_ros.core.crop import crop_camera_info, crop_frame
 from aenet_ros.core.errors import ImageError, format_error
 from aenet_ros.core.frames import Frame, FramePair
 from aenet_ros.health.judge import TopicFacts
@@ -45,7 +46,7 @@ class Inputs:
     ) -> None:
         self.camera_infos: dict[str, CameraInfo] = {}
         self.depth_problem = ""
-        self._node, self._stats = node, stats
+        self._node, self._stats, self._config = node, stats, config.input
         self._on_frame, self._on_camera_info = on_frame, on_camera_info
         self._depth = DepthQueue(round(config.registration.depth_slop_ms * 1e6))
         self._subscriptions: list[Subscription[Any]] = []
@@ -82,7 +83,8 @@ class Inputs:
         stream = self._stats.stream(role)
         stream.receive(stamp_ns(message))
         try:
-            frame = DECODERS[role](message)
+            config: StreamConfig = getattr(self._config, role)
+            frame = crop_frame(DECODERS[role](message, config.encoding), config.rectangle, f"input.{role}.crop")
         except Exception as error:  # whatever a message holds, it must not end the node
             reason = str(error) if isinstance(error, ImageError) else format_error(error)
             if stream.reject(reason):
@@ -98,12 +100,14 @@ class Inputs:
                 self._node.get_logger().error(f"internal error: {traceback.format_exc()}")
 
     def _camera_info(self, role: str, message: CameraInfo) -> None:
+        message = crop_camera_info(message, getattr(self._config, role).rectangle)
         self.camera_infos[role] = message
         self._on_camera_info(role, message)
 
     def _depth_image(self, message: Image) -> None:
         try:
-            self._depth.push(decode_thermal(message))  # 16UC1 and 32FC1 are read alike, whatever they count
+            frame = decode_thermal(message)  # 16UC1 and 32FC1 are read alike, whatever they count
+            self._depth.push(crop_frame(frame, self._config.rgb.rectangle, "input.rgb.crop"))  # it is aligned to the whole rgb frame
             self.depth_problem = ""
         except ImageError as error:
             self.depth_problem = f"depth image cannot be read: {error}"

@@ -1,0 +1,71 @@
+"""A rectangle of a camera's frame that is used in place of the whole: of frames, and of the camera models that belong to them."""
+
+import copy
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from aenet_ros.core.camera import Camera
+from aenet_ros.core.errors import ImageError
+from aenet_ros.core.frames import Frame
+
+
+class Crop(NamedTuple):
+    """Left column, upper row, width and height in pixels; 0 for the last two: to the frame's edge."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+def crop_frame(frame: Frame, crop: Crop | None, option: str) -> Frame:
+    """The frame's part, a view; the frame itself where ``crop`` is None. Raises ImageError, which names ``option``, for a crop outside."""
+    if crop is None:
+        return frame
+    height, width = frame.size
+    right, bottom = (crop.x + crop.width) if crop.width else width, (crop.y + crop.height) if crop.height else height
+    if not (crop.x < right <= width and crop.y < bottom <= height):
+        raise ImageError(
+            f"{option} {list(crop)} (x, y, width, height) is not within the frame of {width}x{height}; give a rectangle inside it, "
+            "or none for the whole frame"
+        )
+    return replace(frame, data=frame.data[crop.y : bottom, crop.x : right])
+
+
+def crop_camera(camera: Camera, crop: Crop | None) -> Camera:
+    """The model of the cropped frames. A model of the crop's own size is theirs already: of a driver that leaves telemetry out of it."""
+    size = _cropped_size(camera.size, crop)
+    if crop is None or size is None:
+        return camera
+    matrix = camera.matrix.copy()
+    matrix[:2, 2] -= crop.x, crop.y
+    return camera._replace(matrix=matrix, size=size)
+
+
+def crop_camera_info(info: Any, crop: Crop | None) -> Any:
+    """A sensor_msgs/CameraInfo of the cropped frames: size, K and P; its region of interest is reset. Else as ``crop_camera``."""
+    size = _cropped_size((info.height, info.width), crop)
+    if crop is None or size is None:
+        return info
+    result = copy.copy(info)
+    result.height, result.width = size
+    result.roi = copy.copy(info.roi)
+    result.roi.x_offset = result.roi.y_offset = result.roi.height = result.roi.width = 0
+    result.roi.do_rectify = False
+    k, p = np.array(info.k, np.float64), np.array(info.p, np.float64)
+    if k.any():  # all zero: not calibrated
+        k[[2, 5]] -= crop.x, crop.y
+    if p.any():
+        p[[2, 6]] -= crop.x, crop.y
+    result.k, result.p = k, p
+    return result
+
+
+def _cropped_size(size: tuple[int, int], crop: Crop | None) -> tuple[int, int] | None:
+    """Height and width after cropping; None where a camera of this size stays as it is."""
+    if crop is None or not (size[0] and size[1]) or (crop.height, crop.width) == size:
+        return None
+    cropped = crop.height or size[0] - crop.y, crop.width or size[1] - crop.x
+    return cropped if crop.y + cropped[0] <= size[0] and crop.x + cropped[1] <= size[1] and min(cropped) > 0 else None
