@@ -12,7 +12,7 @@ from test_bags import BEGIN_NS, IMAGE, PERIOD_NS, PLAIN, BagMaker, aenet, messag
 
 from aenet_ros.config import SyncConfig
 from aenet_ros.io.bag_report import report_bag
-from aenet_ros.io.bag_source import BagSource
+from aenet_ros.io.bag_source import BagPlayer, BagSource
 
 MS, HOUR = 1_000_000, 3_600_000_000_000
 COUNT = 12
@@ -73,6 +73,17 @@ def test_header_stamps_that_cannot_pair(tmp_path, capsys, clock, broken):
         assert len(indices(BagSource(path, SyncConfig(clock_offset_ms=float(option[0].partition("=")[2])), time="header"))) == COUNT
         assert aenet("fuse", path, "-o", tmp_path / "again", "--set", option[0]) == 0
     assert bool(option) == (clock in ("since boot", "two hours off", "an hour ahead", "5 s off"))
+
+
+def test_the_page_pairs_by_the_same_times(tmp_path):
+    """``aenet view --fuse``."""
+    path = bag_of(tmp_path / "in", steady(stamp_of=CLOCKS["since boot"]), steady())
+    player = BagPlayer(path, recorded=False)
+    assert any("paired by log times" in text for text in player.remarks)
+    with player.open() as bag:
+        stamps = [(event.stream, frame.stamp_ns) for event in player.events(bag, 0) for frame in event.frames()]
+    assert sorted(stamps) == sorted((role, log) for role in ("rgb", "thermal") for log, _ in steady())
+    assert not BagPlayer(path, recorded=False, time="header").remarks
 
 
 def test_an_offset_by_hand_pairs_header_stamps(tmp_path):
