@@ -186,7 +186,7 @@ def _write_plot(report: dict[str, Any], path: Path) -> None:
 
 
 def _setting(row: dict[str, Any]) -> str:
-    return f"{row['threads']} CPU threads" if row["device"] == "cpu" else f"{row['device']} {row['precision']}"
+    return f"{row['threads']} CPU thread{'s' * (row['threads'] != 1)}" if row["device"] == "cpu" else f"{row['device']} {row['precision']}"
 
 
 # With --node: the fusing node beside a passthrough node, over real ROS 2 topics.
