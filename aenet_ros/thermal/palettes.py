@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from aenet_ros.core.errors import ConfigError
-from aenet_ros.core.frames import Array, Plane
+from aenet_ros.core.frames import Array
 
 PALETTES = ("white_hot", "black_hot", "ironbow", "inferno", "rainbow", "arctic")
 """Names for ``output.palette``. inferno is matplotlib's, rainbow is Turbo (Mikhailov 2019); both come with OpenCV."""
@@ -64,11 +64,3 @@ def draw_color_bar(image: Array, name: str, low: float, high: float, unit: str =
         cv2.putText(drawn, text, corner, cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), 3, cv2.LINE_AA)
         cv2.putText(drawn, text, corner, cv2.FONT_HERSHEY_SIMPLEX, scale, (255, 255, 255), 1, cv2.LINE_AA)
     return drawn
-
-
-def edges(rgb_luma: Array, strength: float = 1.0) -> Plane:
-    """Edge strength of a luma picture, uint8 [H, W]: float32 [H, W] in 0..1, from Scharr gradients; 1 is a step of 64 grey levels."""
-    smooth = cv2.GaussianBlur(rgb_luma, (3, 3), 0)
-    across, down = (cv2.Scharr(smooth, cv2.CV_32F, dx, 1 - dx, scale=1.0 / 32.0) for dx in (1, 0))
-    strengths: Plane = np.minimum(cv2.magnitude(across, down) * np.float32(strength / 32.0), np.float32(1.0))
-    return strengths
