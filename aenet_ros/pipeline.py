@@ -8,10 +8,10 @@ import numpy as np
 from aenet_ros.config import Config, flatten, specs
 from aenet_ros.core.camera import Size
 from aenet_ros.core.errors import ConfigError, ImageError
-from aenet_ros.core.frames import Array, Frame, FramePair, FusedFrame, Plane, ThermalInput, render_brightness
+from aenet_ros.core.frames import Array, Frame, FramePair, FusedFrame, Plane, ThermalInput, convert, render_brightness
 from aenet_ros.core.process import keep_large_buffers
 from aenet_ros.core.valid import visible_share, without_values
-from aenet_ros.fusion.color import ORDERS, convert, prepare_rgb
+from aenet_ros.fusion.color import ORDERS, prepare_rgb
 from aenet_ros.fusion.device_engine import CAPTURE_AFTER
 from aenet_ros.fusion.engine import FusionJob
 from aenet_ros.fusion.fuser import Fuser, SubmittedImage
@@ -25,6 +25,7 @@ from aenet_ros.thermal.agc import Gain, ThermalAgc
 from aenet_ros.thermal.contrast import contrast_share
 from aenet_ros.thermal.ffc import FfcHold
 from aenet_ros.thermal.sensor_correction import SensorCorrection
+from aenet_ros.thermal.styles import StyledView, draw_style
 from aenet_ros.thermal.temperature import draw_isotherm, scale_of
 
 FLAT_SHARE = 0.5  # less of a thermal frame in the picture counts as none
@@ -93,12 +94,16 @@ class FusionPipeline:
         pending = self.fuser.submit(FusionJob(source, image, ORDERS[encoding], weight, ORDERS[output.encoding], scale))
         timer.lap("fusion")
 
-        registered = warps.counts(thermal.data) if want_registered or output.isotherm else None
+        drawn = output.isotherm or output.style != "fusion"
+        registered = warps.counts(thermal.data) if want_registered or drawn else None
         frame_id = thermal.frame_id if warps.role == "thermal" else rgb.frame_id
         counts = thermal.counts_encoding
-        result = FusedFrame(rgb.stamp_ns, NO_PLANE, output.encoding, frame_id, registered, grid=warps.role, thermal_encoding=counts)
+        result = FusedFrame(
+            rgb.stamp_ns, NO_PLANE, output.encoding, frame_id, registered, {}, warps.role, counts, output.style != "side_by_side"
+        )
         timer.lap("registration")
-        return PendingFusion(pending, result, want_registered, timer, config, self._resolution, period_ns)
+        style = StyledView(image, encoding, gain, warps.weight) if output.style != "fusion" else None
+        return PendingFusion(pending, result, want_registered, timer, config, self._resolution, period_ns, style)
 
     def fallback(self, item: FallbackFrame, config: Config | None = None, want_registered: bool = False) -> FusedFrame:
         """One camera's frame alone, on the fused picture's grid; on its own grid where the other camera was never seen.
@@ -264,6 +269,7 @@ class PendingFusion:
     config: Config
     resolution: AdaptiveResolution
     period_ns: int
+    style: StyledView | None = None
 
     def result(self) -> FusedFrame:
         """Block until the pair is fused. To be called once. Raises as ``FusionPipeline.submit``.
@@ -275,6 +281,8 @@ class PendingFusion:
         image = self.pending_image.result()
         timer.lap("fusion")
         image = convert(image, "mono8" if image.ndim == 2 else output.encoding, output.encoding)
+        if self.style is not None and fused.thermal_registered is not None:
+            image = draw_style(image, fused.thermal_registered, self.style, self.config)
         if output.isotherm and fused.thermal_registered is not None:
             scale = scale_of(self.config.agc)
             low, high = sorted((scale.counts(output.isotherm_low), scale.counts(output.isotherm_high)))

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from aenet_ros.config import PALETTES
 from aenet_ros.core.errors import ConfigError
 from aenet_ros.thermal import palettes
 from aenet_ros.thermal.alarms import ALARM, OK, PRE_ALARM, Alarm, AlarmRule, Reading, parse_region, read_region, region_mask
@@ -151,7 +152,7 @@ def test_the_rate_of_rise_and_a_low_level():
 
 
 def test_palettes_grow_in_luma_but_for_the_rainbow():
-    for name in palettes.PALETTES:
+    for name in PALETTES:
         table = palettes.table(name)
         assert table.shape == (256, 3)
         steps = np.diff(table.astype(float) @ (0.299, 0.587, 0.114))

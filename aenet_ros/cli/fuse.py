@@ -37,6 +37,7 @@ from aenet_ros.cli.common import (
     print_json,
     remark,
 )
+from aenet_ros.config import PALETTES, STYLES
 from aenet_ros.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--labels", action="store_true", help="write each panel's name above it")
     parser.add_argument("--weights", metavar="FILE", default=None, help="same as --set model.weights=FILE")
+    parser.add_argument("--style", choices=STYLES, default=None, help="same as --set output.style=...: how the picture shows both cameras")
+    parser.add_argument("--palette", choices=PALETTES, default=None, help="same as --set output.palette=...: colours of such a picture")
     parser.add_argument("--json", action="store_true", help="the summary as JSON on stdout")
     files = parser.add_argument_group("pictures and videos")
     add_pairing_arguments(files)
@@ -88,8 +91,8 @@ def run(args: argparse.Namespace) -> int:
     from aenet_ros.io.fuse_job import plan_jobs
 
     config = config_from(args)
-    if args.weights is not None:
-        config = build({"model.weights": args.weights}, config)
+    given = {"model.weights": args.weights, "output.style": args.style, "output.palette": args.palette}
+    config = build({name: value for name, value in given.items() if value is not None}, config)
     jobs = plan_jobs(args.sources, args.out, _options(args, config))
     single = len(jobs) == 1 and jobs[0].out == args.out
     report = _run_one(jobs[0], config, args) if single else _run_many(jobs, config, args)

@@ -1,6 +1,8 @@
 """The configuration: dataclasses with all defaults and bounds. See ``schema``."""
 
 from aenet_ros.config.schema import (
+    PALETTES,
+    STYLES,
     AgcConfig,
     Config,
     DegradedConfig,
@@ -20,6 +22,7 @@ from aenet_ros.config.schema import (
 )
 
 __all__ = [
+    "PALETTES", "STYLES",
     "AgcConfig", "Config", "DegradedConfig", "DiagnosticsConfig", "InputConfig", "LatencyConfig", "ModelConfig", "OutputConfig",
     "RegistrationConfig", "SensorConfig", "ShutterConfig", "StreamConfig", "SyncConfig", "build", "flatten", "specs",
 ]  # fmt: skip

@@ -255,6 +255,10 @@ class LatencyConfig:
     )
 
 
+STYLES = ("fusion", "tint", "edges", "pip", "side_by_side")
+PALETTES = ("white_hot", "black_hot", "ironbow", "inferno", "rainbow", "arctic")
+
+
 @dataclass(frozen=True)
 class OutputConfig:
     """What is published."""
@@ -271,6 +275,14 @@ class OutputConfig:
     thermal_weight: float = dynamic(
         1.0, "Weight of the thermal camera in the fused image: 1: output of the network; 0: the rgb frame.", (0.0, 1.0)
     )
+    style: str = dynamic(
+        "fusion",
+        "fusion: the network's picture; tint: the same, in the colours of the palette between isotherm_low and isotherm_high; edges: the "
+        "thermal picture in the colours of the palette, with the edges of the rgb picture; pip: the rgb picture with the thermal one in "
+        "its corner; side_by_side: both pictures, each at half of the width, without fused/camera_info.",
+        choices=STYLES,
+    )
+    palette: str = dynamic("ironbow", "Colours of the thermal picture in the styles other than fusion.", choices=PALETTES)
     isotherm: bool = dynamic(False, "Tint pixels between isotherm_low and isotherm_high (temperature scale: agc.profile).")
     isotherm_low: float = dynamic(30.0, "Lower limit of the isotherm band.", (-300.0, 10_000.0), "degC")
     isotherm_high: float = dynamic(45.0, "Upper limit of the isotherm band.", (-300.0, 10_000.0), "degC")
@@ -365,11 +377,12 @@ def _check_together(config: Config) -> None:
     output = config.output
     if output.grid == "size" and not (output.width or output.height):
         raise ConfigError("output.grid is size, and neither output.width nor output.height is given; set one of them, or both")
-    if output.isotherm and output.isotherm_low >= output.isotherm_high:
+    banded = output.isotherm or output.style == "tint"
+    if banded and output.isotherm_low >= output.isotherm_high:
         raise ConfigError(
             f"output.isotherm_low ({output.isotherm_low:g}) must be less than output.isotherm_high ({output.isotherm_high:g})"
         )
-    if (agc.unit == "celsius" or output.isotherm) and agc.celsius_per_count == 0.0:
+    if (agc.unit == "celsius" or banded) and agc.celsius_per_count == 0.0:
         raise ConfigError(
             "agc.celsius_per_count is 0, so no temperature maps to a count; give the camera's scale (0.01 for Lepton TLinear)"
         )

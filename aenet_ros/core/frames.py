@@ -137,6 +137,7 @@ class FusedFrame:
     thermal_registered: unchanged counts on the picture's grid in the input's dtype, 0 or NaN outside the thermal view; None unless asked
     for. ``thermal_encoding`` is their ROS encoding.
     timings_ns: duration of each stage.
+    keeps_geometry: a pixel of the picture is a pixel of its grid, so the camera's CameraInfo holds for it.
     """
 
     stamp_ns: int
@@ -147,6 +148,22 @@ class FusedFrame:
     timings_ns: dict[str, int] = field(default_factory=dict)
     grid: str = "rgb"
     thermal_encoding: str = ""
+    keeps_geometry: bool = True
+
+
+_CONVERSIONS = {
+    ("rgb8", "bgr8"): cv2.COLOR_RGB2BGR,
+    ("bgr8", "rgb8"): cv2.COLOR_BGR2RGB,
+    ("mono8", "rgb8"): cv2.COLOR_GRAY2RGB,
+    ("mono8", "bgr8"): cv2.COLOR_GRAY2BGR,
+    ("rgb8", "mono8"): cv2.COLOR_RGB2GRAY,
+    ("bgr8", "mono8"): cv2.COLOR_BGR2GRAY,
+}
+
+
+def convert(image: Array, encoding: str, wanted: str) -> Array:
+    """``image`` in the encoding ``wanted`` (rgb8, bgr8 or mono8); the same array where it has that already."""
+    return image if encoding == wanted else cv2.cvtColor(image, _CONVERSIONS[encoding, wanted])
 
 
 def render_brightness(thermal: ThermalInput, out: Plane | None = None) -> Plane:

@@ -16,12 +16,6 @@ from aenet_ros.core.frames import Array, Frame, Plane
 
 BT601 = (0.299, 0.587, 0.114)  # of red, green, blue
 ORDERS = {"rgb8": "rgb", "bgr8": "bgr", "mono8": "rgb"}  # mono8 has no order
-CONVERSIONS = {
-    ("rgb8", "bgr8"): cv2.COLOR_RGB2BGR,
-    ("bgr8", "rgb8"): cv2.COLOR_BGR2RGB,
-    ("mono8", "rgb8"): cv2.COLOR_GRAY2RGB,
-    ("mono8", "bgr8"): cv2.COLOR_GRAY2BGR,
-}
 
 
 def luma(image: Array, order: str = "rgb") -> Array:
@@ -79,11 +73,6 @@ def prepare_rgb(rgb: Frame, wanted: str) -> tuple[Array, str]:
 def reorder(image: Array, order: str, wanted: str) -> Array:
     """``image``, uint8 [H, W, 3] in ``order`` "rgb" or "bgr", in the order ``wanted``; a grey image [H, W] is returned as it is."""
     return image if order == wanted or image.ndim == 2 else np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-
-
-def convert(image: Array, encoding: str, wanted: str) -> Array:
-    """``image`` in the encoding ``wanted``; the same array where it has that already."""
-    return image if encoding == wanted else cv2.cvtColor(image, CONVERSIONS[encoding, wanted])
 
 
 def fuse_tensors(

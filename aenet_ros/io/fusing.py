@@ -137,7 +137,7 @@ class _Run:
             self._sizes = sizes
             if (text := stretch_text(*sizes)) and text not in self.shapes:
                 self.shapes.append(text)
-        if config.output.isotherm or (config.agc.mode == "fixed" and config.agc.unit == "celsius"):
+        if config.output.isotherm or config.output.style == "tint" or (config.agc.mode == "fixed" and config.agc.unit == "celsius"):
             check_scale(pair.thermal.data, config.agc)
 
 

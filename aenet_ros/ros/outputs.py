@@ -67,7 +67,8 @@ class Outputs:
         if subscribers.registered and fused.thermal_registered is not None:
             fill_image(self._registered_message, fused.thermal_registered, fused.thermal_encoding)
             _send(self._registered, self._registered_message, fused)
-        if subscribers.camera_info and (camera_info := fused_camera_info(camera_infos, fused, scaled=self._scales)) is not None:
+        info_holds = subscribers.camera_info and fused.keeps_geometry
+        if info_holds and (camera_info := fused_camera_info(camera_infos, fused, scaled=self._scales)) is not None:
             self._camera_info.publish(camera_info)
 
     def destroy(self) -> None:

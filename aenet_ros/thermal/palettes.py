@@ -1,5 +1,7 @@
 """Colour palettes for thermal pictures: tables of 256 colours, their application, and a colour bar with degrees.
 
+The names are those of ``output.palette``. inferno is matplotlib's, rainbow is Turbo (Mikhailov 2019); both come with OpenCV.
+
 All palettes but ``rainbow`` grow steadily in luma (``black_hot`` falls), so that hotter is brighter also in print and for people with
 a colour vision deficiency. ``rainbow`` separates small differences and is not monotonic.
 """
@@ -9,11 +11,9 @@ from functools import cache
 import cv2
 import numpy as np
 
+from aenet_ros.config import PALETTES
 from aenet_ros.core.errors import ConfigError
 from aenet_ros.core.frames import Array
-
-PALETTES = ("white_hot", "black_hot", "ironbow", "inferno", "rainbow", "arctic")
-"""Names for ``output.palette``. inferno is matplotlib's, rainbow is Turbo (Mikhailov 2019); both come with OpenCV."""
 
 # Red, green, blue at equal distances from the coldest to the hottest; linear in between.
 _STOPS = {

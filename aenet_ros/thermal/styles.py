@@ -2,7 +2,7 @@
 
 fusion: the network's picture. tint: the same, in the colours of the palette within the isotherm band. edges: the thermal picture in the
 colours of the palette with the rgb camera's edges. pip: the rgb picture with the thermal one in its corner. side_by_side: both pictures,
-each at half of the width. All have the size of the fused picture. Only fusion, tint and edges keep its geometry.
+each at half of the width. All have the size of the fused picture.
 """
 
 from typing import NamedTuple
@@ -10,70 +10,78 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from aenet_ros.core.frames import Array
+from aenet_ros.config import Config
+from aenet_ros.core.frames import Array, Plane, ThermalInput, convert, render_brightness
+from aenet_ros.thermal.agc import Gain
 from aenet_ros.thermal.palettes import colorize
-
-STYLES = ("fusion", "tint", "edges", "pip", "side_by_side")
-KEEP_GEOMETRY = ("fusion", "tint", "edges")
-"""Styles in which a pixel of the picture is a pixel of its grid, so that camera_info holds for it."""
+from aenet_ros.thermal.temperature import celsius, scale_of
 
 _INSET = 0.35  # side of the inset relative to the picture
 _TINT = 0.6  # share of the palette's colour in tinted pixels
 _EDGE_CONTRAST = 64.0  # grey levels of a step that is drawn as a full edge
+_IN_VIEW = 0.5  # thermal share of a pixel from which it belongs to the thermal view
 
 
-class StyleInput(NamedTuple):
-    """Planes on the grid of the picture. Colour is red, green, blue.
+class StyledView(NamedTuple):
+    """What a style needs beside the fused picture, on its grid.
 
-    fused: uint8 [H, W, 3]; rgb: uint8 [H, W, 3] or [H, W], without thermal; brightness: uint8 [H, W], thermal after AGC; inside: bool
-    [H, W], where the thermal camera looks; band: bool [H, W], where the temperature is within the isotherm.
+    rgb: the rgb camera's picture, uint8 [H, W, 3] or [H, W] by ``encoding``. gain: of the thermal counts. weight: float32 [H, W] in 0..1,
+    the thermal share; None: 1.
     """
 
-    fused: Array
     rgb: Array
-    brightness: Array
-    inside: Array
-    band: Array
+    encoding: str
+    gain: Gain
+    weight: Plane | None
 
 
-def draw_style(style: str, planes: StyleInput, palette: str) -> Array:
-    """The picture in the style, uint8 [H, W, 3] RGB, a new array or ``planes.fused`` itself."""
-    if style == "fusion":
-        return planes.fused
-    if style == "tint" and not planes.band.any():
-        return planes.fused
-    thermal = colorize(planes.brightness, palette)
-    if style == "tint":
-        mixed = cv2.addWeighted(planes.fused, 1.0 - _TINT, thermal, _TINT, 0.0)
-        return np.where((planes.band & planes.inside)[..., None], mixed, planes.fused)
-    rgb = planes.rgb if planes.rgb.ndim == 3 else cv2.cvtColor(planes.rgb, cv2.COLOR_GRAY2RGB)
-    thermal = np.where(planes.inside[..., None], thermal, rgb if style == "edges" else np.uint8(0))
-    if style == "edges":
-        return cv2.add(thermal, cv2.cvtColor(_edges(rgb), cv2.COLOR_GRAY2RGB))
-    return _inset(rgb, thermal) if style == "pip" else _side_by_side(rgb, thermal)
+def draw_style(fused: Array, registered: Array, view: StyledView, config: Config) -> Array:
+    """The picture in ``output.style``, uint8 in ``output.encoding``; a new array, or ``fused`` where there is nothing to draw.
+
+    fused: uint8 in ``output.encoding``; registered: thermal counts [H, W] on its grid.
+    """
+    output = config.output
+    if output.style == "tint":
+        degrees = celsius(registered, scale_of(config.agc))
+        band = (degrees >= output.isotherm_low) & (degrees <= output.isotherm_high)
+        if not band.any():
+            return fused
+    brightness = cv2.convertScaleAbs(render_brightness(ThermalInput(registered, *view.gain)), alpha=255.0)
+    thermal = colorize(brightness, output.palette)
+    inside = np.ones(registered.shape, bool) if view.weight is None else view.weight > _IN_VIEW
+    if output.style == "tint":
+        picture = convert(fused, output.encoding, "rgb8")
+        mixed = cv2.addWeighted(picture, 1.0 - _TINT, thermal, _TINT, 0.0)
+        drawn = np.where((band & inside)[..., None], mixed, picture)
+    else:
+        rgb = convert(view.rgb, view.encoding, "rgb8")
+        drawn = {"edges": _edges, "pip": _inset, "side_by_side": _side_by_side}[output.style](rgb, thermal, inside)
+    return convert(drawn, "rgb8", output.encoding)
 
 
-def _edges(rgb: Array) -> Array:
-    """Strength of the edges of an RGB picture, uint8 [H, W]: the length of the Scharr gradient, 255 at a step of _EDGE_CONTRAST."""
-    luma = cv2.GaussianBlur(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), (3, 3), 0)
+def _edges(rgb: Array, thermal: Array, inside: Array) -> Array:
+    """The thermal picture plus the length of the Scharr gradient of rgb, 255 at a step of _EDGE_CONTRAST; rgb outside the thermal view."""
+    luma = cv2.GaussianBlur(convert(rgb, "rgb8", "mono8"), (3, 3), 0)
     across, down = (cv2.Scharr(luma, cv2.CV_32F, dx, 1 - dx, scale=1.0 / 16.0) for dx in (1, 0))
-    return cv2.convertScaleAbs(cv2.magnitude(across, down), alpha=255.0 / _EDGE_CONTRAST)
+    strength = cv2.convertScaleAbs(cv2.magnitude(across, down), alpha=255.0 / _EDGE_CONTRAST)
+    return np.where(inside[..., None], cv2.add(thermal, convert(strength, "mono8", "rgb8")), rgb)
 
 
-def _inset(rgb: Array, thermal: Array) -> Array:
+def _inset(rgb: Array, thermal: Array, inside: Array) -> Array:
     height, width = rgb.shape[:2]
-    small = cv2.resize(thermal, (max(1, round(width * _INSET)), max(1, round(height * _INSET))), interpolation=cv2.INTER_AREA)
+    size = (max(1, round(width * _INSET)), max(1, round(height * _INSET)))
+    small = cv2.resize(thermal * inside[..., None], size, interpolation=cv2.INTER_AREA)
     drawn = rgb.copy()
-    drawn[: small.shape[0], width - small.shape[1] :] = small
+    drawn[: size[1], width - size[0] :] = small
     return drawn
 
 
-def _side_by_side(rgb: Array, thermal: Array) -> Array:
+def _side_by_side(rgb: Array, thermal: Array, inside: Array) -> Array:
     """rgb left and thermal right, each at half of the width with its proportions, on black."""
     height, width = rgb.shape[:2]
     half = (max(1, width // 2), max(1, height // 2))
     drawn = np.zeros_like(rgb)
     top = (height - half[1]) // 2
-    for left, picture in ((0, rgb), (width - half[0], thermal)):
+    for left, picture in ((0, rgb), (width - half[0], thermal * inside[..., None])):
         drawn[top : top + half[1], left : left + half[0]] = cv2.resize(picture, half, interpolation=cv2.INTER_AREA)
     return drawn
