@@ -34,7 +34,7 @@ from aenet_ros.workbench.simulation.rig_config import RigConfig
 PAGES = [ROOT / "README.md", *sorted(path for path in (ROOT / "docs").rglob("*.md") if path.name != "parameters.md")]
 PROGRAMS = {"aenet", ".venv/bin/aenet", "ros2", "make", "pip", "pytest", "python", "python3", "$", "sudo"}
 LANGUAGES = {"bash", "python", "yaml", "text", "json", "xml", "ini", "dockerfile", "html", ""}
-PAGE_SECONDS = 200
+PAGE_SECONDS = 600
 RIG = RigConfig(thermal_width=320, thermal_height=256, rgb_width=320, rgb_height=256, scene_s=4.0)
 
 
