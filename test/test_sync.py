@@ -111,6 +111,24 @@ def test_pairs_are_brute_forces_whatever_order_the_streams_arrive_in(thermal, rg
 
 
 @settings(max_examples=400, deadline=None)
+@given(
+    st.sets(st.integers(0, 400), max_size=60),
+    st.sets(st.integers(0, 400), max_size=60),
+    st.integers(0, 100),
+    st.integers(-300, 300),
+)
+def test_streams_in_one_order_of_time_pair_as_the_whole_and_lose_only_what_has_no_partner(thermal, rgb, slop, offset):
+    """As files are read: any gaps and any offset, and no frame is dropped for a full queue."""
+    thermal, rgb = sorted(1000 + stamp for stamp in thermal), sorted(1000 + stamp for stamp in rgb)
+    matcher = PairMatcher(slop, offset, ordered=True)
+    events = sorted([(stamp, "thermal", stamp + offset) for stamp in thermal] + [(stamp, "rgb", stamp) for stamp in rgb])
+    found = [pair for _, stream, stamp in events for pair in push(matcher, stream, stamp)]
+    found += [(pair.thermal.stamp_ns, pair.rgb.stamp_ns) for pair in matcher.flush()]
+    assert found == [(t + offset, r) for t, r in greedy(thermal, rgb, slop)]
+    assert balanced(matcher)
+    assert set(dropped(matcher)) <= {"no_partner"}
+
+
 @given(st.sets(st.integers(0, 200), max_size=12), st.sets(st.integers(0, 200), max_size=12), st.integers(0, 100))
 def test_mutual_nearest_are_always_paired_and_pairs_never_cross(thermal, rgb, slop):
     thermal, rgb = sorted(thermal), sorted(rgb)

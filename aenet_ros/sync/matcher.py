@@ -96,8 +96,10 @@ class _Stream:
 
     def next(self) -> float:
         """A lower bound of the stamps to come, on the common clock."""
+        if self.reached > -math.inf:
+            return max(self.latest() + 1, self.reached)
         gap = math.ceil(GAP_SHARE * min(self.gaps)) if len(self.gaps) >= GAP_MINIMUM else 1
-        return max(self.latest() + max(gap, 1), self.reached)
+        return self.latest() + max(gap, 1)
 
     def insert(self, frame: Frame) -> str:
         """Queues the frame in order of stamps; a reason instead where it is too late or a duplicate."""
@@ -140,7 +142,7 @@ class PairMatcher:
     more frame only where that may be nearer: the next frame of the stream whose stamp is the older of the two.
 
     ``ordered``: the frames of both streams come in one order of their times, as files can be read, less the clock offset. Then no
-    queue is limited: a frame leaves, or is dropped as ``no_partner``, once all frames within its slop have come.
+    queue is limited and no gap is guessed: a pair leaves, or a frame is dropped as ``no_partner``, once no frame to come can matter.
     """
 
     def __init__(self, slop_ns: int, clock_offset_ns: int = 0, queue_size: int = 10, *, ordered: bool = False) -> None:
