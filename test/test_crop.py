@@ -10,7 +10,7 @@ import pytest
 from aenet_ros.cli.common import add_config_arguments, config_from
 from aenet_ros.config import build
 from aenet_ros.core.camera import Camera
-from aenet_ros.core.crop import Crop, crop_camera, crop_camera_info, crop_frame
+from aenet_ros.core.crop import crop_camera, crop_camera_info, crop_frame
 from aenet_ros.core.errors import ConfigError, ImageError, UnsupportedEncodingError
 from aenet_ros.core.frames import Frame
 from aenet_ros.io.source import cropped
@@ -39,7 +39,7 @@ def test_what_is_no_rectangle_is_refused(given):
     [((0, 2, 0, 0), slice(2, None), slice(None)), ((0, 0, 16, 10), slice(10), slice(None)), ((3, 4, 5, 6), slice(4, 10), slice(3, 8))],
 )
 def test_frames(crop, rows, columns):
-    frame = crop_frame(Frame(7, COUNTS, "mono16", "cam", "16UC1"), Crop(*crop), "input.thermal.crop")
+    frame = crop_frame(Frame(7, COUNTS, "mono16", "cam", "16UC1"), crop, "input.thermal.crop")
     assert frame.data.tolist() == COUNTS[rows, columns].tolist()
     assert (frame.stamp_ns, frame.encoding, frame.frame_id, frame.source_encoding) == (7, "mono16", "cam", "16UC1")
 
@@ -47,7 +47,7 @@ def test_frames(crop, rows, columns):
 @pytest.mark.parametrize("crop", [(0, 0, 17, 1), (0, 12, 0, 0), (16, 0, 0, 0), (4, 4, 4, 9), (400, 0, 4, 4)])
 def test_a_crop_outside_the_frame_names_option_and_frame(crop):
     with pytest.raises(ImageError, match=r"input\.thermal\.crop \[.*16x12; give"):
-        crop_frame(Frame(1, COUNTS, "mono16"), Crop(*crop), "input.thermal.crop")
+        crop_frame(Frame(1, COUNTS, "mono16"), crop, "input.thermal.crop")
 
 
 def info(width=160, height=122):
@@ -57,25 +57,25 @@ def info(width=160, height=122):
 
 
 def test_camera_info_is_that_of_the_crop():
-    found = crop_camera_info(info(), Crop(10, 2, 140, 120))
+    found = crop_camera_info(info(), (10, 2, 140, 120))
     assert (found.width, found.height) == (140, 120)
     assert found.k.tolist() == [100, 0, 70, 0, 100, 59, 0, 0, 1]
     assert found.p.tolist() == [90, 0, 70, 5, 0, 90, 59, 0, 0, 0, 1, 0]
     assert vars(found.roi) == {"x_offset": 0, "y_offset": 0, "height": 0, "width": 0, "do_rectify": False}
     assert found.d == [0.1] * 5
-    open_ended = crop_camera_info(info(), Crop(0, 2, 0, 0))
+    open_ended = crop_camera_info(info(), (0, 2, 0, 0))
     assert (open_ended.width, open_ended.height, open_ended.k[5]) == (160, 120, 59)
 
 
 def test_the_camera_info_of_a_driver_without_its_telemetry_stays():
     given = info(height=120)
-    assert crop_camera_info(given, Crop(0, 2, 160, 120)) is given
+    assert crop_camera_info(given, (0, 2, 160, 120)) is given
     assert crop_camera_info(given, None) is given
 
 
 def test_cameras():
     camera = Camera(np.array([[100.0, 0, 80], [0, 100, 61], [0, 0, 1]]), (122, 160))
-    found = crop_camera(camera, Crop(0, 2, 160, 120))
+    found = crop_camera(camera, (0, 2, 160, 120))
     assert found.size == (120, 160)
     assert found.matrix[:2, 2].tolist() == [80, 59]
     assert camera.matrix[1, 2] == 61
@@ -93,10 +93,10 @@ def double_frame():
 
 def test_both_halves_of_a_double_frame():
     message, kelvin64 = double_frame()
-    picture = crop_frame(decode_thermal(message), Crop(0, 0, 256, 192), "input.thermal.crop")
+    picture = crop_frame(decode_thermal(message), (0, 0, 256, 192), "input.thermal.crop")
     assert (picture.encoding, picture.size) == ("mono8", (192, 256))
     assert np.ptp(picture.data) == 0
-    counts = crop_frame(decode_thermal(message, "16UC1"), Crop(0, 192, 256, 192), "input.thermal.crop")
+    counts = crop_frame(decode_thermal(message, "16UC1"), (0, 192, 256, 192), "input.thermal.crop")
     assert (counts.encoding, counts.counts_encoding) == ("mono16", "16UC1")
     assert (counts.data == kelvin64).all()
     with pytest.raises(UnsupportedEncodingError, match=r"'y16'.*input\.\*\.encoding"):

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from aenet_ros.config.options import OptionSpec, Value, check, dynamic, group_specs, option, replace_values
-from aenet_ros.core.crop import Crop
 from aenet_ros.core.errors import ConfigError, similar
 
 IDENTITY_3X3 = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
@@ -42,9 +41,10 @@ class StreamConfig:
     )
 
     @property
-    def rectangle(self) -> Crop | None:
+    def rectangle(self) -> tuple[int, int, int, int] | None:
         """``crop``; None for the whole frame."""
-        return Crop(*(int(value) for value in self.crop)) if any(self.crop) else None
+        x, y, width, height = (int(value) for value in self.crop)
+        return (x, y, width, height) if any(self.crop) else None
 
 
 @dataclass(frozen=True)

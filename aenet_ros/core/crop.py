@@ -2,7 +2,7 @@
 
 import copy
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -10,14 +10,8 @@ from aenet_ros.core.camera import Camera
 from aenet_ros.core.errors import ImageError
 from aenet_ros.core.frames import Frame
 
-
-class Crop(NamedTuple):
-    """Left column, upper row, width and height in pixels; 0 for the last two: to the frame's edge."""
-
-    x: int
-    y: int
-    width: int
-    height: int
+Crop = tuple[int, int, int, int]
+"""Left column, upper row, width and height in pixels; 0 for the last two: to the frame's edge."""
 
 
 def crop_frame(frame: Frame, crop: Crop | None, option: str) -> Frame:
@@ -25,13 +19,14 @@ def crop_frame(frame: Frame, crop: Crop | None, option: str) -> Frame:
     if crop is None:
         return frame
     height, width = frame.size
-    right, bottom = (crop.x + crop.width) if crop.width else width, (crop.y + crop.height) if crop.height else height
-    if not (crop.x < right <= width and crop.y < bottom <= height):
+    left, top, wide, high = crop
+    right, bottom = left + wide if wide else width, top + high if high else height
+    if not (left < right <= width and top < bottom <= height):
         raise ImageError(
             f"{option} {list(crop)} (x, y, width, height) is not within the frame of {width}x{height}; give a rectangle inside it, "
             "or none for the whole frame"
         )
-    return replace(frame, data=frame.data[crop.y : bottom, crop.x : right])
+    return replace(frame, data=frame.data[top:bottom, left:right])
 
 
 def crop_camera(camera: Camera, crop: Crop | None) -> Camera:
@@ -40,7 +35,7 @@ def crop_camera(camera: Camera, crop: Crop | None) -> Camera:
     if crop is None or size is None:
         return camera
     matrix = camera.matrix.copy()
-    matrix[:2, 2] -= crop.x, crop.y
+    matrix[:2, 2] -= crop[:2]
     return camera._replace(matrix=matrix, size=size)
 
 
@@ -56,16 +51,17 @@ def crop_camera_info(info: Any, crop: Crop | None) -> Any:
     result.roi.do_rectify = False
     k, p = np.array(info.k, np.float64), np.array(info.p, np.float64)
     if k.any():  # all zero: not calibrated
-        k[[2, 5]] -= crop.x, crop.y
+        k[[2, 5]] -= crop[:2]
     if p.any():
-        p[[2, 6]] -= crop.x, crop.y
+        p[[2, 6]] -= crop[:2]
     result.k, result.p = k, p
     return result
 
 
 def _cropped_size(size: tuple[int, int], crop: Crop | None) -> tuple[int, int] | None:
     """Height and width after cropping; None where a camera of this size stays as it is."""
-    if crop is None or not (size[0] and size[1]) or (crop.height, crop.width) == size:
+    if crop is None or not (size[0] and size[1]) or crop[:1:-1] == size:
         return None
-    cropped = crop.height or size[0] - crop.y, crop.width or size[1] - crop.x
-    return cropped if crop.y + cropped[0] <= size[0] and crop.x + cropped[1] <= size[1] and min(cropped) > 0 else None
+    left, top, wide, high = crop
+    cropped = high or size[0] - top, wide or size[1] - left
+    return cropped if top + cropped[0] <= size[0] and left + cropped[1] <= size[1] and min(cropped) > 0 else None
