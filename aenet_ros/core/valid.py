@@ -49,7 +49,9 @@ def invalid_pixels(data: NDArray[Any]) -> Mask | None:
     found: Mask = ~np.isfinite(data) if is_float else np.zeros(data.shape, bool)
     zeros = data == 0
     candidates = [data <= np.float32(ABSOLUTE_ZERO)] if is_float else []
-    candidates += [large_regions(zeros)] + [_touching_edge(data == high)] * white
+    candidates.append(large_regions(zeros))
+    if white:
+        candidates.append(_touching_edge(data == high))
     for candidate in candidates:
         candidate &= ~found
         if candidate.any():
