@@ -278,7 +278,7 @@ def test_sinks_by_name(tmp_path):
     many = open_source(thermal, rgb)
     with pytest.raises(SourceError, match="need a folder"):
         open_sink(tmp_path / "new" / "single.jpg", many)
-    for name, match in (("x.mp4", "--sequence"), ("x.mcap", "only a bag")):
+    for name, match in (("x.mp4", "--sequence"), ("x.mcap", "is a bag's name")):
         with pytest.raises(SourceError, match=match):
             open_sink(tmp_path / name, many)
 
