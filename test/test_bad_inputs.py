@@ -139,11 +139,12 @@ def test_a_full_disk(tmp_path, small_disk, capsys, target):
     options = ["--to", "pictures"] if target == "pictures/" else []
     assert aenet("fuse", tmp_path / "in", "-o", small_disk / target, *options, *SETTINGS) == 1
     captured = capsys.readouterr()
-    assert "No space left on device" in captured.err
+    assert "No space left on device; make room" in captured.err
     left = {str(path.relative_to(small_disk)) for path in small_disk.rglob("*") if path.is_file() and path.name != "full"}
     if target == "pictures/":  # whole ones, and what --resume needs
         pictures = {name for name in left if name.endswith(".png")}
         assert left - pictures <= {"pictures/.aenet-fuse/run.json"}
         assert all(cv2.imread(str(small_disk / name)) is not None for name in pictures)
+        assert f"{len(pictures)} of 6 pairs are complete and stay; the same command with --resume goes on" in captured.err
     else:
         assert left == set()

@@ -202,6 +202,7 @@ def test_ctrl_c_leaves_whole_files_only(tmp_path):
     assert 3 <= len(files) < 400
     for path in files:
         assert load(path).shape == (240, 320, 3)
+    assert f"{len(files)} of 400 pairs are complete and stay; the same command with --resume goes on" in stderr
 
 
 def test_real_smoke_clip(tmp_path):

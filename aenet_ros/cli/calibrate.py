@@ -46,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Calibrate; 0 where the result was written."""
     from aenet_ros.core.errors import ConfigError, SourceError
+    from aenet_ros.core.progress import ProgressBar
     from aenet_ros.io.files import is_bag
     from aenet_ros.io.source import Source, cropped
     from aenet_ros.io.sources import open_source
@@ -78,7 +79,8 @@ def run(args: argparse.Namespace) -> int:
     if source.pairing:
         remark(source.pairing)
     source.inputs = config.input
-    named, remarks = collect(cropped(source), args.most_pairs)
+    with ProgressBar("reading", "pair", source.total) as bar:
+        named, remarks = collect(bar.follow(cropped(source)), args.most_pairs)
     for text in [*source.remarks, *remarks]:
         remark(text)
     pairs = [pair for _, pair in named]

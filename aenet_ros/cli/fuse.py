@@ -23,7 +23,6 @@ examples:
 """
 
 import argparse
-import sys
 import time
 from dataclasses import fields
 from pathlib import Path
@@ -127,27 +126,32 @@ def _jobs(text: str) -> int:
 
 
 def _run_one(job: "FuseJob", config: "Config", args: argparse.Namespace) -> dict[str, Any]:
-    from tqdm import tqdm
-
+    from aenet_ros.core.progress import ProgressBar
     from aenet_ros.io.fusing import fuse_job, threads_per_job
 
     shown: list[str] = []
-    with tqdm(unit="pair", desc="fusing", disable=None, leave=False) as bar:
+    done = ["nothing was fused yet"]
+    with ProgressBar("opening", "pair") as bar:
 
         def show_progress(news: Any) -> None:
-            if news[0] == "pair":
-                bar.update()
-                return
-            bar.reset(total=news[1])
-            if not args.json:
-                for text in news[2]:
-                    bar.write(text, file=sys.stderr)
-                shown.extend(news[2])
+            if news[0] == "opened":
+                bar.total = news[1]
+                bar.describe("loading")
+                shown.extend([] if args.json else news[2])
+                with bar.aside():
+                    for text in shown:
+                        remark(text)
+            elif news[0] == "stopped":
+                done.append(news[1])
+            else:
+                bar.describe("fusing")
+                bar.step(timed=news[0] == "pair")
 
         try:
             report = fuse_job(job, config, show_progress, threads_per_job(1))
         except KeyboardInterrupt:
-            remark("what is complete stays; the same command with --resume goes on")
+            with bar.aside():
+                remark(done[-1])
             raise
     report["ok"] = succeeded(report)
     if args.json:
@@ -158,8 +162,7 @@ def _run_one(job: "FuseJob", config: "Config", args: argparse.Namespace) -> dict
 
 
 def _run_many(jobs: "list[FuseJob]", config: "Config", args: argparse.Namespace) -> dict[str, Any]:
-    from tqdm import tqdm
-
+    from aenet_ros.core.progress import ProgressBar
     from aenet_ros.io.fuse_job import WorkerDied, run_jobs
     from aenet_ros.io.fusing import failed_report, threads_per_job, try_fuse_job
 
@@ -167,28 +170,27 @@ def _run_many(jobs: "list[FuseJob]", config: "Config", args: argparse.Namespace)
     totals: dict[int, int] = {}
     shown: list[list[str]] = [[] for _ in jobs]
     begin = time.monotonic()
-    with tqdm(unit="pair", desc=f"fusing 0/{len(jobs)}", disable=None, leave=False) as bar:
+    with ProgressBar(f"fusing 0/{len(jobs)}", "pair") as bar:
 
         def on_progress(index: int, news: Any) -> None:
-            if news[0] == "pair":
-                bar.update()
+            if news[0] != "opened":
+                bar.step(timed=news[0] == "pair")
                 return
             totals[index] = news[1]
             if not args.json:
-                with bar.external_write_mode():
+                with bar.aside():
                     for text in news[2]:
                         remark(f"{jobs[index].name}: {text}")
                 shown[index].extend(news[2])
             # Those not yet opened are taken to be as long as the others.
             bar.total = round(sum(totals.values()) / len(totals) * len(jobs))
-            bar.refresh()
 
         def on_result(index: int, report: Any) -> None:
             reports[index] = failed_report(jobs[index], str(report)) if isinstance(report, WorkerDied) else report
             ended.add(index)
-            bar.set_description(f"fusing {len(ended)}/{len(jobs)}")
+            bar.describe(f"fusing {len(ended)}/{len(jobs)}")
             if not args.json:
-                with bar.external_write_mode():
+                with bar.aside():
                     remarks = [text for text in reports[index]["remarks"] if text not in shown[index]]
                     _print_report(reports[index], remarks, jobs[index].name, trace=args.debug)
 

@@ -33,8 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Report; 0 if there are pairs, 1 if there are none."""
-    from tqdm import tqdm
-
+    from aenet_ros.core.progress import ProgressBar
     from aenet_ros.io.files import PICTURE_SUFFIXES
 
     config = config_from(args)
@@ -42,8 +41,8 @@ def run(args: argparse.Namespace) -> int:
         return _inspect_picture(args, config)
     from aenet_ros.io.bag_report import report_bag  # needs rosbags
 
-    with tqdm(unit="frame", desc="reading", disable=None, leave=False) as bar:
-        report = report_bag(args.bag, config.sync, args.thermal_topic, args.rgb_topic, args.time, progress=bar.update)
+    with ProgressBar("reading", "frame") as bar:
+        report = report_bag(args.bag, config.sync, args.thermal_topic, args.rgb_topic, args.time, progress=bar.step)
     if args.json:
         print_json(report)
     else:

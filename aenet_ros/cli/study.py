@@ -40,10 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the study; return 0 when the tables are written."""
     import torch
-    from tqdm import tqdm
 
     from aenet_ros.cli.common import about, print_json
     from aenet_ros.core.errors import ConfigError
+    from aenet_ros.core.progress import ProgressBar
     from aenet_ros.fusion.blocks import BLOCKS, DOWNSAMPLINGS
     from aenet_ros.fusion.network import AENet, parameter_count
     from aenet_ros.workbench import study
@@ -71,8 +71,9 @@ def run(args: argparse.Namespace) -> int:
     networks = args.out / "networks" / "-".join(f"{name}{value}" for name, value in told_apart.items())
     results: dict[str, Any] = {}
     for part in [args.only] if args.only else PARTS:
-        for training in tqdm(trainings[part], unit="training", desc=part, disable=None):
-            study.run_training(training, sets, held_out, networks / training.name)
+        with ProgressBar(part, "training", len(trainings[part])) as bar:
+            for training in bar.follow(trainings[part]):
+                study.run_training(training, sets, held_out, networks / training.name)
         rows = study.result_rows(trainings[part], networks)
         if part == "architectures":
             study.add_cost(rows, networks)

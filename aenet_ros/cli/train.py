@@ -56,8 +56,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train; return 0 when the last step is reached."""
     import torch
-    from tqdm import tqdm
 
+    from aenet_ros.core.progress import ProgressBar
     from aenet_ros.fusion.checkpoint import card_path, load_checkpoint
     from aenet_ros.workbench.training.data import read_pairs, shipped_sets
     from aenet_ros.workbench.training.train import RESUME_NAME, WEIGHTS_NAME, TrainConfig, train
@@ -77,12 +77,12 @@ def run(args: argparse.Namespace) -> int:
         {"name": folder.name, "kind": folder.kind, "pairs": len(pairs.luma), "terms": folder.terms or "the user's own"}
         for folder, pairs in zip(folders, sets, strict=True)
     ]
-    with tqdm(total=config.steps, unit="step", desc="training", disable=None) as bar, _curves(args) as writer:
+    with ProgressBar("training", "step", config.steps) as bar, _curves(args) as writer:
 
         def report(step: int, terms: dict[str, float]) -> None:
-            bar.update(step - bar.n)
-            bar.set_postfix(loss=f"{terms['loss']:.4f}", refresh=False)
-            if bar.disable:  # not a terminal: a line for the log
+            bar.step(step - bar.done)
+            bar.describe("training", loss=f"{terms['loss']:.4f}")
+            if bar.hidden:  # not a terminal: a line for the log
                 remark(f"step {step} of {config.steps}, loss {terms['loss']:.4f}")
             if writer is not None:
                 for name, value in terms.items():

@@ -1,5 +1,6 @@
 """Files: atomic writes, and those that are installed with the package (configurations, launch files, layouts, DDS profile)."""
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -70,6 +71,12 @@ def _fastdds_version(distribution: str) -> int:
     return 0
 
 
+def write_error(what: object, error: OSError) -> SourceError:
+    """That ``what`` cannot be written, and why."""
+    remedy = "; make room, or write to another disk" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+    return SourceError(f"{what} cannot be written: {error.strerror or error}{remedy}")
+
+
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the folder of ``path``. It is renamed to ``path`` at the end, or removed after any exception.
@@ -89,7 +96,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
         part.chmod(0o666 & ~umask)  # mkstemp creates it with mode 600
         part.replace(path)
     except OSError as error:
-        raise SourceError(f"{path} cannot be written: {error.strerror or error}") from error
+        raise write_error(path, error) from error
     finally:
         if part is not None:
             part.unlink(missing_ok=True)

@@ -33,7 +33,8 @@ def fuse_job(job: FuseJob, config: Config, progress: Progress = lambda news: Non
     """Fuse a source; returns its report.
 
     The report has ``out``, ``fused``, ``kept``, ``lost``, ``pairing``, ``remarks``, ``seconds``, ``pairs_per_s`` and ``device``. The
-    result depends only on the job and the configuration. ``progress`` gets ("opened", number of pairs, sentences), then ("pair",) for each.
+    result depends only on the job and the configuration. ``progress`` gets ("opened", number of pairs, sentences), then for each
+    pair ("pair",), or ("kept",) if its result exists already, and ("stopped", sentence) on what is left if it is interrupted.
     ``threads``: CPU threads if the configuration leaves them open; 0: as many as the node takes.
     Raises AenetError if the job cannot be done at all.
     """
@@ -58,13 +59,19 @@ def fuse_job(job: FuseJob, config: Config, progress: Progress = lambda news: Non
         with sink:
             source.skip = sink.existing
             for item in cropped(source):
-                progress(("pair",))
+                kept = run.kept
                 run.take(item)
+                progress(("kept" if run.kept > kept else "pair",))
             read_all = True
+    except KeyboardInterrupt:
+        progress(("stopped", _what_stays(job, sink, run, source.total)))
+        raise
     except SourceError as error:
         if read_all and not (run.fused or run.kept):  # the sink has nothing to keep; the reasons for what was left out say more
             reasons = dict.fromkeys([*source.remarks[opening_remarks:], *(entry["reason"] for entry in run.lost)])
             raise SourceError("; ".join([str(error), *list(reasons)[:MOST_REASONS]])) from error
+        if run.fused or run.kept:
+            raise SourceError(f"{error}; {_what_stays(job, sink, run, source.total)}") from error
         raise
     finally:
         pipeline.close()
@@ -85,6 +92,15 @@ def fuse_job(job: FuseJob, config: Config, progress: Progress = lambda news: Non
         "pairing": source.pairing,
         "remarks": source.remarks,
     }
+
+
+def _what_stays(job: FuseJob, sink: Sink, run: "_Run", total: int) -> str:
+    """A sentence on a run that did not reach its end; the sink is closed."""
+    if sink.complete is not None:
+        return f"{sink.complete} of {total} pairs are complete and stay; the same command with --resume goes on"
+    return (
+        f"{run.fused} of {total} pairs were fused; '{job.out.name}' is written as a whole, so nothing is kept and the next run starts again"
+    )
 
 
 class _Run:

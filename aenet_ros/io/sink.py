@@ -24,6 +24,11 @@ class Sink(ABC):
         """Take a pair, before its result: a bag keeps the cameras' frames. Raises SourceError if it cannot be written."""
         return
 
+    @property
+    def complete(self) -> int | None:
+        """Number of results that stay when the run is stopped, for --resume; None: the result is written as a whole, or not at all."""
+        return None
+
     @abstractmethod
     def write(self, name: str, fused: FusedFrame) -> None:
         """Take one result. Raises SourceError if it cannot be written."""

@@ -94,6 +94,12 @@ class PictureSink(StagedSink):
         self._folder, self._suffix, self._is_new = folder, suffix, not folder.exists()
         self._settings: Mapping[str, Any] = {}
         self._threads = file_threads()
+        self._names: list[str] = []  # of complete results; several threads append
+
+    @property
+    def complete(self) -> int:
+        """Number of complete pictures, those that were there before included."""
+        return len(self.existing) + len(self._names)
 
     def record_settings(self, settings: Mapping[str, Any]) -> None:
         """Refuse to mix results of two settings in one folder."""
@@ -115,6 +121,7 @@ class PictureSink(StagedSink):
         target = self._folder / part.name
         with write_errors(f"'{target}'"):
             part.replace(target)
+        self._names.append(name)
 
     def _open(self, stack: ExitStack) -> None:
         self._staging.save_settings(self._settings)

@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any
 
 from aenet_ros.core.errors import SourceError
-from aenet_ros.core.files import write_atomic
+from aenet_ros.core.files import write_atomic, write_error
 
 HIDDEN_FOLDER = ".aenet-fuse"
 """In a folder of pictures that is not complete."""
@@ -28,7 +28,7 @@ def write_errors(what: object) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise SourceError(f"{what} cannot be written: {error.strerror or error}") from error
+        raise write_error(what, error) from error
 
 
 def staging_path(out: Path) -> Path:

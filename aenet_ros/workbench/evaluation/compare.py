@@ -7,13 +7,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tqdm import tqdm
-
 from aenet_ros.core.errors import ImageError, SourceError
 from aenet_ros.core.process import allowed_cores
+from aenet_ros.core.progress import ProgressBar
 from aenet_ros.workbench.evaluation.methods import Method
 from aenet_ros.workbench.evaluation.metrics import METRICS, RANKED, flicker
-from aenet_ros.workbench.evaluation.pairs import DataSet, grey_plane, read_pairs
+from aenet_ros.workbench.evaluation.pairs import DataSet, Pair, grey_plane, read_pairs
 from aenet_ros.workbench.evaluation.trust import Trust, measure_with_trust, pooled
 
 Values = Mapping[str, float]
@@ -42,21 +41,29 @@ def measure_sets(sets: Sequence[DataSet], methods: Sequence[Method]) -> tuple[li
     missing: list[str] = []
     with ThreadPoolExecutor(allowed_cores()) as pool:
         for dataset in sets:
-            for pair in tqdm(read_pairs(dataset), dataset.name, len(dataset.files), unit="pair", disable=None, leave=False):
-                luma = grey_plane(pair.rgb)
-                jobs: list[tuple[str, Future[tuple[dict[str, float], Trust]]]] = []
-                for method in methods:
-                    try:
-                        jobs.append((method.name, pool.submit(measure_with_trust, grey_plane(method.fuse(pair)), pair.thermal, luma)))
-                    except (SourceError, ImageError) as error:
-                        missing.append(f"{method.name}: {error}")
-                for name, job in jobs:
-                    try:
-                        values, trust = job.result()
-                        scores.append(Score(name, dataset.name, pair.name, values, trust if dataset.trusted else None))
-                    except ImageError as error:
-                        missing.append(f"{name}: {pair.name}: {error}")
+            with ProgressBar(dataset.name, "pair", len(dataset.files)) as bar:
+                for pair in bar.follow(read_pairs(dataset)):
+                    _measure_pair(pair, dataset, methods, pool, scores, missing)
     return scores, missing
+
+
+def _measure_pair(
+    pair: Pair, dataset: DataSet, methods: Sequence[Method], pool: ThreadPoolExecutor, scores: list[Score], missing: list[str]
+) -> None:
+    """Append the scores of all methods on a pair, and a text for each missing picture."""
+    luma = grey_plane(pair.rgb)
+    jobs: list[tuple[str, Future[tuple[dict[str, float], Trust]]]] = []
+    for method in methods:
+        try:
+            jobs.append((method.name, pool.submit(measure_with_trust, grey_plane(method.fuse(pair)), pair.thermal, luma)))
+        except (SourceError, ImageError) as error:
+            missing.append(f"{method.name}: {error}")
+    for name, job in jobs:
+        try:
+            values, trust = job.result()
+            scores.append(Score(name, dataset.name, pair.name, values, trust if dataset.trusted else None))
+        except ImageError as error:
+            missing.append(f"{name}: {pair.name}: {error}")
 
 
 def clip_flicker(dataset: DataSet, method: Method) -> float:
