@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from aenet_ros.core.errors import SourceError
+from aenet_ros.core.files import write_error
 from aenet_ros.core.frames import Array, FusedFrame
 from aenet_ros.io.sink import StagedSink
 from aenet_ros.io.staging import staging_path, write_errors
@@ -183,7 +184,7 @@ class VideoSink(StagedSink):
         try:
             yield
         except (self._av.FFmpegError, OSError) as error:
-            raise SourceError(f"'{self._path}' cannot be written: {error.strerror or error}") from error
+            raise write_error(f"'{self._path}'", error) from error
 
 
 def _as_rgb(fused: FusedFrame) -> Array:
