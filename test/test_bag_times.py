@@ -3,6 +3,7 @@
 import json
 import re
 
+import numpy as np
 import pytest
 
 pytest.importorskip("rosbags", reason="bags need the package rosbags (pip install rosbags)")
@@ -10,7 +11,8 @@ pytest.importorskip("mcap", reason="bags need the package mcap (pip install mcap
 
 from test_bags import BEGIN_NS, IMAGE, PERIOD_NS, PLAIN, BagMaker, aenet, messages, rgb_of, stamp, thermal_of
 
-from aenet_ros.config import SyncConfig
+from aenet_ros.cli.main import main
+from aenet_ros.config import Config, SyncConfig
 from aenet_ros.io.bag_report import report_bag
 from aenet_ros.io.bag_source import BagPlayer, BagSource
 
@@ -147,7 +149,7 @@ def test_advice_is_accepted_and_makes_pairs_as_close_as_the_period_allows(tmp_pa
 
 def test_streams_of_equal_rates_that_run_freely_need_a_wider_slop(tmp_path):
     path = bag_of(tmp_path / "in", steady(40, 110 * MS, first=BEGIN_NS + 50 * MS), steady(40, 111 * MS))
-    report = report_bag(path, SyncConfig())
+    report = report_bag(path, Config())
     assert report["pairing"]["pairs"] < 20
     option = re.search(r"sync\.slop_ms=([\d.]+)", report["advice"])
     assert len(indices(BagSource(path, SyncConfig(slop_ms=float(option[1]))))) >= 36
@@ -156,7 +158,7 @@ def test_streams_of_equal_rates_that_run_freely_need_a_wider_slop(tmp_path):
 def test_a_stream_that_is_recorded_late_needs_a_longer_queue(tmp_path):
     """Header stamps are right, but one camera's frames come 1.2 s later than the other's."""
     path = bag_of(tmp_path / "in", steady(100, delay=1200 * MS), steady(100))
-    report = report_bag(path, SyncConfig())
+    report = report_bag(path, Config())
     assert report["pairing"]["pairs"] < 50
     option = re.search(r"sync\.queue_size=(\d+)", report["advice"])
     assert option, report["advice"]
@@ -184,3 +186,18 @@ def test_inspect_promises_no_pairs_of_frames_that_cannot_be_decoded(tmp_path, ca
     assert any(f"{COUNT} frames of" in text and "'strange'" in text for text in report["remarks"])
     assert aenet("fuse", path, "-o", tmp_path / "out") == 1
     assert "'strange'" in capsys.readouterr().err
+
+
+def test_inspect_counts_the_pairs_that_fuse_makes_of_the_crop(tmp_path, capsys):
+    maker = BagMaker(tmp_path / "in", "mcap")
+    with maker.writer:
+        thermal, rgb = maker.topic("/thermal/image_raw", IMAGE), maker.topic("/rgb/image_raw", IMAGE)
+        for index, rows in enumerate((122, 100, 122)):
+            stamp_ns = 10**18 + index * 40_000_000
+            counts = np.random.default_rng(index).integers(20_000, 21_000, (rows, 160), np.uint16)
+            maker.image(thermal, stamp_ns, stamp_ns, counts, "mono16", "thermal")
+            maker.image(rgb, stamp_ns + 1, stamp_ns, np.full((120, 160, 3), 80, np.uint8), "rgb8", "rgb")
+    assert main(["inspect", str(tmp_path / "in"), "--thermal-crop", "0,2,160,120"]) == 0
+    said = capsys.readouterr().out
+    assert "pairs: 2 of 3 thermal" in said
+    assert "1 left out: input.thermal.crop" in said

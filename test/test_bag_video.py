@@ -13,7 +13,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from test_bags import BEGIN_NS, IMAGE, PERIOD_NS, BagMaker, aenet, thermal_of
 
-from aenet_ros.config import SyncConfig
+from aenet_ros.config import Config, SyncConfig
 from aenet_ros.io.bag_report import report_bag
 from aenet_ros.io.bag_source import BagSource
 
@@ -107,7 +107,7 @@ def test_a_bag_that_begins_between_keyframes(tmp_path):
     pairs = pairs_of(path)
     assert any(
         "2 frames of /camera/image/video cannot be decoded: video frames before a keyframe" in text
-        for text in report_bag(path, SyncConfig())["remarks"]
+        for text in report_bag(path, Config())["remarks"]
     )
     assert [(pair.rgb.stamp_ns - BEGIN_NS) // PERIOD_NS for pair in pairs] == list(range(4, COUNT))
 

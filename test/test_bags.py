@@ -15,7 +15,7 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 from rosbags.typesys import Stores, get_typestore
 
 from aenet_ros.cli import main as cli
-from aenet_ros.config import SyncConfig
+from aenet_ros.config import Config, SyncConfig
 from aenet_ros.core.errors import SourceError
 from aenet_ros.io.bag_advice import nearest_differences
 from aenet_ros.io.bag_report import report_bag, stamp_report
@@ -325,7 +325,7 @@ def test_the_policy_exact_pairs_equal_stamps_only(tmp_path):
     sync = SyncConfig(policy="exact")
     pairs = [item.pair for item in BagSource(tmp_path / "in", sync)]
     assert [(pair.thermal.stamp_ns - BEGIN_NS, pair.rgb.stamp_ns - BEGIN_NS) for pair in pairs] == [(0, 0), (120_000_000, 120_000_000)]
-    assert report_bag(tmp_path / "in", sync)["pairing"]["pairs"] == 2
+    assert report_bag(tmp_path / "in", Config(sync=sync))["pairing"]["pairs"] == 2
     assert len(list(BagSource(tmp_path / "in", SyncConfig()))) == 5
 
 
@@ -380,10 +380,10 @@ def test_inspect_tells_rates_stamps_and_pairs(tmp_path, capsys):
 
 
 def test_inspect_advises_an_offset(tmp_path):
-    near = report_bag(make_bag(tmp_path / "near", thermal_offset_ns=15_000_000), SyncConfig(slop_ms=5.0))
+    near = report_bag(make_bag(tmp_path / "near", thermal_offset_ns=15_000_000), Config(sync=SyncConfig(slop_ms=5.0)))
     assert near["pairing"]["pairs"] == 0
     assert "sync.clock_offset_ms=15.0" in near["advice"]
-    far = report_bag(make_bag(tmp_path / "far", thermal_offset_ns=90_000_000_000), SyncConfig())
+    far = report_bag(make_bag(tmp_path / "far", thermal_offset_ns=90_000_000_000), Config())
     assert "sync.clock_offset_ms=90000" in far["advice"]
 
 

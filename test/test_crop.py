@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from aenet_ros.cli.common import add_config_arguments, config_from
+from aenet_ros.cli.main import main
 from aenet_ros.config import build
 from aenet_ros.core.camera import Camera
 from aenet_ros.core.crop import crop_camera, crop_camera_info, crop_frame
@@ -146,3 +147,13 @@ def test_two_cameras_in_one_video_with_bars(tmp_path):
     assert (pair.thermal.size, pair.thermal.encoding, pair.rgb.size) == ((48, 64), "mono8", (64, 96))
     assert pair.thermal.data.min() > 120
     assert np.abs(pair.rgb.data[32, 48].astype(int) - ((200, 30, 40) if pair.rgb.encoding == "rgb8" else (40, 30, 200))).max() < 12
+
+
+@pytest.mark.parametrize("command", [["evaluate", "t", "v"], ["view", "BAG"]])
+def test_a_command_that_uses_whole_frames_refuses_a_crop(command, tmp_path, capsys):
+    for name in ("t", "v"):
+        (tmp_path / name).mkdir()
+        cv2.imwrite(str(tmp_path / name / "a.png"), np.full((64, 64), 90, np.uint8))
+    paths = [str(tmp_path / part) for part in command[1:]]
+    assert main([command[0], *paths, "--set", "input.rgb.crop=0,0,32,32"]) == 1
+    assert "input.rgb.crop" in capsys.readouterr().err

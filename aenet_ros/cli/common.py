@@ -87,6 +87,15 @@ def config_from(args: argparse.Namespace) -> Config:
     return build(values)
 
 
+def uncropped_config(args: argparse.Namespace, command: str) -> Config:
+    """``config_from``, for a command that reads whole frames. Raises ConfigError where a crop is given too."""
+    config = config_from(args)
+    for role in ("thermal", "rgb"):
+        if getattr(config.input, role).rectangle is not None:
+            raise ConfigError(f"`{command}` uses whole frames; give it frames that are cropped already, without input.{role}.crop")
+    return config
+
+
 def _value(name: str, text: str) -> Any:
     """The text as the option's type; text that does not fit is returned as it is, and ``build`` refuses it."""
     spec = specs().get(name)

@@ -30,7 +30,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aenet_ros.cli.common import add_config_arguments, add_pairing_arguments, config_from, print_json, remark, text_table, write_json
+from aenet_ros.cli.common import (
+    add_config_arguments,
+    add_pairing_arguments,
+    config_from,
+    print_json,
+    remark,
+    text_table,
+    uncropped_config,
+    write_json,
+)
 from aenet_ros.config import Config
 from aenet_ros.core.errors import ConfigError, SourceError
 
@@ -236,7 +245,7 @@ def _methods(args: argparse.Namespace) -> "list[Method]":
 
 
 def _pipeline_config(args: argparse.Namespace) -> Config:
-    config = config_from(args)
+    config = uncropped_config(args, "aenet evaluate")
     model = replace(config.model, weights=args.weights or config.model.weights, device=args.device)
     return replace(config, model=model, output=replace(config.output, encoding="bgr8"))
 

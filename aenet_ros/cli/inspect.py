@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     from aenet_ros.io.bag_report import report_bag  # needs rosbags
 
     with ProgressBar("reading", "frame") as bar:
-        report = report_bag(args.bag, config.sync, args.thermal_topic, args.rgb_topic, args.time, progress=bar.step)
+        report = report_bag(args.bag, config, args.thermal_topic, args.rgb_topic, args.time, progress=bar.step)
     if args.json:
         print_json(report)
     else:

@@ -21,7 +21,7 @@ from dataclasses import asdict, fields
 from importlib.util import find_spec
 from pathlib import Path
 
-from aenet_ros.cli.common import add_config_arguments, add_time_argument, config_from, remark
+from aenet_ros.cli.common import add_config_arguments, add_time_argument, remark, uncropped_config
 from aenet_ros.core.errors import ConfigError, MissingDependencyError
 from aenet_ros.view import ViewSettings, choose_token
 
@@ -96,7 +96,7 @@ def _show_bag(args: argparse.Namespace, settings: ViewSettings) -> int:
     from aenet_ros.view.bag_view import BagView
     from aenet_ros.view.server import serve
 
-    source = BagView(args.bag, config_from(args), args.thermal_topic, args.rgb_topic, fuse=args.fuse, time=args.time)
+    source = BagView(args.bag, uncropped_config(args, "aenet view"), args.thermal_topic, args.rgb_topic, fuse=args.fuse, time=args.time)
     for text in source.remarks:
         remark(text)
     serve(source, settings, str(args.bag))

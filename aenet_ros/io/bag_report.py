@@ -1,13 +1,13 @@
 """What `aenet inspect` says of a bag: topics, rates, encodings and stamps, and the pairs that `aenet fuse` makes of it."""
 
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from aenet_ros.config import SyncConfig
+from aenet_ros.config import Config, SyncConfig
 from aenet_ros.core.errors import ImageError, SourceError
 from aenet_ros.io.bag_advice import advise
 from aenet_ros.io.bag_files import Connection
@@ -16,6 +16,7 @@ from aenet_ros.io.bag_source import BagSource, undecoded_text
 from aenet_ros.io.bag_times import Times
 from aenet_ros.io.bag_topics import camera_topics
 from aenet_ros.io.bags import Bag, open_bag
+from aenet_ros.io.source import cropped
 from aenet_ros.messages.codec import stamp_ns
 from aenet_ros.sync.matcher import DROP_REASONS
 
@@ -24,12 +25,12 @@ GAP_PERIODS = 1.8
 
 
 def report_bag(
-    path: Path, sync: SyncConfig, thermal: str = "", rgb: str = "", time: str = "", progress: Callable[[], object] | None = None
+    path: Path, config: Config, thermal: str = "", rgb: str = "", time: str = "", progress: Callable[[], object] | None = None
 ) -> dict[str, Any]:
     """The report as dictionaries and lists, ready for JSON. ``progress`` is called for each message of a picture topic.
 
-    The pairs are those of ``BagSource``, which `aenet fuse` reads. ``time``: as there. ``pairing`` is None if the two topics are not
-    clear; ``advice`` then says so. Raises SourceError if the bag cannot be read.
+    The pairs are those of ``BagSource``, which `aenet fuse` reads, cropped as there. ``time``: as there. ``pairing`` is None if the two
+    topics are not clear; ``advice`` then says so. Raises SourceError if the bag cannot be read.
     """
     remarks: list[str] = []
     pairing, advice = None, ""
@@ -39,14 +40,15 @@ def report_bag(
         messages = _Messages(bag, progress)
         try:
             camera_topics(bag, thermal, rgb)
-            source = BagSource(path, sync, thermal, rgb, time=time)
+            source = BagSource(path, config.sync, thermal, rgb, time=time)
         except SourceError as error:
             advice = str(error)
             for record in bag.messages(pictures, remarks):
                 messages.add(*record)
         else:
+            source.inputs = config.input
             source.listen(messages.add, pictures)
-            pairing, advice = _pairing(source, messages, sync)
+            pairing, advice = _pairing(source, messages, config.sync)
             remarks += [text for text in source.remarks[1:] if text not in remarks]  # the first one names the topics
     return {
         "bag": str(path),
@@ -91,7 +93,9 @@ def _pairing(source: BagSource, messages: _Messages, sync: SyncConfig) -> tuple[
     """What `aenet fuse` pairs of the source, and what to do if few frames find a partner."""
     order: list[tuple[str, int]] = []
     source.on_frame = lambda role, time_ns: order.append((role, time_ns))
-    differences = [item.pair.difference_ns for item in source if item.pair is not None]
+    items = [(item.error, item.pair.difference_ns if item.pair else 0) for item in cropped(source)]
+    differences = [difference_ns for error, difference_ns in items if not error]
+    uncropped = Counter(error for error, _ in items if error)
     thermal, rgb = source.cameras["thermal"], source.cameras["rgb"]
     undecoded = {
         role: {reason: count for (name, reason), count in source.undecoded.items() if name == topic}
@@ -104,11 +108,11 @@ def _pairing(source: BagSource, messages: _Messages, sync: SyncConfig) -> tuple[
         "thermal": thermal,
         "rgb": rgb,
         "time": "log" if source.by_log else "header",
-        "pairs": counts.pairs,
+        "pairs": len(differences),
         "of_thermal": counts.thermal_in,
         "of_rgb": counts.rgb_in,
         "undecoded": {role: sum(reasons.values()) for role, reasons in undecoded.items()},
-        "left_out": {DROP_REASONS[reason]: count for reason, count in counts.dropped.items() if count},
+        "left_out": {**{DROP_REASONS[reason]: count for reason, count in counts.dropped.items() if count}, **uncropped},
         "paired_difference_ms": round(statistics.median(differences) * 1e-6, 3) if differences else None,
     }
     for role, topic in source.cameras.items():
