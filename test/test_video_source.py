@@ -140,7 +140,7 @@ def test_swapped_videos_are_refused(tmp_path):
     """A scene of many dull colours, and a thermal one under OpenCV's palette "jet"."""
     rng = np.random.default_rng(8)
     smooth = cv2.resize(rng.random((6, 8, 3)).astype(np.float32), (192, 144), interpolation=cv2.INTER_CUBIC).clip(0, 1)
-    scene = (40 + 150 * smooth).astype(np.uint8)
+    scene = (40 + 150 * (0.4 * smooth + 0.6 * smooth[..., :1])).astype(np.uint8)
     warm = cv2.applyColorMap((255 * smooth[..., 0]).astype(np.uint8), cv2.COLORMAP_JET)[:, :, ::-1]
     colour = write_video(tmp_path / "colour.mp4", [scene] * 3, options={"crf": "5"})
     palette = write_video(tmp_path / "palette.mp4", [np.ascontiguousarray(warm)] * 3, options={"crf": "5"})
