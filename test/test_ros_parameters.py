@@ -58,6 +58,13 @@ def reliable(entity):
     return entity.qos_profile.reliability == ReliabilityPolicy.RELIABLE
 
 
+def received(node, role, encoding):
+    """What the node knows of a stream after one frame whose driver says ``encoding``."""
+    data = np.zeros(THERMAL, np.uint16) if role == "thermal" else np.zeros((*RGB, 3), np.uint8)
+    node._inputs._image(role, make_image(data, encoding, 1))
+    return node.stats.stream(role)
+
+
 def waiting(node):
     """Thermal frames that the matcher keeps when 20 came alone."""
     for number in range(20):
@@ -89,6 +96,12 @@ CASES = {
     "input.rgb.qos": ({"input.rgb.qos": "reliable"}, lambda node: reliable(subscription(node, "rgb"))),
     "input.thermal.depth": ({"input.thermal.depth": 3}, lambda node: subscription(node, "thermal").qos_profile.depth == 3),
     "input.rgb.depth": ({"input.rgb.depth": 3}, lambda node: subscription(node, "rgb").qos_profile.depth == 3),
+    "input.thermal.crop": (
+        {"input.thermal.crop": [8.0, 4.0, 64.0, 32.0]}, lambda node: received(node, "thermal", "mono16").size == (32, 64)
+    ),
+    "input.rgb.crop": ({"input.rgb.crop": [8.0, 4.0, 64.0, 32.0]}, lambda node: received(node, "rgb", "rgb8").size == (32, 64)),
+    "input.thermal.encoding": ({"input.thermal.encoding": "mono16"}, lambda node: received(node, "thermal", "y16").size == THERMAL),
+    "input.rgb.encoding": ({"input.rgb.encoding": "bgr8"}, lambda node: received(node, "rgb", "BGR3").size == RGB),
     "sync.policy": ({"sync.policy": "exact"}, lambda node: node._matcher.slop_ns == 0),
     "sync.queue_size": ({"sync.queue_size": 3}, lambda node: waiting(node) == 3),
     "registration.mode": ({"registration.mode": "homography"}, lambda node: node.pipeline.registration.mode == "homography"),
