@@ -27,6 +27,7 @@ OPTIONS = {
     "registration.homography": "[0.9,0.02,4.0,-0.01,0.92,3.0,0.0,0.0,1.0]",
     "sync.clock_offset_ms": 7.0,
     "model.threads": 1,
+    "model.backend": "torch",  # auto may choose ONNX Runtime, whose pictures differ by a grey level
 }
 # Only for the robot: its cameras wait for it here, which on the road would be a fault.
 PATIENT = {
