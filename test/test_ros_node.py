@@ -19,6 +19,7 @@ from aenet_ros.pipeline import FusionPipeline
 @pytest.fixture(scope="module")
 def shared_robot(tmp_path_factory):
     limits = {"diagnostics.min_rate_hz": 0.0, "diagnostics.max_latency_ms": 0.0}  # no warning because the machine is busy
+    limits["degraded.after_s"] = 30.0  # and no fallback frames
     robot = Robot(tmp_path_factory.mktemp("node"), {"diagnostics.period_s": 0.2, "diagnostics.stale_s": 0.8, **limits})
     robot.start_node()
     yield robot

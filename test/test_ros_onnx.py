@@ -28,7 +28,7 @@ def robot_with(tmp_path):
     robots = []
 
     def start(**parameters):
-        robots.append(Robot(tmp_path, {"diagnostics.period_s": 0.2, "model.backend": "onnx", **parameters}))
+        robots.append(Robot(tmp_path, {"diagnostics.period_s": 0.2, "degraded.after_s": 30.0, "model.backend": "onnx", **parameters}))
         robots[-1].start_node()
         return robots[-1]
 
