@@ -26,7 +26,7 @@ from aenet_ros.thermal.contrast import contrast_share
 from aenet_ros.thermal.ffc import FfcHold
 from aenet_ros.thermal.sensor_correction import SensorCorrection
 from aenet_ros.thermal.styles import StyledView, draw_style
-from aenet_ros.thermal.temperature import draw_isotherm, scale_of
+from aenet_ros.thermal.temperature import draw_isotherm, isotherm_counts
 
 FLAT_SHARE = 0.5  # less of a thermal frame in the picture counts as none
 NO_PLANE: Plane = np.empty((0, 0), np.float32)
@@ -94,15 +94,14 @@ class FusionPipeline:
         pending = self.fuser.submit(FusionJob(source, image, ORDERS[encoding], weight, ORDERS[output.encoding], scale))
         timer.lap("fusion")
 
-        drawn = output.isotherm or output.style != "fusion"
-        registered = warps.counts(thermal.data) if want_registered or drawn else None
+        style = StyledView(image, encoding, gain, warps.weight) if output.style != "fusion" else None
+        registered = warps.counts(thermal.data) if want_registered or output.isotherm or style else None
         frame_id = thermal.frame_id if warps.role == "thermal" else rgb.frame_id
         counts = thermal.counts_encoding
         result = FusedFrame(
             rgb.stamp_ns, NO_PLANE, output.encoding, frame_id, registered, {}, warps.role, counts, output.style != "side_by_side"
         )
         timer.lap("registration")
-        style = StyledView(image, encoding, gain, warps.weight) if output.style != "fusion" else None
         return PendingFusion(pending, result, want_registered, timer, config, self._resolution, period_ns, style)
 
     def fallback(self, item: FallbackFrame, config: Config | None = None, want_registered: bool = False) -> FusedFrame:
@@ -284,8 +283,7 @@ class PendingFusion:
         if self.style is not None and fused.thermal_registered is not None:
             image = draw_style(image, fused.thermal_registered, self.style, self.config)
         if output.isotherm and fused.thermal_registered is not None:
-            scale = scale_of(self.config.agc)
-            low, high = sorted((scale.counts(output.isotherm_low), scale.counts(output.isotherm_high)))
+            low, high = isotherm_counts(self.config)
             image = draw_isotherm(image, output.encoding, fused.thermal_registered, low, high, output.isotherm_color)
         timer.lap("output")
         self.resolution.record(timer.stages_ns["total"], timer.stages_ns["fusion"], self.config.latency, self.period_ns)

@@ -2,7 +2,10 @@
 
 import contextlib
 import fcntl
+import os
+import shutil
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -47,6 +50,26 @@ def shared_dir() -> Path:
 def shared_data() -> Path:
     """The folder ``../shared/data``; skips where it is absent."""
     return shared_dir() / "data"
+
+
+@pytest.fixture
+def mount_small_disk(tmp_path):
+    """A function that mounts an empty file system of a size ("300k", "1m") and returns its folder; skips where it cannot."""
+    place = tmp_path / "disk"
+
+    def mount(size):
+        place.mkdir()
+        if os.getuid() != 0 or not shutil.which("mount"):
+            pytest.skip("only root may mount the small file system that is to become full")
+        words = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
+        return place
+
+    yield mount
+    if place.is_mount():
+        subprocess.run(["umount", str(place)], check=True)
 
 
 @pytest.fixture(scope="module")

@@ -111,18 +111,11 @@ def test_no_permission(tmp_path):
 
 
 @pytest.fixture
-def small_disk(tmp_path):
+def small_disk(mount_small_disk):
     """A file system that has 64 kB left."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    if os.getuid() != 0 or not shutil.which("mount"):
-        pytest.skip("only root may mount the small file system that is to become full")
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
+    place = mount_small_disk("1m")
     (place / "full").write_bytes(bytes(960 * 1024))
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
+    return place
 
 
 @pytest.mark.parametrize("target", ["bag", "out.mcap", "video.mp4", "video.avi", "pictures/"])

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aenet_ros.config.schema import IDENTITY_3X3, Config, build, flatten, specs
+from aenet_ros.config import Config, build, flatten, specs
+from aenet_ros.config.schema import IDENTITY_3X3
 from aenet_ros.core.errors import AenetError, ConfigError
 
 NUMBERS = [spec for spec in specs().values() if spec.low is not None]

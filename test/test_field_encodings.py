@@ -21,7 +21,7 @@ def header(frame_id="cam"):
 
 
 def image(encoding, rows, big=0, padding=0, frame_id="cam", size=None):
-    """An Image of an array [H, W(, C)], rows padded by so many bytes."""
+    """An Image of an array [H, W(, C)], each row followed by ``padding`` bytes."""
     dtype = rows.dtype.newbyteorder(">" if big else "<")
     flat = rows.astype(dtype).view(np.uint8).reshape(rows.shape[0], -1)
     padded = np.pad(flat, ((0, 0), (0, padding)), constant_values=99)

@@ -1,7 +1,5 @@
 """Videos out: what players get, and what is said of frames that do not fit."""
 
-import os
-import shutil
 import subprocess
 import sys
 
@@ -151,20 +149,10 @@ def test_an_unknown_suffix_is_refused_with_the_list(tmp_path, videos, capsys, na
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".webm", ".avi", ".gif"])
-def test_a_full_disk_stops_at_once(tmp_path, suffix):
-    place = tmp_path / "disk"
-    place.mkdir()
-    if os.getuid() != 0 or not shutil.which("mount"):
-        pytest.skip("only root may mount the small file system that is to become full")
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(place)], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
-    rng = np.random.default_rng(1)
-    try:
-        taken, error = write_all(place / f"out{suffix}", (rng.integers(0, 256, (240, 320, 3), np.uint8) for _ in range(400)))
-        left = list(place.iterdir())
-    finally:
-        subprocess.run(["umount", str(place)], check=True)
+def test_a_full_disk_stops_at_once(mount_small_disk, suffix):
+    place, rng = mount_small_disk("300k"), np.random.default_rng(1)
+    taken, error = write_all(place / f"out{suffix}", (rng.integers(0, 256, (240, 320, 3), np.uint8) for _ in range(400)))
+    left = list(place.iterdir())
     assert "cannot be written: No space left on device" in error
     assert taken < 200
     assert left == []

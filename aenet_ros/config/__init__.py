@@ -1,5 +1,6 @@
-"""The configuration: dataclasses with all defaults and bounds. See ``schema``."""
+"""The configuration: dataclasses with all defaults and bounds (``schema``), made from values by name (``building``)."""
 
+from aenet_ros.config.building import build, flatten, specs
 from aenet_ros.config.schema import (
     PALETTES,
     STYLES,
@@ -16,9 +17,6 @@ from aenet_ros.config.schema import (
     ShutterConfig,
     StreamConfig,
     SyncConfig,
-    build,
-    flatten,
-    specs,
 )
 
 __all__ = [

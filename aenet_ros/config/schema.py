@@ -4,16 +4,11 @@ ROS parameters, the command line and ``config/fusion.yaml`` are generated from t
 against them by a test. A nested dataclass is a group: ``Config().sync.slop_ms`` is the ROS parameter ``sync.slop_ms``.
 """
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
 
-from aenet_ros.config.options import OptionSpec, Value, check, dynamic, group_specs, option, replace_values
-from aenet_ros.core.errors import ConfigError, similar
+from aenet_ros.config.options import dynamic, option
 
 IDENTITY_3X3 = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
-MIN_SPAN = 0.001
-"""Smallest difference of agc.fixed_low and agc.fixed_high: closer values may become the same count."""
 
 
 @dataclass(frozen=True)
@@ -292,6 +287,11 @@ class OutputConfig:
         "reliable", "QoS reliability of the image publishers; reliable matches every subscriber.", choices=("reliable", "best_effort")
     )
 
+    @property
+    def banded(self) -> bool:
+        """Whether the pixels between ``isotherm_low`` and ``isotherm_high`` are drawn in another way."""
+        return self.isotherm or self.style == "tint"
+
 
 @dataclass(frozen=True)
 class DiagnosticsConfig:
@@ -325,64 +325,3 @@ class Config:
     latency: LatencyConfig = LatencyConfig()
     output: OutputConfig = OutputConfig()
     diagnostics: DiagnosticsConfig = DiagnosticsConfig()
-
-
-def specs() -> dict[str, OptionSpec]:
-    """All options by dotted name, in the order of declaration."""
-    return group_specs(Config())
-
-
-def flatten(config: Config) -> dict[str, Value]:
-    """The configuration's values by dotted name."""
-    return {name: spec.default for name, spec in group_specs(config).items()}
-
-
-def build(values: Mapping[str, Any], base: Config | None = None) -> Config:
-    """A copy of ``base`` (default: all defaults) with ``values``, by dotted name, set and validated.
-
-    Raises ConfigError, which names the option, the value and what is allowed.
-    """
-    known = specs()
-    checked: dict[str, Value] = {}
-    for name, value in values.items():
-        if name not in known:
-            raise ConfigError(f"unknown option '{name}'{similar(name, known) or _members(name, known)}; docs/parameters.md lists all")
-        checked[name] = check(known[name], value)
-    config = cast(Config, replace_values(base or Config(), checked))
-    _check_together(config)
-    return config
-
-
-def _members(name: str, known: Iterable[str]) -> str:
-    """For messages on an unknown option: those of its group, or the groups."""
-    group = name.rpartition(".")[0] + "."
-    own = [each for each in known if each.startswith(group)]
-    groups = dict.fromkeys(f"{each.partition('.')[0]}.*" for each in known if "." in each)
-    return f"; {group}* has {', '.join(each[len(group) :] for each in own)}" if own else f"; options are {', '.join(groups)}"
-
-
-def _check_together(config: Config) -> None:
-    """Check bounds between options."""
-    for role, stream in (("thermal", config.input.thermal), ("rgb", config.input.rgb)):
-        if any(value < 0 or value != int(value) for value in stream.crop):
-            raise ConfigError(f"input.{role}.crop: {list(stream.crop)}; give x, y, width and height as whole numbers of pixels, 0 or more")
-    agc = config.agc
-    if agc.low_percentile >= agc.high_percentile:
-        raise ConfigError(f"agc.low_percentile ({agc.low_percentile:g}) must be less than agc.high_percentile ({agc.high_percentile:g})")
-    if agc.fixed_high - agc.fixed_low < MIN_SPAN:
-        raise ConfigError(
-            f"agc.fixed_low ({agc.fixed_low:g}) must be less than agc.fixed_high ({agc.fixed_high:g}), by {MIN_SPAN:g} at least; "
-            "for a black-hot camera set agc.invert"
-        )
-    output = config.output
-    if output.grid == "size" and not (output.width or output.height):
-        raise ConfigError("output.grid is size, and neither output.width nor output.height is given; set one of them, or both")
-    banded = output.isotherm or output.style == "tint"
-    if banded and output.isotherm_low >= output.isotherm_high:
-        raise ConfigError(
-            f"output.isotherm_low ({output.isotherm_low:g}) must be less than output.isotherm_high ({output.isotherm_high:g})"
-        )
-    if (agc.unit == "celsius" or banded) and agc.celsius_per_count == 0.0:
-        raise ConfigError(
-            "agc.celsius_per_count is 0, so no temperature maps to a count; give the camera's scale (0.01 for Lepton TLinear)"
-        )

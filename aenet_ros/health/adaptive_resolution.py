@@ -13,7 +13,7 @@ SCALES = (1.0, 0.75, 0.5, 0.25)  # sides of the network's picture against the rg
 WORDS = {1.0: "full size", 0.75: "three quarters of the size", 0.5: "half of the size", 0.25: "a quarter of the size"}
 AUTO_SHARE = 0.75  # of the time between two pairs, as the automatic budget; the rest is for messages, publishing and analysis
 WINDOW = 15  # pairs whose median is judged: half a second at 30 Hz; one slow pair in it changes nothing
-EARLY, FAR_OVER = 7, 1.5  # so many pairs are enough where their median exceeds the budget by that factor: pairs are being dropped
+EARLY, FAR_OVER = 7, 1.5  # EARLY pairs are judged if their median is FAR_OVER times the budget: pairs are being dropped
 SETTLE = 4  # pairs after a change that are not judged: libraries prepare for the new size
 MARGIN = 0.85  # of the budget; the larger size must be expected to stay below it
 PATIENCE = 90  # pairs for which that must hold before a step up; doubled each time that a step up did not last
@@ -117,12 +117,13 @@ def resolution_status(config: LatencyConfig, state: ResolutionStatus) -> Status:
     }
     if state.scale == 1.0 and not state.exceeded:
         return Status("latency budget", OK, f"full size: a pair takes {state.pair_ms:.1f} ms", values)
-    reason = f"a larger size takes more than {state.budget_ms:.1f} ms a pair (latency.budget_ms)"
-    text = f"the network works at {WORDS[state.scale]}: {reason}"
     if state.exceeded:
         text = (
             f"a pair takes {state.pair_ms:.1f} ms, the budget is {state.budget_ms:.1f} ms (latency.budget_ms), and a smaller size of the "
+            f"network would not help; it works at {WORDS[state.scale]}: see the stage times of the status fusion, end other programs, "
+            "check the CPU temperature, or use a GPU"
         )
-        text += f"network would not help; it works at {WORDS[state.scale]}: see the stage times of the status fusion, end other programs, "
-        text += "check the CPU temperature, or use a GPU"
+    else:
+        reason = f"a larger size takes more than {state.budget_ms:.1f} ms a pair (latency.budget_ms)"
+        text = f"the network works at {WORDS[state.scale]}: {reason}"
     return Status("latency budget", WARN, text, values)

@@ -112,9 +112,8 @@ def best_offset(order: Order, about_ns: int) -> int:
 
     ``about_ns`` itself where the streams do not overlap with it, or their rates are too different for a best one.
     """
-    thermal, rgb = _stamps(order, "thermal"), _stamps(order, "rgb")
-    period = _period_ns(rgb)
-    near = [apart for apart in nearest_differences([stamp - about_ns for stamp in thermal], rgb) if abs(apart) <= period]
+    period = _period_ns(_stamps(order, "rgb"))
+    near = _near(order, about_ns, period)
     if not near:
         return about_ns
     # The mean direction on a circle of one period: a median fails where the differences are near half a period of either sign.
@@ -122,8 +121,12 @@ def best_offset(order: Order, about_ns: int) -> int:
     if abs(turns) < 0.3:
         return about_ns
     offset_ns = about_ns + round(float(np.angle(turns)) / (2 * math.pi) * period)
-    rest = [apart for apart in nearest_differences([stamp - offset_ns for stamp in thermal], rgb) if abs(apart) <= period]
-    return offset_ns + round(statistics.median(rest))
+    return offset_ns + round(statistics.median(_near(order, offset_ns, period)))
+
+
+def _near(order: Order, offset_ns: int, period: float) -> list[int]:
+    """``nearest_differences`` with a clock offset, of at most a period."""
+    return [apart for apart in nearest_differences(*_on_one_clock(order, offset_ns)) if abs(apart) <= period]
 
 
 def nearest_differences(thermal: list[int], rgb: list[int]) -> list[int]:
@@ -137,7 +140,7 @@ def nearest_differences(thermal: list[int], rgb: list[int]) -> list[int]:
 
 def _needed_slop_ms(order: Order, offset_ns: int) -> float:
     """The slop that lets nearly all frames of the sparser stream find their nearest partner, at most half of its period; whole ms."""
-    thermal, rgb = [stamp - offset_ns for stamp in _stamps(order, "thermal")], _stamps(order, "rgb")
+    thermal, rgb = _on_one_clock(order, offset_ns)
     sparse, dense = sorted((thermal, rgb), key=len)
     apart = sorted(abs(difference) for difference in nearest_differences(sparse, dense))
     most = _period_ns(sparse) / 2
@@ -146,8 +149,13 @@ def _needed_slop_ms(order: Order, offset_ns: int) -> float:
 
 def _gap_ns(order: Order, offset_ns: int) -> int:
     """Time from the end of one stream to the beginning of the other; negative if they overlap."""
-    thermal, rgb = [stamp - offset_ns for stamp in _stamps(order, "thermal")], _stamps(order, "rgb")
+    thermal, rgb = _on_one_clock(order, offset_ns)
     return max(min(thermal) - max(rgb), min(rgb) - max(thermal))
+
+
+def _on_one_clock(order: Order, offset_ns: int) -> tuple[list[int], list[int]]:
+    """Thermal stamps, ``offset_ns`` taken off, and rgb stamps."""
+    return [stamp - offset_ns for stamp in _stamps(order, "thermal")], _stamps(order, "rgb")
 
 
 def _stamps(order: Order, role: str) -> list[int]:

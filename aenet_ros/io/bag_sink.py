@@ -77,7 +77,6 @@ class BagSink(StagedSink):
         self._check_target(force)
         if isinstance(source, BagSource):
             source.listen(self.copy, self.wanted)
-
         if source.celsius:
             source.remarks.append(f"{INPUTS['thermal']} holds degrees Celsius: fuse it with --set agc.profile=celsius")
 

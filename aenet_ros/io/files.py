@@ -58,7 +58,7 @@ def read_thermal(path: Path, stamp_ns: int = 0, notes: list[str] | None = None) 
     notes = [] if notes is None else notes
     content = read_content(path)
     header = read_header(content)
-    data = _flir_values(path, content, header, notes) if header.maker == "FLIR" else decode_picture(path, content, notes)
+    data = _flir_values(path, content, header, notes) if header.maker == "FLIR" else decode_picture(path, content, header, notes)
     if header.maker == "DJI":
         notes.append(f"a DJI radiometric JPEG, of which only the preview is read; {DJI_REMEDY}")
     if data.ndim == 3 and (data[..., :1] == data).all():
@@ -83,9 +83,10 @@ def read_rgb(path: Path, stamp_ns: int = 0, notes: list[str] | None = None, bits
     """
     notes = [] if notes is None else notes
     content = read_content(path)
-    data = decode_picture(path, content, notes)
+    header = read_header(content)
+    data = decode_picture(path, content, header, notes)
     if data.dtype == np.uint16:
-        bits = max(bits, used_bits(data, read_header(content).bits))
+        bits = max(bits, used_bits(data, header.bits))
         if bits < 16:
             notes.append(f"16-bit values of which {bits} bits are used: {bits} bits are scaled to 8")
         data = np.minimum(data >> (bits - 8), 255).astype(np.uint8)
@@ -115,16 +116,18 @@ def _flir_values(path: Path, content: bytes, header: PictureHeader, notes: list[
         notes.append(FLIR_CELSIUS)
     else:
         notes.append("a FLIR radiometric file without the camera's constants: its raw counts are used, which are no temperatures")
-    return _turned(values, header.orientation)
+    return _as_exif_says(values, header.orientation)
 
 
-def _turned(data: Array, orientation: int) -> Array:
+def _as_exif_says(data: Array, orientation: int) -> Array:
     """The picture turned and mirrored as EXIF's orientation, 1 to 8, says."""
-    if orientation >= 5:
-        data = data.swapaxes(0, 1)
-    rows = slice(None, None, -1 if orientation in (3, 4, 7, 8) else 1)
-    columns = slice(None, None, -1 if orientation in (2, 3, 6, 7) else 1)
-    return np.ascontiguousarray(data[rows, columns])
+    return turned(data, orientation >= 5, orientation in (3, 4, 7, 8), orientation in (2, 3, 6, 7))
+
+
+def turned(data: Array, swapped: bool, upside_down: bool, mirrored: bool) -> Array:
+    """The picture with rows and columns swapped, then the order of its rows and of its columns reversed; contiguous."""
+    data = data.swapaxes(0, 1) if swapped else data
+    return np.ascontiguousarray(data[:: -1 if upside_down else 1, :: -1 if mirrored else 1])
 
 
 def luma(bgr: Array) -> Array:
@@ -132,12 +135,11 @@ def luma(bgr: Array) -> Array:
     return np.asarray(cv2.cvtColor(np.ascontiguousarray(bgr), cv2.COLOR_BGR2GRAY))
 
 
-def decode_picture(path: Path, content: bytes, notes: list[str] | None = None) -> Array:
+def decode_picture(path: Path, content: bytes, header: PictureHeader, notes: list[str] | None = None) -> Array:
     """The pixels of the first page of ``content``, the file's bytes, [H, W] or [H, W, 3] in the order blue, green, red.
 
-    They are turned as EXIF says and have no alpha. ``notes`` and errors as ``read_thermal``.
+    They are turned as EXIF says and have no alpha. ``header``: of ``content``. ``notes`` and errors as ``read_thermal``.
     """
-    header = read_header(content)
     if header.cut_off:  # decoders fill what is missing with grey
         raise SourceError(f"{path} is cut off: the end of the {header.format} data is missing ({len(content)} bytes); copy it again")
     if header.samples in UNREAD_SAMPLES or header.samples.startswith("complex"):

@@ -12,7 +12,8 @@ import numpy as np
 
 from aenet_ros.core.errors import ImageError
 from aenet_ros.core.frames import Array, Plane
-from aenet_ros.io.picture_header import FLIR, jpeg_segments
+from aenet_ros.core.picture_formats import jpeg_segments
+from aenet_ros.io.picture_header import FLIR
 
 RAW_DATA, CAMERA_INFO = 1, 0x20  # types of records
 RAW_HEADER = 32  # bytes before the counts

@@ -12,7 +12,7 @@ from aenet_ros.config import Config, build, flatten
 from aenet_ros.core.camera import Size
 from aenet_ros.core.crop import crop_camera
 from aenet_ros.core.errors import ImageError, SourceError, format_error
-from aenet_ros.core.frames import Array, FramePair, FusedFrame, ThermalInput, render_brightness
+from aenet_ros.core.frames import Array, FramePair, FusedFrame, ThermalInput, convert, render_brightness
 from aenet_ros.core.process import MAX_AUTO_THREADS, allowed_cores
 from aenet_ros.io.files import is_bag
 from aenet_ros.io.fuse_job import FuseJob, FuseOptions, Progress, open_job
@@ -153,7 +153,7 @@ class _Run:
             self._sizes = sizes
             if (text := stretch_text(*sizes)) and text not in self.shapes:
                 self.shapes.append(text)
-        if config.output.isotherm or config.output.style == "tint" or (config.agc.mode == "fixed" and config.agc.unit == "celsius"):
+        if config.output.banded or (config.agc.mode == "fixed" and config.agc.unit == "celsius"):
             check_scale(pair.thermal.data, config.agc)
 
 
@@ -171,25 +171,19 @@ def _fuse(pair: FramePair, options: FuseOptions, pipeline: "FusionPipeline") -> 
 def _panel(name: str, pair: FramePair, fused: FusedFrame, pipeline: "FusionPipeline") -> Array:
     """uint8 [H, W, 3], red first. ``thermal``: on the fused grid, with the brightness that fusion uses; black outside its view."""
     if name == "fused":
-        return _as_rgb(fused.image, fused.encoding)
+        return convert(fused.image, fused.encoding, "rgb8")
     if name == "rgb":
         warps = pipeline.prepare_grid(pair.thermal.size, pair.rgb.size, depth=pair.depth)
-        return warps.rgb(_as_rgb(pair.rgb.data, pair.rgb.encoding), np.zeros(pair.thermal.size, np.float32))
+        return warps.rgb(convert(pair.rgb.data, pair.rgb.encoding, "rgb8"), np.zeros(pair.thermal.size, np.float32))
     assert fused.thermal_registered is not None
     brightness = render_brightness(ThermalInput(fused.thermal_registered, *pipeline.status().agc_gain))
-    return _as_rgb(np.round(brightness * 255.0).astype(np.uint8), "mono8")
+    return convert(np.round(brightness * 255.0).astype(np.uint8), "mono8", "rgb8")
 
 
 def _labelled(image: Array, text: str) -> Array:
     strip = np.full((CAPTION_ROWS, image.shape[1], 3), PAPER, np.uint8)
     cv2.putText(strip, text, (6, CAPTION_ROWS - 7), cv2.FONT_HERSHEY_SIMPLEX, 0.55, INK, 1, cv2.LINE_AA)
     return np.vstack([strip, image])
-
-
-def _as_rgb(image: Array, encoding: str) -> Array:
-    if encoding == "rgb8":
-        return image
-    return np.asarray(cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_GRAY2RGB if encoding == "mono8" else cv2.COLOR_BGR2RGB))
 
 
 def try_fuse_job(task: tuple[FuseJob, Config, int], progress: Progress) -> dict[str, Any]:

@@ -50,15 +50,15 @@ def _swapped(thermal: Path, rgb: Path) -> str:
     """Why the two seem to be given the wrong way round; "" where they do not, or cannot be read."""
     try:
         thermal_content, rgb_content = read_content(thermal), read_content(rgb)
-        maker = read_header(rgb_content).maker
-        if maker:
-            return f"{rgb} is given as the rgb picture and is a radiometric file of a {maker} thermal camera"
-        picture = decode_picture(rgb, rgb_content)
+        thermal_header, rgb_header = read_header(thermal_content), read_header(rgb_content)
+        if rgb_header.maker:
+            return f"{rgb} is given as the rgb picture and is a radiometric file of a {rgb_header.maker} thermal camera"
+        picture = decode_picture(rgb, rgb_content, rgb_header)
         if picture.dtype != np.uint8 and picture.ndim == 2:
             return f"{rgb} is given as the rgb picture and is a grey picture of type {picture.dtype}, as thermal cameras write"
         if colour_kind(picture) == PALETTE:
             return f"{rgb} is given as the rgb picture and seems colour-mapped, as thermal pictures are"
-        if not read_header(thermal_content).maker and colour_kind(decode_picture(thermal, thermal_content)) == PHOTO:
+        if not thermal_header.maker and colour_kind(decode_picture(thermal, thermal_content, thermal_header)) == PHOTO:
             return f"{thermal} is given as the thermal picture and seems to be a colour photo"
     except SourceError:
         pass
@@ -76,10 +76,11 @@ def _bits(path: Path) -> int:
     """The bits that a picture of more than 8 bits uses; 0 for another one."""
     try:
         content = read_content(path)
-        data = decode_picture(path, content)
+        header = read_header(content)
+        data = decode_picture(path, content, header)
     except SourceError:
         return 0
-    return used_bits(data, read_header(content).bits) if data.dtype == np.uint16 else 0
+    return used_bits(data, header.bits) if data.dtype == np.uint16 else 0
 
 
 def colour_kind(picture: Array) -> str:

@@ -31,7 +31,7 @@ def report_picture(path: Path, agc: AgcConfig) -> dict[str, Any]:
     values = _three(frame.data)
     report: dict[str, Any] = {"file": str(path), "format": header.format or path.suffix.lstrip(".").lower(), "stored": {}, "rgb": {}}
     if header.format != "fff":
-        stored = decode_picture(path, content)
+        stored = decode_picture(path, content, header)
         report["stored"] = {
             "size": [stored.shape[1], stored.shape[0]],
             "type": stored.dtype.name,

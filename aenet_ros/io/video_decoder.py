@@ -9,6 +9,7 @@ import numpy as np
 
 from aenet_ros.core.errors import ImageError, MissingDependencyError, UnsupportedEncodingError, first_line, sanitize
 from aenet_ros.core.frames import Array, Frame
+from aenet_ros.io.files import turned
 
 OLDEST_PYAV = 17
 """Older ones ignore the colour matrix and the range that a stream says."""
@@ -116,10 +117,7 @@ def _turn(data: Array, matrix: Array) -> tuple[Array, bool]:
     a, b, _, c, d, _ = matrix.tolist()
     swap = abs(b) + abs(c) > abs(a) + abs(d)
     upside_down, mirrored = (b < 0, c < 0) if swap else (d < 0, a < 0)
-    if swap:
-        data = data.swapaxes(0, 1)
-    data = np.ascontiguousarray(data[:: -1 if upside_down else 1, :: -1 if mirrored else 1])
-    return data, swap or upside_down or mirrored
+    return turned(data, swap, upside_down, mirrored), swap or upside_down or mirrored
 
 
 class SoundFrames:

@@ -11,7 +11,7 @@ import numpy as np
 
 from aenet_ros.core.errors import SourceError
 from aenet_ros.core.files import write_error
-from aenet_ros.core.frames import Array, FusedFrame
+from aenet_ros.core.frames import Array, FusedFrame, convert
 from aenet_ros.io.sink import StagedSink
 from aenet_ros.io.staging import staging_path, write_errors
 from aenet_ros.io.video_decoder import load_av
@@ -98,7 +98,7 @@ class VideoSink(StagedSink):
                 self._too_fast += 1
                 return
             self._last_tick = max(tick, self._last_tick + 1)
-            frame = self._encodable(_as_rgb(fused))
+            frame = self._encodable(convert(fused.image, fused.encoding, "rgb8"))
             frame.pts, frame.time_base = self._last_tick, 1 / Fraction(ticks)
             self._container.mux(self._stream.encode(frame))
         self._written += 1
@@ -185,9 +185,3 @@ class VideoSink(StagedSink):
             yield
         except (self._av.FFmpegError, OSError) as error:
             raise write_error(f"'{self._path}'", error) from error
-
-
-def _as_rgb(fused: FusedFrame) -> Array:
-    if fused.encoding == "rgb8":
-        return fused.image
-    return np.asarray(cv2.cvtColor(fused.image, cv2.COLOR_GRAY2RGB if fused.encoding == "mono8" else cv2.COLOR_BGR2RGB))

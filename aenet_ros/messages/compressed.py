@@ -12,15 +12,14 @@ import numpy as np
 
 from aenet_ros.core.errors import ImageError, UnsupportedEncodingError, sanitize
 from aenet_ros.core.frames import Array
+from aenet_ros.core.picture_formats import PNG_BEGIN, jpeg_segments, tiff_pages
 from aenet_ros.messages.encodings import COLOURS, THERMAL, convert
 
 MAX_COMPRESSED_PIXELS = 32 * 1024 * 1024
 """Largest image that is decompressed; a few kilobytes can claim gigabytes."""
 
-MAX_JPEG_SEGMENTS = 4096
-PNG_BEGIN = b"\x89PNG\r\n\x1a\n"
 DEPTH_HEADER = struct.Struct("<iff")  # compressedDepth: format and the two parameters of the quantisation, before the picture
-TIFF_TYPES = {3: "H", 4: "I"}  # of width and height
+TIFF_WIDTH, TIFF_HEIGHT = 256, 257  # tags
 
 
 def decompress(data: Array, text: object) -> tuple[Array, str, str]:
@@ -113,38 +112,19 @@ def _header_size(data: Array, text: object) -> tuple[int, int]:
 
 
 def _tiff_size(data: bytes, text: object) -> tuple[int, int]:
-    """Width and height (tags 256 and 257) in the first directory of a TIFF."""
-    order = "<" if data[:2] == b"II" else ">"
-    sizes = {}
-    try:
-        (place,) = struct.unpack_from(f"{order}I", data, 4)
-        (count,) = struct.unpack_from(f"{order}H", data, place)
-        for entry in range(place + 2, place + 2 + 12 * count, 12):
-            tag, kind = struct.unpack_from(f"{order}HH", data, entry)
-            if tag in (256, 257) and kind in TIFF_TYPES:
-                (sizes[tag],) = struct.unpack_from(f"{order}{TIFF_TYPES[kind]}", data, entry + 8)
-    except struct.error as error:
-        raise ImageError(f"tiff of {len(data)} bytes, format {sanitize(text)}, ends in its directory; the message is truncated") from error
-    if len(sizes) < 2:
+    page = next(tiff_pages(data), None)
+    if page is None:
+        raise ImageError(f"tiff of {len(data)} bytes, format {sanitize(text)}, ends in its directory; the message is truncated")
+    if not (TIFF_WIDTH in page and TIFF_HEIGHT in page):
         raise ImageError(f"tiff of {len(data)} bytes, format {sanitize(text)}, has no width and height; the message is damaged")
-    return sizes[256], sizes[257]
+    return page[TIFF_WIDTH], page[TIFF_HEIGHT]
 
 
 def _jpeg_size(data: bytes) -> tuple[int, int]:
-    """Walks the marker segments (ITU-T T.81, B.1.1) up to the frame header, which holds height and width."""
-    place = 2
-    for _ in range(MAX_JPEG_SEGMENTS):
-        if place + 9 >= len(data) or data[place] != 0xFF:
-            break
-        marker = data[place + 1]
-        if marker == 0xFF:
-            place += 1  # fill byte
-        elif marker == 0x01 or 0xD0 <= marker <= 0xD7:
-            place += 2  # has no length
-        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+    """From the frame header."""
+    for marker, place, segment in jpeg_segments(data):
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and len(segment) >= 5:
             if data.rfind(b"\xff\xd9", place) < 0:
                 raise ImageError(f"jpeg of {len(data)} bytes has no end; the message is truncated")
-            return int.from_bytes(data[place + 7 : place + 9], "big"), int.from_bytes(data[place + 5 : place + 7], "big")
-        else:
-            place += 2 + max(2, int.from_bytes(data[place + 2 : place + 4], "big"))
+            return int.from_bytes(segment[3:5], "big"), int.from_bytes(segment[1:3], "big")
     raise ImageError(f"jpeg of {len(data)} bytes has no frame header; the message is damaged or truncated")

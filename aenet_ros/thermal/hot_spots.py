@@ -129,7 +129,7 @@ class HotSpotTracker:
         self.reset_temporal()
 
     def reset_temporal(self) -> None:
-        """Forget all tracks; ids go on counting from 1."""
+        """Forget all tracks; ids start at 1 again."""
         self._tracks: list[_Track] = []
         self._next_id = 1
 

@@ -14,7 +14,7 @@ from aenet_ros.config import Config
 from aenet_ros.core.frames import Array, Plane, ThermalInput, convert, render_brightness
 from aenet_ros.thermal.agc import Gain
 from aenet_ros.thermal.palettes import colorize
-from aenet_ros.thermal.temperature import celsius, scale_of
+from aenet_ros.thermal.temperature import counts_within, isotherm_counts
 
 _INSET = 0.35  # side of the inset relative to the picture
 _TINT = 0.6  # share of the palette's colour in tinted pixels
@@ -42,12 +42,10 @@ def draw_style(fused: Array, registered: Array, view: StyledView, config: Config
     """
     output = config.output
     if output.style == "tint":
-        degrees = celsius(registered, scale_of(config.agc))
-        band = (degrees >= output.isotherm_low) & (degrees <= output.isotherm_high)
+        band = counts_within(registered, *isotherm_counts(config))
         if not band.any():
             return fused
-    brightness = cv2.convertScaleAbs(render_brightness(ThermalInput(registered, *view.gain)), alpha=255.0)
-    thermal = colorize(brightness, output.palette)
+    thermal = colorize(render_brightness(ThermalInput(registered, *view.gain)), output.palette)
     inside = np.ones(registered.shape, bool) if view.weight is None else view.weight > _IN_VIEW
     if output.style == "tint":
         picture = convert(fused, output.encoding, "rgb8")

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from aenet_ros.config import AgcConfig
+from aenet_ros.config import AgcConfig, Config
 from aenet_ros.core.errors import ImageError
 from aenet_ros.core.frames import Array, Plane
 from aenet_ros.core.valid import ABSOLUTE_ZERO
@@ -105,14 +105,27 @@ COLORS = {
 """Red, green, blue of ``output.isotherm_color``."""
 
 
+def isotherm_counts(config: Config) -> tuple[float, float]:
+    """The lowest and the highest count of ``output.isotherm_low`` to ``isotherm_high``, by the scale of ``agc.profile``."""
+    scale, output = scale_of(config.agc), config.output
+    low, high = sorted((scale.counts(output.isotherm_low), scale.counts(output.isotherm_high)))
+    return low, high
+
+
+def counts_within(registered: Array, low: float, high: float) -> Array:
+    """Where counts, 0 or NaN where there are none, lie in ``low`` to ``high``: bool [H, W]."""
+    inside: Array = (registered >= low) & (registered <= high)
+    if registered.dtype.kind == "u":
+        inside &= registered != 0
+    return inside
+
+
 def draw_isotherm(image: Array, encoding: str, registered: Array, low: float, high: float, color: str) -> Array:
     """``image`` (uint8 in ``encoding`` rgb8, bgr8 or mono8) tinted half with the colour where counts lie in ``low`` to ``high``.
 
     ``registered``: counts on the picture's grid, 0 or NaN where there are none.
     """
-    inside = (registered >= low) & (registered <= high)
-    if registered.dtype.kind == "u":
-        inside &= registered != 0
+    inside = counts_within(registered, low, high)
     if not inside.any():
         return image
     tint = np.array({"rgb8": COLORS[color], "bgr8": COLORS[color][::-1], "mono8": (255,)}[encoding], np.uint8) >> 1
