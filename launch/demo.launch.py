@@ -12,8 +12,9 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
+from aenet_ros.config.params_file import read_params_file
 from aenet_ros.core.files import config_file, process_environment, share_dir
-from aenet_ros.ros.node_main import program
+from aenet_ros.ros.node_main import full_namespace, program
 from aenet_ros.workbench.simulation.geometry import rgb_to_thermal
 from aenet_ros.workbench.simulation.rig_config import RigConfig
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
@@ -37,18 +38,21 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         camera = Node(**program("replay_node"), name="replay", parameters=[{"dir": folder}], **cameras)
     else:
         camera = Node(**program("rig_node"), name="rig", parameters=[{"scenes": given["scenes"]}] if given["scenes"] else [], **cameras)
-        passed_on["params_file"] = with_the_rig_s_registration(given["params_file"])
+        passed_on["params_file"] = with_the_rig_s_registration(
+            given["params_file"], f"{full_namespace(context, given['namespace'])}/fusion"
+        )
     node = PythonLaunchDescriptionSource(str(share_dir() / "launch" / "fusion.launch.py"))
     return [camera, IncludeLaunchDescription(node, launch_arguments=list(passed_on.items()))]
 
 
-def with_the_rig_s_registration(params_file: str) -> str:
-    """Path of a copy of the parameter file in which the registration is the rig's true one."""
-    content = yaml.safe_load(config_file(params_file).read_text())
+def with_the_rig_s_registration(params_file: str, node: str) -> str:
+    """Path of a file with the node's parameters of ``params_file``, in which the registration is the rig's true one."""
+    given = read_params_file(config_file(params_file), node)
+    values = {name: value for name, value in given.items() if not name.startswith("registration.")}
     homography = [float(value) for value in rgb_to_thermal(RigConfig()).ravel()]
-    content["/**"]["ros__parameters"]["registration"] = {"mode": "homography", "homography": homography}
+    values |= {"registration.mode": "homography", "registration.homography": homography}
     path = Path(tempfile.mkdtemp(prefix="aenet_demo_")) / "params.yaml"
-    path.write_text(yaml.safe_dump(content))
+    path.write_text(yaml.safe_dump({"/**": {"ros__parameters": values}}))
     return str(path)
 
 

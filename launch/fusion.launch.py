@@ -4,14 +4,16 @@ An empty argument changes nothing: the value of the parameter file or the defaul
 """
 
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.logging import get_logger
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
+from aenet_ros.config.params_file import read_params_file
 from aenet_ros.core.files import config_file, process_environment, share_dir
-from aenet_ros.ros.node_main import program
+from aenet_ros.ros.node_main import full_namespace, program
 from launch import LaunchContext, LaunchDescription
 
-BOOLEANS = ["true", "false"]
+BOOLEANS = ["true", "false", "True", "False"]  # both are in use
 ARGUMENTS = [
     DeclareLaunchArgument("namespace", default_value="", description="Namespace of the node and of its relative topics."),
     DeclareLaunchArgument(
@@ -44,13 +46,17 @@ ARGUMENTS = [
 def start(context: LaunchContext) -> list[Node]:
     """The node and, if requested, RViz."""
     given = {argument.name: LaunchConfiguration(argument.name).perform(context) for argument in ARGUMENTS}
+    given |= {name: value.lower() for name, value in given.items() if value in BOOLEANS}
+    params_file, name = config_file(given["params_file"]), f"{full_namespace(context, given['namespace'])}/fusion"
+    if not read_params_file(params_file, name):
+        get_logger("fusion").warning(f"{params_file} has no parameters for {name}: begin it with '/**:' or '{name}:'")
     common = {"namespace": given["namespace"], "additional_env": process_environment(given["dds_profile"]), "output": "screen"}
     switches = {name: given[name] == "true" for name in ("use_sim_time", "autostart") if given[name]}
     # Not LifecycleNode: the node activates itself (autostart), also after a respawn. LifecycleNode sends the transitions only once.
     fusion = Node(
         **program("fusion_node", ["--ros-args", "--log-level", given["log_level"]] if given["log_level"] else []),
         name="fusion",
-        parameters=[str(config_file(given["params_file"])), *([switches] if switches else [])],
+        parameters=[str(params_file), *([switches] if switches else [])],
         remappings=remappings(given),
         respawn=given["respawn"] == "true",
         respawn_delay=float(given["respawn_delay"]),

@@ -9,9 +9,10 @@ from launch.actions import DeclareLaunchArgument, ExecuteProcess, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 
 from aenet_ros.core.files import config_file, process_environment
+from aenet_ros.ros.node_main import full_namespace
 from launch import LaunchContext, LaunchDescription
 
-BOOLEANS = ["true", "false"]
+BOOLEANS = ["true", "false", "True", "False"]  # both are in use
 ARGUMENTS = [
     DeclareLaunchArgument("output", default_value="", description="Folder of the new bag; empty: rosbag2_ and the time."),
     DeclareLaunchArgument("namespace", default_value="", description="Namespace of the fusion node."),
@@ -47,6 +48,8 @@ ARGUMENTS = [
 def start(context: LaunchContext) -> list[ExecuteProcess]:
     """The `ros2 bag record` process."""
     given = {argument.name: LaunchConfiguration(argument.name).perform(context) for argument in ARGUMENTS}
+    given |= {name: value.lower() for name, value in given.items() if value in BOOLEANS}
+    given["namespace"] = full_namespace(context, given["namespace"])
     command = ["ros2", "bag", "record", "--storage", "mcap", "--storage-preset-profile", given["preset"]]
     command += ["--max-bag-size", given["max_bag_size"], "--max-bag-duration", given["max_bag_duration"]]
     if given["output"]:
@@ -78,8 +81,7 @@ def topics(given: dict[str, str]) -> dict[str, str]:
     if given["inputs"] == "true":
         for camera in ("thermal", "rgb"):
             names |= {f"/{camera}/image_raw": given[f"{camera}_topic"], f"/{camera}/camera_info": given[f"{camera}_info_topic"]}
-    space = given["namespace"].strip("/")
-    prefix = f"/{space}/" if space else "/"
+    prefix = given["namespace"] + "/"
     return {key: name if name.startswith("/") else prefix + name for key, name in names.items()} | {"/diagnostics": "/diagnostics"}
 
 

@@ -10,8 +10,8 @@ import pytest
 
 import aenet_ros
 from aenet_ros.cli import main as cli
-from aenet_ros.cli.common import read_params
 from aenet_ros.config import build, specs
+from aenet_ros.config.params_file import read_params_file
 from aenet_ros.core.errors import AenetError, ConfigError, SourceError
 
 HARD_LIMIT_S = 60
@@ -147,14 +147,46 @@ PARAMS = """
 def test_ros_parameter_files_are_read(tmp_path):
     path = tmp_path / "params.yaml"
     path.write_text(PARAMS)
-    assert read_params(path) == {"sync.slop_ms": 12.5, "sync.policy": "exact", "agc.mode": "fixed"}
+    assert config_of("--params", str(path)) == build({"sync.slop_ms": 12.5, "sync.policy": "exact", "agc.mode": "fixed"})
+
+
+# Which keys are a node's, as rclpy of Kilted answered for nodes of these names.
+@pytest.mark.parametrize(
+    ("key", "nodes"),
+    [
+        ("/**", ["/fusion", "/r1/fusion", "/r1/r2/fusion"]),
+        ("**", ["/fusion", "/r1/fusion", "/r1/r2/fusion"]),
+        ("/*", ["/fusion"]),
+        ("fusion", ["/fusion"]),
+        ("/fusion", ["/fusion"]),
+        ("/**/fusion", ["/fusion", "/r1/fusion", "/r1/r2/fusion"]),
+        ("/*/fusion", ["/r1/fusion"]),
+        ("*/fusion", ["/r1/fusion"]),
+        ("/*/*", ["/r1/fusion"]),
+        ("/r1/*", ["/r1/fusion"]),
+        ("/r1/**", ["/r1/fusion", "/r1/r2/fusion"]),
+        ("/r1/r2/*", ["/r1/r2/fusion"]),
+    ],
+)
+def test_the_keys_of_a_parameter_file_are_read_as_ros_reads_them(tmp_path, key, nodes):
+    path = tmp_path / "params.yaml"
+    path.write_text(f'"{key}":\n  ros__parameters: {{enabled: false}}\n')
+    assert [node for node in ("/fusion", "/r1/fusion", "/r1/r2/fusion") if read_params_file(path, node)] == nodes
+    assert read_params_file(path) == {"enabled": False}
+
+
+def test_the_later_section_of_a_parameter_file_wins_and_namespaces_may_be_nested(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text("/fusion: {ros__parameters: {a: 1}}\n/**: {ros__parameters: {a: 2}}\nr1: {fusion: {ros__parameters: {b: 3}}}\n")
+    assert read_params_file(path, "/fusion") == {"a": 2}
+    assert read_params_file(path, "/r1/fusion") == {"a": 2, "b": 3}
 
 
 @pytest.mark.parametrize("name", ["fusion.yaml", "cpu.yaml", "jetson_orin.yaml", "desktop_gpu.yaml"])
 def test_shipped_parameter_files_are_read(name):
     from aenet_ros.core.files import share_dir
 
-    values = read_params(share_dir() / "config" / name)
+    values = read_params_file(share_dir() / "config" / name)
     assert values
     assert build(values)
 
@@ -163,13 +195,13 @@ def test_shipped_parameter_files_are_read(name):
 def test_parameter_files_that_are_none(tmp_path, content):
     path = tmp_path / "params.yaml"
     path.write_text(content)
-    with pytest.raises(ConfigError, match="--params"):
-        read_params(path)
+    with pytest.raises(ConfigError, match=r"params\.yaml"):
+        read_params_file(path)
 
 
 def test_a_parameter_file_that_is_not_there(tmp_path):
     with pytest.raises(SourceError, match="No such file"):
-        read_params(tmp_path / "none.yaml")
+        read_params_file(tmp_path / "none.yaml")
 
 
 def config_of(*arguments):

@@ -185,12 +185,22 @@ def test_a_parameter_file_that_is_not_there_is_named_with_those_that_are(launche
     assert "jetson_orin.yaml" in launch.log_path.read_text()
 
 
-def test_the_demo_fuses_the_rig(launched):
-    launch = launched("demo", "params_file:=cpu.yaml", "namespace:=bench", "scenes:=smoke")
+def test_the_demo_fuses_the_rig_in_namespaces_with_a_parameter_file_keyed_by_them(launched, tmp_path):
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(yaml.safe_dump({"/lab/bench/*": {"ros__parameters": {"output": {"encoding": "bgr8"}, "model.device": "cpu"}}}))
+    launch = launched("demo", f"params_file:={mine}", "namespace:=lab/bench", "scenes:=smoke")
     frames = []
-    launch.node.create_subscription(Image, "/bench/fused/image", frames.append, BEST_EFFORT)
+    launch.node.create_subscription(Image, "/lab/bench/fused/image", frames.append, BEST_EFFORT)
     launch.until(lambda: len(frames) >= 5)
-    assert (frames[-1].encoding, frames[-1].header.frame_id) == ("rgb8", "rgb_camera")
+    assert (frames[-1].encoding, frames[-1].header.frame_id) == ("bgr8", "rgb_camera")
+
+
+def test_a_parameter_file_without_a_section_for_the_node_is_told_and_booleans_may_be_capital(launched, tmp_path):
+    other = tmp_path / "other.yaml"
+    other.write_text(yaml.safe_dump({"/*": {"ros__parameters": {"enabled": False}}}))
+    launch = launched("fusion", f"params_file:={other}", "namespace:=/fleet/robot1", "autostart:=False", "use_sim_time:=True")
+    assert launch.until(lambda: launch.state("/fleet/robot1/fusion")) == "unconfigured"
+    assert f"{other} has no parameters for /fleet/robot1/fusion: begin it with '/**:'" in launch.log_path.read_text()
 
 
 def test_the_demo_plays_pictures(launched, tmp_path):
@@ -209,13 +219,13 @@ def test_the_demo_plays_pictures(launched, tmp_path):
     assert (frames[-1].height, frames[-1].width) == SIZE
 
 
-def record_command(monkeypatch, distribution, **arguments):
+def record_command(monkeypatch, distribution, group="", **arguments):
     """What record.launch.py would run."""
     monkeypatch.setenv("ROS_DISTRO", distribution)
     record, context = module("record"), LaunchContext()
     for argument in record["ARGUMENTS"]:
         argument.execute(context)
-    context.launch_configurations.update(arguments)
+    context.launch_configurations.update(arguments, **({"ros_namespace": group} if group else {}))  # as PushRosNamespace does
     [process] = record["start"](context)
     return ["".join(part.perform(context) for part in item) for item in process.cmd]
 
@@ -238,11 +248,11 @@ def test_recording_in_a_namespace_with_the_cameras(monkeypatch):
         "thermal_topic": "/boson/image_raw",
         "extra_topics": "/tf /odom",
     }
-    command = record_command(monkeypatch, "jazzy", **given)
-    fused = ["/robot1/fused/image/compressed", "/robot1/fused/camera_info", "/robot1/fused/thermal_registered", "/robot1/fusion/info"]
-    cameras = ["/boson/image_raw", "/robot1/thermal/camera_info", "/robot1/rgb/image_raw", "/robot1/rgb/camera_info"]
+    command = record_command(monkeypatch, "jazzy", group="/fleet", **given)
+    fused = [f"/fleet/robot1/{name}" for name in ("fused/image/compressed", "fused/camera_info", "fused/thermal_registered", "fusion/info")]
+    cameras = ["/boson/image_raw", *(f"/fleet/robot1/{name}" for name in ("thermal/camera_info", "rgb/image_raw", "rgb/camera_info"))]
     assert command[command.index("--topics") + 1 :] == [*fused, *cameras, "/diagnostics", "/tf", "/odom"]
     overrides = yaml.safe_load(Path(command[command.index("--qos-profile-overrides-path") + 1]).read_text())
     assert overrides["/boson/image_raw"]["reliability"] == "best_effort"
-    assert overrides["/robot1/fusion/info"]["durability"] == "transient_local"
+    assert overrides["/fleet/robot1/fusion/info"]["durability"] == "transient_local"
     assert set(overrides) == {*fused, *cameras}

@@ -6,7 +6,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
 from importlib.util import find_spec
@@ -15,7 +15,8 @@ from typing import Any
 
 from aenet_ros import __version__
 from aenet_ros.config import Config, build, specs
-from aenet_ros.core.errors import ConfigError, SourceError, first_line
+from aenet_ros.config.params_file import read_params_file
+from aenet_ros.core.errors import ConfigError, first_line
 from aenet_ros.core.files import write_atomic
 from aenet_ros.core.process import allowed_cores
 
@@ -75,7 +76,8 @@ def config_from(args: argparse.Namespace) -> Config:
     """The defaults, overridden by the files of ``--params``, then by ``--set``. Raises ConfigError or SourceError."""
     values: dict[str, Any] = {}
     for path in args.params:
-        values.update(read_params(path))
+        given = read_params_file(path)
+        values.update((name, value) for name, value in given.items() if not name.startswith(OPTIONS_OF_ROS))
     for item in args.set:
         name, equals, text = item.partition("=")
         if not equals:
@@ -113,38 +115,6 @@ def _number(text: str) -> int | float | str:
         with suppress(ValueError):
             return kind(text)
     return text
-
-
-def read_params(path: Path) -> dict[str, Any]:
-    """The options of a ROS parameter file by dotted name: those for all nodes (``/**``) and for nodes named ``fusion``.
-
-    Parameters of ROS itself (use_sim_time, qos_overrides) are ignored. Raises SourceError or ConfigError.
-    """
-    import yaml
-
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SourceError(f"--params {path}: {error.strerror or error}") from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"--params {path} is not YAML: {error}") from error
-    nodes = content.items() if isinstance(content, dict) else ()
-    sections = [(str(node), body["ros__parameters"]) for node, body in nodes if isinstance(body, dict) and "ros__parameters" in body]
-    if not sections:
-        raise ConfigError(f"--params {path} is no ROS parameter file; it should begin with '/**:' and 'ros__parameters:'")
-    values: dict[str, Any] = {}
-    for node, section in sections:
-        if node in ("/**", "/*") or node.rsplit("/", 1)[-1] == "fusion":
-            values.update(_flat(section or {}, ""))
-    return {name: value for name, value in values.items() if not name.startswith(OPTIONS_OF_ROS)}
-
-
-def _flat(tree: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def print_json(report: Mapping[str, Any]) -> None:

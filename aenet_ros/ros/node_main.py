@@ -40,6 +40,12 @@ def program(name: str, arguments: list[str] | None = None) -> dict[str, Any]:
     return {"executable": sys.executable, "arguments": ["-m", MODULES[name], *(arguments or [])], "exec_name": name}
 
 
+def full_namespace(context: Any, namespace: str) -> str:
+    """A node's namespace in a launch file, without the last slash: "" or "/robot1"; relative ones are in those of enclosing groups."""
+    base = "" if namespace.startswith("/") else context.launch_configurations.get("ros_namespace") or ""
+    return "".join(f"/{part}" for part in f"{base}/{namespace}".split("/") if part)
+
+
 @contextmanager
 def running(name: str, make: Callable[[], N], args: Sequence[str] | None) -> Iterator[tuple[N, SingleThreadedExecutor]]:
     """Context of the program ``name``: rclpy, the node and its executor, all shut down at the end.
