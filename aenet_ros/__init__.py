@@ -3,6 +3,7 @@
 The names of ``__all__`` are the public API. Importing this package is cheap: what needs numpy or torch is loaded at first use.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from aenet_ros.config import Config, build
@@ -11,8 +12,10 @@ if TYPE_CHECKING:
     from aenet_ros.core.frames import Frame, FramePair
     from aenet_ros.fusion.fuser import Fuser
     from aenet_ros.pipeline import FusionPipeline
+    from aenet_ros.thermal.hot_spots import find_hot_spots
+    from aenet_ros.thermal.temperature import temperature
 
-__all__ = ["Config", "Frame", "FramePair", "FusionPipeline", "__version__", "load_fuser"]
+__all__ = ["Config", "Frame", "FramePair", "FusionPipeline", "__version__", "find_hot_spots", "load_fuser", "temperature"]
 
 __version__ = "0.2.0"
 
@@ -29,13 +32,16 @@ def load_fuser(weights: str = "", device: str = "auto", precision: str = "auto",
     return Fuser(build({f"model.{name}": value for name, value in options.items()}).model)
 
 
+_HOMES = {
+    "Frame": "core.frames",
+    "FramePair": "core.frames",
+    "FusionPipeline": "pipeline",
+    "find_hot_spots": "thermal.hot_spots",
+    "temperature": "thermal.temperature",
+}
+
+
 def __getattr__(name: str) -> Any:
-    if name in ("Frame", "FramePair"):
-        from aenet_ros.core import frames
-
-        return getattr(frames, name)
-    if name == "FusionPipeline":
-        from aenet_ros.pipeline import FusionPipeline
-
-        return FusionPipeline
-    raise AttributeError(f"module 'aenet_ros' has no attribute '{name}'")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'aenet_ros' has no attribute '{name}'")
+    return getattr(import_module(f"aenet_ros.{_HOMES[name]}"), name)

@@ -8,7 +8,7 @@ import numpy as np
 from aenet_ros.config import Config, flatten, specs
 from aenet_ros.core.camera import Size
 from aenet_ros.core.errors import ConfigError, ImageError
-from aenet_ros.core.frames import Array, Frame, FramePair, FusedFrame, Plane, ThermalInput, convert, render_brightness
+from aenet_ros.core.frames import Array, Frame, FramePair, FusedFrame, Plane, ThermalInput, ThermalSource, convert, render_brightness
 from aenet_ros.core.process import keep_large_buffers
 from aenet_ros.core.valid import visible_share, without_values
 from aenet_ros.fusion.color import ORDERS, prepare_rgb
@@ -98,8 +98,9 @@ class FusionPipeline:
         registered = warps.counts(thermal.data) if want_registered or output.isotherm or style else None
         frame_id = thermal.frame_id if warps.role == "thermal" else rgb.frame_id
         counts = thermal.counts_encoding
+        measured = ThermalSource(thermal, thermal_input, warps.size, warps.maps)
         result = FusedFrame(
-            rgb.stamp_ns, NO_PLANE, output.encoding, frame_id, registered, {}, warps.role, counts, output.style != "side_by_side"
+            rgb.stamp_ns, NO_PLANE, output.encoding, frame_id, registered, {}, warps.role, counts, output.style != "side_by_side", measured
         )
         timer.lap("registration")
         return PendingFusion(pending, result, want_registered, timer, config, self._resolution, period_ns, style)
@@ -117,14 +118,10 @@ class FusionPipeline:
             return self._rgb_alone(item, item.frame, config)
         return self._thermal_alone(item, item.frame, config, want_registered)
 
-    def prepare_thermal(self, thermal: Frame, config: Config | None = None) -> tuple[Frame, Plane]:
-        """The thermal frame to use (the last good one during a shutter event) and its brightness, float32 [H, W] in 0..1.
-
-        To be called once for each frame, in order. The brightness is overwritten by the next call. Pixels without a value have their
-        neighbours' brightness.
-        """
+    def thermal_source(self, thermal: Frame, config: Config | None = None) -> ThermalSource:
+        """The thermal frame to use and its way to brightness, without fusion. To be called once for each frame, in order."""
         used, gain = self._select_thermal(thermal, self._check(config))
-        return used, self._render(self._thermal_input(used, gain))
+        return ThermalSource(used, self._thermal_input(used, gain), (0, 0))
 
     def prepare_grid(
         self,
@@ -243,18 +240,21 @@ class FusionPipeline:
         return FusedFrame(rgb.stamp_ns, picture, config.output.encoding, frame_id, grid=role)
 
     def _thermal_alone(self, item: FallbackFrame, thermal: Frame, config: Config, want_registered: bool) -> FusedFrame:
-        used, brightness = self.prepare_thermal(thermal, config)
+        source = self.thermal_source(thermal, config)
+        used, brightness = source.frame, self._render(source.brightness)
+        source = replace(source, size=used.size)
         registered, role, frame_id = without_values(used.data, used.invalid), "thermal", thermal.frame_id
         weight = visible_share(used.invalid)
         if self._grid.role == "rgb" and "rgb" in item.streams:
             role, (size, frame_id) = "rgb", item.streams["rgb"]
             warps = self.prepare_grid(thermal.size, size, config, invalid=used.invalid)
             brightness, registered, weight = warps.thermal(brightness), warps.counts(used.data), warps.weight
+            source = replace(source, size=warps.size, maps=warps.maps)
         if weight is not None:
             brightness = brightness * weight
         grey = (brightness * np.float32(255.0) + np.float32(0.5)).astype(np.uint8)
         picture, counts = convert(grey, "mono8", config.output.encoding), registered if want_registered else None
-        return FusedFrame(thermal.stamp_ns, picture, config.output.encoding, frame_id, counts, {}, role, used.counts_encoding)
+        return FusedFrame(thermal.stamp_ns, picture, config.output.encoding, frame_id, counts, {}, role, used.counts_encoding, True, source)
 
 
 @dataclass(frozen=True, slots=True)

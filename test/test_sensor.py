@@ -9,7 +9,7 @@ import pytest
 from configured import Agc, Correction
 
 from aenet_ros.config import Config, SensorConfig, build
-from aenet_ros.core.frames import Frame, FramePair
+from aenet_ros.core.frames import Frame, FramePair, render_brightness
 from aenet_ros.pipeline import FusionPipeline
 from aenet_ros.thermal.sensor_correction import EVERY, SMOOTHING_COLUMNS
 from aenet_ros.workbench.simulation.rig import Rig
@@ -296,7 +296,7 @@ def test_the_first_pair_of_a_pipeline_is_corrected():
     frame = Frame(0, noisy(scene + 8 * STRIPES, 1.5).data.astype(np.uint8), "mono8")
     for _ in range(2):  # each still by itself
         pipeline.reset_temporal()
-        _, brightness = pipeline.prepare_thermal(frame)
+        brightness = render_brightness(pipeline.thermal_source(frame).brightness)
         error = (brightness * 255 - scene).mean(axis=0)
         assert fast_part(error).std() < 1.0
         assert pipeline.status().sensor.column_counts == pytest.approx(fast_part(8 * STRIPES).std(), rel=0.1)
@@ -350,7 +350,7 @@ def test_the_pipeline_s_picture_is_mended_and_the_registered_counts_are_not(watc
     dead = pipeline._sensor.bad_pixels.pixels[0]
     result = pipeline.process(FramePair(frames[40], rgb), want_registered=True)
     assert (result.thermal_registered == frames[40].data).all()
-    _, around = pipeline.prepare_thermal(frames[40])
+    around = render_brightness(pipeline.thermal_source(frames[40]).brightness)
     row, column = divmod(int(dead), 320)
     near = around[max(0, row - 1) : row + 2, max(0, column - 1) : column + 2]
     assert near.min() - 1e-6 <= around[row, column] <= near.max() + 1e-6

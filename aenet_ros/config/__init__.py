@@ -5,9 +5,11 @@ from aenet_ros.config.schema import (
     PALETTES,
     STYLES,
     AgcConfig,
+    AlarmConfig,
     Config,
     DegradedConfig,
     DiagnosticsConfig,
+    HotSpotConfig,
     InputConfig,
     LatencyConfig,
     ModelConfig,
@@ -21,6 +23,7 @@ from aenet_ros.config.schema import (
 
 __all__ = [
     "PALETTES", "STYLES",
-    "AgcConfig", "Config", "DegradedConfig", "DiagnosticsConfig", "InputConfig", "LatencyConfig", "ModelConfig", "OutputConfig",
+    "AgcConfig", "AlarmConfig", "Config", "DegradedConfig", "DiagnosticsConfig", "HotSpotConfig", "InputConfig", "LatencyConfig",
+    "ModelConfig", "OutputConfig",
     "RegistrationConfig", "SensorConfig", "ShutterConfig", "StreamConfig", "SyncConfig", "build", "flatten", "specs",
 ]  # fmt: skip

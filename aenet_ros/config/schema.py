@@ -277,7 +277,8 @@ class OutputConfig:
         "its corner; side_by_side: both pictures, each at half of the width, without fused/camera_info.",
         choices=STYLES,
     )
-    palette: str = dynamic("ironbow", "Colours of the thermal picture in the styles other than fusion.", choices=PALETTES)
+    palette: str = dynamic("ironbow", "Colours of thermal/view and of the styles other than fusion.", choices=PALETTES)
+    color_bar: bool = dynamic(True, "Draw the palette with its limits in degrees into thermal/view, where the camera is radiometric.")
     isotherm: bool = dynamic(False, "Tint pixels between isotherm_low and isotherm_high (temperature scale: agc.profile).")
     isotherm_low: float = dynamic(30.0, "Lower limit of the isotherm band.", (-300.0, 10_000.0), "degC")
     isotherm_high: float = dynamic(45.0, "Upper limit of the isotherm band.", (-300.0, 10_000.0), "degC")
@@ -291,6 +292,44 @@ class OutputConfig:
     def banded(self) -> bool:
         """Whether the pixels between ``isotherm_low`` and ``isotherm_high`` are drawn in another way."""
         return self.isotherm or self.style == "tint"
+
+
+@dataclass(frozen=True)
+class HotSpotConfig:
+    """What counts as a hot or cold spot. Temperatures in degrees Celsius; in grey levels (0..255) where the camera is not radiometric."""
+
+    find: str = dynamic("hot", "Which spots are looked for.", choices=("hot", "cold", "both"))
+    relative: bool = dynamic(
+        True, "True: the levels are differences to the surroundings (a quarter of the picture around each pixel); false: temperatures."
+    )
+    level: float = dynamic(10.0, "Hot spots have a pixel that is so hot, or so much hotter than its surroundings.", (-300.0, 1e4), "degC")
+    cold_level: float = dynamic(
+        10.0, "Cold spots have a pixel that is so cold, or so much colder than its surroundings.", (-300.0, 1e4), "degC"
+    )
+    hysteresis: float = dynamic(2.0, "A spot reaches as far as its pixels stay within this of the level.", (0.0, 1e3), "degC")
+    min_area_px: int = dynamic(9, "Smallest area of a spot.", (1, 1_000_000), "px")
+    max_count: int = dynamic(16, "Most spots of a kind that are reported: the most extreme ones.", (1, 256))
+
+
+@dataclass(frozen=True)
+class AlarmConfig:
+    """Regions whose temperatures are watched."""
+
+    regions: str = dynamic(
+        "",
+        "Regions and their levels, with ; or a line break in between. Each is 'name: corners levels'. Corners are x,y pairs in pixels (two "
+        "opposite ones, or three and more of a polygon), or the word all. Levels in degrees Celsius: high=, pre= (pre-alarm), low=, and "
+        "rise= in degrees a minute. Example: 'boiler: 100,80 220,160 pre=70 high=80; picture: all high=200'.",
+    )
+    pixels: str = dynamic(
+        "thermal",
+        "Whose pixels the corners are: the thermal camera's, or those of the fused picture.",
+        choices=("thermal", "fused"),
+    )
+    hysteresis: float = dynamic(1.0, "An alarm ends when its value is so far inside the level.", (0.0, 1e3), "degC")
+    hold_s: float = dynamic(
+        0.2, "Time for which a value must be beyond its level, or inside again, before the alarm changes.", (0.0, 60.0), "s"
+    )
 
 
 @dataclass(frozen=True)
@@ -324,4 +363,6 @@ class Config:
     model: ModelConfig = ModelConfig()
     latency: LatencyConfig = LatencyConfig()
     output: OutputConfig = OutputConfig()
+    hot_spots: HotSpotConfig = HotSpotConfig()
+    alarms: AlarmConfig = AlarmConfig()
     diagnostics: DiagnosticsConfig = DiagnosticsConfig()

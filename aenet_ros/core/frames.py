@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from aenet_ros.core.errors import ImageError
 from aenet_ros.core.valid import filled, invalid_pixels
 
+SEARCH_STEP = 8  # pixels between which a map is looked up at first
+MOST_OFF = 2.0  # thermal pixels from the one looked for to the nearest one that the picture shows
 Array = NDArray[Any]
 Plane = NDArray[np.float32]
 
@@ -127,6 +129,44 @@ class ThermalInput:
     rendered: bool = False
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ThermalSource:
+    """The thermal frame of a picture, from which temperatures are read.
+
+    frame: the one that was used; during a shutter event the last good one before it. brightness: its way to brightness on its own pixels.
+    size: height and width of the picture, (0, 0) where none is made. maps: thermal x and thermal y of each pixel of the picture, float32
+    [H, W] each; None: the picture is the frame, scaled edge to edge.
+    """
+
+    frame: Frame
+    brightness: ThermalInput
+    size: tuple[int, int]
+    maps: tuple[Plane, Plane] | None = None
+
+    def to_thermal(self, x: float, y: float) -> tuple[float, float]:
+        """The thermal pixel of a pixel of the picture (one outside counts as the nearest one inside)."""
+        if self.maps is None:
+            (height, width), (rows, columns) = self.frame.size, self.size
+            return (x + 0.5) * width / columns - 0.5, (y + 0.5) * height / rows - 0.5
+        row, column = (min(max(round(value), 0), side - 1) for value, side in zip((y, x), self.size, strict=True))
+        return float(self.maps[0][row, column]), float(self.maps[1][row, column])
+
+    def to_picture(self, x: float, y: float) -> tuple[float, float] | None:
+        """The pixel of the picture that shows a thermal pixel; None where none does."""
+        if not self.size[0]:
+            return None
+        if self.maps is None:
+            (height, width), (rows, columns) = self.frame.size, self.size
+            return (x + 0.5) * columns / width - 0.5, (y + 0.5) * rows / height - 0.5
+        top = left = 0
+        for step, reach in ((SEARCH_STEP, max(self.size)), (1, 2 * SEARCH_STEP)):  # coarsely in all of the picture, then around the best
+            window = np.s_[max(0, top - reach) : top + reach + 1 : step, max(0, left - reach) : left + reach + 1 : step]
+            distance = np.abs(self.maps[0][window] - np.float32(x)) + np.abs(self.maps[1][window] - np.float32(y))
+            row, column = divmod(int(distance.argmin()), distance.shape[1])
+            top, left = max(0, top - reach) + row * step, max(0, left - reach) + column * step
+        return (float(left), float(top)) if distance[row, column] <= MOST_OFF else None
+
+
 @dataclass(frozen=True, slots=True)
 class FusedFrame:
     """What is published for one pair, or for one frame of the camera that still works.
@@ -138,6 +178,7 @@ class FusedFrame:
     for. ``thermal_encoding`` is their ROS encoding.
     timings_ns: duration of each stage.
     keeps_geometry: a pixel of the picture is a pixel of its grid, so the camera's CameraInfo holds for it.
+    thermal: the thermal frame of the picture; None where the rgb camera is shown alone.
     """
 
     stamp_ns: int
@@ -149,6 +190,7 @@ class FusedFrame:
     grid: str = "rgb"
     thermal_encoding: str = ""
     keeps_geometry: bool = True
+    thermal: ThermalSource | None = None
 
 
 _CONVERSIONS = {

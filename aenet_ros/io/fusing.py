@@ -134,7 +134,7 @@ class _Run:
             self._pipeline.reset_temporal()
         self._last_ns = pair.rgb.stamp_ns
         if name in self._sink.existing:  # the pipeline follows it, so that the next results do not depend on --resume
-            self._pipeline.prepare_thermal(pair.thermal)
+            self._pipeline.thermal_source(pair.thermal)
             self._pipeline.update_sensor_model()
             self.kept += 1
             return

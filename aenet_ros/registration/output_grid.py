@@ -12,7 +12,7 @@ from aenet_ros.core.camera import Size, size_of
 from aenet_ros.core.frames import Array, Frame, Plane
 from aenet_ros.core.valid import visible_share, without_values
 from aenet_ros.registration.registration import Registration
-from aenet_ros.registration.warp_maps import WarpMap, identity_map, typical_step
+from aenet_ros.registration.warp_maps import FloatMap, WarpMap, identity_map, typical_step
 
 SAME_SHAPE = 1.03  # stretch that nobody sees
 MOST_STRETCH = 1.5  # more than 5:4 on 16:9; a portrait frame on a landscape one of 4:3 has 1.8
@@ -48,6 +48,11 @@ class GridWarps:
         if self._warp is not None:
             return self._warp.sampling
         return None if self._thermal_size == self.size else _scaling_map(self._thermal_size, self.size)
+
+    @property
+    def maps(self) -> FloatMap | None:
+        """Thermal x and thermal y of each pixel of the picture; None: the picture is the thermal frame, scaled edge to edge."""
+        return (self._warp.x, self._warp.y) if self.role == "rgb" and self._warp is not None else None
 
     def thermal(self, plane: Plane) -> Plane:
         """A plane of the thermal camera, float32 or uint8 [h, w], on the grid by bilinear interpolation.

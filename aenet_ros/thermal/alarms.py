@@ -2,12 +2,13 @@
 
 import math
 from collections import deque
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
+from aenet_ros.config import AlarmConfig
+from aenet_ros.config.regions import Levels, Region
 from aenet_ros.core.errors import ConfigError
 from aenet_ros.core.frames import Array, Plane
 
@@ -17,15 +18,8 @@ RISE_WINDOW_NS = 10_000_000_000
 MIN_RISE_SAMPLES = 5
 
 
-class Region(NamedTuple):
-    """A named polygon; ``points``: int32 [N, 2], x and y in pixels of the picture."""
-
-    name: str
-    points: Array
-
-
 class Reading(NamedTuple):
-    """Temperatures of a region, or NaN where no pixel of it has a value. ``peak``: x, y of the maximum.
+    """Temperatures of a region, or NaN where no pixel of it has a value. ``peak`` and ``lowest``: x, y of the maximum and of the minimum.
 
     ``maximum`` and ``minimum`` are those of the picture smoothed over 3x3 pixels, so that noise of single pixels does not count.
     """
@@ -34,62 +28,33 @@ class Reading(NamedTuple):
     mean: float
     maximum: float
     peak: tuple[int, int]
-
-
-def parse_region(text: str) -> Region:
-    """The region written as ``name: x,y x,y`` (two opposite corners) or ``name: x,y x,y x,y ...`` (a polygon), in whole pixels.
-
-    Raises ConfigError, which says what is wrong.
-    """
-    name, colon, places = text.partition(":")
-    try:
-        points = np.array([[int(number) for number in place.split(",")] for place in places.split()], np.int32)
-    except ValueError:
-        points = np.empty((0, 0), np.int32)
-    if not colon or not name.strip() or points.ndim != 2 or points.shape[0] < 2 or points.shape[1] != 2:
-        raise ConfigError(f"region '{text}' cannot be read; give a name and corners, such as 'boiler: 100,80 220,160'")
-    if len(points) == 2:
-        (left, top), (right, bottom) = points
-        points = np.array([[left, top], [right, top], [right, bottom], [left, bottom]], np.int32)
-    if not cv2.contourArea(points):
-        raise ConfigError(f"region '{name.strip()}' has no area; give at least three corners that are not on one line")
-    return Region(name.strip(), points)
+    lowest: tuple[int, int] = (-1, -1)
 
 
 def region_mask(region: Region, size: tuple[int, int]) -> Array:
     """uint8 [H, W], 255 inside the region, for a picture of ``size`` (height, width). Raises ConfigError where it lies outside."""
+    if not region.points:
+        return np.full(size, 255, np.uint8)
     mask = np.zeros(size, np.uint8)
-    cv2.fillPoly(mask, [region.points], (255,))
+    cv2.fillPoly(mask, [np.array(region.points, np.int32)], (255,))
     if not mask.any():
         raise ConfigError(f"region '{region.name}' lies outside the picture of {size[1]}x{size[0]} pixels; give corners inside it")
     return mask
 
 
 def read_region(temperature: Plane, mask: Array) -> Reading:
-    """The temperatures within ``mask`` (uint8 [H, W]) of ``temperature``, float32 [H, W] with NaN where there is no value."""
+    """The temperatures within ``mask`` (uint8 [H, W], 255 inside) of ``temperature``, float32 [H, W] with NaN where there is no value."""
     x, y, w, h = cv2.boundingRect(mask)
-    inside = mask[y : y + h, x : x + w] > 0
-    values = temperature[y : y + h, x : x + w]
-    inside &= ~np.isnan(values)
+    inside, values = mask[y : y + h, x : x + w], temperature[y : y + h, x : x + w]
+    missing = np.isnan(values)
+    if missing.any():
+        inside = inside & ~(255 * missing.view(np.uint8))
     if not inside.any():
-        return Reading(math.nan, math.nan, math.nan, (-1, -1))
-    mean = float(values[inside].mean())
-    smooth = cv2.blur(np.where(inside, values, np.float32(mean)), (3, 3), borderType=cv2.BORDER_REPLICATE)[inside]
-    rows, columns = np.nonzero(inside)
-    hottest = int(smooth.argmax())
-    return Reading(float(smooth.min()), mean, float(smooth[hottest]), (x + int(columns[hottest]), y + int(rows[hottest])))
-
-
-@dataclass(frozen=True)
-class AlarmRule:
-    """When a value is an alarm. A level of NaN is not checked. Temperatures in degrees Celsius, rate in degrees Celsius a minute."""
-
-    level: float = math.nan
-    pre_level: float = math.nan
-    low_level: float = math.nan
-    rise_per_min: float = math.nan
-    hysteresis: float = 1.0
-    hold_ns: int = 200_000_000
+        return Reading(math.nan, math.nan, math.nan, (-1, -1), (-1, -1))
+    mean = cv2.mean(values, inside)[0]
+    smooth = cv2.blur(np.where(missing, np.float32(mean), values), (3, 3), borderType=cv2.BORDER_REPLICATE)
+    low, high, low_at, high_at = cv2.minMaxLoc(smooth, inside)
+    return Reading(low, mean, high, (x + high_at[0], y + high_at[1]), (x + low_at[0], y + low_at[1]))
 
 
 class AlarmState(NamedTuple):
@@ -107,12 +72,12 @@ class _Latch:
         self.on = False
         self._pending_ns: int | None = None
 
-    def update(self, excess: float, rule: AlarmRule, stamp_ns: int) -> bool:
+    def update(self, excess: float, config: AlarmConfig, stamp_ns: int) -> bool:
         """The state after ``excess``, the value less the level. NaN changes nothing.
 
         A change is pending from the value that asks for it; a value on the other side of the hysteresis ends that.
         """
-        asks, denies = excess >= 0.0, excess < -rule.hysteresis
+        asks, denies = excess >= 0.0, excess < -config.hysteresis
         if self.on:
             asks, denies = denies, asks
         if denies:
@@ -120,7 +85,7 @@ class _Latch:
         elif asks:
             if self._pending_ns is None:
                 self._pending_ns = stamp_ns
-            if stamp_ns - self._pending_ns >= rule.hold_ns:
+            if stamp_ns - self._pending_ns >= round(config.hold_s * 1e9):
                 self.on, self._pending_ns = not self.on, None
         return self.on
 
@@ -128,12 +93,12 @@ class _Latch:
 class Alarm:
     """The alarm of one value over time.
 
-    It changes after the value was beyond the level for ``hold_ns``, and back after it was ``hysteresis`` inside for as long. A reading of
+    It changes after the value was beyond the level for ``hold_s``, and back after it was ``hysteresis`` inside for as long. A reading of
     NaN changes nothing. A stamp before the last one forgets the past.
     """
 
-    def __init__(self, name: str, unit: str = "degC") -> None:
-        self._name, self._unit = name, unit
+    def __init__(self, name: str) -> None:
+        self._name = name
         self.reset_temporal()
 
     def reset_temporal(self) -> None:
@@ -142,7 +107,7 @@ class Alarm:
         self._high, self._low, self._rise, self._pre = (_Latch() for _ in range(4))
         self._history: deque[tuple[int, float]] = deque()
 
-    def update(self, reading: Reading, rule: AlarmRule, stamp_ns: int) -> AlarmState:
+    def update(self, reading: Reading, levels: Levels, config: AlarmConfig, stamp_ns: int) -> AlarmState:
         """The state after the reading of this stamp."""
         if math.isnan(reading.maximum):
             return self.state
@@ -151,7 +116,7 @@ class Alarm:
         self._history.append((stamp_ns, reading.maximum))
         while stamp_ns - self._history[0][0] > RISE_WINDOW_NS:
             self._history.popleft()
-        level, reason = self._judge(reading, rule, stamp_ns)
+        level, reason = self._judge(reading, levels, config, stamp_ns)
         self.state = AlarmState(level, reason, stamp_ns if level != self.state.level else self.state.since_ns)
         return self.state
 
@@ -162,18 +127,18 @@ class Alarm:
         stamps, values = np.array(self._history, np.float64).T
         return float(np.polyfit((stamps - stamps[0]) / 60e9, values, 1)[0])
 
-    def _judge(self, reading: Reading, rule: AlarmRule, stamp_ns: int) -> tuple[int, str]:
-        rise = math.nan if math.isnan(rule.rise_per_min) else self.rise_per_min()
-        high = self._high.update(reading.maximum - rule.level, rule, stamp_ns)
-        low = self._low.update(rule.low_level - reading.minimum, rule, stamp_ns)
-        rises = self._rise.update(rise - rule.rise_per_min, rule, stamp_ns)
-        pre = self._pre.update(reading.maximum - rule.pre_level, rule, stamp_ns)
+    def _judge(self, reading: Reading, levels: Levels, config: AlarmConfig, stamp_ns: int) -> tuple[int, str]:
+        rise = math.nan if math.isnan(levels.rise) else self.rise_per_min()
+        high = self._high.update(reading.maximum - levels.high, config, stamp_ns)
+        low = self._low.update(levels.low - reading.minimum, config, stamp_ns)
+        rises = self._rise.update(rise - levels.rise, config, stamp_ns)
+        pre = self._pre.update(reading.maximum - levels.pre, config, stamp_ns)
         if high:
-            return ALARM, f"{self._name} has {reading.maximum:.1f} {self._unit}; the alarm level is {rule.level:g}"
+            return ALARM, f"{self._name} has {reading.maximum:.1f} degC; the alarm level is {levels.high:g}"
         if low:
-            return ALARM, f"{self._name} has {reading.minimum:.1f} {self._unit}; the low alarm level is {rule.low_level:g}"
+            return ALARM, f"{self._name} has {reading.minimum:.1f} degC; the low alarm level is {levels.low:g}"
         if rises:
-            return ALARM, f"{self._name} rises by {rise:.1f} {self._unit} a minute; the alarm rate is {rule.rise_per_min:g}"
+            return ALARM, f"{self._name} rises by {rise:.1f} degC a minute; the alarm rate is {levels.rise:g}"
         if pre:
-            return PRE_ALARM, f"{self._name} has {reading.maximum:.1f} {self._unit}; the pre-alarm level is {rule.pre_level:g}"
+            return PRE_ALARM, f"{self._name} has {reading.maximum:.1f} degC; the pre-alarm level is {levels.pre:g}"
         return OK, ""

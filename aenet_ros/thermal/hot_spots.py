@@ -2,7 +2,7 @@
 
 A spot is a connected region. It contains a pixel at the level or beyond, and reaches as far as the temperature stays within the
 hysteresis of the level. The level is a temperature, or a difference to the surroundings. Cold spots are the hot spots of the
-negated picture.
+negated picture. The levels are those of ``config.HotSpotConfig``.
 """
 
 from dataclasses import dataclass, replace
@@ -11,6 +11,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from aenet_ros.config import HotSpotConfig
 from aenet_ros.core.frames import Array, Plane
 
 SURROUNDINGS_SHARE = 0.25
@@ -23,29 +24,14 @@ VELOCITY_SHARE = 0.3
 """Weight of a new frame in a track's velocity."""
 
 
-@dataclass(frozen=True)
-class SpotRule:
-    """What counts as a spot. Temperatures in degrees Celsius, or grey levels where the camera is not radiometric.
-
-    relative: ``level`` is a difference to the surroundings. hysteresis: see the module; also the level at which a tracked spot ends.
-    cold: look for regions below the level (relative: below the surroundings).
-    """
-
-    level: float = 40.0
-    hysteresis: float = 2.0
-    relative: bool = False
-    cold: bool = False
-    min_area_px: int = 9
-    max_count: int = 16
-
-
 class HotSpot(NamedTuple):
     """One region. ``id`` is 0 and ``age_ns`` 0 where nothing is tracked.
 
-    box: left, top, width, height in pixels; peak: x, y of the extreme pixel; peak_value: the extreme of the picture smoothed over 3x3
-    pixels, so that noise of single pixels does not count; mean: over the region; area: pixels.
+    kind: hot or cold. box: left, top, width, height in pixels. peak: x, y of the extreme pixel. peak_value: the extreme of the picture
+    smoothed over 3x3 pixels, so that noise of single pixels does not count. mean: over the region. area: pixels.
     """
 
+    kind: str
     box: tuple[int, int, int, int]
     peak: tuple[int, int]
     peak_value: float
@@ -55,43 +41,52 @@ class HotSpot(NamedTuple):
     age_ns: int = 0
 
 
-def find_hot_spots(temperature: Plane, rule: SpotRule | None = None) -> list[HotSpot]:
-    """The spots of ``temperature``, float32 [H, W] with NaN where there is no value, the most extreme one first, at most ``max_count``."""
-    rule = rule or SpotRule()
-    values: Array = -temperature if rule.cold else temperature
-    level = -rule.level if rule.cold and not rule.relative else rule.level
-    height = values - _surroundings(values) if rule.relative else values
+def find_hot_spots(temperature: Plane, config: HotSpotConfig | None = None) -> list[HotSpot]:
+    """The spots of ``temperature``, float32 [H, W] with NaN where there is no value; of each kind the most extreme one first.
+
+    ``config``: what counts as a spot, in the unit of ``temperature``.
+    """
+    config = config or HotSpotConfig()
+    spots = []
+    if config.find != "cold":
+        spots += _find("hot", temperature, config.level, config)
+    if config.find != "hot":
+        found = _find("cold", -temperature, config.cold_level if config.relative else -config.cold_level, config)
+        spots += [spot._replace(peak_value=-spot.peak_value, mean=-spot.mean) for spot in found]
+    return spots
+
+
+def _find(kind: str, values: Array, level: float, config: HotSpotConfig) -> list[HotSpot]:
+    """The regions of ``values`` at ``level`` or above it."""
+    height = values - _surroundings(values) if config.relative else values
     if not (height >= level).any():  # most frames; NaN is never above
         return []
-    inside = (height >= level - rule.hysteresis).view(np.uint8)
-    left, top, width, rows = cv2.boundingRect(inside)
-    window = np.s_[top : top + rows, left : left + width]
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(np.ascontiguousarray(inside[window]), connectivity=8)
+    inside = (height >= level - config.hysteresis).view(np.uint8)
+    # Outlines are found in a tenth of the time of labels. A region within a hole of another one belongs to that one.
+    outlines, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     found = []
-    for label in range(1, count):
-        x, y, w, h, area = (int(number) for number in stats[label])
-        if area < rule.min_area_px:
+    for outline in outlines:
+        left, top, width, rows = cv2.boundingRect(outline)
+        part = np.s_[top : top + rows, left : left + width]
+        if width * rows < config.min_area_px or cv2.minMaxLoc(np.fmax(height[part], level - 1.0))[1] < level:
             continue
-        box = (x + left, y + top, w, h)
-        spot = _measure(values, height, labels[y : y + h, x : x + w] == label, box, area, level)
-        if spot is not None:
-            found.append(spot)
+        filled = cv2.drawContours(np.zeros((rows, width), np.uint8), [outline], 0, (255,), cv2.FILLED, offset=(-left, -top))
+        region = np.where(inside[part], filled, np.uint8(0))
+        area = cv2.countNonZero(region)
+        if area >= config.min_area_px and cv2.minMaxLoc(height[part], region)[1] >= level:
+            found.append(_measure(kind, values, region, (left, top, width, rows), area))
     found.sort(key=lambda spot: -spot.peak_value)
-    found = found[: rule.max_count]
-    return [spot._replace(peak_value=-spot.peak_value, mean=-spot.mean) for spot in found] if rule.cold else found
+    return found[: config.max_count]
 
 
-def _measure(values: Array, height: Array, region: Array, box: tuple[int, int, int, int], area: int, level: float) -> HotSpot | None:
-    """The spot of a region, or None where none of its pixels reaches the level."""
+def _measure(kind: str, values: Array, region: Array, box: tuple[int, int, int, int], area: int) -> HotSpot:
+    """The spot of ``region``, uint8 [h, w], 255 inside, within ``box``."""
     x, y, w, h = box
-    part = np.s_[y : y + h, x : x + w]
-    if float(height[part][region].max()) < level:
-        return None
-    around = values[max(0, y - 1) : y + h + 1, max(0, x - 1) : x + w + 1]
-    smooth = cv2.blur(np.fmax(around, values[part][region].min()), (3, 3), borderType=cv2.BORDER_REPLICATE)
-    smooth = np.where(region, smooth[y - max(0, y - 1) :, x - max(0, x - 1) :][:h, :w], np.float32(-np.inf))
-    row, column = divmod(int(smooth.argmax()), w)
-    return HotSpot(box, (x + column, y + row), float(smooth[row, column]), float(values[part][region].mean()), area)
+    low, _, _, _ = cv2.minMaxLoc(values[y : y + h, x : x + w], region)
+    around = np.fmax(values[max(0, y - 1) : y + h + 1, max(0, x - 1) : x + w + 1], np.float32(low))
+    smooth = cv2.blur(around, (3, 3), borderType=cv2.BORDER_REPLICATE)[y - max(0, y - 1) :, x - max(0, x - 1) :][:h, :w]
+    _, peak, _, (column, row) = cv2.minMaxLoc(smooth, region)
+    return HotSpot(kind, box, (x + column, y + row), peak, cv2.mean(values[y : y + h, x : x + w], region)[0], area)
 
 
 def _surroundings(values: Array) -> Array:
@@ -154,19 +149,24 @@ class HotSpotTracker:
 
 def _assign(spots: list[HotSpot], tracks: list[_Track], stamp_ns: int) -> dict[int, int]:
     """The track of each spot that continues one, by their indices; the nearest to the predicted place first."""
-    candidates = []
-    for t, track in enumerate(tracks):
-        place = track.predicted(stamp_ns)
-        shift = place - track.centre
-        for s, spot in enumerate(spots):
-            distance = float(np.hypot(*(_centre(spot) - place)))
-            reach = MAX_SPEED * float(np.hypot(*track.spot.box[2:]))
-            if distance <= reach or _overlap(spot.box, track.spot.box, shift) >= MIN_OVERLAP:
-                candidates.append((distance, s, t))
+    if not spots or not tracks:
+        return {}
+    centres, places = np.array([_centre(spot) for spot in spots])[:, None], np.array([track.predicted(stamp_ns) for track in tracks])
+    sizes, last = (np.array([spot.box[2:] for spot in group], np.float64) for group in (spots, [track.spot for track in tracks]))
+    sizes = sizes[:, None]
+    shared = np.minimum(centres + sizes / 2, places + last / 2) - np.maximum(centres - sizes / 2, places - last / 2)
+    both = np.maximum(shared, 0.0).prod(-1)
+    overlap = both / (sizes.prod(-1) + last.prod(-1) - both)
+    distance = np.hypot(*np.moveaxis(centres - places, -1, 0))
+    same_kind = np.array([spot.kind for spot in spots])[:, None] == np.array([track.spot.kind for track in tracks])
+    possible = same_kind & ((distance <= MAX_SPEED * np.hypot(*last.T)) | (overlap >= MIN_OVERLAP))
     assigned: dict[int, int] = {}
-    for _, s, t in sorted(candidates):
-        if s not in assigned and t not in assigned.values():
-            assigned[s] = t
+    taken: set[int] = set()
+    for index in np.argsort(np.where(possible, distance, np.inf), axis=None)[: np.count_nonzero(possible)].tolist():
+        spot, track = divmod(index, len(tracks))
+        if spot not in assigned and track not in taken:
+            assigned[spot] = track
+            taken.add(track)
     return assigned
 
 
@@ -182,11 +182,3 @@ def _continue(track: _Track, spot: HotSpot, stamp_ns: int) -> _Track:
 def _centre(spot: HotSpot) -> Array:
     left, top, width, height = spot.box
     return np.array((left + width / 2, top + height / 2))
-
-
-def _overlap(a: tuple[int, int, int, int], b: tuple[int, int, int, int], shift: Array) -> float:
-    """Intersection over union of box ``a`` and of box ``b`` moved by ``shift``."""
-    left, top = max(a[0], b[0] + shift[0]), max(a[1], b[1] + shift[1])
-    right, bottom = min(a[0] + a[2], b[0] + shift[0] + b[2]), min(a[1] + a[3], b[1] + shift[1] + b[3])
-    both = max(0.0, right - left) * max(0.0, bottom - top)
-    return float(both / (a[2] * a[3] + b[2] * b[3] - both))

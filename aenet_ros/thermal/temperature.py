@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 
 from aenet_ros.config import AgcConfig, Config
-from aenet_ros.core.errors import ImageError
-from aenet_ros.core.frames import Array, Plane
+from aenet_ros.core.errors import ConfigError, ImageError, similar
+from aenet_ros.core.frames import Array, Frame, Plane
 from aenet_ros.core.valid import ABSOLUTE_ZERO
 
 KELVIN = -273.15  # degrees Celsius at 0 K
@@ -56,9 +56,36 @@ def scale_of(config: AgcConfig) -> Scale:
     return PROFILES[config.profile].scale or Scale(config.celsius_per_count, config.celsius_at_zero)
 
 
+def is_radiometric(config: AgcConfig) -> bool:
+    """Whether the configuration says what the counts mean in degrees: a profile with a scale, or a scale other than the default one."""
+    return PROFILES[config.profile].scale is not None or scale_of(config) != scale_of(AgcConfig())
+
+
+def temperature(frame: Frame, profile: str | AgcConfig) -> Plane:
+    """Degrees Celsius of a thermal frame, float32 [H, W]; NaN where a pixel has no value.
+
+    ``profile``: a name of PROFILES, or the configuration with its scale. Raises ConfigError for a name that is not known, ImageError where
+    the profile gives no degrees or the frame's values cannot be temperatures of its scale.
+    """
+    if isinstance(profile, str):
+        if profile not in PROFILES:
+            raise ConfigError(f"agc.profile '{profile}' is not known{similar(profile, PROFILES)}; give one of {', '.join(PROFILES)}")
+        profile = AgcConfig(profile=profile)
+    if not is_radiometric(profile):
+        raise ImageError(
+            f"no degrees: agc.profile {profile.profile} does not say what counts mean. Set the camera's profile (docs/cameras.md), or "
+            "celsius, kelvin or centikelvin where the values are these"
+        )
+    check_scale(frame.data, profile)
+    degrees = celsius(frame.data, scale_of(profile))
+    if frame.invalid is not None:
+        degrees[frame.invalid] = np.nan
+    return degrees
+
+
 def check_scale(thermal: Array, config: AgcConfig) -> None:
     """Raise ImageError where a frame's values, uint8, uint16 or float32 [H, W], cannot be temperatures of the configured scale."""
-    sample = thermal[thermal.shape[0] // 8 :: 4, thermal.shape[1] // 8 :: 4]
+    sample = thermal[thermal.shape[0] // 8 :: 8, thermal.shape[1] // 8 :: 8]
     sample = sample[np.isfinite(sample) & (sample != 0)]
     if not sample.size:
         return
@@ -77,7 +104,8 @@ def celsius(registered: Array, scale: Scale) -> Plane:
 
     NaN where it has no counts, or they mean absolute zero or less.
     """
-    degrees: Plane = (registered.astype(np.float64) * scale.per_count + scale.at_zero).astype(np.float32)
+    degrees: Plane = np.multiply(registered, np.float32(scale.per_count), dtype=np.float32)
+    degrees += np.float32(scale.at_zero)
     if registered.dtype.kind == "u":
         degrees[registered == 0] = np.nan
     elif scale.per_count > 0:
