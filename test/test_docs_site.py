@@ -60,6 +60,10 @@ def test_every_page_of_markdown_is_in_the_site_and_in_its_menu(site, pages):
     names = {str(path.relative_to(DOCS).with_suffix(".html")) for path in DOCS.rglob("*.md")}
     assert names <= {str(path.relative_to(site)) for path in pages}
     assert names - {"index.html"} <= set(pages[site / "index.html"].links)
+    menu = (site / "index.html").read_text(encoding="utf-8").partition('class="sidebar-tree"')[2].partition('class="main"')[0]
+    listed = re.findall(r'href="([^"#]+\.html)"', menu)
+    assert set(listed) >= names - {"index.html"}
+    assert len(listed) == len(set(listed)), "a page is in the menu twice"
 
 
 def test_every_link_and_picture_leads_somewhere(site, pages):

@@ -21,11 +21,9 @@ MARKDOWN_HEAD = """\
 # Parameters
 
 Generated from `aenet_ros/config/schema.py` by `python -m aenet_ros.config.docs`. These are the ROS parameters of the node `fusion` and
-the options of the tools without ROS (`--set name=value`). *Any time*: a running node accepts a new value (`ros2 param set`); changes are
-checked and atomic. The others take effect at the next configure: set them in a parameter file, or clean up the node first.
-
-| parameter | default | allowed | any time | meaning |
-|---|---|---|---|---|
+the options of the tools without ROS (`--set name=value`). In brackets: what is allowed, and *any time* where a running node accepts a new
+value (`ros2 param set`); changes are checked and atomic. The others take effect at the next configure: set them in a parameter file, or
+clean up the node first.
 """
 
 
@@ -39,21 +37,29 @@ def render_yaml() -> str:
             if open_groups[:depth] != groups[:depth]:
                 lines.append(f"{'  ' * (depth + 1)}{group}:")
         open_groups, indent = groups, "  " * (len(groups) + 2)
-        explained = isinstance(spec.default, bool) or (spec.choices and all(choice in spec.doc for choice in spec.choices))
-        notes = "; ".join(note for note in ("" if explained else _allowed(spec), "any time" if spec.dynamic else "") if note)
-        comment = f"{spec.doc} [{notes}]" if notes else spec.doc
-        lines += textwrap.wrap(comment, 138, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ", break_long_words=False)
+        lines += textwrap.wrap(_meaning(spec), 138, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ", break_long_words=False)
         lines.append(f"{indent}{key}: {_literal(spec.default)}")
     return YAML_HEAD + "\n".join(lines) + "\n"
 
 
 def render_markdown() -> str:
-    """The text of ``docs/parameters.md``: a row for each option."""
-    rows = []
+    """The text of ``docs/parameters.md``: a table for each group, narrow enough for the site's column, with a row for each option."""
+    lines: list[str] = []
+    last = ""
     for spec in specs().values():
-        allowed = _allowed(spec).replace("|", "\\|")
-        rows.append(f"| `{spec.name}` | `{_literal(spec.default)}` | {allowed} | {'yes' if spec.dynamic else ''} | {spec.doc} |")
-    return MARKDOWN_HEAD + "\n".join(rows) + "\n"
+        group = spec.name.partition(".")[0] if "." in spec.name else "general"
+        if group != last:
+            lines += ["", f"## {group}", "", "| parameter | default | meaning |", "|---|---|---|"]
+        meaning, last = _meaning(spec).replace("|", "\\|"), group
+        lines.append(f"| `{spec.name}` | `{_literal(spec.default)}` | {meaning} |")
+    return MARKDOWN_HEAD + "\n".join(lines) + "\n"
+
+
+def _meaning(spec: OptionSpec) -> str:
+    """The option's description; in brackets what is allowed, unless the description says it, and whether it can change at any time."""
+    explained = isinstance(spec.default, bool) or (spec.choices and all(choice in spec.doc for choice in spec.choices))
+    notes = "; ".join(note for note in ("" if explained else _allowed(spec), "any time" if spec.dynamic else "") if note)
+    return f"{spec.doc} [{notes}]" if notes else spec.doc
 
 
 def _allowed(spec: OptionSpec) -> str:
