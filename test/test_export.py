@@ -93,6 +93,14 @@ def test_whole_onnx_gives_the_fusers_picture_at_any_size(whole_file, weights, si
     assert (difference > 0).mean() < 0.02
 
 
+def test_the_outputs_have_named_shapes(onnx, onnx_file, whole_file):
+    shapes = {}
+    for path in (onnx_file, whole_file):
+        (output,) = onnx.load(path).graph.output
+        shapes[path.name] = [side.dim_param or side.dim_value for side in output.type.tensor_type.shape.dim]
+    assert shapes == {"small.onnx": [1, 1, "height", "width"], "whole.onnx": ["height", "width", 3]}
+
+
 def test_the_file_says_what_it_is(onnx, onnx_file, weights):
     properties = {item.key: item.value for item in onnx.load(onnx_file).metadata_props}
     card = json.loads(weights.with_suffix(".json").read_text())

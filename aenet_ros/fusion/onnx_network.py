@@ -138,7 +138,8 @@ def export_network(network: AENet, card: dict[str, Any], path: Path, whole: bool
         "aenet_ros": __version__,
         "holds": "whole" if whole else "network",
     }
-    content = to_onnx(module, _example(whole, TRACED_SIZE), {0: "height", 1: "width"} if whole else PLANE_SIDES, about)
+    sides: dict[int, str] = {0: "height", 1: "width"} if whole else PLANE_SIDES
+    content = to_onnx(module, _example(whole, TRACED_SIZE), sides, about, ("height", "width", 3) if whole else (1, 1, "height", "width"))
     differences = _compare(module, ort.InferenceSession(content, providers=["CPUExecutionProvider"]), whole)
     worst = max(differences, key=lambda size: differences[size])
     allowed = WHOLE_TOLERANCE if whole else NETWORK_TOLERANCE
@@ -156,10 +157,13 @@ def input_shapes(whole: bool, size: tuple[int, int]) -> dict[str, tuple[int, ...
     return {"thermal": size, "rgb": (*size, 3)} if whole else {"thermal": (1, 1, *size), "luma": (1, 1, *size)}
 
 
-def to_onnx(module: nn.Module, inputs: dict[str, Tensor], sides: dict[int, str], about: dict[str, str]) -> bytes:
+def to_onnx(
+    module: nn.Module, inputs: dict[str, Tensor], sides: dict[int, str], about: dict[str, str], shape: tuple[int | str, ...] = ()
+) -> bytes:
     """A copy of the module as ONNX, traced with ``inputs``, for pictures of any size: ``sides`` are the dimensions that vary.
 
-    The output is named ``fused``. Raises MissingDependencyError.
+    The output is named ``fused``; ``shape``: of the output as the file says it, in place of what the exporter infers (Slicefused_dim_0).
+    Raises MissingDependencyError.
     """
     try:
         import onnx
@@ -174,6 +178,8 @@ def to_onnx(module: nn.Module, inputs: dict[str, Tensor], sides: dict[int, str],
         warnings.simplefilter("ignore")  # the tracing exporter warns that it is deprecated
         torch.onnx.export(module, tuple(inputs.values()), input_names=list(inputs), output_names=["fused"], **options)
     model = onnx.load_from_string(buffer.getvalue())
+    for dimension, side in zip(model.graph.output[0].type.tensor_type.shape.dim, shape, strict=False):
+        setattr(dimension, "dim_param" if isinstance(side, str) else "dim_value", side)
     onnx.helper.set_model_props(model, about)
     onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString())
