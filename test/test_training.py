@@ -52,6 +52,13 @@ def run_steps(folder, config, out, log=None):
     return train([read_pairs(folder, 48)], config, out, {}, lambda step, terms: log.append((step, terms)) if log is not None else None)
 
 
+def test_every_step_is_told_from_the_first(folder, tmp_path):
+    steps, reports = [], []
+    config = replace(TINY, report_every=100)
+    train([read_pairs(folder, 48)], config, tmp_path, {}, lambda step, terms: reports.append(step), on_step=steps.append)
+    assert (steps, reports) == ([1, 2, 3, 4], [4])
+
+
 def test_training_lowers_the_loss(folder, tmp_path):
     log = []
     run_steps(folder, replace(TINY, steps=40, report_every=10), tmp_path / "out", log)

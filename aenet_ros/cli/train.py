@@ -79,8 +79,10 @@ def run(args: argparse.Namespace) -> int:
     ]
     with ProgressBar("training", "step", config.steps) as bar, _curves(args) as writer:
 
-        def report(step: int, terms: dict[str, float]) -> None:
+        def on_step(step: int) -> None:
             bar.step(step - bar.done)
+
+        def report(step: int, terms: dict[str, float]) -> None:
             bar.describe("training", loss=f"{terms['loss']:.4f}")
             if bar.hidden:  # not a terminal: a line for the log
                 remark(f"step {step} of {config.steps}, loss {terms['loss']:.4f}")
@@ -88,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
                 for name, value in terms.items():
                     writer.add_scalar(name, value, step)
 
-        train(sets, config, args.out, {"data": data}, report, start)
+        train(sets, config, args.out, {"data": data}, report, start, on_step)
     weights = args.out / WEIGHTS_NAME
     if args.json:
         print_json({"weights": str(weights), "card": json.loads(card_path(weights).read_text())})

@@ -67,12 +67,18 @@ class _State:
 
 
 def train(
-    sets: Sequence[PairSet], config: TrainConfig, out: Path, card: dict[str, Any], report: Report, start: AENet | None = None
+    sets: Sequence[PairSet],
+    config: TrainConfig,
+    out: Path,
+    card: dict[str, Any],
+    report: Report,
+    start: AENet | None = None,
+    on_step: Callable[[int], None] = lambda step: None,
 ) -> AENet:
     """Train up to step ``config.steps`` and return the averaged network. Weights, card and a resume file are written to ``out``.
 
     Training continues from a resume file in ``out``. ``start`` provides the initial weights of a new training. ``report`` receives
-    the step and the mean of each loss term since the last report.
+    the step and the mean of each loss term since the last report, every ``config.report_every`` steps; ``on_step`` receives each step.
     Raises TrainingError if the loss is not finite; the files written before remain.
     """
     torch.manual_seed(config.seed)
@@ -101,6 +107,7 @@ def train(
         for name, value in network.state_dict().items():
             state.average[name].lerp_(value, 1 - decay)
         history.append({name: float(value.detach()) for name, value in {**terms, "loss": loss}.items()})
+        on_step(state.step)
         last = state.step == config.steps
         if state.step % config.report_every == 0 or last:
             report(state.step, {name: sum(row[name] for row in history) / len(history) for name in history[0]})
