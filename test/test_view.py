@@ -429,6 +429,7 @@ FACTS = RobotFacts("/fusion", "7", NOW_S - 60, True, NOW_S - 0.5, OK, "30.0 fuse
             "fused pictures are on /r1/fused/image",
         ),
         ({"level": 2, "message": "no publisher on /rgb"}, ERROR, "no publisher on /rgb"),
+        ({"level": RobotFacts.level, "message": RobotFacts.message}, WAITING, "not reported"),
         ({"fused_publishers": 0}, ERROR, "/fused/image has no publisher"),
         ({"fused_s": None}, WARN, "this viewer receives no fused frame"),
         ({"fused_s": None, "search_start_s": NOW_S - 1}, WAITING, "waiting for the first fused frame"),

@@ -72,7 +72,7 @@ def status_row(status: Any) -> dict[str, Any]:
 class RobotFacts:
     """What the viewer knows of the robot. Times are of the monotonic clock; None: nothing came yet.
 
-    ``search_start_s``: when the first page was opened. ``level`` and ``message``: the node's own status.
+    ``search_start_s``: when the first page was opened. ``level`` and ``message``: the node's own status, WAITING before the first one.
     ``other_fused_topics``: fused pictures of other namespaces.
     """
 
@@ -81,8 +81,8 @@ class RobotFacts:
     search_start_s: float
     in_graph: bool = False
     diagnostics_s: float | None = None
-    level: int = OK
-    message: str = ""
+    level: int = WAITING
+    message: str = "the node has not reported the status of fusion yet"
     fused_topic: str = ""
     fused_publishers: int = 0
     fused_s: float | None = None
@@ -115,7 +115,7 @@ def robot_status_text(facts: RobotFacts, now_s: float) -> StatusText:
             f"{facts.node} has published no diagnostics for {age_s:.0f} s: it hangs, was killed, or the network is down",
             "check the node's terminal and the network; this page continues when the node is back",
         )
-    if facts.level >= ERROR:
+    if facts.level in (ERROR, OFFLINE):
         return StatusText(ERROR, facts.message)
     if facts.wants_fused and not facts.fused_publishers:
         return StatusText(

@@ -40,7 +40,7 @@ from aenet_ros.ros.tools.camera_publisher import LATCHED, listen
 from aenet_ros.view import ViewSettings
 from aenet_ros.view.server import serve
 from aenet_ros.view.snapshot import Snapshot, StampGrouper, ThermalRenderer
-from aenet_ros.view.source import OK, SILENT_S, RobotFacts, dynamic_options, robot_status_text, status_row, temperature_note
+from aenet_ros.view.source import SILENT_S, RobotFacts, dynamic_options, robot_status_text, status_row, temperature_note
 
 GRAPH_PERIOD_S = 1.0
 SERVICE_TIMEOUT_S = 5.0
@@ -215,8 +215,9 @@ class RobotView(Node):
         own = [status_row(status) for status in statuses if status.name.startswith(f"{self._target}: ")]
         if own:
             self._facts.diagnostics_s, self._statuses = time.monotonic(), own
-            fusion = [(row["level"], row["message"]) for row in own if row["name"] == "fusion"]
-            self._facts.level, self._facts.message = fusion[0] if fusion else (OK, "")
+            for row in own:
+                if row["name"] == "fusion":
+                    self._facts.level, self._facts.message = row["level"], row["message"]
             self._subscribe()  # the topics of the cameras may be known now
 
     def _on_info(self, data: bytes) -> None:

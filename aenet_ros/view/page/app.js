@@ -18,14 +18,11 @@ const player = new Player(send);
 const sentence = (text) => text && text[0].toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? '' : '.');
 
 function show_status(level, headline, remedy = '') {
+  $('pill').dataset.level = level;
+  $('pill').textContent = LEVELS[level];
   $('banner').dataset.level = level;
   $('headline').textContent = sentence(headline);
   $('remedy').textContent = sentence(remedy);
-}
-
-function show_pill(level, text) {
-  $('pill').dataset.level = level;
-  $('pill').textContent = text;
 }
 
 function connect() {
@@ -39,7 +36,6 @@ function connect() {
 }
 
 async function reconnect() {
-  show_pill(OFFLINE, 'NOT CONNECTED');
   show_status(OFFLINE, 'The viewer cannot be reached', 'check that aenet view runs and that the ssh tunnel is open; this page reconnects automatically');
   setTimeout(connect, waitMs);
   waitMs = Math.min(waitMs * 1.6, MAX_WAIT_MS);
@@ -74,7 +70,6 @@ function on_message(message) {
     parameters.build(message.options);
   } else if (message.type === 'state') {
     show_status(message.level, message.headline, message.remedy);
-    show_pill(message.level, LEVELS[message.level]);
     stage.update(message);
     stage.set_stale(message.level === OFFLINE);
     health.update(message, stage.rate());
