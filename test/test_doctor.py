@@ -1,5 +1,6 @@
 """``aenet doctor``: its verdict on this machine, and on environments with traps."""
 
+import importlib.util
 import json
 import os
 import signal
@@ -35,7 +36,9 @@ def test_fusing_can_run_here():
     assert report["can_fuse"] is True
     for name in ("python", "numpy", "cv2", "torch", "weights", "self-test"):
         assert levels[name] in ("ok", "warn"), (name, report)
-    assert set(levels.values()) <= {"ok", "warn", "missing"}
+    assert set(levels.values()) <= {"ok", "note", "warn", "missing"}
+    for name in ("rosbags", "mcap", "av", "aiohttp", "argcomplete", "onnx", "onnxruntime", "matplotlib", "tensorboard"):
+        assert levels[name] in ("ok", "note"), "an optional package that is absent is no warning"
 
 
 def test_without_torch_it_says_how_to_get_it():
@@ -65,6 +68,16 @@ def finding(name):
 def test_domain_ids(monkeypatch, value, level):
     monkeypatch.setenv("ROS_DOMAIN_ID", value)
     assert finding("domain").level == level
+
+
+@pytest.mark.parametrize(("distro", "remedy"), [("", "from apt only"), ("jazzy", "apt install ros-jazzy-cv-bridge")])
+def test_remedies_fit_how_ros_was_installed(monkeypatch, distro, remedy):
+    rclpy = pytest.importorskip("rclpy", reason="packages of ROS are listed where rclpy is installed")
+    if importlib.util.find_spec("cv_bridge") or Path(rclpy.__file__).is_relative_to("/opt/ros"):
+        pytest.skip("cv_bridge is installed, or ROS is from apt")
+    monkeypatch.setenv("ROS_DISTRO", distro)
+    found = finding("cv_bridge")
+    assert (found.level, remedy in found.text) == ("note", True), found
 
 
 def test_a_profile_that_does_not_exist_is_named(monkeypatch, tmp_path):

@@ -1,7 +1,7 @@
 """Check what is installed and what is missing, and print the remedy.
 
-Each line is ok, warn (an optional part is missing, or a known problem) or missing (fusion cannot run). The last line is a self-test
-that fuses a synthetic pair. Exit status 0 if fusion can run here, 1 if not; ROS is not needed for that.
+Each line is ok, note (an optional part is not installed), warn (a known problem) or missing (fusion cannot run). The last line is a
+self-test that fuses a synthetic pair. Exit status 0 if fusion can run here, 1 if not; ROS is not needed for that.
 
 examples:
   aenet doctor
@@ -27,30 +27,46 @@ from aenet_ros.cli.common import print_json
 from aenet_ros.core.errors import AenetError, SourceError, first_line
 from aenet_ros.core.files import share_dir
 
-COLOURS = {"ok": "32", "warn": "33", "missing": "31"}
+COLOURS = {"ok": "32", "note": "36", "warn": "33", "missing": "31"}
 SELF_TEST_RUNS = 10
 
-# Import name: level and remedy if the package is missing.
-PACKAGES = {
-    "numpy": ("missing", "apt install python3-numpy, or pip install numpy"),
-    "cv2": ("missing", "OpenCV 4: apt install python3-opencv, or pip install 'opencv-python-headless<5'"),
-    "yaml": ("missing", "apt install python3-yaml, or pip install PyYAML"),
-    "safetensors": ("missing", "reads the weights: pip install safetensors"),
-    "tqdm": ("missing", "shows progress: apt install python3-tqdm, or pip install tqdm"),
-    "rosbags": ("warn", "reads and writes bags: pip install rosbags"),
-    "av": ("warn", "reads and writes videos, and video topics of bags: pip install 'av>=17'"),
-    "aiohttp": ("warn", "for aenet view only: apt install python3-aiohttp, or pip install aiohttp"),
-    "mcap": ("warn", "for the demo's recording: pip install mcap"),
-    "tensorboard": ("warn", "for training curves only: pip install tensorboard"),
+
+class Package(NamedTuple):
+    """``apt``: Debian's and Ubuntu's package, empty where they have none, or only a too old one; ``pip``: what pip installs."""
+
+    apt: str
+    pip: str
+    use: str = ""
+
+
+# By import name.
+REQUIRED = {
+    "numpy": Package("python3-numpy", "numpy"),
+    "cv2": Package("python3-opencv", "'opencv-python-headless<5'", "OpenCV 4"),
+    "yaml": Package("python3-yaml", "PyYAML"),
+    "safetensors": Package("", "safetensors", "reads the weights"),
+    "tqdm": Package("python3-tqdm", "tqdm", "shows progress"),
+}
+OPTIONAL = {
+    "rosbags": Package("", "'rosbags>=0.11,<0.12'", "reads and writes bags"),
+    "mcap": Package("", "mcap", "writes bags"),
+    "av": Package("", "'av>=17'", "reads and writes videos, and video topics of bags"),
+    "aiohttp": Package("python3-aiohttp", "aiohttp", "for aenet view"),
+    "argcomplete": Package("python3-argcomplete", "argcomplete", "completes commands with the Tab key"),
+    "onnx": Package("", "onnx", "for aenet export, and for model.backend auto on a CPU"),
+    "onnxruntime": Package("", "onnxruntime", "the same (onnxruntime-gpu for model.backend onnx on an NVIDIA GPU)"),
+    "matplotlib": Package("python3-matplotlib", "matplotlib", "for aenet bench --plot"),
+    "tensorboard": Package("", "tensorboard", "for aenet train --tensorboard"),
 }
 NODE_PACKAGES = ("sensor_msgs", "std_msgs", "std_srvs", "diagnostic_msgs", "lifecycle_msgs", "rcl_interfaces")
 OPTIONAL_ROS_PACKAGES = {
-    "message_filters": "needed for sync.policy approximate only",
-    "cv_bridge": "needed for encodings outside the table of docs/cameras.md only",
-    "tf2_ros": "needed for registration.extrinsics_source tf only",
-    "launch": "needed for ros2 launch only",
-    "launch_ros": "needed for ros2 launch only",
+    "message_filters": "for sync.policy approximate",
+    "cv_bridge": "for encodings outside the table of docs/cameras.md",
+    "tf2_ros": "for registration.extrinsics_source tf",
+    "launch": "for ros2 launch",
+    "launch_ros": "for ros2 launch",
 }
+APT_NAMES = {"tf2_ros": "tf2-ros-py"}
 
 SHM = Path("/dev/shm")
 MIN_FREE_SHM_MB = 256  # seven participants at 32 MB each
@@ -59,7 +75,7 @@ UNSAFE_DOMAIN_IDS = range(102, 215)  # their ports are Linux's ephemeral ones
 
 
 class Finding(NamedTuple):
-    """One line of the report: what was checked, the level (ok, warn or missing), and the result with its remedy."""
+    """One line of the report: what was checked, the level (a key of COLOURS), and the result with its remedy."""
 
     name: str
     level: str
@@ -94,15 +110,18 @@ def _coloured(level: str) -> str:
 
 def _findings() -> Iterator[Finding]:
     yield Finding("python", "ok", f"{platform.python_version()} on {platform.machine()}, {os.cpu_count()} cores")
-    for module, (level, remedy) in PACKAGES.items():
-        yield _package(module, level, remedy)
+    for level, packages in (("missing", REQUIRED), ("note", OPTIONAL)):
+        for module, package in packages.items():
+            yield _package(module, level, package)
     yield from _torch()
     yield _tried("weights", _weights, "; reinstall aenet_ros")
     yield from ros_findings()
     yield _tried("self-test", _self_test, "")
 
 
-def _package(module: str, level: str, remedy: str) -> Finding:
+def _package(module: str, level: str, package: Package) -> Finding:
+    command = f"apt install {package.apt}" if package.apt and ros_from_apt() else f"pip install {package.pip}"
+    remedy = f"{package.use}: {command}" if package.use else command
     if find_spec(module) is None:
         return Finding(module, level, f"not installed; {remedy}")
     try:
@@ -110,7 +129,7 @@ def _package(module: str, level: str, remedy: str) -> Finding:
     except metadata.PackageNotFoundError:
         version = "installed"
     except Exception as error:  # a broken installation can raise anything at import
-        return Finding(module, level, f"cannot be imported ({error}); reinstall it: {remedy}")
+        return Finding(module, "warn" if level == "note" else level, f"cannot be imported ({error}); reinstall it: {command}")
     if module == "cv2" and not version.startswith("4."):
         return Finding("cv2", "warn", f"{version}: cv_bridge and this package need OpenCV 4; pip install 'opencv-python-headless<5'")
     return Finding(module, "ok", version)
@@ -198,14 +217,15 @@ def ros_findings() -> Iterator[Finding]:
         yield Finding("ros", "ok", f"{distro or 'unknown distribution'}, rclpy found")
         absent = [name for name in NODE_PACKAGES if not _installed(name)]
         if absent:
-            yield Finding("messages", "warn", f"the node cannot run without {', '.join(absent)}; {_apt(distro, absent)}")
+            yield Finding("messages", "warn", f"the node cannot run without {', '.join(absent)}; {_ros_remedy(distro, absent)}")
         else:
             yield Finding("messages", "ok", ", ".join(NODE_PACKAGES))
         for name, use in OPTIONAL_ROS_PACKAGES.items():
             if _installed(name):
                 yield Finding(name, "ok", "installed")
             else:
-                yield Finding(name, "warn", f"not installed; {use}: {_apt(distro, [name])}")
+                remedy = _ros_remedy(distro, [name]) if ros_from_apt() else "comes with ROS 2 from apt only"
+                yield Finding(name, "note", f"not installed; {use}: {remedy}")
         yield _middleware()
     yield from _shared_memory()
     yield _domain()
@@ -219,8 +239,10 @@ def _installed(package: str) -> bool:
 
 def _distro() -> str:
     """The ROS distribution's name, from the sourced environment or from the installed wheels; empty for none."""
-    if os.environ.get("ROS_DISTRO"):
-        return os.environ["ROS_DISTRO"]
+    return os.environ.get("ROS_DISTRO") or _wheel_distro()
+
+
+def _wheel_distro() -> str:
     wheels = (re.fullmatch("ros-([a-z]+)-rclpy", str(item.metadata["Name"])) for item in metadata.distributions())
     return next((wheel[1] for wheel in wheels if wheel), "")
 
@@ -233,8 +255,16 @@ def _rclpy_remedy(distro: str) -> str:
     return "install ROS 2, or without apt: pip install 'aenet_ros[ros]'"
 
 
-def _apt(distro: str, packages: list[str]) -> str:
-    return "apt install " + " ".join(f"ros-{distro or '$ROS_DISTRO'}-{name.replace('_', '-')}" for name in packages)
+def ros_from_apt() -> bool:
+    """Whether ROS is sourced, and not installed by pip: then apt has its packages."""
+    return bool(os.environ.get("ROS_DISTRO")) or (not _wheel_distro() and Path("/opt/ros").is_dir())
+
+
+def _ros_remedy(distro: str, packages: list[str]) -> str:
+    if not ros_from_apt():
+        return "pip install '.[ros]' in a checkout of aenet_ros, which has the versions that fit"
+    names = [APT_NAMES.get(name, name.replace("_", "-")) for name in packages]
+    return "apt install " + " ".join(f"ros-{distro or '$ROS_DISTRO'}-{name}" for name in names)
 
 
 def _middleware() -> Finding:
@@ -256,9 +286,10 @@ def _middleware() -> Finding:
         profile = "/path/to/fastdds_shm.xml"
     return Finding(
         "middleware",
-        "warn",
+        "note",
         f"{shown} with no profile in this shell: Fast DDS's own shared memory is smaller than one image, so images get lost. "
-        "Our launch files and the demo set one; for camera drivers: export " + " ".join(f"{item}={profile}" for item in variables),
+        "Our launch files and the demo set one; before you start a camera driver: export "
+        + " ".join(f"{item}={profile}" for item in variables),
     )
 
 
