@@ -33,6 +33,10 @@ def test_help_teaches():
     assert done.returncode == 0
     for text in ("examples:", "exit status:", "130", "aenet fuse thermal/ rgb/ -o fused/", "doctor"):
         assert text in done.stdout
+    assert done.stdout.index("everyday commands:") < done.stdout.index("  fuse ") < done.stdout.index("workbench commands:")
+    assert done.stdout.index("workbench commands:") < done.stdout.index("  train ")
+    alone = aenet()
+    assert (alone.returncode, alone.stdout) == (0, done.stdout)
 
 
 def test_every_command_on_disk_is_listed_and_has_help():
@@ -70,7 +74,7 @@ def test_a_mistyped_command_line_names_the_nearest(arguments, hint, capsys):
     assert hint in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [[], ["no-such-command"], ["fuse"], ["fuse", "a", "b", "-o", "c", "--no-such-option"]])
+@pytest.mark.parametrize("arguments", [["--debug"], ["no-such-command"], ["fuse"], ["fuse", "a", "b", "-o", "c", "--no-such-option"]])
 def test_wrong_usage_is_2(arguments):
     done = aenet(*arguments)
     assert done.returncode == 2

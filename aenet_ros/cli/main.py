@@ -15,7 +15,11 @@ from types import FrameType, ModuleType
 from aenet_ros import __version__
 from aenet_ros.core.errors import AenetError, similar
 
-COMMANDS = ("demo", "fuse", "inspect", "view", "calibrate", "evaluate", "bench", "train", "study", "export", "doctor", "completion")
+GROUPS = {
+    "everyday commands": ("demo", "fuse", "inspect", "view", "calibrate", "doctor", "completion"),
+    "workbench commands": ("evaluate", "bench", "train", "export", "study"),
+}
+COMMANDS = tuple(name for names in GROUPS.values() for name in names)
 
 INTERRUPTED, TERMINATED = 130, 143
 
@@ -27,9 +31,9 @@ EPILOG = """examples:
   aenet inspect drive.mcap                 what a bag holds and what would be paired
   aenet view                               show a robot in a web page; or a bag: aenet view drive.mcap
   aenet calibrate drive.mcap -o rig.yaml   registration of the two cameras, from any scene
+  aenet doctor                             what is installed, what is missing, and the remedy
   aenet evaluate thermal/ rgb/             measure the quality of fused pictures
   aenet train --help                       weights from your own pairs
-  aenet doctor                             what is installed, what is missing, and the remedy
   eval "$(aenet completion bash)"          the Tab key completes commands and options
 
 exit status:
@@ -42,8 +46,8 @@ exit status:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one subcommand; ``argv`` is without the program's name. Returns the exit status (see EPILOG)."""
-    words = sys.argv[1:] if argv is None else list(argv)
+    """Run one subcommand; ``argv`` is without the program's name, and empty for the help. Returns the exit status (see EPILOG)."""
+    words = (sys.argv[1:] if argv is None else list(argv)) or ["--help"]
     if "_ARGCOMPLETE" in os.environ:  # the shell asks for completions
         from aenet_ros.cli.completion import complete
 
@@ -96,16 +100,24 @@ def _failure(error: BaseException) -> tuple[str, int]:
 
 def _parser(modules: dict[str, ModuleType]) -> argparse.ArgumentParser:
     formatter = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(prog="aenet", description=DESCRIPTION, epilog=EPILOG, formatter_class=formatter)
+    usage = "aenet [-h] [--version] COMMAND ..."
+    parser = argparse.ArgumentParser(prog="aenet", usage=usage, description=DESCRIPTION, epilog=EPILOG, formatter_class=formatter)
     parser.add_argument("--version", action="version", version=f"aenet {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, title="commands")
+    # argparse lists all subcommands as one group, so they are listed here.
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, prog="aenet", help=argparse.SUPPRESS)
+    texts = {name: (module.__doc__ or name).strip() for name, module in modules.items()}
+    for title, names in GROUPS.items():
+        rows = [f"{name:<12}{_first_line(texts[name])}" for name in names if name in texts]
+        parser.add_argument_group(title, "\n".join(rows))
     for name, module in modules.items():
-        text = (module.__doc__ or name).strip()
-        title = text[:1].lower() + text.splitlines()[0][1:].rstrip(".")
-        command = commands.add_parser(name, help=title, description=text, formatter_class=formatter)
+        command = commands.add_parser(name, help=_first_line(texts[name]), description=texts[name], formatter_class=formatter)
         module.add_arguments(command)
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
+
+
+def _first_line(text: str) -> str:
+    return text[:1].lower() + text.splitlines()[0][1:].rstrip(".")
 
 
 class _Terminated(KeyboardInterrupt):
