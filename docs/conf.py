@@ -28,7 +28,7 @@ MENU = {
         "robustness": "",
         "troubleshooting": "",
     },
-    "Tools": {"cli": "", "offline": "", "view": "", "export": ""},
+    "Tools": {"cli": "", "offline": "", "video": "", "view": "", "export": ""},
     "Reference": {"parameters": "", "architecture": "", "network": "", "security": ""},
     "Speed and training": {"performance": "", "training": ""},
     "Development notes": {

@@ -11,11 +11,11 @@ pytest.importorskip("rosbags", reason="bags need the package rosbags (pip instal
 pytest.importorskip("mcap", reason="bags need the package mcap (pip install mcap)")
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
-from test_bags import BEGIN_NS, IMAGE, PERIOD_NS, BagMaker, aenet, thermal_of
+from test_bags import BEGIN_NS, IMAGE, PERIOD_NS, BagMaker, aenet, make_bag, messages, stamp, thermal_of
 
 from aenet_ros.config import Config, SyncConfig
 from aenet_ros.io.bag_report import report_bag
-from aenet_ros.io.bag_source import BagSource
+from aenet_ros.io.bag_source import BagPlayer, BagSource
 
 av = pytest.importorskip("av", minversion="17", reason="video topics need PyAV (pip install 'av>=17')")
 
@@ -148,3 +148,37 @@ def test_a_damaged_packet_costs_the_frames_up_to_the_next_keyframe(tmp_path, cap
     assert set(range(5)) | set(range(8, COUNT)) <= set(indices)
     assert aenet("fuse", path, "-o", tmp_path / "out") in (0, 1)
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_fuse_writes_the_fused_video_that_view_and_inspect_read(tmp_path, capsys):
+    """The same pictures as in /fused/image, within the loss of H.264; at a given bitrate, and twice the same bytes."""
+    source = make_bag(tmp_path / "in", count=8)
+    small = ("--video", "--keep", "/words", "--set", "output.video_keyframe_s=0.1")
+    assert aenet("fuse", source, "-o", tmp_path / "plain") == aenet("fuse", source, "-o", tmp_path / "video", *small) == 0
+    pictures = [message for _, message in messages(tmp_path / "plain")[0]["/fused/image"]]
+    found = messages(tmp_path / "video")[0]
+    assert set(found) == {"/words", "/fused/video", "/fused/camera_info"}
+    packets = [message for _, message in found["/fused/video"]]
+    assert {(packet.format, packet.frame_id) for packet in packets} == {("h264", "rgb_optical")}
+    assert [packet.timestamp.sec * 10**9 + packet.timestamp.nanosec for packet in packets] == [stamp(picture) for picture in pictures]
+    assert packets[0].data[:4].tolist() == [0, 0, 0, 1]
+
+    player = BagPlayer(tmp_path / "video")
+    assert (player.recorded, player.topics) == (True, {"fused": "/fused/video"})
+    with player.open() as bag:
+        shown = [frame for event in player.events(bag, 0) for frame in event.frames()]
+    assert [frame.stamp_ns for frame in shown] == [stamp(picture) for picture in pictures]
+    for picture, frame in zip(pictures, shown, strict=True):
+        pixels = picture.data.reshape(picture.height, picture.width, 3)
+        assert np.abs(frame.data.astype(int) - pixels).mean() < 6
+    capsys.readouterr()
+    assert aenet("inspect", tmp_path / "video", "--json") in (0, 1)
+    topics = {topic["name"]: topic for topic in json.loads(capsys.readouterr().out)["topics"]}
+    assert (topics["/fused/video"]["messages"], topics["/fused/video"]["encodings"]) == (8, ["h264 (video)"])
+
+    assert aenet("fuse", source, "-o", tmp_path / "again.mcap", *small) == 0
+    again = [message for _, message in messages(tmp_path / "again.mcap")[0]["/fused/video"]]
+    assert [packet.data.tobytes() for packet in again] == [packet.data.tobytes() for packet in packets]
+    assert aenet("fuse", tmp_path / "video", "-o", tmp_path / "none") == 1  # no cameras in it
+    assert aenet("fuse", source, "-o", tmp_path / "fused.mp4", "--video") == 1
+    assert "--video is for bags" in capsys.readouterr().err

@@ -15,7 +15,7 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 from rosbags.typesys import Stores, get_typestore
 
 from aenet_ros.cli import main as cli
-from aenet_ros.config import Config, SyncConfig
+from aenet_ros.config import Config, OutputConfig, SyncConfig
 from aenet_ros.core.errors import SourceError
 from aenet_ros.io.bag_advice import nearest_differences
 from aenet_ros.io.bag_report import report_bag, stamp_report
@@ -422,7 +422,7 @@ def test_an_interrupted_run_leaves_nothing(tmp_path):
     out = tmp_path / "out"
 
     def interrupted():
-        with BagSink(out, source) as sink:
+        with BagSink(out, source, OutputConfig()) as sink:
             for item in source:
                 sink.write(item.name, FusedFrame(item.pair.rgb.stamp_ns, item.pair.rgb.data, "rgb8"))
                 assert any(path.name.startswith(".out.") for path in tmp_path.iterdir())

@@ -17,6 +17,7 @@ examples:
   aenet fuse thermal/ rgb/ -o fused.mp4 --sequence 25 --panels thermal rgb fused --labels
   aenet fuse thermal.mp4 rgb.mp4 -o fused.mp4 --set sync.slop_ms=40
   aenet fuse drive.mcap -o drive_fused
+  aenet fuse drive.mcap -o drive_small --video --keep none
   aenet fuse drives/ -o fused/ --jobs 4
   aenet fuse drive/ -o fused/ --to pictures --thermal-topic /ir/image --rgb-topic /zed/left/image
   aenet fuse raw16/ rgb/ -o fused/ --set agc.mode=fixed agc.unit=celsius agc.fixed_low=10 agc.fixed_high=45
@@ -79,6 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     bags.add_argument("--depth-topic", metavar="TOPIC", default="", help="for registration.mode depth; default: guessed by the names")
     add_time_argument(bags)
     bags.add_argument("--keep", metavar="TOPIC", nargs="+", default=["all"], help="topics to copy into the new bag: all, none, or names")
+    bags.add_argument("--video", action="store_true", help="the new bag gets /fused/video (H.264) in place of /fused/image")
     many = parser.add_argument_group("several sources")
     many.add_argument("--jobs", metavar="N", type=_jobs, default=1, help="number of processes, one source each (default: %(default)s)")
     add_config_arguments(parser)

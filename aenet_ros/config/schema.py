@@ -284,6 +284,8 @@ class OutputConfig:
     isotherm_high: float = dynamic(45.0, "Upper limit of the isotherm band.", (-300.0, 10_000.0), "degC")
     isotherm_color: str = dynamic("orange", "Colour of the isotherm band.", choices=("red", "orange", "yellow", "green", "cyan", "magenta"))
     jpeg_quality: int = dynamic(90, "JPEG quality of fused/image/compressed.", (1, 100))
+    video_bitrate_kbps: int = dynamic(2000, "Bitrate of fused/video and fused/image/ffmpeg (H.264).", (50, 100_000), "kbit/s")
+    video_keyframe_s: float = dynamic(2.0, "Time between two keyframes of the video topics.", (0.1, 10.0), "s")
     reliability: str = option(
         "reliable", "QoS reliability of the image publishers; reliable matches every subscriber.", choices=("reliable", "best_effort")
     )

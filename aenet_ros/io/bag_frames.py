@@ -14,8 +14,8 @@ from aenet_ros.io.bags import Bag
 from aenet_ros.io.video_decoder import PacketDecoder
 from aenet_ros.messages.codec import IMAGE_TYPES, decode_rgb, decode_thermal, stamp_ns
 
-FFMPEG_PACKET = "ffmpeg_image_transport_msgs/msg/FFMPEGPacket"
-VIDEO_TYPES = (FFMPEG_PACKET, "foxglove_msgs/msg/CompressedVideo")
+FFMPEG_PACKET, COMPRESSED_VIDEO = "ffmpeg_image_transport_msgs/msg/FFMPEGPacket", "foxglove_msgs/msg/CompressedVideo"
+VIDEO_TYPES = (FFMPEG_PACKET, COMPRESSED_VIDEO)
 PICTURE_TYPES = (*IMAGE_TYPES, *VIDEO_TYPES, "foxglove_msgs/msg/CompressedImage", "foxglove_msgs/msg/RawImage")
 """Types of the topics that are taken for cameras."""
 COLOUR = ("rgb", "fused")

@@ -12,10 +12,12 @@ from rosbags.convert.converter import STATIC_MSGTYPE_RENAMES, generate_message_c
 from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
 from rosbags.typesys import Stores, get_typestore
 
+from aenet_ros.config import OutputConfig
 from aenet_ros.core.crop import crop_camera_info
 from aenet_ros.core.errors import SourceError
 from aenet_ros.core.frames import Array, FramePair, FusedFrame
 from aenet_ros.io.bag_files import QOS, Connection
+from aenet_ros.io.bag_frames import COMPRESSED_VIDEO
 from aenet_ros.io.bag_source import BagSource
 from aenet_ros.io.bag_topics import CAMERA_INFO, info_topic
 from aenet_ros.io.bag_writer import BagWriter, ros2_connection
@@ -25,10 +27,11 @@ from aenet_ros.io.sink import StagedSink
 from aenet_ros.io.source import Source
 from aenet_ros.io.sources import frame_stamp_ns
 from aenet_ros.io.staging import staging_path, write_errors
+from aenet_ros.io.video_encoder import VideoEncoder, VideoPacket
 from aenet_ros.messages.codec import fused_camera_info
 
 IMAGE = "sensor_msgs/msg/Image"
-FUSED_IMAGE, FUSED_INFO = "/fused/image", "/fused/camera_info"
+FUSED_IMAGE, FUSED_VIDEO, FUSED_INFO = "/fused/image", "/fused/video", "/fused/camera_info"
 INPUTS = {"thermal": "/thermal/image_raw", "rgb": "/rgb/image_raw"}
 """Topics of the frames of pictures and videos."""
 STILLS_HZ = 10.0
@@ -44,17 +47,20 @@ Convert = Callable[[bytes], bytes | memoryview]
 
 
 class BagSink(StagedSink):
-    """Writes ``/fused/image`` and, if the camera has one, ``/fused/camera_info``, beside the topics of the source. See ``Sink``.
+    """Writes ``/fused/image`` (with ``video``: ``/fused/video``) and, if the camera has one, ``/fused/camera_info``. See ``Sink``.
 
-    Of a bag, messages of ROS 1 are converted, and all others are copied byte for byte. Of pictures and videos, the cameras' frames become
-    the topics of INPUTS. ``keep``: topics to copy, or ("all",) or ("none",). ``scaled``: the picture has another size than its camera's
-    frames. A fused frame's log time is that of the message that completed its pair. The bag is written in a hidden
+    Of a bag, messages of ROS 1 are converted, and all others are copied byte for byte, except for earlier fused topics. Of pictures
+    and videos, the cameras' frames become the topics of INPUTS. ``output`` is the pipeline's. ``keep``: topics to copy, or ("all",) or
+    ("none",). A fused frame's log time is that of the message that completed its pair. The bag is written in a hidden
     folder beside ``out`` and renamed at the end. Raises SourceError if ``out`` exists (with ``force`` an existing bag is replaced).
     """
 
-    def __init__(self, out: Path, source: Source, *, keep: tuple[str, ...] = ("all",), scaled: bool = False, force: bool = False) -> None:
+    def __init__(
+        self, out: Path, source: Source, output: OutputConfig, *, keep: tuple[str, ...] = ("all",), video: bool = False, force: bool = False
+    ) -> None:
         super().__init__(staging_path(out))
-        self._out, self._source, self._keep, self._scaled = out, source, keep, scaled
+        self._out, self._source, self._output, self._keep = out, source, output, keep
+        self._video = VideoEncoder(hardware=False) if video else None  # the same bytes on every machine
         self._info_roles: dict[str, str] = {}
         connections: list[Connection] = []
         cameras: list[str] = []
@@ -102,7 +108,7 @@ class BagSink(StagedSink):
         names = {connection.topic for connection in connections} or set(INPUTS.values())
         if missing := set(self._keep) - names - {"all", "none"}:
             raise SourceError(f"--keep {' '.join(sorted(missing))}: there is no such topic; there are: {', '.join(sorted(names))}")
-        self._kept = (names if "all" in self._keep else set(self._keep)) - {FUSED_IMAGE, FUSED_INFO, "none"}
+        self._kept = (names if "all" in self._keep else set(self._keep)) - {FUSED_IMAGE, FUSED_VIDEO, FUSED_INFO, "none"}
         copies = {}
         for connection in connections:
             if connection.topic in self._kept:
@@ -143,9 +149,8 @@ class BagSink(StagedSink):
         with write_errors(f"'{self._out}'"):
             self._bag = BagWriter(self._staging.folder / (self._out.stem if self._is_file() else self._out.name))
             stack.callback(self._bag.abort)
-            self._fused, self._fused_info = (
-                ros2_connection(topic, msgtype, (_RELIABLE,)) for topic, msgtype in ((FUSED_IMAGE, IMAGE), (FUSED_INFO, CAMERA_INFO))
-            )
+            fused = (FUSED_VIDEO, COMPRESSED_VIDEO) if self._video else (FUSED_IMAGE, IMAGE)
+            self._fused, self._fused_info = (ros2_connection(*topic, (_RELIABLE,)) for topic in (fused, (FUSED_INFO, CAMERA_INFO)))
             self._inputs = {role: ros2_connection(topic, IMAGE, (_RELIABLE,)) for role, topic in INPUTS.items()}
             self._bag.add(self._fused)
             for target in dict.fromkeys(self._copies.values()):
@@ -187,12 +192,23 @@ class BagSink(StagedSink):
 
     def write(self, name: str, fused: FusedFrame) -> None:
         """Queue one fused frame, and the camera_info of the camera whose pixels it has."""
-        self._write_image(self._fused, fused.stamp_ns or self._log_ns, fused.frame_id, fused.image, fused.encoding)
-        info = fused_camera_info(self._infos, fused, scaled=self._scaled)
+        stamp_ns = fused.stamp_ns or self._log_ns
+        if self._video:
+            for packet in self._video.encode(fused.image, fused.encoding, stamp_ns, self._output):
+                self._write_packet(packet, fused.frame_id)
+        else:
+            self._write_image(self._fused, stamp_ns, fused.frame_id, fused.image, fused.encoding)
+        info = fused_camera_info(self._infos, fused, scaled=self._output.grid == "size")
         if info is not None:
             data = known_types(ros1=False).serialize_cdr(info, CAMERA_INFO)
             self._writer.call(self._write, self._fused_info, self._log_ns, data)
         self._written += 1
+
+    def _write_packet(self, packet: VideoPacket, frame_id: str) -> None:
+        stamp = self._types["builtin_interfaces/msg/Time"](*divmod(packet.stamp_ns, 1_000_000_000))
+        data = np.frombuffer(packet.data, np.uint8)
+        message = self._types[COMPRESSED_VIDEO](timestamp=stamp, frame_id=frame_id, data=data, format="h264")
+        self._writer.call(self._write, self._fused, self._log_ns, known_types(ros1=False).serialize_cdr(message, COMPRESSED_VIDEO))
 
     def _write_image(self, connection: Connection, stamp_ns: int, frame_id: str, pixels: Array, encoding: str) -> None:
         stamp = self._types["builtin_interfaces/msg/Time"](*divmod(stamp_ns, 1_000_000_000))

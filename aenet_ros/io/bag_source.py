@@ -157,7 +157,7 @@ class BagPlayer:
         with open_bag(path, self.remarks) as bag:
             topics = image_topics(bag)
             self._begin_ns, self.duration_ns = bag.start_ns, bag.duration_ns
-            fused, registered = (_find_topic(topics, name) for name in ("fused/image", "fused/thermal_registered"))
+            fused, registered = (_find_topic(topics, *names) for names in (("fused/image", "fused/video"), ("fused/thermal_registered",)))
             self.recorded = recorded and bool(fused)
             try:
                 self.topics["thermal"], self.topics["rgb"] = camera_topics(bag, thermal_topic, rgb_topic)
@@ -189,7 +189,8 @@ class BagPlayer:
         return open_bag(self.path, [])
 
 
-def _find_topic(topics: Iterable[str], name: str) -> str:
-    """The shortest topic of that name, in any namespace; the compressed one only if there is no other; else empty."""
-    found = [topic for topic in topics if f"/{topic}".endswith((f"/{name}", f"/{name}/compressed"))]
-    return min(found, key=lambda topic: (topic.endswith("/compressed"), len(topic), topic), default="")
+def _find_topic(topics: Iterable[str], *names: str) -> str:
+    """The shortest topic of the first of ``names`` that is there, in any namespace; the compressed one only if there is no other."""
+    endings = [f"/{name}{compressed}" for name in names for compressed in ("", "/compressed")]
+    found = [(endings.index(ending), len(topic), topic) for topic in topics for ending in endings if f"/{topic}".endswith(ending)]
+    return min(found, default=(0, 0, ""))[2]

@@ -45,6 +45,7 @@ class FuseOptions:
     depth_topic: str = ""
     time: str = ""  # header or log: the times that pair a bag's frames
     keep: tuple[str, ...] = ("all",)  # topics to copy into a new bag: all, none or names
+    video: bool = False  # a new bag gets H.264 in place of pictures
     panels: tuple[str, ...] = ("fused",)  # what a picture or video frame shows side by side: thermal, rgb, fused
     labels: bool = False
     force: bool = False
@@ -114,7 +115,9 @@ def open_job(job: FuseJob, config: Config) -> tuple[Source, Sink]:
             raise SourceError("--panels and --labels are for videos and pictures, and a bag is written: give --to video or pictures")
         from aenet_ros.io.bag_sink import BagSink  # needs rosbags, which pictures do not
 
-        return source, BagSink(out, source, keep=options.keep, scaled=config.output.grid == "size", force=options.force)
+        return source, BagSink(out, source, config.output, keep=options.keep, video=options.video, force=options.force)
+    if options.video:
+        raise SourceError(f"--video is for bags, and '{out}' is none: give --to bag or a name that ends in .mcap")
     if options.to == "video" and not named_video:
         raise SourceError(f"--to video: '{out}' is no video's name; give one that ends in {', '.join(WRITTEN_VIDEO_SUFFIXES)}")
     return source, open_sink(out, source, force=options.force, resume=options.resume, suffix=options.suffix, to=options.to)

@@ -6,15 +6,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
-import numpy as np
-
 from aenet_ros.core.errors import SourceError
 from aenet_ros.core.files import write_error
-from aenet_ros.core.frames import Array, FusedFrame, convert
+from aenet_ros.core.frames import FusedFrame
 from aenet_ros.io.sink import StagedSink
 from aenet_ros.io.staging import staging_path, write_errors
 from aenet_ros.io.video_decoder import load_av
+from aenet_ros.io.video_encoder import COLOUR_TAGS, picture_frame, to_yuv
 from aenet_ros.io.video_file import RisingClock
 
 MOST_GAP_NS = 3_600_000_000_000
@@ -33,8 +31,7 @@ class Format(NamedTuple):
     options: dict[str, str]
 
 
-# A fixed number of threads, since the bytes depend on it. Readers that ignore the tags take BT.601 too.
-COMMON = {"threads": "4", "colorspace": "smpte170m", "color_primaries": "bt709", "color_trc": "bt709"}
+COMMON = {"threads": "4", **COLOUR_TAGS}  # a fixed number of threads, since the bytes depend on it
 X264 = {**COMMON, "color_range": "tv", "preset": "veryfast", "crf": "18"}
 VP9 = {**COMMON, "color_range": "tv", "deadline": "realtime", "cpu-used": "6", "row-mt": "1", "crf": "24", "b": "0"}
 MJPEG = {**COMMON, "color_range": "pc", "flags": "+qscale", "global_quality": str(3 * 118)}  # 118: FF_QP2LAMBDA
@@ -72,6 +69,7 @@ class VideoSink(StagedSink):
         self._stream: Any = None
         self._palette: Any = None
         self._av = load_av()
+        self._reformatter = self._av.video.reformatter.VideoReformatter()
         try:
             self._av.codec.Codec(self._format.codec, "w")
         except ValueError as error:
@@ -98,7 +96,7 @@ class VideoSink(StagedSink):
                 self._too_fast += 1
                 return
             self._last_tick = max(tick, self._last_tick + 1)
-            frame = self._encodable(convert(fused.image, fused.encoding, "rgb8"))
+            frame = self._encodable(fused)
             frame.pts, frame.time_base = self._last_tick, 1 / Fraction(ticks)
             self._container.mux(self._stream.encode(frame))
         self._written += 1
@@ -134,19 +132,14 @@ class VideoSink(StagedSink):
         graph.configure()
         return graph
 
-    def _encodable(self, rgb: Array) -> Any:
-        """The av.VideoFrame of uint8 [H, W, 3], red first, in the format's pixels."""
-        stream = self._stream
-        pad = (stream.height - rgb.shape[0], stream.width - rgb.shape[1])
-        if any(pad):
-            rgb = cv2.copyMakeBorder(rgb, 0, pad[0], 0, pad[1], cv2.BORDER_REPLICATE)
-        frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), "rgb24")
+    def _encodable(self, fused: FusedFrame) -> Any:
+        """The av.VideoFrame of the picture, in the format's pixels."""
+        frame = picture_frame(self._av, fused.image, fused.encoding, (self._stream.width, self._stream.height))
         if self._palette is not None:
             frame.pts, frame.time_base = self._written, Fraction(1, self._format.ticks)
             self._palette.push(frame)
             return self._palette.pull()
-        full = self._format.pixel_format.startswith("yuvj")
-        return frame.reformat(format=self._format.pixel_format, dst_colorspace="ITU601", dst_color_range="JPEG" if full else "MPEG")
+        return to_yuv(self._reformatter, frame, self._format.pixel_format)
 
     def _open(self, stack: ExitStack) -> None:
         stack.callback(self._staging.remove)
