@@ -58,6 +58,7 @@ setup(
             "ros-lifecycle-msgs~=2.3.0",
             "ros-rcl-interfaces~=2.3.0",
             "ros-rosgraph-msgs~=2.3.0",
+            "ros-visualization-msgs~=5.5.1",
         ],
         # Upper bound: topics of ROS 1 are converted with rosbags.convert.converter, which is not a public interface.
         "bags": ["rosbags>=0.11,<0.12", "mcap>=1.6"],

@@ -191,6 +191,13 @@ class Robot:
             publisher.publish(message)
         return self.stamp_ns
 
+    def publish_thermal(self, thermal: Image) -> int:
+        """Publish a thermal frame alone, with the next stamp, which is returned."""
+        self.stamp_ns = max(self.stamp_ns + 33_333_333, time.time_ns())
+        stamp(thermal, self.stamp_ns)
+        self.thermal_publisher.publish(thermal)
+        return self.stamp_ns
+
     def publish_until_fused(self, timeout_s: float = 60.0, **frames: Image) -> Image:
         """Publish pairs at 20 Hz until one of these comes back fused; returns the fused message."""
         sent: set[int] = set()

@@ -89,8 +89,8 @@ def test_a_jump_back_in_time_forgets_the_tracks_and_a_new_body_gets_a_new_id():
     assert [spot.age_ns for spot in tracker.update(both, 0)] == [0, 0]
 
 
-NO_REGIONS = """boiler|boiler: 1,2|boiler: 1,2 3|boiler: a,b c,d|: 1,2 3,4|boiler: 1,1 1,9|b: 1,1 5,5 9,9|b: 1,1 9999999,5|b: all 1,1|
-b: 1,1 5,5 high=x|b: 1,1 5,5 hihg=3|b: all high=3 pre=4|b: all rise=0|b: all high=nan"""
+NO_REGIONS = """boiler|boiler 1,2|boiler 1,2 3|boiler a,b c,d|1,2 3,4|boiler 1,1 1,9|b 1,1 5,5 9,9|b 1,1 9999999,5|b all 1,1|
+b 1,1 5,5 high=x|b 1,1 5,5 hihg=3|b all high=3 pre=4|b all rise=0|b all high=nan"""
 
 
 @pytest.mark.parametrize("text", NO_REGIONS.replace("\n", "").split("|"))
@@ -100,14 +100,14 @@ def test_a_region_that_cannot_be_read_is_named(text):
 
 
 def test_readings_of_a_region():
-    region = parse_region("boiler: 40,60 80,100")
+    region = parse_region("boiler 40,60 80,100")
     scene = picture([(60, 80, 6, 60.0)])
     reading = read_region(scene, region_mask(region, scene.shape))
     assert reading.maximum == pytest.approx(60.0, abs=0.2)
     assert reading.minimum == pytest.approx(20.0, abs=0.2)
     assert math.hypot(reading.peak[0] - 60, reading.peak[1] - 80) <= 6
     with pytest.raises(ConfigError, match="outside"):
-        region_mask(parse_region("far: 900,900 950,950"), scene.shape)
+        region_mask(parse_region("far 900,900 950,950"), scene.shape)
     assert math.isnan(read_region(np.full_like(scene, np.nan), region_mask(region, scene.shape)).maximum)
 
 

@@ -68,7 +68,7 @@ def test_a_scale_of_ones_own_counts_as_radiometric():
 def test_a_camera_without_degrees_has_hot_spots_in_grey_levels_and_no_alarms():
     data = np.full((120, 160), 40, np.uint8)
     data[50:60, 70:80] = 200
-    config = build({"alarms.regions": "all: all high=50"})
+    config = build({"alarms.regions": "all all high=50"})
 
     def gain(pixels):
         return ThermalInput(pixels, 0.0, 1.0 / 255.0)
@@ -90,14 +90,14 @@ def test_a_held_frame_is_not_measured_again_and_time_that_jumps_back_forgets():
 
 def test_regions_give_an_alarm_and_say_what_is_wrong_with_them():
     thermometer = Thermometer()
-    config = build({"alarms.regions": "boiler: 90,50 110,70 high=70; far: 150,110 159,119 high=70"}, CENTIKELVIN)
+    config = build({"alarms.regions": "boiler 90,50 110,70 high=70; far 150,110 159,119 high=70"}, CENTIKELVIN)
     for frame in range(10):
         measured = thermometer.measure(source(scene(), frame * PERIOD_NS), config)
     boiler, far = measured.regions
     assert (boiler.state.level, far.state.level) == (ALARM, 0)
     assert "boiler has 80.0 degC" in boiler.state.reason
     assert boiler.reading.maximum == pytest.approx(80.0, abs=0.01)
-    outside = build({"alarms.regions": "roof: 200,200 300,300 high=70"}, CENTIKELVIN)
+    outside = build({"alarms.regions": "roof 200,200 300,300 high=70"}, CENTIKELVIN)
     assert "roof" in thermometer.measure(source(scene(), 10 * PERIOD_NS), outside).region_problem
 
 
@@ -105,7 +105,7 @@ def test_places_in_the_fused_picture_and_regions_in_its_pixels():
     """The picture is the thermal frame at half its size, shifted by 10 thermal pixels."""
     y, x = np.mgrid[:60, :80].astype(np.float32)
     maps = (2 * x + 10, 2 * y)
-    config = build({"alarms.regions": "boiler: 40,25 50,35 high=70", "alarms.pixels": "fused"}, CENTIKELVIN)
+    config = build({"alarms.regions": "boiler 40,25 50,35 high=70", "alarms.pixels": "fused"}, CENTIKELVIN)
     thermometer = Thermometer()
     for frame in range(10):
         seen = source(scene(), frame * PERIOD_NS, size=(60, 80), maps=maps)
@@ -122,7 +122,7 @@ def test_places_in_the_fused_picture_and_regions_in_its_pixels():
 
 
 def test_fused_regions_need_a_picture():
-    config = build({"alarms.regions": "boiler: 40,25 50,35 high=70", "alarms.pixels": "fused"}, CENTIKELVIN)
+    config = build({"alarms.regions": "boiler 40,25 50,35 high=70", "alarms.pixels": "fused"}, CENTIKELVIN)
     measured = Thermometer().measure(source(scene(), size=(0, 0)), config)
     assert "rgb camera" in measured.region_problem
 

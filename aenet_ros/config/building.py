@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from aenet_ros.config.options import OptionSpec, Value, check, group_specs, replace_values
+from aenet_ros.config.regions import parse_regions
 from aenet_ros.config.schema import Config
 from aenet_ros.core.errors import ConfigError, similar
 
@@ -58,6 +59,7 @@ def _check_together(config: Config) -> None:
             f"agc.fixed_low ({agc.fixed_low:g}) must be less than agc.fixed_high ({agc.fixed_high:g}), by {MIN_SPAN:g} at least; "
             "for a black-hot camera set agc.invert"
         )
+    parse_regions(config.alarms.regions)
     output = config.output
     if output.grid == "size" and not (output.width or output.height):
         raise ConfigError("output.grid is size, and neither output.width nor output.height is given; set one of them, or both")

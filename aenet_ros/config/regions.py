@@ -40,19 +40,19 @@ def parse_regions(text: str) -> list[Region]:
 
 
 def parse_region(text: str) -> Region:
-    """The region written as ``name: x,y x,y`` (two opposite corners), ``name: x,y x,y x,y ...`` (a polygon) or ``name: all``, with levels.
+    """The region written as ``name x,y x,y`` (two opposite corners), ``name x,y x,y x,y ...`` (a polygon) or ``name all``, with levels.
 
     Raises ConfigError, which says what is wrong.
     """
-    name, _, rest = (part.strip() for part in text.strip().partition(":"))
-    levels = _parse_levels(name, [word for word in rest.split() if "=" in word])
-    corners = [word for word in rest.split() if "=" not in word]
-    if name and corners == ["all"]:
+    name, *words = text.split()
+    levels = _parse_levels(name, [word for word in words if "=" in word])
+    corners = [word for word in words if "=" not in word]
+    if corners == ["all"]:
         return Region(name, (), levels)
     found = [re.fullmatch(r"(-?\d{1,6}),(-?\d{1,6})", corner) for corner in corners]
     points = tuple((int(match[1]), int(match[2])) for match in found if match)
-    if not name or len(points) < max(2, len(corners)) or max(abs(value) for point in points for value in point) > FARTHEST:
-        raise ConfigError(f"region '{text.strip()}' cannot be read; give a name and corners, such as 'boiler: 100,80 220,160 high=80'")
+    if len(points) < max(2, len(corners)) or max(abs(value) for point in points for value in point) > FARTHEST:
+        raise ConfigError(f"region '{text.strip()}' cannot be read; give a name and corners, such as 'boiler 100,80 220,160 high=80'")
     if len(points) == 2:
         (left, top), (right, bottom) = points
         points = ((left, top), (right, top), (right, bottom), (left, bottom))

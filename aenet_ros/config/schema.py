@@ -319,9 +319,9 @@ class AlarmConfig:
 
     regions: str = dynamic(
         "",
-        "Regions and their levels, with ; or a line break in between. Each is 'name: corners levels'. Corners are x,y pairs in pixels (two "
+        "Regions and their levels, with ; or a line break in between. Each is 'name corners levels'. Corners are x,y pairs in pixels (two "
         "opposite ones, or three and more of a polygon), or the word all. Levels in degrees Celsius: high=, pre= (pre-alarm), low=, and "
-        "rise= in degrees a minute. Example: 'boiler: 100,80 220,160 pre=70 high=80; picture: all high=200'.",
+        "rise= in degrees a minute. Example: 'boiler 100,80 220,160 pre=70 high=80; picture all high=200'.",
     )
     pixels: str = dynamic(
         "thermal",

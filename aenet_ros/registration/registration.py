@@ -137,6 +137,13 @@ class Registration:
         except ImageError:  # as with something right before the depth camera's lens
             return None, f"by the depth image nothing is in view of both cameras: {plane}"
 
+    def point(self, thermal_size: Size, size: Size, pixel: tuple[int, int], distance_m: float) -> tuple[float, ...]:
+        """x, y, z in metres in the thermal camera's frame of what a pixel (x, y) of the rgb grid shows, ``distance_m`` ahead of it.
+
+        NaN where the lens has no direction. For modes plane and depth; raises ImageError where a camera or the pose is not known.
+        """
+        return self._rays(thermal_size, size, "rgb").point(pixel, distance_m)
+
     def _rays(self, thermal_size: Size, size: Size, target: str) -> StereoRays:
         """Rays of the rgb grid at ``size``, for thermal pixels; ``target`` thermal: of the thermal grid, for rgb pixels."""
         return self._cached_rays(self.version, thermal_size, size, target)

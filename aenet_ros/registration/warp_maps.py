@@ -94,6 +94,10 @@ class StereoRays:
             np.multiply(y, fy, out=out[1])
             np.add(out[1], cy, out=out[1])
 
+    def point(self, pixel: tuple[int, int], depth: float) -> tuple[float, ...]:
+        """x, y, z in the thermal camera's frame of what a pixel (x, y) shows ``depth`` metres ahead of the rgb camera."""
+        return tuple((self._rays[:, pixel[1], pixel[0]] * np.float32(depth) + self._translation).tolist())
+
     def depth_of_plane(self, distance: float) -> Plane:
         """How far along its own optical axis each pixel meets the plane that lies ``distance`` metres ahead of the other camera."""
         with np.errstate(all="ignore"):

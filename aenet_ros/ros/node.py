@@ -33,6 +33,7 @@ from aenet_ros.ros.node_main import running
 from aenet_ros.ros.offset import OffsetService
 from aenet_ros.ros.outputs import Outputs
 from aenet_ros.ros.params import NodeParameters
+from aenet_ros.ros.thermal_outputs import ThermalOutputs
 from aenet_ros.ros.worker import FusionWorker, WorkItem, age_ns
 from aenet_ros.sync.matcher import PairCounts
 
@@ -47,6 +48,7 @@ class FusionNode(LoggedLifecycleNode):
         super().__init__(node_name, **kwargs)
         self.pipeline: FusionPipeline | None = None
         self._outputs: Outputs | None = None
+        self._thermal_outputs: ThermalOutputs | None = None
         self._inputs: Inputs | None = None
         self._matcher: Matcher | None = None
         self._worker: FusionWorker | None = None
@@ -88,20 +90,23 @@ class FusionNode(LoggedLifecycleNode):
         if self.pipeline.fuser.fallback:
             self.get_logger().warning(self.pipeline.fuser.fallback)
         self._outputs = Outputs(self, config.output)
+        self._thermal_outputs = ThermalOutputs(self, config, self.pipeline.registration)
         self._publish_info(config)
 
     def activate(self) -> None:
         """Start the worker and subscribe to the cameras."""
-        pipeline, outputs, config = self.pipeline, self._outputs, self.parameters.config
+        pipeline, outputs, thermal_outputs, config = self.pipeline, self._outputs, self._thermal_outputs, self.parameters.config
         assert pipeline is not None
         assert outputs is not None
+        assert thermal_outputs is not None
         self._reset_counters()
         self._matcher = make_matcher(config.sync)
         self._activated_at_ns = time.monotonic_ns()
         self._offset.start()
         self._alignment.start(pipeline.registration)
         self._inputs = Inputs(self, config, self.stats, self._on_frame, self._alignment.set_intrinsics, pipeline.set_driver_shutter)
-        self._worker = FusionWorker(self, pipeline, outputs, self._inputs.camera_infos, self._policy, self.stats, self._analysis)
+        camera_infos = self._inputs.camera_infos
+        self._worker = FusionWorker(self, pipeline, outputs, thermal_outputs, camera_infos, self._policy, self.stats, self._analysis)
 
     def stop_streams(self) -> None:
         """Destroy the subscriptions and stop the worker; the model stays loaded."""
@@ -121,6 +126,9 @@ class FusionNode(LoggedLifecycleNode):
         if self._outputs is not None:
             self._outputs.destroy()
             self._outputs = None
+        if self._thermal_outputs is not None:
+            self._thermal_outputs.destroy()
+            self._thermal_outputs = None
         if self.pipeline is not None:
             self.pipeline.close()
             self.pipeline = None
@@ -144,8 +152,9 @@ class FusionNode(LoggedLifecycleNode):
                 self.stats.count_skipped("degraded")
             self._analysis.add(pair)
         self._analysis.add(ArrivedFrame(role, frame, now_ns, config))
-        if alone is not None:
-            worker.put(WorkItem(alone, config))
+        measured = frame if role == "thermal" and not self._policy.fuses and (alone is None or alone.frame is None) else None
+        if alone is not None or measured is not None:
+            worker.put(WorkItem(alone, config, thermal=measured))
 
     def _on_tick(self) -> None:
         config = self.parameters.config
@@ -185,7 +194,8 @@ class FusionNode(LoggedLifecycleNode):
         )
         if self.state_label != "active" or facts.pipeline is None or inputs is None:
             return judge(facts)
-        return self._analysis.statuses(facts, inputs.depth_problem)
+        thermal = self._thermal_outputs.statuses(facts.config) if self._thermal_outputs is not None else []
+        return [*self._analysis.statuses(facts, inputs.depth_problem), *thermal]
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -10,26 +10,40 @@ from sensor_msgs.msg import CameraInfo
 
 from aenet_ros.config import Config
 from aenet_ros.core.errors import AenetError, format_error
-from aenet_ros.core.frames import FramePair, FusedFrame
+from aenet_ros.core.frames import Frame, FramePair, FusedFrame, ThermalSource
 from aenet_ros.health.fallback import FallbackFrame, FallbackPolicy
 from aenet_ros.health.status import NodeStats
 from aenet_ros.pipeline import FusionPipeline, PendingFusion
 from aenet_ros.ros.analysis import DeferredAnalysis
 from aenet_ros.ros.outputs import Outputs, Subscribers
+from aenet_ros.ros.thermal_outputs import ThermalOutputs, ThermalWants
 
 IDLE_S = 0.05  # wait for an item; deferred analysis runs in between
 HANG_NS = 10_000_000_000  # of one item, after which diagnostics report a hang
 STOP_S = 5.0  # wait for the end of the thread
+UNMEASURED = ("disabled", "too_old")  # reasons to skip an item with its thermal frame
 MAX_DEFER_NS = 250_000_000
 """Deferred analysis waits so long at most while the next item is waiting already."""
 
 
 class WorkItem(NamedTuple):
-    """A pair to fuse, or one camera's frame to publish, with the configuration that holds for it; ``period_ns``: see ``submit``."""
+    """A pair to fuse, or one camera's frame to publish, with the configuration that holds for it; ``period_ns``: see ``submit``.
 
-    content: FramePair | FallbackFrame
+    ``thermal``: a thermal frame that is only to be measured. With it ``content`` may be None: nothing is published.
+    """
+
+    content: FramePair | FallbackFrame | None
     config: Config
     period_ns: int = 0
+    thermal: Frame | None = None
+
+    @property
+    def measured(self) -> Frame | None:
+        """The item's thermal frame."""
+        if isinstance(self.content, FramePair):
+            return self.content.thermal
+        alone = self.content.frame if self.content is not None and self.content.role == "thermal" else None
+        return alone or self.thermal
 
 
 class Mailbox:
@@ -69,11 +83,12 @@ class Mailbox:
 
 
 class Submitted(NamedTuple):
-    """An item that is being fused; ``pending`` is a FusedFrame where there is nothing to wait for."""
+    """An item in work. ``pending``: a FusedFrame where there is nothing to wait for; a ThermalSource that is only measured."""
 
     item: WorkItem
-    pending: PendingFusion | FusedFrame
+    pending: PendingFusion | FusedFrame | ThermalSource
     subscribers: Subscribers
+    wants: ThermalWants
 
 
 class FusionWorker:
@@ -88,12 +103,14 @@ class FusionWorker:
         node: Node,
         pipeline: FusionPipeline,
         outputs: Outputs,
+        thermal_outputs: ThermalOutputs,
         camera_infos: Mapping[str, CameraInfo],
         policy: FallbackPolicy,
         stats: NodeStats,
         analysis: DeferredAnalysis,
     ) -> None:
         self._node, self._pipeline, self._outputs, self._camera_infos = node, pipeline, outputs, camera_infos
+        self._thermal_outputs = thermal_outputs
         self._policy, self._stats, self._analysis = policy, stats, analysis
         self._config: Config | None = None  # of the last item
         self._mailbox = Mailbox()
@@ -107,7 +124,7 @@ class FusionWorker:
         for replaced in self._mailbox.put(item):
             if isinstance(replaced.content, FramePair):
                 self._stats.replaced += 1
-            else:
+            elif replaced.content is not None:
                 self._policy.record_unpublished("replaced by a newer one")
 
     def stop(self) -> None:
@@ -146,36 +163,52 @@ class FusionWorker:
     def _submit(self, item: WorkItem) -> Submitted | None:
         self._config = item.config
         try:
-            subscribers = self._outputs.subscribers()
+            subscribers, wants = self._outputs.subscribers(), self._thermal_outputs.wants(item.config)
             reason = self._reason_to_skip(item, subscribers)
-            if reason:
-                self._count_dropped(item, reason)
-                return None
-            return Submitted(item, self._start(item, subscribers), subscribers)
+            if not reason:
+                return Submitted(item, self._start(item, subscribers, wants), subscribers, wants)
+            self._count_dropped(item, reason)
+            if wants and item.measured is not None and reason not in UNMEASURED:
+                return Submitted(item, self._pipeline.thermal_source(item.measured, item.config), subscribers, wants)
         except Exception as error:  # one bad frame, a fault of the device, or rclpy's shutdown must not end the thread
             self._count_dropped(item, "failed", format_error(error))
-            return None
+        return None
 
-    def _start(self, item: WorkItem, subscribers: Subscribers) -> PendingFusion | FusedFrame:
-        content, wants_counts = item.content, subscribers.registered > 0
+    def _start(self, item: WorkItem, subscribers: Subscribers, wants: ThermalWants) -> PendingFusion | FusedFrame:
+        content, wants_counts = item.content, subscribers.registered > 0 or wants.registered
         if isinstance(content, FramePair):
             return self._pipeline.submit(content, item.config, wants_counts, item.period_ns)
-        if content.frame is not None:
+        if content is not None and content.frame is not None:
             return self._pipeline.fallback(content, item.config, wants_counts)
         assert self._policy.held is not None  # see _reason_to_skip
         return self._policy.held
 
     def _finish(self, submitted: Submitted) -> None:
-        item, pending, subscribers = submitted
+        item, pending, subscribers, wants = submitted
         try:
+            if isinstance(pending, ThermalSource):
+                self._thermal_outputs.publish(pending, None, wants, item.config)
+                return
             fused = pending if isinstance(pending, FusedFrame) else pending.result()
             reason = self._reason_if_published(item)  # meanwhile
             if reason:
                 self._count_dropped(item, reason)
             else:
                 self._publish(fused, item, subscribers)
+            if wants:
+                self._measure(item, fused, wants)
         except Exception as error:  # as above
             self._count_dropped(item, "failed", format_error(error))
+
+    def _measure(self, item: WorkItem, fused: FusedFrame, wants: ThermalWants) -> None:
+        """Publish what the item's thermal frame says. The held picture is an old one, so its item brings a frame of its own."""
+        if item.measured is None:
+            return
+        if item.thermal is not None:
+            self._thermal_outputs.publish(self._pipeline.thermal_source(item.thermal, item.config), None, wants, item.config)
+        elif fused.thermal is not None:
+            depth = item.content.depth if isinstance(item.content, FramePair) else None
+            self._thermal_outputs.publish(fused.thermal, fused, wants, item.config, depth)
 
     def _publish(self, fused: FusedFrame, item: WorkItem, subscribers: Subscribers) -> None:
         """Publish a picture, fused or fallback: the only caller of ``Outputs.publish``."""
@@ -191,6 +224,8 @@ class FusionWorker:
         content, config = item.content, item.config
         if not config.enabled:
             return "disabled"
+        if content is None:
+            return "only measured"
         if not subscribers.frames:
             return "no_subscriber"
         if isinstance(content, FramePair):
@@ -203,12 +238,14 @@ class FusionWorker:
     def _reason_if_published(self, item: WorkItem) -> str:
         """Why the item is skipped where a picture of its instant was published; else "". The held frame is published again on purpose."""
         content = item.content
-        frame = content.rgb if isinstance(content, FramePair) else content.frame
+        frame = content.rgb if isinstance(content, FramePair) else content and content.frame
         if frame is None or not self._policy.already_published(frame.stamp_ns, item.config):
             return ""
         return "degraded" if isinstance(content, FramePair) else "fused already"
 
     def _count_dropped(self, item: WorkItem, reason: str, failure: str = "") -> None:
+        if item.content is None and not failure:
+            return
         if not isinstance(item.content, FramePair):
             self._policy.record_unpublished(reason, failure)
         elif not failure:

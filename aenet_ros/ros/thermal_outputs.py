@@ -1,0 +1,237 @@
+"""Publishers of what a thermal frame says: temperatures, the coloured view, hot spots, alarms. No subscriber, no work."""
+
+import json
+import time
+from array import array
+from typing import Any, NamedTuple
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.node import Node
+from rclpy.publisher import Publisher
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import String
+
+from aenet_ros.config import Config
+from aenet_ros.core.errors import format_error
+from aenet_ros.core.frames import Array, Frame, FusedFrame, Plane, ThermalSource, render_brightness
+from aenet_ros.health.status import ERROR, OK, WARN, Status
+from aenet_ros.messages.codec import encode_jpeg, fill_image, set_stamp
+from aenet_ros.registration.registration import Registration
+from aenet_ros.ros import hot_spot_messages
+from aenet_ros.ros.outputs import RELIABILITY
+from aenet_ros.ros.params import qos_overrides
+from aenet_ros.thermal.palettes import colorize, draw_color_bar
+from aenet_ros.thermal.temperature import celsius, is_radiometric, scale_of
+from aenet_ros.thermal.thermometer import Measurement, Thermometer, as_json
+
+LEVELS = (OK, WARN, ERROR)  # of alarms.OK, PRE_ALARM, ALARM
+TOPICS: dict[str, type[Any]] = {
+    "thermal/temperature": Image,
+    "fused/temperature": Image,
+    "thermal/view": Image,
+    "thermal/view/compressed": CompressedImage,
+    "hot_spots/json": String,
+    **hot_spot_messages.topics(),
+}
+
+
+class ThermalWants(NamedTuple):
+    """The topics that have subscribers, and whether regions are watched."""
+
+    topics: frozenset[str]
+    alarms: bool
+
+    @property
+    def spots(self) -> bool:
+        """Whether hot spots are to be found."""
+        return any(topic.startswith("hot_spots") for topic in self.topics)
+
+    @property
+    def registered(self) -> bool:
+        """Whether the thermal counts are needed on the picture's grid."""
+        return "fused/temperature" in self.topics
+
+    def __bool__(self) -> bool:
+        return self.alarms or bool(self.topics)
+
+
+class ThermalOutputs:
+    """Made in configure, destroyed in cleanup. ``publish`` is called by one thread only; an error in it is counted and reported."""
+
+    def __init__(self, node: Node, config: Config, registration: Registration) -> None:
+        self._node, self._registration = node, registration
+        qos = QoSProfile(depth=1, reliability=RELIABILITY[config.output.reliability])
+        self._publishers = {topic: self._publisher(kind, topic, qos) for topic, kind in TOPICS.items()}
+        self._alarms = self._publisher(DiagnosticArray, "alarms", QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL))
+        self._thermometer = Thermometer()
+        self._last_levels: dict[str, int] | None = None
+        self._failures = (0, "")
+        self._measured_at_ns = 0
+
+    def _publisher(self, kind: type[Any], topic: str, qos: QoSProfile) -> "Publisher[Any]":
+        return self._node.create_publisher(kind, topic, qos, qos_overriding_options=qos_overrides(self._node, topic, "publisher"))
+
+    def wants(self, config: Config) -> ThermalWants:
+        """What is to be done for a frame; polled for the same reason as ``Outputs.subscribers``."""
+        topics = frozenset(topic for topic, publisher in self._publishers.items() if publisher.get_subscription_count())
+        return ThermalWants(topics, bool(config.alarms.regions))
+
+    def publish(
+        self, source: ThermalSource, fused: FusedFrame | None, wants: ThermalWants, config: Config, depth: Frame | None = None
+    ) -> None:
+        """Measure a frame and publish what has subscribers. ``fused``: the picture made of it; ``depth``: the pair's depth image."""
+        try:
+            measured = self._thermometer.measure(source, config, wants.spots)
+            if measured is None:
+                return
+            self._measured_at_ns = time.monotonic_ns()
+            self._publish_alarms(measured)
+            self._publish_pictures(measured, source, fused, wants, config)
+            if wants.spots:
+                self._publish_spots(measured, source, fused, wants, config, depth)
+        except Exception as error:  # a fault here must not cost the next pair
+            self._failures = (self._failures[0] + 1, format_error(error))
+
+    def _publish_pictures(
+        self, measured: Measurement, source: ThermalSource, fused: FusedFrame | None, wants: ThermalWants, config: Config
+    ) -> None:
+        frame = source.frame
+        if "thermal/temperature" in wants.topics and not measured.problem:
+            self._send("thermal/temperature", _image(measured.values, "32FC1"), frame.stamp_ns, frame.frame_id)
+        if "fused/temperature" in wants.topics and not measured.problem and fused is not None and fused.thermal_registered is not None:
+            degrees = celsius(fused.thermal_registered, scale_of(config.agc))
+            self._send("fused/temperature", _image(degrees, "32FC1"), fused.stamp_ns, fused.frame_id)
+        if wants.topics & {"thermal/view", "thermal/view/compressed"}:
+            view = draw_view(source, measured, config)
+            if "thermal/view" in wants.topics:
+                self._send("thermal/view", _image(view, "rgb8"), frame.stamp_ns, frame.frame_id)
+            if "thermal/view/compressed" in wants.topics:
+                message = CompressedImage(
+                    format="rgb8; jpeg compressed bgr8", data=array("B", encode_jpeg(view, "rgb8", config.output.jpeg_quality))
+                )
+                self._send("thermal/view/compressed", message, frame.stamp_ns, frame.frame_id)
+
+    def _publish_spots(
+        self,
+        measured: Measurement,
+        source: ThermalSource,
+        fused: FusedFrame | None,
+        wants: ThermalWants,
+        config: Config,
+        depth: Frame | None,
+    ) -> None:
+        report = as_json(measured, source)
+        if "hot_spots/json" in wants.topics:
+            self._publishers["hot_spots/json"].publish(String(data=json.dumps(report, allow_nan=False)))
+        if "hot_spots" in wants.topics:
+            message = hot_spot_messages.detections(measured)
+            self._send("hot_spots", message, measured.stamp_ns, measured.frame_id)
+        if "hot_spots/image_marker" in wants.topics and fused is not None:
+            marker = hot_spot_messages.image_marker(report)
+            self._send("hot_spots/image_marker", marker, fused.stamp_ns, fused.frame_id)
+        if "hot_spots/markers" in wants.topics:
+            on_rgb = fused is not None and fused.grid == "rgb"
+            places = hot_spot_messages.locate(report, self._registration, config.registration.plane_distance_m, depth) if on_rgb else {}
+            self._publishers["hot_spots/markers"].publish(hot_spot_messages.markers(measured, places))
+
+    def _publish_alarms(self, measured: Measurement) -> None:
+        """On a change of any region's state, and of the regions themselves."""
+        levels = {region.name: region.state.level for region in measured.regions}
+        if levels == (self._last_levels or {}):
+            return
+        self._last_levels = levels
+        message = DiagnosticArray()
+        set_stamp(message.header, measured.stamp_ns)
+        message.header.frame_id = measured.frame_id
+        name = self._node.get_fully_qualified_name()
+        for region in measured.regions:
+            values = [KeyValue(key=key, value=text) for key, text in reading_text(region.reading._asdict()).items()]
+            level = bytes([LEVELS[region.state.level]])
+            text = region.state.reason or "within its levels"
+            message.status.append(DiagnosticStatus(level=level, name=f"{name}: {region.name}", message=text, values=values))
+        self._alarms.publish(message)
+
+    def _send(self, topic: str, message: Any, stamp_ns: int, frame_id: str) -> None:
+        set_stamp(message.header, stamp_ns)
+        message.header.frame_id = frame_id
+        self._publishers[topic].publish(message)
+
+    def statuses(self, config: Config) -> list[Status]:
+        """For diagnostics: temperatures where they are asked for, and the regions that are watched."""
+        wants, last = self.wants(config), self._thermometer.last
+        statuses = [self._temperature_status(last, wants, config)]
+        if wants.alarms:
+            age_ns = time.monotonic_ns() - self._measured_at_ns if self._measured_at_ns else 0
+            statuses.append(alarm_status(last, age_ns if age_ns > config.diagnostics.stale_s * 1e9 else 0))
+        return statuses
+
+    def _temperature_status(self, last: Measurement | None, wants: ThermalWants, config: Config) -> Status:
+        failures, failure = self._failures
+        values = {"subscribed": ", ".join(sorted(wants.topics)) or "nothing", "errors": str(failures)}
+        if not wants:
+            return Status("temperature", OK, "idle: no thermal topic has a subscriber", values)
+        if failure:
+            return Status("temperature", WARN, f"temperatures fail, fusion goes on: {failure}", values)
+        if last is None:
+            return Status("temperature", OK, "waiting for a thermal frame", values)
+        values |= {"unit": last.unit, "spots": str(len(last.spots))}
+        asked = wants.topics & {"thermal/temperature", "fused/temperature"}
+        if last.problem and (asked or not is_radiometric(config.agc)):
+            return Status("temperature", WARN if asked else OK, last.problem, values)
+        return Status("temperature", OK, f"temperatures in {last.unit}", values)
+
+    def destroy(self) -> None:
+        """Destroy the publishers."""
+        for publisher in (*self._publishers.values(), self._alarms):
+            self._node.destroy_publisher(publisher)
+
+
+def alarm_status(last: Measurement | None, silent_ns: int) -> Status:
+    """All watched regions in one status: ERROR for an alarm, WARN for a pre-alarm or for regions that cannot be watched.
+
+    ``silent_ns``: time since the last thermal frame where that is too long, else 0.
+    """
+    if last is None:
+        return Status("alarms", OK, "waiting for a thermal frame", {})
+    if last.region_problem:
+        return Status("alarms", WARN, f"no region is watched: {last.region_problem}", {})
+    values: dict[str, str] = {}
+    for region in last.regions:
+        values |= {f"{region.name} {key}": text for key, text in reading_text(region.reading._asdict()).items()}
+    level = max((LEVELS[region.state.level] for region in last.regions), default=OK)
+    reasons = "; ".join(region.state.reason for region in last.regions if region.state.reason)
+    if silent_ns:
+        before = f"; before that: {reasons}" if reasons else ""
+        text = f"no region is watched: no thermal frame for {silent_ns / 1e9:.1f} s, see the other entries{before}"
+        return Status("alarms", ERROR, text, values)
+    return Status("alarms", level, reasons or f"{len(last.regions)} regions are within their levels", values)
+
+
+def reading_text(reading: dict[str, Any]) -> dict[str, str]:
+    """The temperatures of a reading as shown."""
+    return {f"{key} [degC]": f"{reading[key]:.1f}" for key in ("minimum", "mean", "maximum")}
+
+
+def draw_view(source: ThermalSource, measured: Measurement, config: Config) -> Array:
+    """The thermal frame for people, uint8 [h, w, 3], red, green, blue: the gain control's brightness in the colours of ``output.palette``.
+
+    Black where a pixel has no value; with a colour bar where the values are degrees.
+    """
+    output, given = config.output, source.brightness
+    view = colorize(render_brightness(given), output.palette)
+    if source.frame.invalid is not None:
+        view[source.frame.invalid] = 0
+    if output.color_bar and not measured.problem and given.factor:
+        scale = scale_of(config.agc)
+        top = given.knee + (1.0 - given.knee) / given.slope  # what the gain shows as white
+        low, high = ((given.black + value / given.factor) * scale.per_count + scale.at_zero for value in (0.0, top))
+        view = draw_color_bar(view, output.palette, low, high)
+    return view
+
+
+def _image(data: Plane | Array, encoding: str) -> Image:
+    message = Image()
+    fill_image(message, np.ascontiguousarray(data), encoding)
+    return message
