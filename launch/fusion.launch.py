@@ -78,8 +78,8 @@ def remappings(given: dict[str, str]) -> list[tuple[str, str]]:
 
 def rviz(given: dict[str, str], common: dict[str, object]) -> Node:
     """RViz with the layout; its absolute topics are remapped into the namespace."""
-    inputs = [(f"/{camera}/image_raw", given[f"{camera}_topic"] or f"{camera}/image_raw") for camera in ("thermal", "rgb")]
-    outputs = [(f"/{topic}", topic) for topic in ("fused/image", "fused/thermal_registered")]
+    inputs = [("/rgb/image_raw", given["rgb_topic"] or "rgb/image_raw")]
+    outputs = [(f"/{topic}", topic) for topic in ("fused/image", "fused/thermal_registered", "thermal/view", "hot_spots/markers")]
     return Node(
         package="rviz2",
         executable="rviz2",
