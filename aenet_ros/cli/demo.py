@@ -142,6 +142,8 @@ def _start(processes: "Processes", args: argparse.Namespace, config: "Config", r
         # The rig is calibrated.
         parameters["registration.mode"] = "homography"
         parameters["registration.homography"] = [float(value) for value in rgb_to_thermal(rig).ravel()]
+    if rig is not None:
+        parameters.setdefault("agc.profile", "centikelvin")
     processes.start("node", "aenet_ros.ros.node", parameters)
     if args.floor:
         processes.start("passthrough", "aenet_ros.ros.tools.passthrough_node", {})
