@@ -50,7 +50,7 @@ def with_the_rig_s_registration(params_file: str, node: str) -> str:
     given = read_params_file(config_file(params_file), node)
     values = {name: value for name, value in given.items() if not name.startswith("registration.")}
     homography = [float(value) for value in rgb_to_thermal(RigConfig()).ravel()]
-    values = {"agc.profile": "centikelvin", **values, "registration.mode": "homography", "registration.homography": homography}
+    values |= {"agc.profile": "centikelvin", "registration.mode": "homography", "registration.homography": homography}
     path = Path(tempfile.mkdtemp(prefix="aenet_demo_")) / "params.yaml"
     path.write_text(yaml.safe_dump({"/**": {"ros__parameters": values}}))
     return str(path)
