@@ -12,9 +12,9 @@ from aenet_ros.core.frames import Array, Frame, FramePair, FusedFrame, Plane, Th
 from aenet_ros.core.process import keep_large_buffers
 from aenet_ros.core.valid import visible_share, without_values
 from aenet_ros.fusion.color import ORDERS, prepare_rgb
-from aenet_ros.fusion.device_engine import CAPTURE_AFTER
 from aenet_ros.fusion.engine import FusionJob
 from aenet_ros.fusion.fuser import Fuser, SubmittedImage
+from aenet_ros.fusion.graph_plan import CAPTURE_AFTER
 from aenet_ros.fusion.placement import set_threads
 from aenet_ros.health.adaptive_resolution import AdaptiveResolution
 from aenet_ros.health.fallback import FallbackFrame
@@ -79,19 +79,18 @@ class FusionPipeline:
         thermal_input, scale = self._thermal_input(thermal, gain), self._resolution.scale if period_ns else 1.0
         timer.lap("registration")
 
-        on_device = self.fuser.takes_counts and warps.samples and scale == 1.0
-        brightness = NO_PLANE if on_device else self._render(thermal_input)
-        timer.lap("agc")
-
-        image = warps.rgb(image, brightness)
-        if on_device:
-            source = replace(thermal_input, sampling=warps.sampling, weight=warps.weight)
+        placement = warps.placement(rgb.size)
+        if self.fuser.takes_counts and (placement is None or output.style == "fusion"):  # other styles need the rgb frame on the grid
+            source = replace(thermal_input, sampling=warps.sampling, weight=warps.weight, size=warps.size)
         else:
-            source = ThermalInput(warps.thermal(brightness), weight=warps.weight, rendered=True)
+            brightness = self._render(thermal_input)
+            timer.lap("agc")
+            source, placement = ThermalInput(warps.thermal(brightness), weight=warps.weight, rendered=True), None
+            image = warps.rgb(image, brightness)
         timer.lap("registration")
 
         weight = output.thermal_weight * share
-        pending = self.fuser.submit(FusionJob(source, image, ORDERS[encoding], weight, ORDERS[output.encoding], scale))
+        pending = self.fuser.submit(FusionJob(source, image, ORDERS[encoding], weight, ORDERS[output.encoding], scale, placement))
         timer.lap("fusion")
 
         style = StyledView(image, encoding, gain, warps.weight) if output.style != "fusion" else None

@@ -28,7 +28,9 @@ def readable(engine: DeviceEngine) -> list[torch.Tensor]:
     """The memory that an engine's steps may read: the plans' and the network's."""
     network = engine._network
     packed = [layer.packed_weight for layer in network.modules() if getattr(layer, "packed_weight", None) is not None]
-    return [*(plan._memory for plan in engine._plans.values()), *network.parameters(), *network.buffers(), *packed]
+    plans = engine._plans.values()
+    constants = [tensor for plan in plans for tensor in plan.constants]
+    return [*(plan._memory for plan in plans), *constants, *network.parameters(), *network.buffers(), *packed]
 
 
 class MortalEngine(DeviceEngine):
@@ -40,6 +42,7 @@ class MortalEngine(DeviceEngine):
         self.lasts = lasts
 
     def submit(self, job: FusionJob) -> PendingImage:
+        self.last_job = job
         pending = super().submit(job)
         self.lasts -= 1
         return pending if self.lasts >= 0 else pending._replace(done=Lost())

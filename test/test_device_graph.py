@@ -1,5 +1,6 @@
 """What a captured CUDA graph needs of the steps of a pair, checked without CUDA; see recorded_graphs."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -7,11 +8,26 @@ from device_engines import recorded_engine
 from recorded_graphs import RecordedGraphs
 from test_device_engine import CPU, bad_pixels, corners, network, pair, request  # noqa: F401
 
-from aenet_ros.fusion.device_engine import CAPTURE_AFTER, PLANS_KEPT, DeviceEngine
+from aenet_ros.core.frames import RgbPlacement, resize_method
+from aenet_ros.fusion.checkpoint import load_checkpoint
+from aenet_ros.fusion.cpu_network import CpuNetwork
+from aenet_ros.fusion.device_engine import PLANS_KEPT, DeviceEngine
+from aenet_ros.fusion.engine import CpuEngine, fuse_downscaled, render
+from aenet_ros.fusion.graph_plan import CAPTURE_AFTER
+from aenet_ros.fusion.resampling import make_resampling, resample
 
 SIZE = (48, 64)
 WEIGHT = np.linspace(0.0, 1.0, SIZE[0] * SIZE[1], dtype=np.float32).reshape(SIZE)
 KINDS = {
+    "scaled rgb": {"placement": RgbPlacement(SIZE), "rgb_size": (73, 96), "counts": np.uint16},
+    "enlarged grey rgb": {"placement": RgbPlacement(SIZE), "rgb_size": (31, 40), "grey": True},
+    "warped rgb": {"placement": RgbPlacement((60, 80), 1.1 * corners(), WEIGHT), "rgb_size": (60, 80), "counts": np.uint16},
+    "scaled and warped grey rgb": {"placement": RgbPlacement((60, 80), 1.1 * corners(), WEIGHT), "rgb_size": (120, 160), "grey": True},
+    "half size": {"scale": 0.5, "counts": np.uint16},
+    "a quarter": {"scale": 0.25, "counts": np.uint16},
+    "three quarters with a weight": {"scale": 0.75, "weight": WEIGHT},
+    "half size, scaled rgb": {"scale": 0.5, "placement": RgbPlacement(SIZE), "rgb_size": (73, 96), "weight": WEIGHT},
+    "thermal by means": {"size": SIZE, "thermal_size": (101, 131), "counts": np.uint16},
     "float": {},
     "uint16": {"counts": np.uint16},
     "uint8": {"counts": np.uint8},
@@ -27,9 +43,11 @@ def jobs(kind, count):
     """Pairs of one kind whose values all differ: pixels, gain, columns, bad pixels, strength, maps."""
     options = dict(KINDS[kind])
     dtype, grey = options.pop("counts", np.float32), options.pop("grey", False)
+    thermal_size, rgb_size = options.pop("thermal_size", SIZE), options.pop("rgb_size", SIZE)
+    placement, scale = options.pop("placement", None), options.pop("scale", 1.0)
     made = []
     for number in range(count):
-        thermal, rgb = pair(seed=number)
+        thermal, rgb = pair(thermal_size, number)[0], pair(rgb_size, number)[1]
         if dtype != np.float32:
             thermal = (thermal * (250 if dtype == np.uint8 else 60_000)).astype(dtype)
         elif number % 2:
@@ -40,7 +58,7 @@ def jobs(kind, count):
             "factor": 1.0 / full,
             "knee": 0.5,
             "slope": 1.0 + number,
-            "columns": np.linspace(0, 0.02 * number * full, 64, dtype=np.float32),
+            "columns": np.linspace(0, 0.02 * number * full, thermal_size[1], dtype=np.float32),
             "bad_pixels": bad_pixels(*range(100, 100 + 2 * number, 2)) if number else None,
             "thermal_weight": 1.0 - 0.1 * number,
         }
@@ -48,7 +66,10 @@ def jobs(kind, count):
             changing["sampling"] = corners(shift=0.25 * number)
         if "weight" in options:
             changing["weight"] = np.roll(WEIGHT, 10 * number, axis=0)
-        made.append(request(thermal, rgb[..., 0].copy() if grey else rgb, **{**options, **changing}))
+        if placement is not None and placement.sampling is not None:
+            placement = RgbPlacement(placement.size, placement.sampling - np.float32(0.25), np.roll(WEIGHT, 7 * number, axis=1))
+        job = request(thermal, rgb[..., 0].copy() if grey else rgb, **{**options, **changing})
+        made.append(job._replace(placement=placement, scale=scale))
     return made
 
 
@@ -79,7 +100,31 @@ def test_the_steps_run_on_a_device_that_has_no_values(network, kind, precision):
     engine = DeviceEngine(network, torch.device("meta"), precision)
     (job,) = jobs(kind, 1)
     fused = engine.plan(job).replay()
-    assert (fused.device.type, fused.dtype, tuple(fused.shape)) == ("meta", torch.uint8, job.rgb.shape)
+    assert (fused.device.type, fused.dtype, tuple(fused.shape)) == ("meta", torch.uint8, (*job.picture_size, *job.rgb.shape[2:]))
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_device_and_the_cpu_make_the_same_picture(kind):
+    shipped = load_checkpoint()[0]
+    device, cpu = DeviceEngine(shipped, CPU, "fp32"), CpuEngine(CpuNetwork(shipped))
+    for job in jobs(kind, 2):
+        smooth = job._replace(rgb=cv2.blur(job.rgb, (9, 9)))  # noise that is scaled down is no picture
+        expected = fuse_downscaled(cpu.submit, render(smooth)).result().astype(int)
+        difference = np.abs(device.submit(smooth).result() - expected)
+        assert difference.max() <= 2
+        assert difference.mean() < 0.2
+
+
+def test_the_weights_of_a_resampling_are_those_of_opencv():
+    """At sizes that do not divide each other, both ways."""
+    image = np.random.default_rng(0).random((77, 101, 3), np.float32)
+    for size in ((50, 66), (38, 50), (77, 60), (200, 130), (19, 25), (33, 200)):
+        method = resize_method(image.shape, size)
+        to = make_resampling(image.shape[:2], [(size, method)], CPU)
+        expected = cv2.resize(image, size[::-1], interpolation=method)
+        np.testing.assert_allclose(resample(torch.from_numpy(image), to).numpy(), expected, atol=1e-5)
+        np.testing.assert_allclose(resample(torch.from_numpy(image[..., 0].copy()), to).numpy(), expected[..., 0], atol=1e-5)
 
 
 STEPS = {

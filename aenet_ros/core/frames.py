@@ -112,6 +112,7 @@ class ThermalInput:
     columns: float32 [w], counts that each column reads too high; None: 0.
     sampling: float32 [H, W, 2], the (x, y) in ``counts`` that each pixel of the picture is taken from (bilinear, border replicated); None:
     the same pixel.
+    size: (height, width) that brightness is scaled to, edge to edge, where there is no ``sampling``; None: that of ``counts``.
     weight: float32 [H, W] in 0..1, the thermal share in each pixel of the picture; None: 1.
     rendered: ``counts`` is that brightness already, float32 [H, W].
     Engines cache the arrays other than ``counts`` by identity: pass the same object until the content changes.
@@ -127,6 +128,34 @@ class ThermalInput:
     sampling: Plane | None = None
     weight: Plane | None = None
     rendered: bool = False
+    size: tuple[int, int] | None = None
+
+    @property
+    def picture_size(self) -> tuple[int, int]:
+        """Height and width of the brightness on the picture's grid."""
+        height, width = self.size or self.counts.shape if self.sampling is None else self.sampling.shape[:2]
+        return int(height), int(width)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RgbPlacement:
+    """The way of an rgb frame to the picture's grid.
+
+    size: (height, width) that it is scaled to, edge to edge.
+    sampling: float32 [H, W, 2], the (x, y) at that size that each pixel of the picture is taken from (bilinear, border replicated); None:
+    the same pixel.
+    share: float32 [H, W] in 0..1, of the rgb frame in each pixel, the rest is the thermal picture in grey; None: 1.
+    """
+
+    size: tuple[int, int]
+    sampling: Plane | None = None
+    share: Plane | None = None
+
+    @property
+    def picture_size(self) -> tuple[int, int]:
+        """Height and width of the picture."""
+        height, width = self.size if self.sampling is None else self.sampling.shape[:2]
+        return int(height), int(width)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -209,7 +238,7 @@ def convert(image: Array, encoding: str, wanted: str) -> Array:
 
 
 def render_brightness(thermal: ThermalInput, out: Plane | None = None) -> Plane:
-    """Brightness on the picture's grid, float32 [H, W] in 0..1, on the CPU; ``fusion.device_engine`` has the same in tensors.
+    """Brightness on the picture's grid, float32 [H, W] in 0..1, on the CPU; ``fusion.graph_plan`` has the same in tensors.
 
     ``out``, float32 [h, w], is used for the result where it fits. The result is ``thermal.counts`` itself where that is rendered already.
     """
@@ -233,9 +262,41 @@ def render_brightness(thermal: ThermalInput, out: Plane | None = None) -> Plane:
     if thermal.bad_pixels is not None:
         replace_bad_pixels(out, thermal.bad_pixels)
     if thermal.sampling is None:
-        return out
-    x, y = np.ascontiguousarray(thermal.sampling[..., 0]), np.ascontiguousarray(thermal.sampling[..., 1])
-    return np.asarray(cv2.remap(out, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32)
+        return out if thermal.size is None else scale_picture(out, thermal.size)
+    return _sample(out, thermal.sampling)
+
+
+def place_rgb(image: Array, placement: RgbPlacement, brightness: Plane) -> Array:
+    """An rgb frame, uint8 [H, W] or [H, W, 3], on the picture's grid.
+
+    ``brightness``: the thermal picture on that grid, float32 0..1, black where it holds no value.
+    """
+    image = scale_picture(image, placement.size)
+    if placement.sampling is not None:
+        image = _sample(image, placement.sampling)
+    return image if placement.share is None else blend_grey(image, brightness, placement.share)
+
+
+def blend_grey(image: Array, brightness: Plane, share: Plane) -> Array:
+    """An rgb picture, uint8 [H, W] or [H, W, 3], with the ``share`` 0..1 given to it; the rest is ``brightness``, 0..1, in grey."""
+    grey = cv2.convertScaleAbs(brightness, alpha=255.0)
+    return np.asarray(cv2.blendLinear(image, grey if image.ndim == 2 else cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), share, 1 - share))
+
+
+def scale_picture(picture: Array, size: tuple[int, int]) -> Array:
+    """A picture, edge to edge, at another (height, width); see ``resize_method``."""
+    source = picture.shape[:2]
+    return picture if source == size else cv2.resize(picture, size[::-1], interpolation=resize_method(source, size))
+
+
+def resize_method(source: tuple[int, ...], target: tuple[int, ...]) -> int:
+    """OpenCV's interpolation between two (height, width): the mean of the pixels where both sides shrink, else bilinear."""
+    return cv2.INTER_AREA if source[0] > target[0] and source[1] > target[1] else cv2.INTER_LINEAR
+
+
+def _sample(picture: Array, sampling: Plane) -> Array:
+    x, y = np.ascontiguousarray(sampling[..., 0]), np.ascontiguousarray(sampling[..., 1])
+    return cv2.remap(picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 def replace_bad_pixels(brightness: Plane, bad: BadPixelMap) -> None:

@@ -13,7 +13,9 @@ from torch import Tensor
 
 from aenet_ros.core.errors import ImageError
 from aenet_ros.core.frames import Array, Frame, Plane
+from aenet_ros.fusion.resampling import Resampling, resample, resample_levels
 
+HOT_DETAIL_FLOOR = 12.0  # grey levels: less may be noise
 BT601 = (0.299, 0.587, 0.114)  # of red, green, blue
 ORDERS = {"rgb8": "rgb", "bgr8": "bgr", "mono8": "rgb"}  # mono8 has no order
 
@@ -83,11 +85,13 @@ def fuse_tensors(
     weight: Tensor | None = None,
     thermal_weight: float | Tensor = 1.0,
     dtype: torch.dtype = torch.float32,
+    scaling: tuple[Resampling, Resampling] | None = None,
 ) -> Tensor:
     """The fused picture, uint8, shape and channel order of ``rgb``.
 
-    thermal: uint8 or float32 0..1 [H, W]; rgb: uint8 [H, W, 3] in ``order``, or [H, W]; ``dtype``: the network's. Within a captured graph
-    a ``thermal_weight`` that changes must be a tensor.
+    thermal: uint8 or float32 0..1 [H, W]; rgb: uint8, or float32 with whole numbers, [H, W, 3] in ``order``, or [H, W]; ``dtype``: the
+    network's. Within a captured graph a ``thermal_weight`` that changes must be a tensor. ``scaling``: to a smaller size of the network's
+    picture and back, see ``engine.fuse_downscaled``.
     """
     image = rgb.float()
     luma = image
@@ -95,10 +99,28 @@ def fuse_tensors(
         first, second, third = BT601 if order == "rgb" else BT601[::-1]
         luma = (first * image[..., 0] + second * image[..., 1] + third * image[..., 2]).round_()
     source = thermal.float() * 255.0 if thermal.dtype != torch.uint8 else thermal.float()
-    if weight is not None:
-        source = torch.lerp(luma, source, weight)
-    planes = torch.stack((source, luma))[:, None, None].div_(255.0).to(dtype)
-    change = network(planes[0], planes[1])[0, 0].float().mul_(255.0).sub_(luma)
-    change = (change * thermal_weight if weight is None else change * (weight * thermal_weight)).round_()
+    base, share = luma, weight
+    if scaling is not None:
+        full, (source, base) = source.round(), (resample(source, scaling[0]), resample_levels(luma, scaling[0]))
+        resolved = resample_levels(source.round(), scaling[1])
+        share = None if weight is None else resample(weight, scaling[0])
+    if share is not None:
+        source = torch.lerp(base, source, share)
+    planes = torch.stack((source, base))[:, None, None].div_(255.0).to(dtype)
+    change = network(planes[0], planes[1])[0, 0].float().mul_(255.0).sub_(base)
+    change = (change * thermal_weight if share is None else change * (share * thermal_weight)).round_()
+    if scaling is not None:
+        change = resample(change, scaling[1]).round_()
+        if weight is not None:
+            change = change.masked_fill(weight == 0.0, 0.0)
+        smaller = (luma + change).clamp_(0.0, 255.0)
+        change = _add_hot_detail(smaller, full, resolved, weight, thermal_weight).sub_(luma)
     fused: Tensor = image + (change[..., None] if rgb.dim() == 3 else change)
     return fused.clamp_(0.0, 255.0).to(torch.uint8)
+
+
+def _add_hot_detail(fused: Tensor, thermal: Tensor, resolved: Tensor, weight: Tensor | None, thermal_weight: float | Tensor) -> Tensor:
+    """As ``engine._add_hot_detail``; all float32 [H, W] with whole numbers 0..255."""
+    detail = (thermal - resolved - HOT_DETAIL_FLOOR).clamp_min_(0.0)
+    detail = (detail * (thermal_weight if weight is None else weight * thermal_weight)).floor_()
+    return torch.maximum(fused, torch.minimum((fused + detail).clamp_max_(255.0), thermal))

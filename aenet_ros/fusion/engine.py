@@ -6,11 +6,10 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from aenet_ros.core.frames import Array, Plane, ThermalInput, render_brightness
+from aenet_ros.core.camera import Size
+from aenet_ros.core.frames import Array, Plane, RgbPlacement, ThermalInput, place_rgb, render_brightness
 from aenet_ros.fusion import color
 from aenet_ros.fusion.network import MIN_SIZE
-
-HOT_DETAIL_FLOOR = 12.0  # grey levels: less may be noise
 
 Network = Callable[[Plane, Plane, Plane | float], Array]
 """CpuNetwork, or a runtime of an exported file: thermal and luma, float32 [H, W] in 0..1, and the share of the fusion in the picture, 0..1,
@@ -24,7 +23,8 @@ class FusionJob(NamedTuple):
     rgb: uint8 [H, W, 3], channels in ``order`` "rgb" or "bgr"; or grey, uint8 [H, W].
     thermal_weight: 0..1, share of the fusion in the picture; 1 is the network's own result, 0 the plain rgb frame.
     output_order: channel order of the result.
-    scale: over 0 to 1, size of the network's picture against ``rgb``.
+    scale: over 0 to 1, size of the network's picture against the result.
+    placement: the way of ``rgb`` to the picture's grid; None: it has that already.
     """
 
     thermal: ThermalInput
@@ -33,6 +33,12 @@ class FusionJob(NamedTuple):
     thermal_weight: float = 1.0
     output_order: str = "rgb"
     scale: float = 1.0
+    placement: RgbPlacement | None = None
+
+    @property
+    def picture_size(self) -> Size:
+        """Height and width of the result."""
+        return (self.rgb.shape[0], self.rgb.shape[1]) if self.placement is None else self.placement.picture_size
 
 
 class PendingImage(NamedTuple):
@@ -68,6 +74,31 @@ class CpuEngine:
         return _recolor(job, luma, self._network(thermal, self._luma, share))
 
 
+def render(job: FusionJob) -> FusionJob:
+    """The job with both frames on the picture's grid, by OpenCV; the same where they are."""
+    if job.placement is None:
+        return job
+    brightness = render_brightness(job.thermal)
+    weight = job.thermal.weight
+    rgb = place_rgb(job.rgb, job.placement, brightness if weight is None else brightness * weight)
+    return job._replace(thermal=ThermalInput(brightness, weight=weight, rendered=True), rgb=rgb, placement=None)
+
+
+def downscaled(size: Size, scale: float) -> Size:
+    """Height and width of the network's picture for a picture of ``size``; full size where the smaller picture were too small."""
+    small = round(size[0] * scale), round(size[1] * scale)
+    return size if min(small) < MIN_SIZE else small
+
+
+def shrink_steps(size: Size, small: Size) -> list[tuple[Size, int]]:
+    """The way from (height, width) to one smaller by up to 4: the sizes passed, each with OpenCV's interpolation."""
+    (height, width), least = size, 3 * small[1]
+    if width > least:  # two halvings take a quarter of the time
+        return [((height // 2, width // 2), cv2.INTER_AREA), (small, cv2.INTER_AREA)]
+    # INTER_AREA is quick at 1/2 alone; near full size bilinear interpolation gives the same picture in a tenth of the time.
+    return [(small, cv2.INTER_AREA if 2 * width > least else cv2.INTER_LINEAR)]
+
+
 def fuse_downscaled(submit: Callable[[FusionJob], PendingImage], job: FusionJob) -> PendingImage:
     """The picture of ``job`` with the network at ``job.scale`` of the size; at full size where the smaller picture were too small.
 
@@ -75,31 +106,28 @@ def fuse_downscaled(submit: Callable[[FusionJob], PendingImage], job: FusionJob)
     stays; the thermal picture keeps what the smaller size resolves, and hot detail that it does not. Enlarging the difference in place of
     the result is what joint upsampling does (Kopf et al., "Joint Bilateral Upsampling", SIGGRAPH 2007).
     """
-    height, width = job.rgb.shape[:2]
-    size = (round(width * job.scale), round(height * job.scale))
-    if min(size) < MIN_SIZE:
+    size, small = job.picture_size, downscaled(job.picture_size, job.scale)
+    if small == size:
         return submit(job)
+    steps = shrink_steps(size, small)
     luma, weight = color.luma(job.rgb, job.order), job.thermal.weight
     thermal = render_brightness(job.thermal)
-    small_thermal: Plane = _shrink(thermal, size).astype(np.float32, copy=False)
-    small_luma, small_weight = _shrink(luma, size), None if weight is None else _shrink(weight, size).astype(np.float32, copy=False)
+    small_thermal: Plane = _shrink(thermal, steps).astype(np.float32, copy=False)
+    small_luma, small_weight = _shrink(luma, steps), None if weight is None else _shrink(weight, steps).astype(np.float32, copy=False)
     small_job = FusionJob(ThermalInput(small_thermal, weight=small_weight, rendered=True), small_luma, thermal_weight=job.thermal_weight)
     change = cv2.subtract(submit(small_job).result(), small_luma, dtype=cv2.CV_16S)
-    change = cv2.resize(change, (width, height), interpolation=cv2.INTER_LINEAR)
+    change = cv2.resize(change, size[::-1], interpolation=cv2.INTER_LINEAR)
     if weight is not None:
         change[weight == 0.0] = 0
     fused = cv2.add(luma, change, dtype=cv2.CV_8U)
-    resolved = cv2.resize(color.from_unit(small_thermal), (width, height), interpolation=cv2.INTER_LINEAR)
+    resolved = cv2.resize(color.from_unit(small_thermal), size[::-1], interpolation=cv2.INTER_LINEAR)
     return _recolor(job, luma, _add_hot_detail(fused, color.from_unit(thermal), resolved, weight, job.thermal_weight))
 
 
-def _shrink(plane: Array, size: tuple[int, int]) -> Array:
-    """A plane [H, W] at ``size`` (width, height), smaller by up to 4."""
-    height, width = plane.shape
-    if width > 3 * size[0]:
-        return _shrink(_shrink(plane, (width // 2, height // 2)), size)
-    # INTER_AREA is quick at 1/2 alone; near full size bilinear interpolation gives the same picture in a tenth of the time.
-    return cv2.resize(plane, size, interpolation=cv2.INTER_AREA if 2 * width > 3 * size[0] else cv2.INTER_LINEAR)
+def _shrink(plane: Array, steps: list[tuple[Size, int]]) -> Array:
+    for size, method in steps:
+        plane = cv2.resize(plane, size[::-1], interpolation=method)
+    return plane
 
 
 def _add_hot_detail(fused: Array, thermal: Array, resolved: Array, weight: Plane | None, thermal_weight: float) -> Array:
@@ -108,7 +136,7 @@ def _add_hot_detail(fused: Array, thermal: Array, resolved: Array, weight: Plane
     A hot target of a few pixels vanishes in a small picture. It is raised here, at most to its own brightness, so that nothing is brighter
     than one of the cameras shows it.
     """
-    detail = cv2.subtract(cv2.subtract(thermal, resolved), HOT_DETAIL_FLOOR)  # type: ignore[call-overload]
+    detail = cv2.subtract(cv2.subtract(thermal, resolved), color.HOT_DETAIL_FLOOR)  # type: ignore[call-overload]
     if weight is not None or thermal_weight != 1.0:
         share = np.float32(thermal_weight) if weight is None else weight * np.float32(thermal_weight)
         detail = (detail * share).astype(np.uint8)

@@ -12,8 +12,9 @@ from aenet_ros.core.errors import DeviceError, ImageError
 from aenet_ros.core.frames import Array, Plane, ThermalInput, require_array
 from aenet_ros.fusion.checkpoint import load_checkpoint, load_onnx
 from aenet_ros.fusion.cpu_network import CpuNetwork
-from aenet_ros.fusion.device_engine import CAPTURE_AFTER, DeviceEngine
-from aenet_ros.fusion.engine import CpuEngine, FusionJob, PendingImage, fuse_downscaled
+from aenet_ros.fusion.device_engine import DeviceEngine
+from aenet_ros.fusion.engine import CpuEngine, FusionJob, PendingImage, fuse_downscaled, render
+from aenet_ros.fusion.graph_plan import CAPTURE_AFTER
 from aenet_ros.fusion.network import MIN_SIZE, AENet
 from aenet_ros.fusion.placement import choose_placement, device_errors, is_out_of_memory, keep_forever, thread_count
 
@@ -70,7 +71,7 @@ class Fuser:
         """
         for name, value in (("thermal", thermal), ("rgb", rgb), *([] if weight is None else [("weight", weight)])):
             require_array(name, value)
-        _check_rgb(rgb, order, thermal_weight)
+        _check_rgb(rgb, order, thermal_weight, rgb.shape[:2])
         _check_planes(thermal, rgb.shape[:2], weight)
         # A new object each time: engines keep what they made of a map until the object changes, and the caller may write into this one.
         weight, is_uint8 = None if weight is None else weight[:], thermal.dtype == np.uint8
@@ -85,13 +86,14 @@ class Fuser:
         """
         if self._engine is None:
             raise DeviceError("this Fuser was closed; make a new one")
-        _check_rgb(job.rgb, job.order, job.thermal_weight)
-        rendered = job.thermal.counts.shape if job.thermal.sampling is None else job.thermal.sampling.shape[:2]
-        if rendered != job.rgb.shape[:2]:
-            raise ImageError(f"thermal is warped to {rendered[1]}x{rendered[0]}, and rgb is {job.rgb.shape[1]}x{job.rgb.shape[0]}")
+        _check_rgb(job.rgb, job.order, job.thermal_weight, job.picture_size)
+        rendered, size = job.thermal.picture_size, job.picture_size
+        if rendered != size:
+            raise ImageError(f"thermal is warped to {rendered[1]}x{rendered[0]}, and rgb is {size[1]}x{size[0]}")
         try:
             with device_errors(self.device):
-                pending = fuse_downscaled(self._engine.submit, job) if job.scale != 1.0 else self._engine.submit(job)
+                engine = self._engine
+                pending = engine.submit(job) if isinstance(engine, DeviceEngine) else fuse_downscaled(engine.submit, render(job))
         except DeviceError as error:
             self._switch_to_cpu(error)
             return self.submit(job)
@@ -152,12 +154,11 @@ class SubmittedImage(NamedTuple):
         return self.fuser.submit(self.job).result()
 
 
-def _check_rgb(rgb: Array, order: str, thermal_weight: float) -> None:
+def _check_rgb(rgb: Array, order: str, thermal_weight: float, size: tuple[int, ...]) -> None:
     if rgb.dtype != np.uint8 or not (rgb.ndim == 2 or (rgb.ndim == 3 and rgb.shape[2] == 3)):
         raise ImageError(f"rgb is {rgb.dtype} {list(rgb.shape)}; give uint8 [H, W, 3], or [H, W] for a grey picture")
     if order not in ("rgb", "bgr"):
         raise ImageError(f"order '{order}' is not known; give rgb or bgr")
-    size = rgb.shape[:2]
     if min(size) < MIN_SIZE:
         raise ImageError(f"{size[1]}x{size[0]} is too small to fuse; give at least {MIN_SIZE}x{MIN_SIZE} pixels")
     if not (isinstance(thermal_weight, Real) and 0.0 <= thermal_weight <= 1.0):

@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import cv2
-import numpy as np
 
 from aenet_ros.config import OutputConfig
 from aenet_ros.core.camera import Size, size_of
-from aenet_ros.core.frames import Array, Frame, Plane
+from aenet_ros.core.frames import Array, Frame, Plane, RgbPlacement, blend_grey, scale_picture
 from aenet_ros.core.valid import visible_share, without_values
 from aenet_ros.registration.registration import Registration
-from aenet_ros.registration.warp_maps import FloatMap, WarpMap, identity_map, typical_step
+from aenet_ros.registration.warp_maps import FloatMap, WarpMap, typical_step
 
 SAME_SHAPE = 1.03  # stretch that nobody sees
 MOST_STRETCH = 1.5  # more than 5:4 on 16:9; a portrait frame on a landscape one of 4:3 has 1.8
@@ -38,16 +37,15 @@ class GridWarps:
     _invalid: Array | None  # the thermal frame's pixels without a value
 
     @property
-    def samples(self) -> bool:
-        """Whether bilinear interpolation at ``sampling`` replaces ``thermal``: on the rgb grid, but where ``thermal`` takes means."""
-        return self.role == "rgb" and (self._warp is not None or not _shrinks(self._thermal_size, self.size))
-
-    @property
     def sampling(self) -> Plane | None:
-        """Thermal x and y of each pixel, float32 [H, W, 2], for a device that warps by itself (see ThermalInput); None: its own place."""
-        if self._warp is not None:
-            return self._warp.sampling
-        return None if self._thermal_size == self.size else _scaling_map(self._thermal_size, self.size)
+        """Thermal x and y of each pixel, float32 [H, W, 2], for a device that warps by itself; None: scaling suffices."""
+        return None if self._warp is None or self.role == "thermal" else self._warp.sampling
+
+    def placement(self, rgb_size: Size) -> RgbPlacement | None:
+        """The way of an rgb frame of this size, which ``rgb`` goes, for a device that goes it by itself; None where nothing moves."""
+        if self.role == "rgb" or self._warp is None:
+            return None if rgb_size == self.size else RgbPlacement(self.size)
+        return RgbPlacement(self._rgb_size, self._warp.sampling, self._warp.weight)
 
     @property
     def maps(self) -> FloatMap | None:
@@ -61,7 +59,7 @@ class GridWarps:
         """
         if self.role == "thermal":
             return plane
-        return _scaled(plane, self.size) if self._warp is None else self._warp.warp(plane)
+        return scale_picture(plane, self.size) if self._warp is None else self._warp.warp(plane)
 
     def counts(self, data: Array) -> Array:
         """Untouched counts, uint8, uint16 or float32 [h, w], on the grid, each from the nearest thermal pixel.
@@ -82,13 +80,10 @@ class GridWarps:
         camera's whole plane, float32 [h, w] 0..1, black where it holds no value. On the rgb grid it is not used.
         """
         if self.role == "rgb" or self._warp is None:
-            return _scaled(image, self.size)
-        warped = self._warp.warp(_scaled(image, self._rgb_size))
-        if self._warp.weight is None:
-            return warped
-        grey = cv2.convertScaleAbs(brightness if self.weight is None else brightness * self.weight, alpha=255.0)
-        outside = grey if image.ndim == 2 else cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB)
-        return np.asarray(cv2.blendLinear(warped, outside, self._warp.weight, 1 - self._warp.weight))
+            return scale_picture(image, self.size)
+        warped = self._warp.warp(scale_picture(image, self._rgb_size))
+        shown = brightness if self.weight is None else brightness * self.weight
+        return warped if self._warp.weight is None else blend_grey(warped, shown, self._warp.weight)
 
 
 class OutputGrid:
@@ -110,7 +105,7 @@ class OutputGrid:
 
     def scale_rgb(self, image: Array) -> Array:
         """The rgb frame, uint8 [H, W] or [H, W, 3], on the rgb grid, which needs no registration."""
-        return _scaled(image, self._scaled_size(size_of(image)))
+        return scale_picture(image, self._scaled_size(size_of(image)))
 
     def _scaled_size(self, rgb_size: Size) -> Size:
         if self._config.grid != "size":
@@ -154,7 +149,7 @@ class OutputGrid:
             return share if self.role == "thermal" or warp is None else warp.weight
         last = self._last_weight
         if last is None or last[0] is not share or last[1] is not warp or last[2] != size:
-            weight = _scaled(share, size) if warp is None else warp.warp(share)
+            weight = scale_picture(share, size) if warp is None else warp.warp(share)
             if warp is not None and warp.weight is not None:
                 weight = weight * warp.weight
             self._last_weight = last = (share, warp, size, weight)
@@ -185,21 +180,3 @@ def stretch_text(thermal_size: Size, rgb_size: Size, least: float = SAME_SHAPE) 
         f"{sizes} have different shapes{turned}, and registration.mode identity stretches the thermal frame by "
         f"{100 * (stretch - 1):.0f} %: calibrate (`aenet calibrate`), or crop the frames to one shape"
     )
-
-
-def _shrinks(source: Size, target: Size) -> bool:
-    """Whether ``_scaled`` takes means of pixels, and does not sample them."""
-    return source[0] > target[0] and source[1] > target[1]
-
-
-def _scaled(picture: Array, size: Size) -> Array:
-    """A picture, edge to edge, at another size; by the mean of the pixels where both sides shrink."""
-    source = size_of(picture)
-    if source == size:
-        return picture
-    return cv2.resize(picture, size[::-1], interpolation=cv2.INTER_AREA if _shrinks(source, size) else cv2.INTER_LINEAR)
-
-
-@lru_cache(maxsize=4)  # the same object while sizes stay, so that a device uploads it once
-def _scaling_map(thermal_size: Size, size: Size) -> Plane:
-    return np.stack(identity_map(thermal_size, size), axis=-1)
