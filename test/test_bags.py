@@ -20,7 +20,6 @@ from aenet_ros.core.errors import SourceError
 from aenet_ros.io.bag_advice import nearest_differences
 from aenet_ros.io.bag_report import report_bag, stamp_report
 from aenet_ros.io.bag_source import BagSource
-from aenet_ros.io.bag_topics import choose_topics
 from aenet_ros.io.files import is_bag
 
 IMAGE, INFO, STRING = "sensor_msgs/msg/Image", "sensor_msgs/msg/CameraInfo", "std_msgs/msg/String"
@@ -253,7 +252,7 @@ def test_refusals_leave_everything_as_it_was(tmp_path, capsys):
         (["-o", tmp_path / "x", "--thermal-topic", "/none"], "no picture topic"),
         (["-o", tmp_path / "x.db3"], "written as mcap"),
         (["-o", tmp_path / "x", "--set", "sync.clock_offset_ms=300000"], "no pair was fused"),
-        (["-o", tmp_path / "x", "--thermal-topic", "/cam/image_raw"], "which"),
+        (["-o", tmp_path / "x", "--thermal-topic", "/cam/image_raw"], "no topic is certain to be rgb"),
     ]
     for arguments, words in cases:
         assert aenet("fuse", source, *arguments) == 1
@@ -329,38 +328,33 @@ def test_the_policy_exact_pairs_equal_stamps_only(tmp_path):
     assert len(list(BagSource(tmp_path / "in", SyncConfig()))) == 5
 
 
-def topics(*names):
-    return dict.fromkeys(names, 5)
+def bag_with(folder, **topics):
+    """A bag with three frames of each topic, by name: the encoding, and a value for all pixels."""
+    types = {"mono8": np.uint8, "mono16": np.uint16, "16UC1": np.uint16, "32FC1": np.float32, "rgb8": np.uint8}
+    maker = BagMaker(folder, "mcap")
+    with maker.writer:
+        for name, (encoding, value) in topics.items():
+            topic = maker.topic(name, IMAGE)
+            for index in range(3):
+                pixels = np.full((512, 640, 3) if encoding == "rgb8" else (512, 640), value, types[encoding])
+                maker.image(topic, BEGIN_NS + 40_000_000 * index, BEGIN_NS + 40_000_000 * index, pixels, encoding, "camera")
+    return folder
 
 
-@pytest.mark.parametrize(
-    ("names", "expected"),
-    [
-        (("/thermal/image_raw", "/rgb/image_raw"), ("/thermal/image_raw", "/rgb/image_raw")),
-        (("/thermal/image_raw", "/thermal/image_raw/compressed", "/rgb/image_raw"), ("/thermal/image_raw", "/rgb/image_raw")),
-        (
-            ("/flir_boson/image_raw", "/camera/color/image_raw", "/camera/depth/image_rect_raw"),
-            ("/flir_boson/image_raw", "/camera/color/image_raw"),
-        ),
-        (("/thermal/image_raw", "/thermal/image_rect", "/zed/left/image"), ("/thermal/image_raw", "/zed/left/image")),
-        (("/ir/image_raw", "/a/image_raw", "/fused/image", "/fused/thermal_registered"), ("/ir/image_raw", "/a/image_raw")),
-        (("/camera/infra1/image_raw", "/camera/color/image_raw"), ("/camera/infra1/image_raw", "/camera/color/image_raw")),
-    ],
-)
-def test_topics_are_guessed(names, expected):
-    assert choose_topics(topics(*names)) == expected
+COLOUR = ("rgb8", (20, 90, 160))
 
 
-@pytest.mark.parametrize("names", [(), ("/rgb/image_raw",), ("/thermal/a", "/thermal/b", "/rgb/c"), ("/thermal/a", "/left/b", "/color/c")])
-def test_unclear_topics_are_asked_for(names):
-    with pytest.raises(SourceError, match="Give --thermal-topic and --rgb-topic"):
-        choose_topics(topics(*names))
-
-
-def test_given_topics_win():
-    names = topics("/thermal/a", "/thermal/b", "/left/c", "/color/d")
-    assert choose_topics(names, "/thermal/b", "/left/c") == ("/thermal/b", "/left/c")
-    assert choose_topics(topics("/x", "/y"), "/y") == ("/y", "/x")
+def test_the_cameras_of_a_bag_are_found_by_their_frames(tmp_path):
+    infra = bag_with(tmp_path / "infra", **{"/camera/infra1/image_rect_raw": ("mono8", 90), "/camera/color/image_raw": COLOUR})
+    with pytest.raises(SourceError, match=r"no topic is certain to be thermal; .*near infrared.* Give --thermal-topic TOPIC "):
+        BagSource(infra, SyncConfig())
+    names = {"/cam2/image_raw": ("mono16", 21000), "/cam1/image_raw": COLOUR, "/cam3/image_raw": ("32FC1", 2.5)}
+    assert BagSource(bag_with(tmp_path / "in", **names), SyncConfig()).cameras == {"thermal": "/cam2/image_raw", "rgb": "/cam1/image_raw"}
+    two = bag_with(tmp_path / "two", **names, **{"/cam4/image_raw": COLOUR})
+    with pytest.raises(SourceError, match=r"rgb: 2 topics .* Give --thermal-topic /cam2/image_raw --rgb-topic /cam1/image_raw"):
+        BagSource(two, SyncConfig())
+    assert BagSource(two, SyncConfig(), rgb_topic="/cam4/image_raw").cameras["rgb"] == "/cam4/image_raw"
+    assert "rgb: 2 topics" in report_bag(two, Config())["advice"]
 
 
 def test_inspect_tells_rates_stamps_and_pairs(tmp_path, capsys):

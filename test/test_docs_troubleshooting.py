@@ -53,7 +53,7 @@ def stands_in(quote, text):
 
 
 QUOTES = sorted(set(quotes()))
-TEXTS = sorted({text for node in nodes("aenet_ros") if (text := text_of(node))})
+TEXTS = sorted({text for room in ("aenet_ros", "launch") for node in nodes(room) if (text := text_of(node))})
 
 
 @pytest.mark.parametrize("quote", QUOTES)

@@ -37,8 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     most_help = "most pairs to use, evenly spread (default: %(default)s)"
     parser.add_argument("--most-pairs", metavar="N", type=int, default=40, help=most_help)
     add_pairing_arguments(parser)
-    parser.add_argument("--thermal-topic", metavar="TOPIC", default="", help="of a bag; else guessed by the names")
-    parser.add_argument("--rgb-topic", metavar="TOPIC", default="", help="of a bag; else guessed by the names")
+    parser.add_argument("--thermal-topic", metavar="TOPIC", default="", help="of a bag; default: found by names, encodings and values")
+    parser.add_argument("--rgb-topic", metavar="TOPIC", default="", help="of a bag; default: found by names, encodings and values")
     parser.add_argument("--json", action="store_true", help="the result as JSON on stdout")
     add_config_arguments(parser)
 

@@ -1,7 +1,7 @@
 """Report what a bag holds: topics, rates, encodings, stamps, gaps, and what would be paired; or what a picture file is.
 
-Reads rosbag2 (mcap, sqlite3) and ROS 1 bags; damaged mcap is read up to the damage. The thermal and rgb topics are guessed by their
-names and shown; the options of `aenet fuse` change the choice and the matching. Exit status 0 if there are pairs.
+Reads rosbag2 (mcap, sqlite3) and ROS 1 bags; damaged mcap is read up to the damage. The thermal and rgb topics are found by
+names, encodings and values, and shown; the options of `aenet fuse` change the choice and the matching. Exit status 0 if there are pairs.
 
 Of a picture: format, size, depth, orientation, pages, range of the values, and the temperatures where the file or agc.profile tells them.
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("bag", metavar="FILE", type=Path, help="bag (folder or file) or picture")
-    parser.add_argument("--thermal-topic", metavar="TOPIC", default="", help="default: guessed by the names")
-    parser.add_argument("--rgb-topic", metavar="TOPIC", default="", help="default: guessed by the names")
+    parser.add_argument("--thermal-topic", metavar="TOPIC", default="", help="default: found by names, encodings and values")
+    parser.add_argument("--rgb-topic", metavar="TOPIC", default="", help="default: found by names, encodings and values")
     add_time_argument(parser)
     parser.add_argument("--json", action="store_true", help="the report as JSON on stdout")
     add_config_arguments(parser)

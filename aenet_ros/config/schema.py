@@ -176,7 +176,7 @@ class AgcConfig:
         "generic",
         "Camera model, or unit of the values, that defines the scale to degrees. generic: the two parameters below; celsius, kelvin, "
         "centikelvin: the values are these; the others: see docs/cameras.md.",
-        choices=("generic", "celsius", "kelvin", "centikelvin", "boson", "adk", "lepton", "tau2", "seek", "optris", "infiray"),
+        choices=("generic", "celsius", "kelvin", "centikelvin", "boson", "adk", "lepton", "tau2", "seek", "optris", "infiray", "gazebo8"),
     )
     celsius_per_count: float = dynamic(0.01, "Temperature difference of one count (radiometric cameras).", (-1e3, 1e3), "degC")
     celsius_at_zero: float = dynamic(-273.15, "Temperature at zero counts.", (-1e6, 1e6), "degC")

@@ -14,7 +14,6 @@ from aenet_ros.io.bag_files import Connection
 from aenet_ros.io.bag_frames import PICTURE_TYPES, picture_format, with_header
 from aenet_ros.io.bag_source import BagSource, undecoded_text
 from aenet_ros.io.bag_times import Times
-from aenet_ros.io.bag_topics import camera_topics
 from aenet_ros.io.bags import Bag, open_bag
 from aenet_ros.io.source import cropped
 from aenet_ros.messages.codec import stamp_ns
@@ -39,7 +38,6 @@ def report_bag(
         pictures = [connection for connection in bag.counts if connection.msgtype in PICTURE_TYPES]
         messages = _Messages(bag, progress)
         try:
-            camera_topics(bag, thermal, rgb)
             source = BagSource(path, config.sync, thermal, rgb, time=time)
         except SourceError as error:
             advice = str(error)

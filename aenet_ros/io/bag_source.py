@@ -25,9 +25,9 @@ Listener = Callable[[Connection, int, bytes], None]
 
 
 class BagSource(Source):
-    """The pairs of two picture topics of a bag, each topic given or guessed by its name; ``remarks`` names them. See ``Source``.
+    """The pairs of two picture topics of a bag, each topic given or found (``camera_topics``); ``remarks`` names them. See ``Source``.
 
-    ``depth_topic`` "" is guessed too; None: no depth is needed. ``time``: header or log, the times that pair frames; empty: see
+    ``depth_topic`` "" is found by its name; None: no depth is needed. ``time``: header or log, the times that pair frames; empty: see
     ``choose_time``. ``intrinsics`` come from the first camera_info beside each topic. ``by_log``: the times that are used; frames have
     their header stamps all the same, where these are not zero. ``counts`` and ``undecoded`` (by topic and reason) are complete after the
     last item. Raises SourceError if the bag cannot be read or the topics are not clear.
@@ -54,7 +54,8 @@ class BagSource(Source):
         with open_bag(path, []) as bag:
             topics = image_topics(bag)
             self.connections = list(bag.counts)
-            thermal, rgb = camera_topics(bag, thermal_topic, rgb_topic)
+            found = camera_topics(bag, thermal_topic, rgb_topic)
+            thermal, rgb, self.profile = found.thermal, found.rgb, found.profile
             if thermal == rgb:
                 raise SourceError(f"'{thermal}' cannot be both the thermal and the rgb topic; give another --rgb-topic")
             self.cameras = {"thermal": thermal, "rgb": rgb}
@@ -65,7 +66,7 @@ class BagSource(Source):
             self.by_log, remark = choose_time(bag, self.cameras, sync.clock_offset_ns, time)
             seconds = bag.duration_ns * 1e-9
         self.remarks.append(", ".join(f"{role}: {topic} ({topics[topic]})" for topic, role in self._roles.items()))
-        self.remarks += [remark] if remark else []
+        self.remarks += [*([] if thermal_topic and rgb_topic else [found.why]), *([remark] if remark else [])]
         self.total = min(topics[topic] for topic in self.cameras.values())
         self.rate_hz = min(max(self.total / seconds, 0.1), 1000.0) if seconds > 0 else 30.0
 
@@ -160,7 +161,9 @@ class BagPlayer:
             fused, registered = (_find_topic(topics, *names) for names in (("fused/image", "fused/video"), ("fused/thermal_registered",)))
             self.recorded = recorded and bool(fused)
             try:
-                self.topics["thermal"], self.topics["rgb"] = camera_topics(bag, thermal_topic, rgb_topic)
+                found = camera_topics(bag, thermal_topic, rgb_topic)
+                self.topics["thermal"], self.topics["rgb"] = found.thermal, found.rgb
+                self.remarks += [] if thermal_topic and rgb_topic else [found.why]
             except SourceError as error:
                 if not self.recorded or thermal_topic or rgb_topic:
                     raise

@@ -7,16 +7,15 @@ from types import SimpleNamespace
 
 from aenet_ros.core.camera import Camera, camera_from_info
 from aenet_ros.core.errors import ConfigError, ImageError, SourceError
-from aenet_ros.io.bag_frames import PICTURE_TYPES
+from aenet_ros.io.bag_frames import PICTURE_TYPES, video_codec, with_header
 from aenet_ros.io.bags import READ_ENCODINGS, Bag, describe
+from aenet_ros.messages.camera_finder import FoundCameras, Stream, base_topic, find_cameras, stream_of
 
 CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 
-# Words in topic names. Fused and registered pictures of an earlier run are neither camera.
-_THERMAL = re.compile(r"therm|infra|lwir|mwir|flir|boson|lepton|seek|optris|(^|[/_])(ir|tau)\d?([/_]|$)")
-_RGB = re.compile(r"rgb|colou?r|visible|(^|[/_])(vis|eo|cam(era)?|left|usb_cam)\d?([/_]|$)")
+PEEK_NS = 10_000_000_000
+"""Time from a bag's start in which a frame of each topic is looked at to tell the cameras."""
 _PICTURES = re.compile("image|video|camera", re.IGNORECASE)
-_NEITHER = re.compile(r"fused|registered|depth|disparity|mask|debug")
 
 
 def image_topics(bag: Bag) -> dict[str, int]:
@@ -24,43 +23,48 @@ def image_topics(bag: Bag) -> dict[str, int]:
     return {name: topic.messages for name, topic in bag.topics.items() if topic.msgtype in PICTURE_TYPES and topic.messages}
 
 
-def camera_topics(bag: Bag, thermal: str = "", rgb: str = "") -> tuple[str, str]:
-    """``choose_topics`` of the bag; the error also names pictures in an encoding that is not read."""
-    try:
-        return choose_topics(image_topics(bag), thermal, rgb)
-    except SourceError as error:
-        foreign = [item for item in bag.counts if item.encoding not in READ_ENCODINGS and _PICTURES.search(f"{item.topic} {item.msgtype}")]
-        if not foreign:
-            raise
-        listed = ", ".join(f"{item.topic} ({describe(item)}, {bag.counts[item]})" for item in foreign)
-        raise SourceError(
-            f"{error}; not read, since they are not messages of ROS: {listed}: convert them to sensor_msgs/Image or CompressedImage"
-        ) from error
+def camera_topics(bag: Bag, thermal: str = "", rgb: str = "") -> FoundCameras:
+    """The bag's thermal and rgb topic, each given or found by ``find_cameras``. Raises SourceError where one is not certain.
 
-
-def choose_topics(topics: Mapping[str, int], thermal: str = "", rgb: str = "") -> tuple[str, str]:
-    """The names of the thermal and the rgb topic: as given, else guessed by words in the names.
-
-    Raises SourceError, which lists the picture topics, if the choice is not clear.
+    The error lists the picture topics, also those in an encoding that is not read.
     """
-    listing = _listing(topics)
     for given in (thermal, rgb):
-        if given and given not in topics:
-            raise SourceError(f"the bag has no picture topic '{given}'; it has: {listing}")
-    plain = [name for name in topics if not _NEITHER.search(name)]
-    thermals = [thermal] if thermal else _prefer_raw([name for name in plain if _THERMAL.search(name.lower()) and name != rgb])
-    others = [name for name in plain if name not in thermals and not _THERMAL.search(name.lower())]
-    rgbs = [rgb] if rgb else _prefer_raw([name for name in others if _RGB.search(name.lower())] or others)
-    found = {"thermal": thermals, "rgb": rgbs}
-    unclear = [f"{role} ({', '.join(names) or 'none found'})" for role, names in found.items() if len(names) != 1]
-    if unclear:
-        raise SourceError(f"which topic is {' and which is '.join(unclear)}? Give --thermal-topic and --rgb-topic; the bag has: {listing}")
-    return thermals[0], rgbs[0]
+        if given and given not in image_topics(bag):
+            raise SourceError(f"the bag has no picture topic '{given}'; it has: {_listing(image_topics(bag))}")
+    found = find_cameras(bag_streams(bag), thermal, rgb)
+    if not found.question:
+        return found
+    foreign = [item for item in bag.counts if item.encoding not in READ_ENCODINGS and _PICTURES.search(f"{item.topic} {item.msgtype}")]
+    listed = ", ".join(f"{item.topic} ({describe(item)}, {bag.counts[item]})" for item in foreign)
+    unread = f"; not read, since they are not messages of ROS: {listed}: convert them to sensor_msgs/Image or CompressedImage"
+    raise SourceError(f"{found.question}. Give {found.choice('--{role}-topic {topic}')}{unread if foreign else ''}")
+
+
+def bag_streams(bag: Bag) -> list[Stream]:
+    """The facts of the bag's picture topics, from a frame of each where one comes within ``PEEK_NS``."""
+    seconds, topics = bag.duration_ns * 1e-9, image_topics(bag)
+    streams = {
+        topic: Stream(topic, rate_hz=(count - 1) / seconds if seconds > 0 else 0.0, has_info=info_topic(topic) in bag.topics)
+        for topic, count in topics.items()
+    }
+    unseen = set(streams)
+    for connection, log_ns, data in bag.messages([item for item in bag.counts if item.topic in streams], []):
+        if not unseen or log_ns - bag.start_ns > PEEK_NS:
+            break
+        if connection.topic in unseen:
+            unseen.remove(connection.topic)
+            known = streams[connection.topic]
+            with suppress(ImageError):  # it is reported where the frames are read
+                message = with_header(bag.deserialize(connection, data))
+                if not video_codec(connection, message):
+                    streams[connection.topic] = stream_of(connection.topic, message, known.rate_hz, known.has_info)
+    return list(streams.values())
 
 
 def choose_depth(topics: Mapping[str, int], given: str = "") -> str:
     """The depth topic: as given, else the only one with depth in its name, aligned ones first. Raises SourceError."""
-    found = [name for name in topics if name == given] if given else _prefer_raw([name for name in topics if "depth" in name.lower()])
+    raw = [name for name in topics if name == base_topic(name) or base_topic(name) not in topics]
+    found = [name for name in topics if name == given] if given else [name for name in raw if "depth" in base_topic(name).lower()]
     found = [name for name in found if "aligned" in name] or found
     if len(found) != 1:
         raise SourceError(
@@ -72,7 +76,7 @@ def choose_depth(topics: Mapping[str, int], given: str = "") -> str:
 
 def info_topic(image_topic: str) -> str:
     """The camera_info topic beside a picture topic, as image_transport names it."""
-    return f"{image_topic.removesuffix('/compressed').rsplit('/', 1)[0]}/camera_info"
+    return f"{base_topic(image_topic).rsplit('/', 1)[0]}/camera_info"
 
 
 def read_intrinsics(bag: Bag, topics: dict[str, str]) -> dict[str, Camera]:
@@ -93,9 +97,3 @@ def read_intrinsics(bag: Bag, topics: dict[str, str]) -> dict[str, Camera]:
 
 def _listing(topics: Mapping[str, int]) -> str:
     return ", ".join(f"{name} ({count})" for name, count in topics.items()) or "none"
-
-
-def _prefer_raw(names: list[str]) -> list[str]:
-    """Without the compressed topics whose raw ones are there too, and without processed ones of a raw one."""
-    kept = [name for name in names if not (name.endswith("/compressed") and name.removesuffix("/compressed") in names)]
-    return [name for name in kept if name.endswith(("/image_raw", "/image_raw/compressed"))] or kept

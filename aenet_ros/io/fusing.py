@@ -20,7 +20,7 @@ from aenet_ros.io.sink import Sink
 from aenet_ros.io.source import SourceItem, cropped
 from aenet_ros.io.staging import HIDDEN_FOLDER, delay_signals
 from aenet_ros.registration.output_grid import MOST_STRETCH, stretch_text
-from aenet_ros.thermal.temperature import check_scale
+from aenet_ros.thermal.temperature import check_scale, is_radiometric
 
 if TYPE_CHECKING:
     from aenet_ros.pipeline import FusionPipeline
@@ -42,8 +42,9 @@ def fuse_job(job: FuseJob, config: Config, progress: Progress = lambda news: Non
         progress(("opened", 0, []))
         return {**_report(job), "kept": 1, "remarks": ["its result is there already and is kept (--resume)"]}
     source, sink = open_job(job, config)
-    if source.celsius:
-        config = build({"agc.profile": "celsius"}, config)
+    open_scale = config.agc.profile == "generic" and not is_radiometric(config.agc)
+    if source.celsius or (source.profile and open_scale):
+        config = build({"agc.profile": "celsius" if source.celsius else source.profile}, config)
     progress(("opened", source.total, [*filter(None, [source.pairing]), *source.remarks]))
     options = {f"options.{name}": str(value) for name, value in asdict(job.options).items() if name not in ("force", "resume", "keep")}
     sink.record_settings({"inputs": [str(path.resolve()) for path in job.inputs], **options, **flatten(config)})

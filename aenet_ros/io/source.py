@@ -38,6 +38,7 @@ class Source(ABC):
     names: Sequence[str] = ()  # of all pairs, if they are known before reading
     files: list[Path]  # every file that is read, so that no result overwrites one
     celsius = False  # the thermal frames are degrees Celsius, whatever agc.profile says
+    profile = ""  # of agc.profile, where the camera is known and the user has chosen none
     inputs = InputConfig()  # the parts of the frames that are used, see ``cropped``; to be set before reading
 
     def __init__(self) -> None:

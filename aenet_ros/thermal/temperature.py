@@ -48,6 +48,8 @@ PROFILES: dict[str, Profile] = {
     "optris": Profile(Scale(0.1, -100.0), "https://github.com/evocortex/optris_drivers/issues/21"),
     # 16-bit temperature frame of the P2 Pro: counts / 64 K
     "infiray": Profile(Scale(1.0 / 64.0, KELVIN), "https://github.com/ks00x/p2proviewer, p2profile.py"),
+    # L8 at the default linear resolution of 3 K; 16-bit frames are centikelvin
+    "gazebo8": Profile(Scale(3.0, KELVIN), "https://github.com/gazebosim/gz-sensors, tutorials/thermal_camera.md"),
 }
 
 
