@@ -2,11 +2,11 @@
 
 import ast
 import re
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from aenet_ros.health.status import Code
 from aenet_ros.thermal.temperature import PROFILES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,12 +29,18 @@ def nodes(*folders):
 
 
 def warnings():
-    """Texts that follow WARN or ERROR in a tuple or a call."""
-    for node in nodes("aenet_ros/health", "aenet_ros/ros"):
-        items = node.elts if isinstance(node, ast.Tuple) else node.args if isinstance(node, ast.Call) else []
-        for level, item in pairwise(items):
-            if getattr(level, "id", "") in ("WARN", "ERROR") and (text := text_of(item)).strip(GAP + "() :;,"):
-                yield text
+    """Texts that follow WARN or ERROR and a code, in a tuple or a call, as they are or by a variable that they are assigned to."""
+    for function in nodes("aenet_ros/health", "aenet_ros/ros"):
+        if not isinstance(function, ast.FunctionDef):
+            continue
+        parts = list(ast.walk(function))
+        assigned = [(part.targets[0].id, part.value) for part in parts if isinstance(part, ast.Assign) and hasattr(part.targets[0], "id")]
+        for node in parts:
+            items = node.elts if isinstance(node, ast.Tuple) else node.args if isinstance(node, ast.Call) else []
+            levels = [number for number, item in enumerate(items) if getattr(item, "id", "") in ("WARN", "ERROR")]
+            for item in (item for number in levels for item in items[number + 1 : number + 3]):
+                values = [item, *(value for name, value in assigned if name == getattr(item, "id", ""))]
+                yield from (text for value in values if (text := text_of(value)).strip(GAP + "() :;,"))
 
 
 def quotes():
@@ -53,7 +59,7 @@ def stands_in(quote, text):
 
 
 QUOTES = sorted(set(quotes()))
-TEXTS = sorted({text for room in ("aenet_ros", "launch") for node in nodes(room) if (text := text_of(node))})
+TEXTS = sorted({text for node in nodes("aenet_ros", "launch") if (text := text_of(node))})
 
 
 @pytest.mark.parametrize("quote", QUOTES)
@@ -66,6 +72,16 @@ def test_every_warning_of_the_node_is_explained():
     assert len(found) > 15
     assert len(QUOTES) > 60
     assert [text for text in found if not any(stands_in(quote, text) for quote in QUOTES)] == []
+
+
+def test_every_status_has_a_code_and_every_code_a_row():
+    made = [node for node in nodes("aenet_ros") if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Status"]
+    assert len(made) > 25
+    bare = [node.lineno for node in made if len(node.args) != 5 and not any(isinstance(item, ast.Starred) for item in node.args)]
+    assert bare == [], "Status(name, level, code, message, values)"
+    used = {node.attr for node in nodes("aenet_ros") if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "Code"}
+    assert used == {code.name for code in Code}
+    assert re.findall(r"^\| `([A-Z_]+)` \| (.+?) \| .+ \|$", PAGE, re.MULTILINE) == [(code.name, code.value) for code in Code]
 
 
 def test_the_cameras_page_has_every_profile_with_its_source():

@@ -88,6 +88,18 @@ def test_words_for_a_node_whose_streams_are_well(changes, name, level, words):
     assert words in status.message
 
 
+def test_codes_say_which_camera_is_missing():
+    codes = []
+    for roles in (["thermal"], ["rgb"], ["thermal", "rgb"]):
+        made = running()
+        for role in roles:
+            made.stats.stream(role).arrivals_ns.clear()
+            made.topics[role] = TopicFacts(f"/{role}", 0)
+        codes.append((by_name(made)["fusion"].code.name, {by_name(made)[f"input {role}"].code.name for role in roles}))
+    missing = {"INPUT_NO_PUBLISHER"}
+    assert codes == [("FUSION_NO_THERMAL", missing), ("FUSION_NO_RGB", missing), ("FUSION_NO_CAMERAS", missing)]
+
+
 @pytest.mark.parametrize(
     ("topic", "words"),
     [
@@ -212,7 +224,7 @@ def test_a_stream_that_cannot_be_used_has_one_reason_everywhere(topic, reason):
     made.topics["thermal"] = topic
     if "encoding" in reason:
         made.stats.thermal.reject(reason)
-    status = degraded(made, {"thermal": input_problem("thermal", made)})
+    status = degraded(made, {"thermal": input_problem("thermal", made)[1]})
     made.degraded, made.action = status.message, status.values["does"]
     found = by_name(made)
     for message in (status.message, found["fusion"].message, found["input thermal"].message):
@@ -224,5 +236,5 @@ def test_a_stream_that_cannot_be_used_has_one_reason_everywhere(topic, reason):
 
 def test_a_camera_that_stopped_is_said_to_send_nothing():
     made = running()
-    assert input_problem("thermal", made) == ""
+    assert input_problem("thermal", made) is None
     assert "the thermal camera sends nothing" in degraded(made, {"thermal": ""}).message

@@ -103,6 +103,7 @@ def test_diagnostics_count_every_pair(robot):
         robot.publish()
         robot.wait(lambda: stamp_of(robot.fused[-1]) == robot.stamp_ns if robot.fused else False, "the pair just sent, fused")
     robot.wait_status("fusion", OK, "fused frames a second")
+    assert robot.value("fusion", "code") == "FUSION_OK"
 
     def accounted():
         """Nothing is sent any more, so the next diagnostics have no pair in work."""

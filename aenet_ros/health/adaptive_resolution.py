@@ -7,7 +7,7 @@ import statistics
 from collections import deque
 
 from aenet_ros.config import LatencyConfig
-from aenet_ros.health.status import OK, WARN, ResolutionStatus, Status
+from aenet_ros.health.status import OK, WARN, Code, ResolutionStatus, Status
 
 SCALES = (1.0, 0.75, 0.5, 0.25)  # sides of the network's picture against the rgb frame's; its time goes with their square
 WORDS = {1.0: "full size", 0.75: "three quarters of the size", 0.5: "half of the size", 0.25: "a quarter of the size"}
@@ -105,9 +105,9 @@ def budget_ms(config: LatencyConfig, period_ns: int) -> float:
 def resolution_status(config: LatencyConfig, state: ResolutionStatus) -> Status:
     """The size of the network's picture, and why, for diagnostics."""
     if not config.budget_ms:
-        return Status("latency budget", OK, "no budget: the network works at full size (latency.budget_ms)", {})
+        return Status("latency budget", OK, Code.BUDGET_OK, "no budget: the network works at full size (latency.budget_ms)", {})
     if not state.budget_ms:
-        return Status("latency budget", OK, "full size: the period of the pairs is not known yet", {})
+        return Status("latency budget", OK, Code.BUDGET_OK, "full size: the period of the pairs is not known yet", {})
     values = {
         "budget [ms]": f"{state.budget_ms:.1f}" + (" (automatic)" if config.budget_ms < 0 else ""),
         "time of a pair [ms]": f"{state.pair_ms:.1f}",
@@ -116,7 +116,7 @@ def resolution_status(config: LatencyConfig, state: ResolutionStatus) -> Status:
         "steps up": str(state.steps_up),
     }
     if state.scale == 1.0 and not state.exceeded:
-        return Status("latency budget", OK, f"full size: a pair takes {state.pair_ms:.1f} ms", values)
+        return Status("latency budget", OK, Code.BUDGET_OK, f"full size: a pair takes {state.pair_ms:.1f} ms", values)
     if state.exceeded:
         text = (
             f"a pair takes {state.pair_ms:.1f} ms, the budget is {state.budget_ms:.1f} ms (latency.budget_ms), and a smaller size of the "
@@ -126,4 +126,4 @@ def resolution_status(config: LatencyConfig, state: ResolutionStatus) -> Status:
     else:
         reason = f"a larger size takes more than {state.budget_ms:.1f} ms a pair (latency.budget_ms)"
         text = f"the network works at {WORDS[state.scale]}: {reason}"
-    return Status("latency budget", WARN, text, values)
+    return Status("latency budget", WARN, Code.BUDGET_EXCEEDED if state.exceeded else Code.BUDGET_REDUCED, text, values)

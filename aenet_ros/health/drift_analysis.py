@@ -15,7 +15,7 @@ from aenet_ros.config import Config
 from aenet_ros.core.camera import Size
 from aenet_ros.core.errors import format_error
 from aenet_ros.core.frames import Array, Frame, FramePair, Plane
-from aenet_ros.health.status import OK, WARN, Status
+from aenet_ros.health.status import OK, WARN, Code, Status
 from aenet_ros.registration.image_alignment import (
     MIN_BLOCKS,
     SCORE_RANGE,
@@ -177,11 +177,14 @@ class DriftAnalysis:
             values["errors of the analysis"] = str(errors)
         if drift is None or problem:
             waiting = "each pair's depth image is used" if config.registration.mode == "depth" else "not measured yet"
-            return Status("registration", WARN if problem else OK, problem or waiting, values)
+            if problem:
+                return Status("registration", WARN, Code.REGISTRATION_DOUBTFUL, problem, values)
+            return Status("registration", OK, Code.REGISTRATION_OK, waiting, values)
         values["edges that coincide [%]"] = f"{100 * drift.coincide:.0f}"
         values["pairs analyzed"] = str(drift.pairs)
         if drift.off_px is None:
-            return Status("registration", OK, "the views of both cameras have too few common edges to measure the drift", values)
+            text = "the views of both cameras have too few common edges to measure the drift"
+            return Status("registration", OK, Code.REGISTRATION_OK, text, values)
         values["drift [px]"] = f"{drift.off_px:.1f}"
         if limit_px and drift.off_px > limit_px:
             distance = ", or is registration.plane_distance_m wrong for this scene" if config.registration.mode == "plane" else ""
@@ -189,5 +192,6 @@ class DriftAnalysis:
                 f"thermal edges lie {drift.off_px:.0f} px beside the rgb edges (diagnostics.max_drift_px {limit_px:g}): were the cameras "
                 f"knocked, or never calibrated{distance}? Call ~/estimate_registration or `aenet calibrate`, and set what it says"
             )
-            return Status("registration", WARN, text, values)
-        return Status("registration", OK, f"holds: thermal edges lie within {drift.off_px:.1f} px of the rgb edges", values)
+            return Status("registration", WARN, Code.REGISTRATION_DRIFT, text, values)
+        held = f"holds: thermal edges lie within {drift.off_px:.1f} px of the rgb edges"
+        return Status("registration", OK, Code.REGISTRATION_OK, held, values)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from aenet_ros.config import Config, DegradedConfig
 from aenet_ros.core.frames import Frame, FusedFrame
 from aenet_ros.health.quality import picture_fault
-from aenet_ros.health.status import ERROR, OK, WARN, Status
+from aenet_ros.health.status import ERROR, OK, WARN, Code, Status
 from aenet_ros.thermal.ffc import FrozenDetector, sample
 
 ROLES = ("thermal", "rgb")
@@ -35,6 +35,12 @@ REMEDIES = {
     "frozen": "repeats one picture: restart its driver",
     "black": "sends a black picture: check lens cap, exposure and light",
     "saturated": "sends a picture at full scale: check exposure, gain and range",
+}
+CODES = {  # by whether the thermal and the rgb camera have a fault
+    (False, False): Code.DEGRADED_NONE,
+    (True, False): Code.DEGRADED_THERMAL,
+    (False, True): Code.DEGRADED_RGB,
+    (True, True): Code.DEGRADED_BOTH,
 }
 ACTIONS = {
     "passthrough": "the {show} picture is passed through",
@@ -263,7 +269,7 @@ class FallbackPolicy:
         level, faults, action = _describe(mode, config.degraded.policy, problems)
         if action:
             values["does"] = action
-        return Status("degraded", level, f"{faults}; {action}" if action else faults, values)
+        return Status("degraded", level, CODES[mode.thermal != "", mode.rgb != ""], f"{faults}; {action}" if action else faults, values)
 
 
 def _describe(mode: Mode, policy: str, problems: Mapping[str, str]) -> tuple[int, str, str]:

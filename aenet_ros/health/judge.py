@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 
 from aenet_ros.config import Config, specs
 from aenet_ros.core.errors import similar
-from aenet_ros.health.status import ERROR, OK, WARN, NodeStats, PipelineStatus, Status
+from aenet_ros.health.status import ERROR, OK, WARN, Code, NodeStats, PipelineStatus, Status
 from aenet_ros.sync.matcher import PairCounts
 
 LOST_SHARE_TO_WARN = 0.1
 RECENT_NS = 5_000_000_000
 OTHER_CLOCK_MS = 10_000.0
+BROKEN = {"input thermal": Code.FUSION_NO_THERMAL, "input rgb": Code.FUSION_NO_RGB}
 
 DDS_REMEDY = (
     "give config/fastdds_shm.xml to the camera driver and to this node "
@@ -65,12 +66,12 @@ class NodeFacts:
 def judge(facts: NodeFacts) -> list[Status]:
     """The statuses to publish, the overall one first."""
     if facts.problem:
-        return [Status("fusion", ERROR, facts.problem, {"state": facts.state})]
+        return [Status("fusion", ERROR, Code.FUSION_NOT_CONFIGURED, facts.problem, {"state": facts.state})]
     if facts.state != "active":
         values = {"state": facts.state, **(_final_counts(facts) if facts.activated_at_ns else {})}
         idle = f"{facts.state}: nothing is fused; activate the node"
         message = "finalized: the node is shut down; start it again" if facts.state == "finalized" else idle
-        return [Status("fusion", WARN, message, values)]
+        return [Status("fusion", WARN, Code.FUSION_INACTIVE, message, values)]
     others = [*(_judge_stream(role, facts) for role in ("thermal", "rgb")), _judge_pairing(facts), _judge_model(facts.pipeline)]
     return [_judge_fusion(facts, others), *others]
 
@@ -126,39 +127,42 @@ def _judge_stream(role: str, facts: NodeFacts) -> Status:
     if not facts.alive(role):
         return Status(name, *_silent_message(role, facts), values)
     if _recent(stream.last_error_at_ns):
-        return Status(name, WARN, f"some frames cannot be decoded: {stream.last_error}", values)
+        return Status(name, WARN, Code.INPUT_SOME_UNDECODABLE, f"some frames cannot be decoded: {stream.last_error}", values)
     if lost > LOST_SHARE_TO_WARN:
         remedy = "the network or the driver drops them" if topic.has_dds_profile else DDS_REMEDY
-        return Status(name, WARN, f"{100 * lost:.0f} % of the {role} frames never reach this node: {remedy}", values)
-    return Status(name, OK, f"{rate_hz:.1f} Hz, {values['size']} {stream.encoding}", values)
+        text = f"{100 * lost:.0f} % of the {role} frames never reach this node: {remedy}"
+        return Status(name, WARN, Code.INPUT_LOSES_FRAMES, text, values)
+    return Status(name, OK, Code.INPUT_OK, f"{rate_hz:.1f} Hz, {values['size']} {stream.encoding}", values)
 
 
-def input_problem(role: str, facts: NodeFacts) -> str:
-    """Why no frame of a stream can be used although its camera may work; "" if this is not known."""
+def input_problem(role: str, facts: NodeFacts) -> tuple[Code, str] | None:
+    """Why no frame of a stream can be used although its camera may work; None if this is not known."""
     stream, topic = facts.stats.stream(role), facts.topics[role]
     if _recent(stream.last_error_at_ns):
-        return f"no {role} frame can be decoded: {stream.last_error}"
+        return Code.INPUT_UNDECODABLE, f"no {role} frame can be decoded: {stream.last_error}"
     if topic.incompatible:
-        return f"QoS of {topic.topic} does not fit: {'; '.join(topic.incompatible)}"
+        return Code.INPUT_QOS, f"QoS of {topic.topic} does not fit: {'; '.join(topic.incompatible)}"
     if topic.other_type:
-        return topic.other_type
+        return Code.INPUT_OTHER_TYPE, topic.other_type
     if not topic.publishers and not _waits(facts):
         hint = f" Image topics seen: {', '.join(topic.alternatives)}." if topic.alternatives else " No other image topic is seen either."
-        return f"no publisher on {topic.topic}: start the camera driver or remap the topic.{hint}"
-    return ""
+        return Code.INPUT_NO_PUBLISHER, f"no publisher on {topic.topic}: start the camera driver or remap the topic.{hint}"
+    return None
 
 
-def _silent_message(role: str, facts: NodeFacts) -> tuple[int, str]:
-    """Level and text for a stream of which no frame has arrived lately."""
+def _silent_message(role: str, facts: NodeFacts) -> tuple[int, Code, str]:
+    """Level, code and text for a stream of which no frame has arrived lately."""
     stream, topic = facts.stats.stream(role), facts.topics[role]
     if problem := input_problem(role, facts):
-        return ERROR, problem
+        return ERROR, *problem
     if stream.arrivals_ns:
         silent_s = (time.monotonic_ns() - stream.arrivals_ns[-1]) / 1e9
-        return ERROR, f"no {role} frame for {silent_s:.1f} s: camera, cable or driver stopped; fusion resumes by itself when it is back"
+        text = f"no {role} frame for {silent_s:.1f} s: camera, cable or driver stopped; fusion resumes by itself when it is back"
+        return ERROR, Code.INPUT_STOPPED, text
     if _waits(facts):
-        return OK, f"waiting for the first frame on {topic.topic}"
-    return ERROR, f"{topic.topic} has a publisher but no frame arrives: is the camera streaming? If it is, {DDS_REMEDY}"
+        return OK, Code.INPUT_WAITING, f"waiting for the first frame on {topic.topic}"
+    text = f"{topic.topic} has a publisher but no frame arrives: is the camera streaming? If it is, {DDS_REMEDY}"
+    return ERROR, Code.INPUT_NO_FRAMES, text
 
 
 def _waits(facts: NodeFacts) -> bool:
@@ -184,28 +188,31 @@ def _judge_pairing(facts: NodeFacts) -> Status:
         **_pair_counts(facts),
     }
     if not (facts.alive("thermal") and facts.alive("rgb")):
-        return Status("pairing", OK, "waiting for both streams", values)
+        return Status("pairing", OK, Code.PAIRING_WAITING, "waiting for both streams", values)
     # A camera that has just returned has had no time for a pair.
     last_ns = max(stats.last_pair_at_ns, facts.activated_at_ns, stats.thermal.resumed_at_ns, stats.rgb.resumed_at_ns)
     if time.monotonic_ns() - last_ns < facts.stale_ns:
-        return Status("pairing", OK, f"{counts.pairs} pairs", values)
+        return Status("pairing", OK, Code.PAIRING_OK, f"{counts.pairs} pairs", values)
     if counts.dropped.get("zero_stamp"):
-        return Status("pairing", ERROR, "frames come with stamp 0: set the driver to stamp its images (header.stamp)", values)
+        text = "frames come with stamp 0: set the driver to stamp its images (header.stamp)"
+        return Status("pairing", ERROR, Code.PAIRING_ZERO_STAMPS, text, values)
     apart_ms = offset_ms - sync.clock_offset_ms
     message = f"both cameras send, but no two stamps are within sync.slop_ms {sync.slop_ms:g}: "
     if abs(apart_ms) > sync.slop_ms:
+        code = Code.PAIRING_OTHER_CLOCKS
         message += (
             f"they are about {apart_ms / 1e3:.3f} s apart (thermal minus rgb). "
             f"Synchronise the clocks, or set sync.clock_offset_ms to about {offset_ms:.0f}"
         )
     else:
+        code = Code.PAIRING_NOT_TRIGGERED
         message += "the cameras are not triggered together; raise sync.slop_ms to half the slower one's period"
-    return Status("pairing", ERROR, message, values)
+    return Status("pairing", ERROR, code, message, values)
 
 
 def _judge_model(pipeline: PipelineStatus | None) -> Status:
     if pipeline is None:
-        return Status("model", WARN, "no model is loaded", {})
+        return Status("model", WARN, Code.MODEL_MISSING, "no model is loaded", {})
     values = {
         "device": pipeline.device,
         "precision": pipeline.precision,
@@ -214,8 +221,8 @@ def _judge_model(pipeline: PipelineStatus | None) -> Status:
         "AGC range [counts]": f"{pipeline.agc_range[0]:.1f} .. {pipeline.agc_range[1]:.1f}",
         "AGC hot end": pipeline.agc_gain.hot_end_text(),
     }
-    level = WARN if pipeline.fallback else OK
-    return Status("model", level, pipeline.fallback or f"{pipeline.device} {pipeline.precision}", values)
+    level, code = (WARN, Code.MODEL_FALLBACK) if pipeline.fallback else (OK, Code.MODEL_OK)
+    return Status("model", level, code, pipeline.fallback or f"{pipeline.device} {pipeline.precision}", values)
 
 
 def _judge_fusion(facts: NodeFacts, others: Sequence[Status]) -> Status:
@@ -232,45 +239,52 @@ def _judge_fusion(facts: NodeFacts, others: Sequence[Status]) -> Status:
         "stage total p95 [ms]": f"{stats.stages_ms(95).get('total', math.nan):.2f}",
         "limits": f"rate over {limits.min_rate_hz:g} Hz, latency under {limits.max_latency_ms:g} ms",
     }
-    level, message = _fusion_message(facts, others, rate_hz)
+    level, code, message = _fusion_message(facts, others, rate_hz)
     if facts.unknown_parameters and level == OK:
         names = ", ".join(name + similar(name, specs()) for name in facts.unknown_parameters)
-        level, message = WARN, f"parameters that do not exist were given and have no effect: {names}; see ros2 param list"
-    return Status("fusion", level, message, values)
+        level, code = WARN, Code.FUSION_UNKNOWN_PARAMETERS
+        message = f"parameters that do not exist were given and have no effect: {names}; see ros2 param list"
+    return Status("fusion", level, code, message, values)
 
 
-def _fusion_message(facts: NodeFacts, others: Sequence[Status], rate_hz: float) -> tuple[int, str]:
+def _fusion_message(facts: NodeFacts, others: Sequence[Status], rate_hz: float) -> tuple[int, Code, str]:
     stats, limits = facts.stats, facts.config.diagnostics
     if facts.hangs:
-        return ERROR, "the fusion thread hangs in the last frame (a stuck GPU driver?): restart the node"
-    broken = next((status for status in others if status.level == ERROR), None)
+        return ERROR, Code.FUSION_HANGS, "the fusion thread hangs in the last frame (a stuck GPU driver?): restart the node"
+    broken = [status for status in others if status.level == ERROR]
     if broken:
-        return ERROR, f"nothing is fused: {broken.message}" + (f" ({facts.action})" if facts.action else "")
+        code = BROKEN.get(broken[0].name, Code.FUSION_NO_PAIRS) if len(broken) == 1 else Code.FUSION_NO_CAMERAS
+        return ERROR, code, f"nothing is fused: {broken[0].message}" + (f" ({facts.action})" if facts.action else "")
     if _recent(stats.last_failure_at_ns):
-        return ERROR, f"pairs cannot be fused: {stats.last_failure}"
+        return ERROR, Code.FUSION_FAILS, f"pairs cannot be fused: {stats.last_failure}"
     if stats.internal_errors:
-        return ERROR, f"{stats.internal_errors} frames failed by an error of this node, please report it: {stats.last_internal_error}"
+        text = f"{stats.internal_errors} frames failed by an error of this node, please report it: {stats.last_internal_error}"
+        return ERROR, Code.FUSION_INTERNAL_ERROR, text
     if not facts.config.enabled:
-        return OK, "disabled: enable with ~/set_enabled or the parameter enabled"
+        return OK, Code.FUSION_DISABLED, "disabled: enable with ~/set_enabled or the parameter enabled"
     if not facts.subscribers:
-        return OK, "idle: no fused topic has a subscriber"
+        return OK, Code.FUSION_IDLE, "idle: no fused topic has a subscriber"
     if facts.degraded:
-        return WARN, facts.degraded
+        return WARN, Code.FUSION_DEGRADED, facts.degraded
     if not stats.fused or not rate_hz:
         since_ns = max(facts.activated_at_ns, stats.last_fused_at_ns)
-        waiting = time.monotonic_ns() - since_ns < 2 * facts.stale_ns
-        return (OK, "waiting for pairs") if waiting else (WARN, "no pair is fused; see the other entries")
+        if time.monotonic_ns() - since_ns < 2 * facts.stale_ns:
+            return OK, Code.FUSION_WAITING, "waiting for pairs"
+        return WARN, Code.FUSION_NOTHING_FUSED, "no pair is fused; see the other entries"
     if rate_hz < limits.min_rate_hz:
-        return WARN, f"only {rate_hz:.1f} fused frames a second (diagnostics.min_rate_hz {limits.min_rate_hz:g}): see the stage times"
+        text = f"only {rate_hz:.1f} fused frames a second (diagnostics.min_rate_hz {limits.min_rate_hz:g}): see the stage times"
+        return WARN, Code.FUSION_SLOW, text
     latency_ms = stats.latency_ms(95)
     if limits.max_latency_ms and latency_ms > OTHER_CLOCK_MS:
-        return WARN, (
+        text = (
             f"rgb stamps are {latency_ms / 1e3:.0f} s behind this machine's clock: synchronise the clocks, or set use_sim_time for a bag; "
             f"{rate_hz:.1f} fused frames a second"
         )
+        return WARN, Code.FUSION_OTHER_CLOCK, text
     if limits.max_latency_ms and latency_ms > limits.max_latency_ms:
-        return WARN, (
+        text = (
             f"latency p95 {latency_ms:.0f} ms is over diagnostics.max_latency_ms {limits.max_latency_ms:g}: "
             "the machine is too slow or too busy; see the stage times"
         )
-    return OK, f"{rate_hz:.1f} fused frames a second, latency {stats.latency_ms(50):.1f} ms"
+        return WARN, Code.FUSION_LATE, text
+    return OK, Code.FUSION_OK, f"{rate_hz:.1f} fused frames a second, latency {stats.latency_ms(50):.1f} ms"

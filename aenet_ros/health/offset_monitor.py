@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from aenet_ros.config import Config
 from aenet_ros.core.frames import Frame
-from aenet_ros.health.status import OK, WARN, Status
+from aenet_ros.health.status import OK, WARN, Code, Status
 from aenet_ros.sync.clock_offset import MAX_DRIFT_PPM, TOLERANCE_NS, TRUSTED, ClockOffset, ClockOffsetEstimator, small_grey
 
 FRAME_STEP = 2  # one of FRAME_STEP frames is used: half the cost, and at 15 Hz still well within 5 ms
@@ -114,7 +114,7 @@ def offset_status(monitor: OffsetMonitor | None, config: Config) -> Status:
     applied_ms = config.sync.clock_offset_ms
     values = {"applied [ms]": f"{applied_ms:g}"}
     if not config.sync.watch_offset or monitor is None:
-        return Status("clock offset", OK, "not estimated: set sync.watch_offset", values)
+        return Status("clock offset", OK, Code.OFFSET_UNKNOWN, "not estimated: set sync.watch_offset", values)
     found, applied = monitor.found, monitor.applied
     values["observed [s]"] = f"{monitor.seconds():.0f}"
     if monitor.failures:
@@ -126,19 +126,20 @@ def offset_status(monitor: OffsetMonitor | None, config: Config) -> Status:
             "confidence": f"{found.confidence:.2f}",
         }
     if applied is not None and applied.verified is False:
-        return Status("clock offset", WARN, rollback_text(applied), values)
+        return Status("clock offset", WARN, Code.OFFSET_REVERTED, rollback_text(applied), values)
     if found is None:
-        return Status("clock offset", OK, "no estimate yet: it needs 10 s of both cameras", values)
+        return Status("clock offset", OK, Code.OFFSET_UNKNOWN, "no estimate yet: it needs 10 s of both cameras", values)
     if not found.trusted:
-        return Status("clock offset", OK, f"no estimate: {found.problem}", values)
+        return Status("clock offset", OK, Code.OFFSET_UNKNOWN, f"no estimate: {found.problem}", values)
     error_ms, limit_ms = found.offset_ns / 1e6 - applied_ms, config.diagnostics.max_offset_error_ms
     if limit_ms and abs(error_ms) > limit_ms:
         remedy = "call ~/estimate_clock_offset to apply it, or synchronise the clocks"
-        return Status("clock offset", WARN, f"{offset_text(found)}, {abs(error_ms):.0f} ms from the applied offset: {remedy}", values)
+        text = f"{offset_text(found)}, {abs(error_ms):.0f} ms from the applied offset: {remedy}"
+        return Status("clock offset", WARN, Code.OFFSET_WRONG, text, values)
     verification = ""
     if applied is not None and applied.offset_ns == round(applied_ms * 1e6):
         verification = "; applied and verified" if applied.verified else "; applied, not verified yet: that needs 10 s of motion"
-    return Status("clock offset", OK, offset_text(found) + verification, values)
+    return Status("clock offset", OK, Code.OFFSET_OK, offset_text(found) + verification, values)
 
 
 def offset_refusal(monitor: OffsetMonitor) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from aenet_ros.config import Config, DegradedConfig
 from aenet_ros.core.frames import Array, Frame, FusedFrame, Plane
-from aenet_ros.health.status import OK, WARN, NodeStats, PipelineStatus, Status
+from aenet_ros.health.status import OK, WARN, Code, NodeStats, PipelineStatus, Status
 
 EVERY = 5  # each fifth fused frame is measured
 SAMPLE_PIXELS = 10_000
@@ -98,29 +98,32 @@ class QualityMonitor:
         }
         if found is not None:
             values |= {"entropy [bit]": f"{found.entropy:.2f}", "saturated [%]": f"{100 * found.saturated:.1f}"}
-        problem = find_problem(found, sync_ms, config)
-        text = "the thermal camera's shutter is closed: its last good frame is used" if pipeline.shutter_closed else "good"
-        return Status("quality", WARN if problem else OK, problem or text, values)
+        if problem := find_problem(found, sync_ms, config):
+            return Status("quality", WARN, *problem, values)
+        if pipeline.shutter_closed:
+            text = "the thermal camera's shutter is closed: its last good frame is used"
+            return Status("quality", OK, Code.QUALITY_SHUTTER, text, values)
+        return Status("quality", OK, Code.QUALITY_OK, "good", values)
 
 
-def find_problem(found: Quality | None, sync_ms: float, config: Config) -> str:
-    """What exceeds a limit of ``diagnostics``, and the remedy; "" where nothing does."""
+def find_problem(found: Quality | None, sync_ms: float, config: Config) -> tuple[Code, str] | None:
+    """What exceeds a limit of ``diagnostics``, and the remedy; None where nothing does."""
     limits = config.diagnostics
     if limits.max_sync_error_ms and sync_ms > limits.max_sync_error_ms:
-        return (
+        return Code.QUALITY_STAMPS_APART, (
             f"paired stamps differ by {sync_ms:.1f} ms at p95 (diagnostics.max_sync_error_ms {limits.max_sync_error_ms:g}), so what moves "
             "appears twice: trigger the cameras together, raise the slower one's rate, or set sync.clock_offset_ms"
         )
     if found is None:
-        return ""
+        return None
     if found.saturated > limits.max_saturated:
-        return (
+        return Code.QUALITY_SATURATED, (
             f"{100 * found.saturated:.0f} % of the fused picture is saturated "
             f"(diagnostics.max_saturated {limits.max_saturated:g}): check the rgb camera's exposure, and agc.mode and its range"
         )
     if found.entropy < limits.min_entropy:
-        return (
+        return Code.QUALITY_LITTLE_CONTENT, (
             f"the fused picture has little content (entropy {found.entropy:.1f} bit, diagnostics.min_entropy {limits.min_entropy:g}): "
             "check exposure, lens and focus of both cameras, and agc.mode"
         )
-    return ""
+    return None

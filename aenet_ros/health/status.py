@@ -10,6 +10,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -21,6 +22,78 @@ from aenet_ros.thermal.ffc import FfcCounts
 from aenet_ros.thermal.sensor_correction import SensorMarks
 
 OK, WARN, ERROR = 0, 1, 2
+
+
+class Code(Enum):
+    """What a status says, for programs: names do not change from release to release, messages may. Remedies: docs/troubleshooting.md."""
+
+    FUSION_OK = "pairs are fused"
+    FUSION_WAITING = "no pair has arrived yet"
+    FUSION_IDLE = "no fused topic has a subscriber"
+    FUSION_DISABLED = "fusion is switched off"
+    FUSION_INACTIVE = "the lifecycle node is not active"
+    FUSION_NOT_CONFIGURED = "the node refuses its configuration"
+    FUSION_UNKNOWN_PARAMETERS = "parameters were given that do not exist"
+    FUSION_NO_THERMAL = "no thermal frame can be used"
+    FUSION_NO_RGB = "no rgb frame can be used"
+    FUSION_NO_CAMERAS = "no frame of either camera can be used"
+    FUSION_NO_PAIRS = "both cameras send, but no frames can be paired"
+    FUSION_NOTHING_FUSED = "pairs arrive, but none is fused"
+    FUSION_DEGRADED = "one camera has a fault"
+    FUSION_FAILS = "pairs cannot be fused"
+    FUSION_HANGS = "the fusion thread hangs"
+    FUSION_INTERNAL_ERROR = "frames failed by an error of the node"
+    FUSION_SLOW = "the fused rate is below its limit"
+    FUSION_LATE = "the latency is above its limit"
+    FUSION_OTHER_CLOCK = "the stamps are of another clock than this machine's"
+    INPUT_OK = "frames arrive"
+    INPUT_WAITING = "the node waits for the first frame"
+    INPUT_NO_PUBLISHER = "the topic has no publisher"
+    INPUT_OTHER_TYPE = "the topic has another type"
+    INPUT_QOS = "the publisher's QoS does not fit"
+    INPUT_NO_FRAMES = "there is a publisher, but no frame has arrived"
+    INPUT_STOPPED = "frames arrived, and then stopped"
+    INPUT_UNDECODABLE = "no frame can be decoded"
+    INPUT_SOME_UNDECODABLE = "some frames cannot be decoded"
+    INPUT_LOSES_FRAMES = "frames are lost before the node"
+    PAIRING_OK = "frames are paired"
+    PAIRING_WAITING = "one stream is missing"
+    PAIRING_ZERO_STAMPS = "frames have no stamp"
+    PAIRING_OTHER_CLOCKS = "the clocks of the cameras differ"
+    PAIRING_NOT_TRIGGERED = "the cameras' stamps never come near each other"
+    MODEL_OK = "the model runs as asked for"
+    MODEL_MISSING = "no model is loaded"
+    MODEL_FALLBACK = "the model runs on another device or in another precision than asked for"
+    DEGRADED_NONE = "both cameras work"
+    DEGRADED_THERMAL = "the thermal camera has a fault"
+    DEGRADED_RGB = "the rgb camera has a fault"
+    DEGRADED_BOTH = "both cameras have a fault"
+    OFFSET_OK = "the clock offset fits the motion in both streams"
+    OFFSET_UNKNOWN = "there is no estimate of the clock offset"
+    OFFSET_WRONG = "the clock offset is not the one applied"
+    OFFSET_REVERTED = "an applied clock offset was wrong and is set back"
+    QUALITY_OK = "the fused pictures are good"
+    QUALITY_SHUTTER = "the thermal camera's shutter is closed"
+    QUALITY_STAMPS_APART = "the stamps of pairs are far apart"
+    QUALITY_SATURATED = "much of the fused picture is saturated"
+    QUALITY_LITTLE_CONTENT = "the fused picture has little content"
+    BUDGET_OK = "the network works at full size"
+    BUDGET_REDUCED = "the network works at a reduced size"
+    BUDGET_EXCEEDED = "no size of the network meets the time budget"
+    REGISTRATION_OK = "thermal edges lie on rgb edges, or their distance is not known yet"
+    REGISTRATION_DRIFT = "thermal edges lie beside the rgb edges"
+    REGISTRATION_DOUBTFUL = "the registration lacks something, or cannot be checked"
+    TEMPERATURE_OK = "temperatures are measured, or nothing asks for them"
+    TEMPERATURE_UNKNOWN = "the thermal frames have no scale to degrees"
+    TEMPERATURE_FAILS = "temperatures cannot be measured"
+    ALARMS_OK = "all watched regions are within their levels, or none has been measured yet"
+    ALARMS_RAISED = "a watched region is beyond its levels"
+    ALARMS_UNWATCHED = "the regions cannot be watched"
+    ALARMS_NO_FRAMES = "no region is watched, since no thermal frame arrives"
+    ANALYSIS_OK = "background analysis works"
+    ANALYSIS_FAILS = "background analysis fails"
+
+
 WINDOW = 90  # frames in rates and percentiles: three seconds at 30 Hz
 PAUSE_NS = 1_000_000_000
 RATE_SPAN_NS = 3_000_000_000
@@ -34,6 +107,7 @@ class Status(NamedTuple):
 
     name: str
     level: int
+    code: Code
     message: str
     values: dict[str, str]
 

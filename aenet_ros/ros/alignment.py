@@ -20,7 +20,7 @@ from aenet_ros.core.camera import camera_from_info
 from aenet_ros.core.errors import ConfigError, format_error, sanitize
 from aenet_ros.core.frames import Array, FramePair
 from aenet_ros.health.drift_analysis import DriftAnalysis
-from aenet_ros.health.status import OK, Status
+from aenet_ros.health.status import OK, Code, Status
 from aenet_ros.registration.calibration_file import Homography, homography_content, read_homography, write_calibration
 from aenet_ros.registration.output_grid import MOST_STRETCH, stretch_text
 from aenet_ros.registration.registration import Registration
@@ -107,7 +107,8 @@ class AlignmentMonitor:
                 "registration.depth_slop_ms)"
             )
         drift = self._drift
-        status = drift.status(config, problem) if drift is not None else Status("registration", OK, "the node is not active", {})
+        inactive = Status("registration", OK, Code.REGISTRATION_OK, "the node is not active", {})
+        status = drift.status(config, problem) if drift is not None else inactive
         if config.registration.mode in ("plane", "depth"):
             status.values["extrinsics"] = self._tf.source if self._tf is not None else "registration.file"
         return status

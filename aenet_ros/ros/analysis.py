@@ -11,7 +11,7 @@ from aenet_ros.health.adaptive_resolution import resolution_status
 from aenet_ros.health.fallback import FallbackPolicy
 from aenet_ros.health.judge import RECENT_NS, NodeFacts, input_problem, judge
 from aenet_ros.health.quality import QualityMonitor
-from aenet_ros.health.status import OK, WARN, Status
+from aenet_ros.health.status import OK, WARN, Code, Status
 from aenet_ros.pipeline import FusionPipeline
 from aenet_ros.ros.alignment import AlignmentMonitor
 from aenet_ros.ros.offset import OffsetService
@@ -57,7 +57,7 @@ class DeferredAnalysis:
         """All statuses of an active node."""
         config, pipeline = facts.config, facts.pipeline
         assert pipeline is not None
-        problems = {role: input_problem(role, facts) for role in facts.topics}
+        problems = {role: found[1] for role in facts.topics if (found := input_problem(role, facts)) is not None}
         degraded = self._policy.status(time.monotonic_ns(), config, problems)
         if degraded.level != OK:
             facts.degraded, facts.action = degraded.message, degraded.values.get("does", "")
@@ -75,8 +75,9 @@ class DeferredAnalysis:
         """The analysis itself."""
         errors, last, last_ns = self._failures
         if errors and time.monotonic_ns() - last_ns < RECENT_NS:
-            return Status("analysis", WARN, f"background analysis fails, fusion goes on: {last}", {"errors": str(errors)})
-        return Status("analysis", OK, "background analysis works", {"errors": str(errors)})
+            text = f"background analysis fails, fusion goes on: {last}"
+            return Status("analysis", WARN, Code.ANALYSIS_FAILS, text, {"errors": str(errors)})
+        return Status("analysis", OK, Code.ANALYSIS_OK, "background analysis works", {"errors": str(errors)})
 
     def _analyze(self, entry: ArrivedFrame | FramePair | FusedFrame) -> None:
         if isinstance(entry, FramePair):

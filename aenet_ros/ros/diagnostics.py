@@ -16,7 +16,10 @@ from aenet_ros.health.status import ERROR, OK, WARN, Status
 
 
 class DiagnosticsPublisher:
-    """Publishes on ``/diagnostics`` and ``~/info``. A status whose level changes is logged too, for users who only read the terminal."""
+    """Publishes on ``/diagnostics`` and ``~/info``. The first value of each status is its ``code``.
+
+    A status whose level changes is logged too, for users who only read the terminal.
+    """
 
     def __init__(self, node: Node) -> None:
         self._node, self._logger = node, node.get_logger()
@@ -37,7 +40,7 @@ class DiagnosticsPublisher:
                     name=f"{self._node.get_fully_qualified_name()}: {status.name}",
                     message=status.message,
                     hardware_id=self._hostname,
-                    values=[KeyValue(key=key, value=value) for key, value in status.values.items()],
+                    values=[KeyValue(key=key, value=value) for key, value in {"code": status.code.name, **status.values}.items()],
                 )
             )
         self._publisher.publish(array)

@@ -16,7 +16,7 @@ from std_msgs.msg import String
 from aenet_ros.config import Config
 from aenet_ros.core.errors import format_error
 from aenet_ros.core.frames import Array, Frame, FusedFrame, Plane, ThermalSource, render_brightness
-from aenet_ros.health.status import ERROR, OK, WARN, Status
+from aenet_ros.health.status import ERROR, OK, WARN, Code, Status
 from aenet_ros.messages.codec import encode_jpeg, fill_image, set_stamp
 from aenet_ros.registration.registration import Registration
 from aenet_ros.ros import hot_spot_messages
@@ -171,16 +171,16 @@ class ThermalOutputs:
         failures, failure = self._failures
         values = {"subscribed": ", ".join(sorted(wants.topics)) or "nothing", "errors": str(failures)}
         if not wants:
-            return Status("temperature", OK, "idle: no thermal topic has a subscriber", values)
+            return Status("temperature", OK, Code.TEMPERATURE_OK, "idle: no thermal topic has a subscriber", values)
         if failure:
-            return Status("temperature", WARN, f"temperatures fail, fusion goes on: {failure}", values)
+            return Status("temperature", WARN, Code.TEMPERATURE_FAILS, f"temperatures fail, fusion goes on: {failure}", values)
         if last is None:
-            return Status("temperature", OK, "waiting for a thermal frame", values)
+            return Status("temperature", OK, Code.TEMPERATURE_OK, "waiting for a thermal frame", values)
         values |= {"unit": last.unit, "spots": str(len(last.spots))}
         asked = wants.topics & {"thermal/temperature", "fused/temperature"}
         if last.problem and (asked or not is_radiometric(config.agc)):
-            return Status("temperature", WARN if asked else OK, last.problem, values)
-        return Status("temperature", OK, f"temperatures in {last.unit}", values)
+            return Status("temperature", WARN if asked else OK, Code.TEMPERATURE_UNKNOWN, last.problem, values)
+        return Status("temperature", OK, Code.TEMPERATURE_OK, f"temperatures in {last.unit}", values)
 
     def destroy(self) -> None:
         """Destroy the publishers."""
@@ -194,9 +194,9 @@ def alarm_status(last: Measurement | None, silent_ns: int) -> Status:
     ``silent_ns``: time since the last thermal frame where that is too long, else 0.
     """
     if last is None:
-        return Status("alarms", OK, "waiting for a thermal frame", {})
+        return Status("alarms", OK, Code.ALARMS_OK, "waiting for a thermal frame", {})
     if last.region_problem:
-        return Status("alarms", WARN, f"no region is watched: {last.region_problem}", {})
+        return Status("alarms", WARN, Code.ALARMS_UNWATCHED, f"no region is watched: {last.region_problem}", {})
     values: dict[str, str] = {}
     for region in last.regions:
         values |= {f"{region.name} {key}": text for key, text in reading_text(region.reading._asdict()).items()}
@@ -205,8 +205,9 @@ def alarm_status(last: Measurement | None, silent_ns: int) -> Status:
     if silent_ns:
         before = f"; before that: {reasons}" if reasons else ""
         text = f"no region is watched: no thermal frame for {silent_ns / 1e9:.1f} s, see the other entries{before}"
-        return Status("alarms", ERROR, text, values)
-    return Status("alarms", level, reasons or f"{len(last.regions)} regions are within their levels", values)
+        return Status("alarms", ERROR, Code.ALARMS_NO_FRAMES, text, values)
+    code = Code.ALARMS_RAISED if level else Code.ALARMS_OK
+    return Status("alarms", level, code, reasons or f"{len(last.regions)} regions are within their levels", values)
 
 
 def reading_text(reading: dict[str, Any]) -> dict[str, str]:

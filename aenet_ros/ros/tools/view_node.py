@@ -33,6 +33,7 @@ from std_msgs.msg import String
 from aenet_ros.config import AgcConfig, build, specs
 from aenet_ros.core.errors import AenetError, ConfigError, format_error
 from aenet_ros.core.frames import Frame
+from aenet_ros.health.status import Code
 from aenet_ros.messages.codec import decode_rgb, decode_thermal, serialized_stamp_ns
 from aenet_ros.ros.compat import ClockType
 from aenet_ros.ros.inputs import published_image_topics
@@ -40,7 +41,7 @@ from aenet_ros.ros.tools.camera_publisher import LATCHED, listen
 from aenet_ros.view import ViewSettings
 from aenet_ros.view.server import serve
 from aenet_ros.view.snapshot import Snapshot, StampGrouper, ThermalRenderer
-from aenet_ros.view.source import SILENT_S, RobotFacts, dynamic_options, robot_status_text, status_row, temperature_note
+from aenet_ros.view.source import SILENT_S, WAITING, RobotFacts, dynamic_options, robot_status_text, status_row, temperature_note
 
 GRAPH_PERIOD_S = 1.0
 SERVICE_TIMEOUT_S = 5.0
@@ -217,7 +218,8 @@ class RobotView(Node):
             self._facts.diagnostics_s, self._statuses = time.monotonic(), own
             for row in own:
                 if row["name"] == "fusion":
-                    self._facts.level, self._facts.message = row["level"], row["message"]
+                    waits = row["values"].get("code") == Code.FUSION_WAITING.name
+                    self._facts.level, self._facts.message = WAITING if waits else row["level"], row["message"]
             self._subscribe()  # the topics of the cameras may be known now
 
     def _on_info(self, data: bytes) -> None:
