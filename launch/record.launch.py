@@ -20,6 +20,9 @@ ARGUMENTS = [
         "compressed", default_value="false", choices=BOOLEANS, description="Record fused/image/compressed (jpeg) instead of fused/image."
     ),
     DeclareLaunchArgument(
+        "video", default_value="false", choices=BOOLEANS, description="Record fused/video (H.264) instead of fused/image."
+    ),
+    DeclareLaunchArgument(
         "inputs", default_value="false", choices=BOOLEANS, description="Record the camera topics too, so that the bag can be fused again."
     ),
     DeclareLaunchArgument("thermal_topic", default_value="thermal/image_raw", description="The thermal images, for inputs:=true."),
@@ -76,8 +79,8 @@ def start(context: LaunchContext) -> list[ExecuteProcess]:
 
 def topics(given: dict[str, str]) -> dict[str, str]:
     """The topics to record: from the name in record_qos.yaml to the name on the graph."""
-    image = "fused/image/compressed" if given["compressed"] == "true" else "fused/image"
-    names = {f"/{name}": name for name in (image, "fused/camera_info", "fused/thermal_registered", "fusion/info")}
+    images = [name for choice, name in (("compressed", "fused/image/compressed"), ("video", "fused/video")) if given[choice] == "true"]
+    names = {f"/{name}": name for name in (*(images or ["fused/image"]), "fused/camera_info", "fused/thermal_registered", "fusion/info")}
     if given["inputs"] == "true":
         for camera in ("thermal", "rgb"):
             names |= {f"/{camera}/image_raw": given[f"{camera}_topic"], f"/{camera}/camera_info": given[f"{camera}_info_topic"]}

@@ -24,6 +24,7 @@ IMAGE_TOPICS = {"/thermal/image_raw", "/rgb/image_raw", "/fused/image", "/fused/
 OUT_TOPICS = {
     "/fused/image",
     "/fused/image/compressed",
+    "/fused/video",
     "/fused/camera_info",
     "/fused/thermal_registered",
     "/diagnostics",

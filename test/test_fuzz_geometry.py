@@ -117,7 +117,7 @@ class Side:
         except ImageError as error:
             self.refused = str(error)
             return None
-        self.outputs.publish(fused, self.inputs.camera_infos, Subscribers(1, 0, 1, 1), 90)
+        self.outputs.publish(fused, self.inputs.camera_infos, Subscribers(1, 0, 1, 1, 0), self.config.output)
         return fused
 
     def status(self):

@@ -24,8 +24,9 @@ LEVELS = [
 ROBOT = set.union(*LEVELS[:6]) | {"ros"}
 # Outside packages that only some rooms may import, wherever in a file the import stands.
 ROS_PACKAGES = {
-    "rclpy", "ament_index_python", "builtin_interfaces", "diagnostic_msgs", "geometry_msgs", "launch", "launch_ros", "lifecycle_msgs",
-    "message_filters", "rcl_interfaces", "rosgraph_msgs", "sensor_msgs", "std_msgs", "std_srvs", "tf2_ros",
+    "rclpy", "ament_index_python", "builtin_interfaces", "diagnostic_msgs", "ffmpeg_image_transport_msgs", "foxglove_msgs",
+    "geometry_msgs", "launch", "launch_ros", "lifecycle_msgs", "message_filters", "rcl_interfaces",
+    "rosgraph_msgs", "sensor_msgs", "std_msgs", "std_srvs", "tf2_ros",
 }  # fmt: skip
 CONFINED = [
     ({"ros", "ros/tools"}, ROS_PACKAGES),

@@ -33,7 +33,7 @@ ARGUMENTS = {
     },
     "demo": {"replay", "scenes", "namespace", "params_file", "log_level", "rviz", "dds_profile"},
     "record": {
-        "output", "namespace", "compressed", "inputs", "thermal_topic", "rgb_topic", "thermal_info_topic", "rgb_info_topic",
+        "output", "namespace", "compressed", "video", "inputs", "thermal_topic", "rgb_topic", "thermal_info_topic", "rgb_info_topic",
         "extra_topics", "qos_file", "preset", "max_bag_size", "max_bag_duration", "use_sim_time", "dds_profile",
     },
 }  # fmt: skip
@@ -245,11 +245,13 @@ def test_recording_in_a_namespace_with_the_cameras(monkeypatch):
         "namespace": "robot1",
         "inputs": "true",
         "compressed": "true",
+        "video": "true",
         "thermal_topic": "/boson/image_raw",
         "extra_topics": "/tf /odom",
     }
     command = record_command(monkeypatch, "jazzy", group="/fleet", **given)
-    fused = [f"/fleet/robot1/{name}" for name in ("fused/image/compressed", "fused/camera_info", "fused/thermal_registered", "fusion/info")]
+    names = ("fused/image/compressed", "fused/video", "fused/camera_info", "fused/thermal_registered", "fusion/info")
+    fused = [f"/fleet/robot1/{name}" for name in names]
     cameras = ["/boson/image_raw", *(f"/fleet/robot1/{name}" for name in ("thermal/camera_info", "rgb/image_raw", "rgb/camera_info"))]
     assert command[command.index("--topics") + 1 :] == [*fused, *cameras, "/diagnostics", "/tf", "/odom"]
     overrides = yaml.safe_load(Path(command[command.index("--qos-profile-overrides-path") + 1]).read_text())

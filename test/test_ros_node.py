@@ -4,6 +4,7 @@ import json
 import re
 import time
 from array import array
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -49,6 +50,14 @@ def test_fused_frame_shows_the_hot_square_and_carries_the_rgb_stamp_and_frame(ro
     assert (cold_corner - cold_corner.mean(axis=2, keepdims=True)) == pytest.approx(
         rgb_corner - rgb_corner.mean(axis=2, keepdims=True), abs=3
     ), "colours of the rgb frame are kept"
+
+
+def test_without_the_packages_of_the_video_messages_the_node_says_so_once(robot):
+    absent = [name for name in ("foxglove_msgs", "ffmpeg_image_transport_msgs") if find_spec(name) is None]
+    if not absent:
+        pytest.skip("both are installed")
+    assert robot.log_path.read_text().count(f"not installed: {', '.join(absent)} (apt install ros-") == 1
+    assert robot.wait_status("video", OK, "no video topics: not installed" if len(absent) == 2 else "")
 
 
 def test_registered_thermal_carries_untouched_counts(robot):

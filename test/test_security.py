@@ -32,7 +32,7 @@ WAYS = {
 # Only where tf2_ros is installed, with registration.extrinsics_source tf.
 BY_TF = {"/tf", "/tf_static"}
 # Only where their message packages are installed.
-BY_PACKAGE = {"/hot_spots", "/hot_spots/markers", "/hot_spots/image_marker"}
+BY_PACKAGE = {"/hot_spots", "/hot_spots/markers", "/hot_spots/image_marker", "/fused/video", "/fused/image/ffmpeg"}
 # Of rclpy itself, and not of every distribution.
 OPTIONAL = {"/fusion/get_type_description"}
 

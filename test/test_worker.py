@@ -14,7 +14,7 @@ from aenet_ros.health.quality import QualityMonitor
 from aenet_ros.health.status import OK, WARN
 from aenet_ros.pipeline import FusionPipeline
 from aenet_ros.ros.analysis import ArrivedFrame, DeferredAnalysis
-from aenet_ros.ros.worker import Mailbox
+from aenet_ros.ros.mailbox import Mailbox
 
 GENEROUS_S = 30.0
 

@@ -195,7 +195,8 @@ class FusionNode(LoggedLifecycleNode):
         if self.state_label != "active" or facts.pipeline is None or inputs is None:
             return judge(facts)
         thermal = self._thermal_outputs.statuses(facts.config) if self._thermal_outputs is not None else []
-        return [*self._analysis.statuses(facts, inputs.depth_problem), *thermal]
+        video = [self._outputs.video.status()] if self._outputs is not None else []
+        return [*self._analysis.statuses(facts, inputs.depth_problem), *thermal, *video]
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""The thread that fuses and publishes, and the mailbox before it."""
+"""The thread that fuses and publishes."""
 
 import threading
 import time
@@ -15,6 +15,7 @@ from aenet_ros.health.fallback import FallbackFrame, FallbackPolicy
 from aenet_ros.health.status import NodeStats
 from aenet_ros.pipeline import FusionPipeline, PendingFusion
 from aenet_ros.ros.analysis import DeferredAnalysis
+from aenet_ros.ros.mailbox import Mailbox
 from aenet_ros.ros.outputs import Outputs, Subscribers
 from aenet_ros.ros.thermal_outputs import ThermalOutputs, ThermalWants
 
@@ -44,42 +45,6 @@ class WorkItem(NamedTuple):
             return self.content.thermal
         alone = self.content.frame if self.content is not None and self.content.role == "thermal" else None
         return alone or self.thermal
-
-
-class Mailbox:
-    """One slot between two threads."""
-
-    def __init__(self) -> None:
-        self.closed = False
-        self._slot: list[WorkItem] = []
-        self._changed = threading.Condition()
-
-    @property
-    def waiting(self) -> bool:
-        """Whether an item waits."""
-        return bool(self._slot)
-
-    def put(self, item: WorkItem) -> list[WorkItem]:
-        """Put an item; returns at once, with the waiting item that it replaced, if any."""
-        with self._changed:
-            replaced, self._slot = self._slot, [item]
-            self._changed.notify()
-        return replaced
-
-    def take(self, timeout_s: float | None) -> WorkItem | None:
-        """The waiting item; None where none arrives within ``timeout_s`` (None: wait without limit), or after ``close``."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._slot or self.closed, timeout_s)
-            items, self._slot = self._slot, []
-        return items[0] if items else None
-
-    def close(self) -> list[WorkItem]:
-        """Wake the taker for the last time; returns the item that was waiting, if any."""
-        with self._changed:
-            self.closed = True
-            items, self._slot = self._slot, []
-            self._changed.notify_all()
-        return items
 
 
 class Submitted(NamedTuple):
@@ -113,7 +78,7 @@ class FusionWorker:
         self._thermal_outputs = thermal_outputs
         self._policy, self._stats, self._analysis = policy, stats, analysis
         self._config: Config | None = None  # of the last item
-        self._mailbox = Mailbox()
+        self._mailbox: Mailbox[WorkItem] = Mailbox()
         self._busy_since_ns = 0
         self._analyzed_ns = time.monotonic_ns()
         self._thread = threading.Thread(target=self._run, name="fusion", daemon=True)
@@ -212,7 +177,7 @@ class FusionWorker:
 
     def _publish(self, fused: FusedFrame, item: WorkItem, subscribers: Subscribers) -> None:
         """Publish a picture, fused or fallback: the only caller of ``Outputs.publish``."""
-        self._outputs.publish(fused, self._camera_infos, subscribers, item.config.output.jpeg_quality)
+        self._outputs.publish(fused, self._camera_infos, subscribers, item.config.output)
         if isinstance(item.content, FallbackFrame):
             self._policy.record_published(fused, item.content)
         else:
