@@ -90,6 +90,10 @@ class Code(Enum):
     ALARMS_RAISED = "a watched region is beyond its levels"
     ALARMS_UNWATCHED = "the regions cannot be watched"
     ALARMS_NO_FRAMES = "no region is watched, since no thermal frame arrives"
+    VIDEO_OK = "pictures are encoded as video, or no video topic has a subscriber"
+    VIDEO_ABSENT = "there are no video topics, since their message packages are not installed"
+    VIDEO_SLOW = "the encoder is slower than the pictures"
+    VIDEO_FAILS = "pictures cannot be encoded as video"
     ANALYSIS_OK = "background analysis works"
     ANALYSIS_FAILS = "background analysis fails"
 

@@ -14,7 +14,7 @@ from aenet_ros.config import OutputConfig
 from aenet_ros.core.errors import MissingDependencyError, format_error
 from aenet_ros.core.frames import FusedFrame
 from aenet_ros.health.judge import RECENT_NS
-from aenet_ros.health.status import OK, WARN, WINDOW, Status
+from aenet_ros.health.status import OK, WARN, WINDOW, Code, Status
 from aenet_ros.messages.codec import set_stamp
 from aenet_ros.ros.mailbox import Mailbox
 from aenet_ros.ros.params import qos_overrides
@@ -106,20 +106,19 @@ class VideoOutputs:
             "failed": str(self._failed),
         }
         if self._failed and now_ns - self._failed_at_ns < RECENT_NS:
-            return Status("video", WARN, f"pictures are not encoded, all other topics go on: {self._last_failure}", values)
+            return Status("video", WARN, Code.VIDEO_FAILS, f"pictures are not encoded, other topics go on: {self._last_failure}", values)
         if not self._publishers:
-            return Status("video", OK, f"no video topics: {self._missing}", values)
+            return Status("video", OK, Code.VIDEO_ABSENT, f"no video topics: {self._missing}", values)
         if len(encoded) < 2 or now_ns - encoded[-1].at_ns > RECENT_NS:
-            return Status("video", OK, "idle: no subscriber" if not self._subscribers else "waiting for pictures", values)
+            text = "waiting for pictures" if self._subscribers else "idle: no subscriber"
+            return Status("video", OK, Code.VIDEO_OK, text, values)
         kbps = sum(item.size for item in encoded[1:]) * 8e6 / max(encoded[-1].at_ns - encoded[0].at_ns, 1)
         duration_ms = sorted(item.duration_ns for item in encoded)[len(encoded) // 2] / 1e6
         values |= {"rate [kbit/s]": f"{kbps:.0f}", "encoding p50 [ms]": f"{duration_ms:.1f}"}
         if dropped > MOST_DROPPED * (published + dropped):
-            remedy = "use a smaller picture (output.grid size) or a machine with a hardware encoder"
-            return Status(
-                "video", WARN, f"{dropped} of {published + dropped} pictures are dropped, the encoder is too slow: {remedy}", values
-            )
-        return Status("video", OK, f"{self._encoder_text}, {kbps:.0f} kbit/s, {duration_ms:.1f} ms a picture", values)
+            text = f"{dropped} of {published + dropped} pictures are dropped, since the encoder is too slow: use a smaller output.grid"
+            return Status("video", WARN, Code.VIDEO_SLOW, text, values)
+        return Status("video", OK, Code.VIDEO_OK, f"{self._encoder_text}, {kbps:.0f} kbit/s, {duration_ms:.1f} ms a picture", values)
 
     def destroy(self) -> None:
         """Stop the thread and destroy the publishers."""
