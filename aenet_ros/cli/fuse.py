@@ -19,6 +19,7 @@ examples:
   aenet fuse drive.mcap -o drive_fused
   aenet fuse drive.mcap -o drive_small --video --keep none
   aenet fuse drives/ -o fused/ --jobs 4
+  aenet fuse flir/ -o fused/ --hot-spots spots.csv --temperature degrees/
   aenet fuse drive/ -o fused/ --to pictures --thermal-topic /ir/image --rgb-topic /zed/left/image
   aenet fuse raw16/ rgb/ -o fused/ --set agc.mode=fixed agc.unit=celsius agc.fixed_low=10 agc.fixed_high=45
 """
@@ -63,6 +64,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", metavar="FILE", default=None, help="same as --set model.weights=FILE")
     parser.add_argument("--style", choices=STYLES, default=None, help="same as --set output.style=...: how the picture shows both cameras")
     parser.add_argument("--palette", choices=PALETTES, default=None, help="same as --set output.palette=...: colours of such a picture")
+    parser.add_argument(
+        "--hot-spots", metavar="FILE", type=Path, help="table of hot spots (.csv or .json): temperatures and places of each frame"
+    )
+    parser.add_argument(
+        "--temperature", metavar="FOLDER", type=Path, help="folder for temperature pictures: TIFF, on the fused picture's grid"
+    )
+    parser.add_argument(
+        "--temperature-bits",
+        choices=(32, 16),
+        type=int,
+        default=32,
+        help="of these: 32 is float in degrees Celsius, 16 is 0.01 K from 0 K (default: %(default)s)",
+    )
     parser.add_argument("--json", action="store_true", help="the summary as JSON on stdout")
     files = parser.add_argument_group("pictures and videos")
     add_pairing_arguments(files)

@@ -156,7 +156,7 @@ def decode_picture(path: Path, content: bytes, header: PictureHeader, notes: lis
 
 
 def write_picture(path: Path, image: Array, encoding: str) -> None:
-    """Write uint8 (or uint16 grey) ``image``, rgb8, bgr8, mono8 or mono16, in the format of the path's suffix, completely or not at all.
+    """Write ``image``, rgb8, bgr8, mono8, mono16 or (TIFF) 32FC1, in the format of the path's suffix, completely or not at all.
 
     Raises SourceError if the format is unknown or the file cannot be written.
     """

@@ -6,7 +6,7 @@ import os
 import signal
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -48,6 +48,9 @@ class FuseOptions:
     video: bool = False  # a new bag gets H.264 in place of pictures
     panels: tuple[str, ...] = ("fused",)  # what a picture or video frame shows side by side: thermal, rgb, fused
     labels: bool = False
+    hot_spots: Path | None = None  # table of hot spots: .csv or .json
+    temperature: Path | None = None  # folder of temperature pictures
+    temperature_bits: int = 32
     force: bool = False
     resume: bool = False
 
@@ -98,7 +101,7 @@ def plan_jobs(paths: list[Path], out: Path, options: FuseOptions) -> list[FuseJo
     jobs = []
     for (path, _), name in zip(named, _unique_names(named), strict=True):
         video = options.to == "video" or (not options.to and path.suffix.lower() in VIDEO_SUFFIXES)
-        jobs.append(FuseJob((path,), out / (name.with_name(f"{name.name}.mp4") if video else name), options))
+        jobs.append(FuseJob((path,), out / (name.with_name(f"{name.name}.mp4") if video else name), _options_of(name, options)))
     return jobs
 
 
@@ -143,6 +146,16 @@ def _open_source(job: FuseJob, config: Config) -> Source:
         depth=options.depth,
         threads=file_threads(),
         force=options.force or options.resume,  # a run that goes on was allowed before
+    )
+
+
+def _options_of(name: Path, options: FuseOptions) -> FuseOptions:
+    """The options of one of several sources: its own table and folder of temperatures."""
+    table, folder = options.hot_spots, options.temperature
+    return replace(
+        options,
+        hot_spots=table and table.with_name(f"{table.stem}_{'_'.join(name.parts)}{table.suffix}"),
+        temperature=folder and folder / name,
     )
 
 

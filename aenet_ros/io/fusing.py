@@ -19,6 +19,7 @@ from aenet_ros.io.fuse_job import FuseJob, FuseOptions, Progress, open_job
 from aenet_ros.io.sink import Sink
 from aenet_ros.io.source import SourceItem, cropped
 from aenet_ros.io.staging import HIDDEN_FOLDER, delay_signals
+from aenet_ros.io.thermal_files import ThermalFiles
 from aenet_ros.registration.output_grid import MOST_STRETCH, stretch_text
 from aenet_ros.thermal.temperature import check_scale, is_radiometric
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from aenet_ros.pipeline import FusionPipeline
 
 MOST_REASONS = 3
+NO_SETTINGS = ("force", "resume", "keep", "hot_spots", "temperature")  # options that do not change the results
 CAPTION_ROWS, PAPER, INK = 24, (32, 32, 32), (235, 235, 235)
 
 
@@ -39,26 +41,29 @@ def fuse_job(job: FuseJob, config: Config, progress: Progress = lambda news: Non
     Raises AenetError if the job cannot be done at all.
     """
     if job.options.resume and _is_finished(job):
+        for missing in (path for path in (job.options.hot_spots, job.options.temperature) if path and not path.exists()):
+            raise SourceError(f"'{job.out}' is complete, but '{missing}' is not there: give --force to make both")
         progress(("opened", 0, []))
         return {**_report(job), "kept": 1, "remarks": ["its result is there already and is kept (--resume)"]}
     source, sink = open_job(job, config)
     open_scale = config.agc.profile == "generic" and not is_radiometric(config.agc)
     if source.celsius or (source.profile and open_scale):
         config = build({"agc.profile": "celsius" if source.celsius else source.profile}, config)
+    thermal_files = ThermalFiles(job, source, config)
     progress(("opened", source.total, [*filter(None, [source.pairing]), *source.remarks]))
-    options = {f"options.{name}": str(value) for name, value in asdict(job.options).items() if name not in ("force", "resume", "keep")}
+    options = {f"options.{name}": str(value) for name, value in asdict(job.options).items() if name not in NO_SETTINGS}
     sink.record_settings({"inputs": [str(path.resolve()) for path in job.inputs], **options, **flatten(config)})
     from aenet_ros.pipeline import FusionPipeline  # loads torch, which takes seconds: after everything else is checked
 
     begin, opening_remarks = time.monotonic(), len(source.remarks)
     pipeline = FusionPipeline(build({"model.threads": config.model.threads or threads}, config))
-    run = _Run(pipeline, job.options, sink, source.timed)
+    run = _Run(pipeline, job.options, sink, thermal_files, source.timed)
     read_all = False
     try:
         for role, camera in source.intrinsics.items():
             pipeline.registration.set_intrinsics(role, crop_camera(camera, getattr(config.input, role).rectangle))
-        with sink:
-            source.skip = sink.existing
+        with thermal_files, sink:
+            source.skip = thermal_files.skippable(sink.existing)
             for item in cropped(source):
                 kept = run.kept
                 run.take(item)
@@ -107,8 +112,9 @@ def _what_stays(job: FuseJob, sink: Sink, run: "_Run", total: int) -> str:
 class _Run:
     """Fuses a source's items into a sink, and counts what became of them."""
 
-    def __init__(self, pipeline: "FusionPipeline", options: FuseOptions, sink: Sink, timed: bool) -> None:
+    def __init__(self, pipeline: "FusionPipeline", options: FuseOptions, sink: Sink, thermal_files: ThermalFiles, timed: bool) -> None:
         self._pipeline, self._options, self._sink, self._timed = pipeline, options, sink, timed
+        self._thermal_files = thermal_files
         self._last_ns = 0
         self._sizes: tuple[Size, Size] | None = None
         self.shapes: list[str] = []  # sentences on frames that are stretched
@@ -133,14 +139,22 @@ class _Run:
         self._check(pair)
         if not self._timed or pair.rgb.stamp_ns < self._last_ns:  # unrelated pictures, or a bag that starts over
             self._pipeline.reset_temporal()
+            self._thermal_files.reset_temporal()
         self._last_ns = pair.rgb.stamp_ns
         if name in self._sink.existing:  # the pipeline follows it, so that the next results do not depend on --resume
-            self._pipeline.thermal_source(pair.thermal)
+            source = self._pipeline.thermal_source(pair.thermal)
+            if self._thermal_files:
+                warps = self._pipeline.prepare_grid(source.frame.size, pair.rgb.size, depth=pair.depth, invalid=source.frame.invalid)
+                source = replace(source, size=warps.size, maps=warps.maps)
+                self._thermal_files.write(name, source, warps.counts(source.frame.data))
             self._pipeline.update_sensor_model()
             self.kept += 1
             return
         self._sink.take(pair)
-        self._sink.write(name, _fuse(pair, self._options, self._pipeline))
+        fused = self._pipeline.process(pair, want_registered="thermal" in self._options.panels or self._thermal_files.folder is not None)
+        self._sink.write(name, _composed(pair, fused, self._options, self._pipeline))
+        if self._thermal_files and fused.thermal is not None:
+            self._thermal_files.write(name, fused.thermal, fused.thermal_registered)
         self.fused += 1
         if self._pipeline.registration_fallback:
             self.without_depth, self.no_depth = self.without_depth + 1, self._pipeline.registration_fallback
@@ -154,15 +168,14 @@ class _Run:
             self._sizes = sizes
             if (text := stretch_text(*sizes)) and text not in self.shapes:
                 self.shapes.append(text)
-        if config.output.banded or (config.agc.mode == "fixed" and config.agc.unit == "celsius"):
+        if self._thermal_files.folder is not None or config.output.banded or (config.agc.mode == "fixed" and config.agc.unit == "celsius"):
             check_scale(pair.thermal.data, config.agc)
 
 
-def _fuse(pair: FramePair, options: FuseOptions, pipeline: "FusionPipeline") -> FusedFrame:
-    """The fused frame; with panels or labels its image holds them, rgb8. Raises what the pipeline raises."""
+def _composed(pair: FramePair, fused: FusedFrame, options: FuseOptions, pipeline: "FusionPipeline") -> FusedFrame:
+    """The frame to write: with panels or labels its image holds them, rgb8."""
     if options.panels == ("fused",) and not options.labels:
-        return pipeline.process(pair)
-    fused = pipeline.process(pair, want_registered="thermal" in options.panels)
+        return fused
     panels = [_panel(name, pair, fused, pipeline) for name in options.panels]
     if options.labels:
         panels = [_labelled(panel, name) for panel, name in zip(panels, options.panels, strict=True)]

@@ -73,16 +73,21 @@ def temperature(frame: Frame, profile: str | AgcConfig) -> Plane:
         if profile not in PROFILES:
             raise ConfigError(f"agc.profile '{profile}' is not known{similar(profile, PROFILES)}; give one of {', '.join(PROFILES)}")
         profile = AgcConfig(profile=profile)
-    if not is_radiometric(profile):
-        raise ImageError(
-            f"no degrees: agc.profile {profile.profile} does not say what counts mean. Set the camera's profile (docs/cameras.md), or "
-            "celsius, kelvin or centikelvin where the values are these"
-        )
+    check_radiometric(profile)
     check_scale(frame.data, profile)
     degrees = celsius(frame.data, scale_of(profile))
     if frame.invalid is not None:
         degrees[frame.invalid] = np.nan
     return degrees
+
+
+def check_radiometric(config: AgcConfig) -> None:
+    """Raise ImageError where the configuration does not say what counts mean."""
+    if not is_radiometric(config):
+        raise ImageError(
+            f"no degrees: agc.profile {config.profile} does not say what counts mean. Set the camera's profile (docs/cameras.md), or "
+            "celsius, kelvin or centikelvin where the values are these"
+        )
 
 
 def check_scale(thermal: Array, config: AgcConfig) -> None:
