@@ -25,6 +25,7 @@ MENU = {
         "cameras": "",
         "registration": "Calibration and registration",
         "tuning": "Tuning",
+        "temperatures": "Temperatures and hot spots",
         "robustness": "",
         "troubleshooting": "",
     },
