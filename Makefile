@@ -9,14 +9,21 @@ SHELL := bash
 .SHELLFLAGS := -o pipefail -c
 SHOW := 2>&1 | awk '/(Downloading|Using cached) .* [MG]B\)/ { print "  " $$0; fflush() } /Installing collected/ { print "  installing ..."; fflush() } /^ERROR|error:/ { print; fflush() }'
 # setuptools warns about editable installs, which are meant here.
-PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off
+TARGET = $(VENV)
+PIP = PYTHONWARNINGS=ignore $(TARGET)/bin/python -m pip install --disable-pip-version-check --progress-bar off
+INSTALL_EXTRAS ?= torch,opencv,bags,video,view
 EXTRAS ?= torch,opencv,ros,bags,video,view,export,train,study,test,dev,docs
-# The CPU build is enough for development. On a robot install torch for its GPU (README).
+# PyTorch's CPU build (190 MB) where there is no NVIDIA GPU: PyPI's wheel brings CUDA (3 GB to download, 5.7 GB on disk), and is taken with
+# `TORCH_INDEX=`, and where PyTorch's index does not answer. A Jetson needs NVIDIA's wheel (docs/quickstart.md).
 TORCH ?= torch==2.13.0
+TORCH_INDEX ?= $(if $(shell command -v nvidia-smi),,https://download.pytorch.org/whl/cpu)
+TORCH_FROM := $(if $(TORCH_INDEX),--retries 1 --timeout 15 --index-url $(TORCH_INDEX))
+INSTALL_TORCH = { $(PIP) $(TORCH_FROM) '$(TORCH)' $(SHOW) || { echo "  again, from PyPI"; $(PIP) '$(TORCH)' $(SHOW); }; }
 
-.PHONY: help demo test check bench docs site clean
+.PHONY: help install demo test check bench docs site clean
 
 help:
+	@echo "make install fuse files, videos and bags without ROS: installs into the active virtual environment, else into .venv"
 	@echo "make demo    fuse the built-in thermal + RGB rig through real ROS 2 processes; pictures and a bag in demo_out/"
 	@echo "make test    the tests of a few minutes; make test ALL=1 runs all: also fuzz, documentation, packaging and soak"
 	@echo "make check   lint, types, import rules, generated files"
@@ -27,13 +34,20 @@ help:
 
 $(READY): setup.py Makefile
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or newer is needed; this is " + sys.version) if sys.version_info < (3, 10) else None'
-	@echo "Setting up $(VENV). It downloads about 500 MB with a CPU build of torch, 3 GB with a CUDA build (which pip chooses on most PCs),"
-	@echo "needs four times that on disk, and takes 3 to 10 minutes on a fast line. It is done once."
+	@echo "Setting up $(VENV). It downloads about 500 MB with a CPU build of torch, 3 GB with a CUDA build (with an NVIDIA GPU), needs"
+	@echo "1.3 or 6.5 GB on disk, and takes 3 to 10 minutes on a fast line. It is done once."
 	@echo "[1/4] $(VENV)" && $(PYTHON) -m venv $(VENV)
 	@echo "[2/4] pip" && $(PIP) --upgrade pip $(SHOW)
-	@echo "[3/4] $(TORCH)" && $(PIP) '$(TORCH)' $(SHOW)
+	@echo "[3/4] $(TORCH)"; $(INSTALL_TORCH)
 	@echo "[4/4] aenet_ros and what it needs" && $(PIP) --editable '.[$(EXTRAS)]' $(SHOW)
 	@touch $@
+
+install: TARGET = $(or $(VIRTUAL_ENV),$(VENV))
+install:
+	@test -x $(TARGET)/bin/python || $(PYTHON) -m venv $(TARGET)
+	@echo "[1/2] $(TORCH), unless there is one"; $(TARGET)/bin/python -c 'import torch' 2>/dev/null || $(INSTALL_TORCH)
+	@echo "[2/2] aenet_ros and what it needs" && $(PIP) '.[$(INSTALL_EXTRAS)]' $(SHOW)
+	@echo "installed: $(TARGET)/bin/aenet"
 
 demo: $(READY)
 	$(BIN)/aenet demo

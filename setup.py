@@ -1,33 +1,60 @@
-"""Builds and installs the package, for colcon (ament_python) and for pip alike."""
+"""Builds and installs the package, for colcon (ament_python) and for pip alike.
 
+Version, summary, maintainer and URLs stand in package.xml, and are read from there.
+"""
+
+import re
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
-NAME = "aenet_ros"
-SUMMARY = "Fuses a thermal and an RGB camera stream in real time with a light-weight network, as a ROS 2 node and as a plain library"
+PACKAGE = ElementTree.parse("package.xml").getroot()  # pip and colcon run this script in the repository's root
+NAME = PACKAGE.findtext("name")
+MAINTAINER = PACKAGE.find("maintainer")
+URLS = {url.get("type"): url.text for url in PACKAGE.findall("url")}
+PYTHONS = ["3.10", "3.11", "3.12", "3.13", "3.14"]
 
 
 def files(folder: str, pattern: str = "*") -> list[str]:
-    """Files in ``folder``, relative to the repository's root, where pip and colcon run this script."""
+    """Files in ``folder``, relative to the repository's root."""
     return sorted(str(path) for path in Path(folder).glob(pattern) if path.is_file())
+
+
+def readme() -> str:
+    """README.md with absolute links, for pages that do not have the repository's files."""
+    text = re.sub(r"<!--.*?-->\n", "", Path("README.md").read_text(encoding="utf-8"))
+    base = f"{URLS['repository']}/blob/main/"
+    text = re.sub(r"(!\[[^]]*\]\()(?!https?:)([^)]+)", rf"\1{base}\2?raw=true", text)
+    return re.sub(r"(?<!!)(\[[^]]*\]\()(?!https?:|#)", rf"\1{base}", text)
 
 
 setup(
     name=NAME,
-    version="0.2.0",
-    description=SUMMARY,
-    long_description=SUMMARY + ".",
-    maintainer="aenet_ros maintainers",
-    maintainer_email="maintainers@aenet-ros.invalid",
+    version=PACKAGE.findtext("version"),
+    description=" ".join(PACKAGE.findtext("description").split()).partition(":")[0],
+    long_description=readme(),
+    long_description_content_type="text/markdown",
+    maintainer=MAINTAINER.text,
+    maintainer_email=MAINTAINER.get("email"),
+    url=URLS["website"],
+    project_urls={
+        "Documentation": f"{URLS['repository']}/blob/main/docs/index.md",
+        "Source": URLS["repository"],
+        "Issues": URLS["bugtracker"],
+        "Changelog": f"{URLS['repository']}/blob/main/CHANGELOG.rst",
+    },
     license="Apache-2.0",
     keywords=["ROS 2", "thermal", "infrared", "image fusion"],
     classifiers=[
         "Intended Audience :: Developers",
         "Intended Audience :: Science/Research",
+        "License :: OSI Approved :: Apache Software License",
         "Operating System :: POSIX :: Linux",
         "Programming Language :: Python :: 3",
+        *(f"Programming Language :: Python :: {version}" for version in PYTHONS),
         "Topic :: Scientific/Engineering :: Image Processing",
+        "Typing :: Typed",
     ],
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
     package_data={NAME: ["py.typed", "fusion/weights/*", "view/page/*", "workbench/evaluation/*.html"]},
@@ -79,10 +106,11 @@ setup(
     },
     entry_points={
         "console_scripts": [
-            f"fusion_node = {NAME}.ros.node:main",
-            f"rig_node = {NAME}.ros.tools.rig_node:main",
-            f"replay_node = {NAME}.ros.tools.replay_node:main",
+            # pip puts them beside all other programs, so that each name begins with the package's.
             f"aenet = {NAME}.cli.main:main",
+            f"aenet_fusion_node = {NAME}.ros.node:main",
+            f"aenet_rig_node = {NAME}.ros.tools.rig_node:main",
+            f"aenet_replay_node = {NAME}.ros.tools.replay_node:main",
         ],
     },
 )

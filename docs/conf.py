@@ -1,13 +1,14 @@
 """Settings of the documentation site. `make site` builds HTML from the Markdown pages of this folder; warnings are errors."""
 
-import re
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 HERE = Path(__file__).parent
 
 project = "aenet_ros"
-author = "aenet_ros maintainers"
-release = re.search(r"<version>(.+?)</version>", (HERE.parent / "package.xml").read_text(encoding="utf-8")).group(1)
+manifest = ElementTree.parse(HERE.parent / "package.xml").getroot()
+author = manifest.findtext("maintainer")
+release = manifest.findtext("version")
 extensions = ["myst_parser"]
 myst_heading_anchors = 3  # page.md#a-heading works here and on GitHub
 exclude_patterns = ["**.ipynb_checkpoints"]

@@ -35,9 +35,10 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     cameras = {"namespace": given["namespace"], "additional_env": process_environment(given["dds_profile"]), "output": "screen"}
     if given["replay"]:
         folder = str(Path(given["replay"]).expanduser().resolve())
-        camera = Node(**program("replay_node"), name="replay", parameters=[{"dir": folder}], **cameras)
+        camera = Node(**program("aenet_replay_node"), name="replay", parameters=[{"dir": folder}], **cameras)
     else:
-        camera = Node(**program("rig_node"), name="rig", parameters=[{"scenes": given["scenes"]}] if given["scenes"] else [], **cameras)
+        scenes = [{"scenes": given["scenes"]}] if given["scenes"] else []
+        camera = Node(**program("aenet_rig_node"), name="rig", parameters=scenes, **cameras)
         passed_on["params_file"] = with_the_rig_s_registration(
             given["params_file"], f"{full_namespace(context, given['namespace'])}/fusion"
         )

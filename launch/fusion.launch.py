@@ -54,7 +54,7 @@ def start(context: LaunchContext) -> list[Node]:
     switches = {name: given[name] == "true" for name in ("use_sim_time", "autostart") if given[name]}
     # Not LifecycleNode: the node activates itself (autostart), also after a respawn. LifecycleNode sends the transitions only once.
     fusion = Node(
-        **program("fusion_node", ["--ros-args", "--log-level", given["log_level"]] if given["log_level"] else []),
+        **program("aenet_fusion_node", ["--ros-args", "--log-level", given["log_level"]] if given["log_level"] else []),
         name="fusion",
         parameters=[str(params_file), *([switches] if switches else [])],
         remappings=remappings(given),

@@ -170,7 +170,9 @@ def extras() -> set[str]:
 
 
 def pip_complaint(words: list[str], whole: bool) -> str:
-    wanted = {name for word in words for found in re.findall(r"^(?:\.|aenet_ros)\[(.*)\]", word) for name in found.split(",")}
+    wanted = {name for word in words for found in re.findall(r"^\.\[(.*)\]", word) for name in found.split(",")}
+    if any(re.match("aenet[-_]ros", word) for word in words):
+        return "aenet_ros is not on PyPI: give the path of the checkout"
     return f"setup.py has no extra {', '.join(sorted(wanted - extras()))}" if wanted - extras() else ""
 
 

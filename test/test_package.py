@@ -1,6 +1,7 @@
 """What colcon, rosdep and pip read: valid, in agreement with each other, and complete when it is installed."""
 
 import ast
+import email
 import importlib.metadata
 import os
 import re
@@ -73,8 +74,9 @@ def test_manifest_names_what_it_must(manifest):
     assert manifest.findtext("export/build_type") == "ament_python"
     assert re.fullmatch(r"[\w.-]+@[\w-]+(\.[\w-]+)+", manifest.find("maintainer").get("email"))
     needed = {item.text for item in manifest.findall("exec_depend")}
-    assert needed >= {"rclpy", "sensor_msgs", "std_msgs", "std_srvs", "diagnostic_msgs", "cv_bridge", "message_filters", "python3-numpy"}
+    assert needed >= {"rclpy", "sensor_msgs", "std_msgs", "std_srvs", "diagnostic_msgs", "ament_index_python", "python3-numpy"}
     assert needed >= {"python3-opencv", "launch", "launch_ros", "ros2launch"}
+    assert not needed & {"cv_bridge", "message_filters", "python3-aiohttp", "python3-argcomplete"}  # optional
     # rosdep would put a CPU build of torch over a Jetson's.
     assert not any("torch" in item for item in needed)
 
@@ -87,9 +89,74 @@ def test_manifest_declares_every_ros_package_that_is_imported(manifest):
             names = [name.name for name in node.names] if isinstance(node, ast.Import) else []
             names += [node.module] if isinstance(node, ast.ImportFrom) and node.module and not node.level else []
             imported |= {name.split(".")[0] for name in names}
-    # Not of ROS, or (ament_index_python) part of every one that has launch.
-    others = set(sys.stdlib_module_names) | {"aenet_ros", "numpy", "cv2", "yaml", "ament_index_python"}
+    others = set(sys.stdlib_module_names) | {"aenet_ros", "numpy", "cv2", "yaml"}
     assert imported - others - declared == set()
+
+
+def metadata(wheel):
+    archive = zipfile.ZipFile(wheel)
+    return email.message_from_bytes(archive.read(next(name for name in archive.namelist() if name.endswith("METADATA"))))
+
+
+def test_the_owner_is_named_in_the_manifest_and_taken_from_there(manifest, wheel):
+    found = metadata(wheel)
+    owner = manifest.find("maintainer")
+    assert found["Maintainer"] == owner.text
+    assert found["Maintainer-email"] == owner.get("email")
+    assert not owner.get("email").endswith((".invalid", ".local"))  # bloom refuses them
+    urls = {url.get("type"): url.text for url in manifest.findall("url")}
+    assert found["Home-page"] == urls["website"]
+    projects = dict(line.split(", ") for line in found.get_all("Project-URL"))
+    assert projects["Source"] == urls["repository"]
+    assert projects["Issues"] == urls["bugtracker"]
+    others = [ROOT / "setup.py", ROOT / "docs" / "conf.py", ROOT / "README.md"]
+    assert not [path.name for path in others if owner.get("email") in path.read_text() or urls["repository"] in path.read_text()]
+
+
+def test_the_page_of_the_wheel_is_the_readme(manifest, wheel):
+    found = metadata(wheel)
+    assert found["Description-Content-Type"] == "text/markdown"
+    text = found.get_payload()
+    assert text.startswith("# aenet_ros")
+    assert "<!--" not in text
+    targets = re.findall(r"\]\(([^)]+)\)", text)
+    assert len(targets) > 5
+    assert [target for target in targets if not target.startswith(("https://", "#"))] == []
+    assert any(target.endswith("docs/images/demo.jpg?raw=true") for target in targets)
+    assert "License :: OSI Approved :: Apache Software License" in found.get_all("Classifier")
+    assert {f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 15)} <= set(found.get_all("Classifier"))
+
+
+def test_nothing_installs_this_package_by_name():
+    """It is not on PyPI: a command with its name fails, or installs what somebody else puts there."""
+    pages = [
+        ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
+        ROOT / "Makefile",
+        *(ROOT / "docs").rglob("*.md"),
+        *(ROOT / "aenet_ros").rglob("*.py"),
+    ]
+    by_name = re.compile(r"pip install (?:-\S+ )*['\"]?aenet[-_]ros")
+    assert [path.name for path in pages if by_name.search(path.read_text())] == []
+
+
+def test_constraints_name_a_version_that_fits_for_every_requirement(wheel):
+    requirements = pytest.importorskip("packaging.requirements", reason="the package packaging is not installed")
+    lines = [line.partition("#")[0].strip() for line in (ROOT / "constraints.txt").read_text().splitlines()]
+    pinned = {item.name.lower(): item for item in map(requirements.Requirement, filter(None, lines))}
+    for line in metadata(wheel).get_all("Requires-Dist"):
+        wanted = requirements.Requirement(line)
+        version = str(pinned[wanted.name.lower()].specifier).removeprefix("==")
+        assert wanted.specifier.contains(version), line
+
+
+def test_catkin_and_bloom_read_the_changelog(manifest):
+    changelog = pytest.importorskip("catkin_pkg.changelog", reason="catkin_pkg is not installed (colcon-ros brings it)")
+    found = changelog.get_changelog_from_path(str(ROOT), "aenet_ros")
+    versions = {version: content for version, _, content in found.foreach_version()}
+    assert manifest.findtext("version") in versions
+    assert all(versions.values())
+    assert any("make install" in str(item) for item in versions["0.2.0"])
 
 
 def test_one_version_everywhere(manifest, wheel):
@@ -99,7 +166,16 @@ def test_one_version_everywhere(manifest, wheel):
 
 def test_the_public_names_are_listed_and_load_torch_only_when_used():
     """``from aenet_ros import *`` would load it; importing the package and its light names does not."""
-    assert sorted(aenet_ros.__all__) == ["Config", "Frame", "FramePair", "FusionPipeline", "__version__", "load_fuser"]
+    assert sorted(aenet_ros.__all__) == [
+        "Config",
+        "Frame",
+        "FramePair",
+        "FusionPipeline",
+        "__version__",
+        "find_hot_spots",
+        "load_fuser",
+        "temperature",
+    ]
     assert aenet_ros.FusionPipeline.__module__ == "aenet_ros.pipeline"
     with pytest.raises(AttributeError, match="no attribute 'FusionPipelin'"):
         _ = aenet_ros.FusionPipelin
@@ -136,7 +212,7 @@ def test_programs_lead_to_functions(wheel):
     archive = zipfile.ZipFile(wheel)
     entries = archive.read(next(name for name in archive.namelist() if name.endswith("entry_points.txt"))).decode()
     programs = dict(re.findall(r"^(\w+) = ([\w.]+:\w+)$", entries, re.MULTILINE))
-    assert {"fusion_node", "rig_node", "aenet"} <= set(programs)
+    assert {"aenet_fusion_node", "aenet_rig_node", "aenet_replay_node", "aenet"} <= set(programs)
     for target in programs.values():
         module, function = target.split(":")
         tree = ast.parse((ROOT / (module.replace(".", "/") + ".py")).read_text())
@@ -144,12 +220,11 @@ def test_programs_lead_to_functions(wheel):
 
 
 def test_requirements_leave_torch_and_opencv_to_the_user(wheel):
-    archive = zipfile.ZipFile(wheel)
-    metadata = archive.read(next(name for name in archive.namelist() if name.endswith("METADATA"))).decode()
-    required = re.findall(r"^Requires-Dist: ([\w-]+)(.*)$", metadata, re.MULTILINE)
+    found = metadata(wheel)
+    required = [re.fullmatch(r"([\w-]+)(.*)", line).groups() for line in found.get_all("Requires-Dist")]
     always = {name.lower() for name, condition in required if "extra ==" not in condition}
     assert always == {"setuptools", "numpy", "pyyaml", "tqdm"}
-    assert set(re.findall(r"^Provides-Extra: (\S+)$", metadata, re.MULTILINE)) >= {"ros", "bags", "test", "dev", "torch", "opencv"}
+    assert set(found.get_all("Provides-Extra")) >= {"ros", "bags", "test", "dev", "torch", "opencv"}
 
 
 def test_an_installed_copy_finds_its_files_and_answers(wheel, tmp_path):

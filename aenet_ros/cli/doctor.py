@@ -137,7 +137,7 @@ def _package(module: str, level: str, package: Package) -> Finding:
 
 def _torch() -> Iterator[Finding]:
     jetson = Path("/etc/nv_tegra_release").exists()
-    remedy = "pip install torch, with --index-url https://download.pytorch.org/whl/cpu where there is no NVIDIA GPU"
+    remedy = "without an NVIDIA GPU: pip install torch --index-url https://download.pytorch.org/whl/cpu; with one: pip install torch"
     if jetson:
         remedy = "install NVIDIA's wheel for this JetPack"
     try:
@@ -252,7 +252,7 @@ def _rclpy_remedy(distro: str) -> str:
         return f"ROS {distro} is sourced, but its rclpy is for another Python than this one; use the system's python3, or a venv made by it"
     if installed := sorted(path.parent.name for path in Path("/opt/ros").glob("*/setup.bash")):
         return f"source /opt/ros/{installed[-1]}/setup.bash first"
-    return "install ROS 2, or without apt: pip install 'aenet_ros[ros]'"
+    return "install ROS 2, or without apt, in a checkout of aenet_ros: pip install '.[ros]'"
 
 
 def ros_from_apt() -> bool:

@@ -3,7 +3,7 @@
 The file accepts any picture size. ONNX Runtime runs it at several sizes; if a result differs from torch, the file is not written.
 By default the file holds the network: thermal and luma, float32 [1, 1, H, W] in 0..1, to fused luma of the same shape. With --whole
 it also holds luma split and merge: thermal uint8 [H, W] and rgb uint8 [H, W, 3] to the fused picture uint8 [H, W, 3].
-The node runs a file exported without --whole: model.backend=onnx model.weights=FILE. Needs the extra [export].
+The node runs a file exported without --whole: model.backend=onnx model.weights=FILE. Needs onnx and onnxruntime.
 
 examples:
   aenet export -o aenet.onnx

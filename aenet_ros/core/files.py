@@ -26,7 +26,7 @@ def share_dir() -> Path:
         for folder in (parent, parent / "share" / NAME):
             if (folder / "package.xml").is_file() and (folder / "config" / "fusion.yaml").is_file():
                 return folder
-    raise SourceError(f"no share/{NAME} above {here}: the package was copied rather than installed; use `colcon build` or `pip install`")
+    raise SourceError(f"no share/{NAME} above {here}: the package was copied rather than installed; use `colcon build` or `pip install .`")
 
 
 def config_file(name: str) -> Path:

@@ -168,7 +168,7 @@ def to_onnx(
     try:
         import onnx
     except ImportError as error:
-        raise MissingDependencyError("export needs the package onnx: pip install onnx onnxruntime (the extra [export])") from error
+        raise MissingDependencyError("export needs the package onnx: pip install onnx onnxruntime") from error
     module, buffer = deepcopy(module).requires_grad_(False).eval(), io.BytesIO()
     options: dict[str, Any] = {"f": buffer, "dynamic_axes": dict.fromkeys((*inputs, "fused"), sides), "opset_version": OPSET}
     # The tracing exporter takes half a second. The one based on torch.export takes half a minute and rejects the padding.

@@ -35,7 +35,7 @@ EXPANDED = np.clip(np.round((np.arange(256) - 16) * (255 / 219)), 0, 255).astype
 
 def load_av() -> Any:
     """The module av. Raises MissingDependencyError if it is absent or too old."""
-    remedy = f"pip install 'av>={OLDEST_PYAV}' (the extra [video])"
+    remedy = f"pip install 'av>={OLDEST_PYAV}'"
     try:
         import av
     except ImportError as error:

@@ -1,7 +1,8 @@
 """The fusion node: subscribes to a thermal and an rgb stream, publishes the fused stream and diagnostics.
 
 A lifecycle node that can start itself (parameter ``autostart``). Callbacks decode, match and hand over; ``FusionWorker`` fuses and
-publishes. Run it with ``ros2 launch aenet_ros fusion.launch.py``, ``ros2 run aenet_ros fusion_node`` or ``python -m aenet_ros.ros.node``.
+publishes. Run it with ``ros2 launch aenet_ros fusion.launch.py``, ``ros2 run aenet_ros aenet_fusion_node`` or
+``python -m aenet_ros.ros.node``.
 """
 
 import time
@@ -201,7 +202,7 @@ class FusionNode(LoggedLifecycleNode):
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the node until it is stopped; Ctrl-C and SIGTERM end it cleanly."""
-    with running("fusion_node", FusionNode, args) as (node, executor):
+    with running("aenet_fusion_node", FusionNode, args) as (node, executor):
         node.start()
         executor.spin()
 

@@ -15,9 +15,9 @@ from rclpy.node import Node
 from aenet_ros.core.errors import AenetError
 
 MODULES = {
-    "fusion_node": "aenet_ros.ros.node",
-    "rig_node": "aenet_ros.ros.tools.rig_node",
-    "replay_node": "aenet_ros.ros.tools.replay_node",
+    "aenet_fusion_node": "aenet_ros.ros.node",
+    "aenet_rig_node": "aenet_ros.ros.tools.rig_node",
+    "aenet_replay_node": "aenet_ros.ros.tools.replay_node",
 }
 PATIENCE_S = 1.0
 N = TypeVar("N", bound=Node)

@@ -83,14 +83,14 @@ def main(args: Sequence[str] | None = None) -> None:
     """Play until stopped; exit status 1 with a message if the input cannot be read."""
     cv2.setNumThreads(1)
     problem = ""
-    with running("replay_node", ReplayNode, args) as (node, executor):
+    with running("aenet_replay_node", ReplayNode, args) as (node, executor):
         try:
             node.play(executor)
         except AenetError as error:
             problem = str(error)
     print_line({"published": {"thermal": node.thermal.published, "rgb": node.rgb.published}})
     if problem and not node.rgb.published:
-        sys.exit(f"replay_node: {problem}")
+        sys.exit(f"aenet_replay_node: {problem}")
 
 
 if __name__ == "__main__":

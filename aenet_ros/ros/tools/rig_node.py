@@ -1,7 +1,7 @@
 """The synthetic rig as a ROS node: the topics of two cameras in real time, stamped by the system clock.
 
 Publishes ``thermal/image_raw`` (mono16), ``rgb/image_raw`` (rgb8), their ``camera_info``, and ``~/status`` (std_msgs/String, json).
-Every field of RigConfig is a parameter; the node exits after ``seconds``. Run it with ``ros2 run aenet_ros rig_node`` or
+Every field of RigConfig is a parameter; the node exits after ``seconds``. Run it with ``ros2 run aenet_ros aenet_rig_node`` or
 ``python -m aenet_ros.ros.tools.rig_node``; its last line on stdout is the status as JSON.
 """
 
@@ -94,7 +94,7 @@ class RigNode(Node):
 def main(args: Sequence[str] | None = None) -> None:
     """Run the rig until stopped; exit status 1 with a message for an invalid parameter."""
     cv2.setNumThreads(1)  # threads do not pay for small pictures, and the fusing node needs the cores
-    with running("rig_node", RigNode, args) as (node, executor):
+    with running("aenet_rig_node", RigNode, args) as (node, executor):
         node.play(executor)
     print_line(node.status())
 

@@ -10,7 +10,7 @@ SCENES = ("day", "night", "smoke")
 
 @dataclass(frozen=True)
 class RigConfig:
-    """A thermal and an rgb camera side by side; each field is a parameter of ``rig_node``.
+    """A thermal and an rgb camera side by side; each field is a parameter of ``aenet_rig_node``.
 
     Raises ConfigError for a value out of range. View pixels are pixels of a picture 640 pixels wide.
     """
