@@ -27,10 +27,10 @@ class CpuNetwork:
     """Runs a copy of ``network``: later changes of its weights have no effect here. Not for several threads at once.
 
     It uses as many threads as torch has when this is made.
-    ``shares``: another runtime for AENet.shares, from planes, float32 [H, W], to a new float32 [5, H / 4, W / 4].
+    ``shares``: another runtime for AENet.shares, from both planes, float32 [2, H, W], to a new float32 [5, H / 4, W / 4].
     """
 
-    def __init__(self, network: AENet, shares: Callable[[Plane, Plane], Array] | None = None) -> None:
+    def __init__(self, network: AENet, shares: Callable[[Plane], Array] | None = None) -> None:
         self._shares = shares
         self._threads = torch.get_num_threads()
         self._pool = ThreadPoolExecutor(self._threads)  # it starts them when they get strips
@@ -38,7 +38,8 @@ class CpuNetwork:
         pack_weights(self._network)
         weight = self._network.head.weight
         self._head, self._head_bias = weight.reshape(len(weight), -1), self._network.head.bias[:, None]
-        self._both = np.empty((0, 0, 2), np.float32)  # both planes interleaved, reused: fresh memory costs page faults
+        # Both planes padded, and interleaved; reused: fresh memory costs page faults.
+        self._padded, self._both = np.empty((2, 0, 0), np.float32), np.empty((0, 0, 2), np.float32)
 
     @torch.inference_mode()
     def __call__(self, thermal: Plane, luma: Plane, share: Plane | float = 1.0) -> Array:
@@ -49,10 +50,15 @@ class CpuNetwork:
         check_planes(thermal.shape, luma.shape)
         height, width = luma.shape
         bottom, right = (-side % self._network.multiple for side in luma.shape)
-        if bottom or right:
-            thermal, luma = _padded(thermal, bottom, right), _padded(luma, bottom, right)
-            share = _padded(share, bottom, right) if isinstance(share, np.ndarray) else share
-        shares = self._shares_by_torch(thermal, luma) if self._shares is None else self._shares(thermal, luma)
+        if bottom or right or self._shares is not None:  # another runtime needs both planes in one array
+            if self._padded.shape[1:] != (height + bottom, width + right):
+                self._padded = np.empty((2, height + bottom, width + right), np.float32)
+            for plane, padded in zip((thermal, luma), self._padded, strict=True):
+                cv2.copyMakeBorder(plane, 0, bottom, 0, right, cv2.BORDER_REPLICATE, dst=padded)
+            thermal, luma = self._padded
+            if isinstance(share, np.ndarray) and share.shape != luma.shape:
+                share = np.asarray(cv2.copyMakeBorder(share, 0, bottom, 0, right, cv2.BORDER_REPLICATE), np.float32)
+        shares = self._shares_by_torch(thermal, luma) if self._shares is None else self._shares(self._padded)
         return self._apply(self._maps(shares, thermal, luma), thermal, luma, share)[:height, :width]
 
     def _shares_by_torch(self, thermal: Plane, luma: Plane) -> Array:
@@ -70,7 +76,10 @@ class CpuNetwork:
     def _maps(self, shares: Array, thermal: Plane, luma: Plane) -> tuple[Plane, Plane, Plane]:
         """AENet.maps of ``shares``: weight of thermal, weight of luma and offset, float32 [H / 4, W / 4]."""
         # The sigmoid. torch's would start its threads, which then take the cores of OpenCV's and ONNX Runtime's for a while.
-        u, v, w, p, q = 1.0 / (1.0 + cv2.exp(-shares.reshape(-1, shares.shape[2])).reshape(shares.shape))
+        np.negative(shares, out=shares)
+        cv2.exp(shares.reshape(-1, shares.shape[2]), dst=shares.reshape(-1, shares.shape[2]))
+        shares += 1.0
+        u, v, w, p, q = np.reciprocal(shares, out=shares)
         p *= MAX_DETAIL
         q *= MAX_DETAIL
         w *= MAX_HOT
@@ -100,10 +109,6 @@ class CpuNetwork:
 def _halved(plane: Array) -> Array:
     """Means of 2x2 pixels; twice is the mean of a tile, in half the time of one step of 4x4."""
     return cv2.resize(plane, (plane.shape[1] // 2, plane.shape[0] // 2), interpolation=cv2.INTER_AREA)
-
-
-def _padded(plane: Plane, bottom: int, right: int) -> Plane:
-    return np.asarray(cv2.copyMakeBorder(plane, 0, bottom, 0, right, cv2.BORDER_REPLICATE), np.float32)
 
 
 def _apply_strip(maps: Sequence[Plane], thermal: Plane, luma: Plane, share: Plane | float, fused: Array, rows: int, begin: int) -> None:

@@ -48,14 +48,10 @@ class OnnxShares:
         side = 2 * network.multiple
         content = to_onnx(_Shares(network), {"both": torch.rand(1, 2, side, side)}, PLANE_SIDES, about={})
         self._session = start_session(content, "cpu", "fp32", threads)
-        self._both = np.empty((1, 2, 0, 0), np.float32)
 
-    def __call__(self, thermal: Plane, luma: Plane) -> Array:
-        """Two planes, float32 [H, W], to shares, float32 [5, H / 4, W / 4]. Raises DeviceError where ONNX Runtime fails."""
-        if self._both.shape[2:] != luma.shape:
-            self._both = np.empty((1, 2, *luma.shape), np.float32)
-        self._both[0, 0], self._both[0, 1] = thermal, luma  # in a third of the time of ONNX Runtime's Concat
-        return run_session(self._session, "cpu", {"both": self._both})[0]  # type: ignore[no-any-return]
+    def __call__(self, both: Plane) -> Array:
+        """Both planes, float32 [2, H, W], to shares, float32 [5, H / 4, W / 4]. Raises DeviceError where ONNX Runtime fails."""
+        return run_session(self._session, "cpu", {"both": both[None]})[0]  # type: ignore[no-any-return]
 
 
 def missing_packages() -> list[str]:
