@@ -63,6 +63,21 @@ def test_fusion_yaml_has_every_option_with_its_default_in_its_type():
         assert (value, type(value)) == (spec.default, type(spec.default)), name
 
 
+def test_the_readme_has_at_most_40_parameters_and_the_others_are_marked_advanced():
+    readme = (ROOT / "README.md").read_text()
+    assert readme == config_docs.render_readme(readme), "run: python -m aenet_ros.config.docs"
+    rows = re.findall(r"^\| `([a-z_.]+)` \|", readme, re.MULTILINE)
+    assert {"sync.slop_ms", "agc.profile", "registration.file", "model.device"} <= set(rows)
+    assert len(rows) <= 40
+    marked = re.findall(r"^\| `([^`]+)` \|.*advanced\] \|$", (ROOT / "docs" / "parameters.md").read_text(), re.MULTILINE)
+    assert sorted(rows + marked) == sorted(specs())
+
+
+def test_every_number_has_a_range():
+    numbers = [spec for spec in specs().values() if type(spec.default) in (int, float)]
+    assert [spec.name for spec in numbers if spec.low is None or spec.high is None] == []
+
+
 def test_parameters_md_has_a_row_for_every_option():
     rows = re.findall(r"^\| `([^`]+)` \|.*\|$", (ROOT / "docs" / "parameters.md").read_text(), re.MULTILINE)
     assert rows == list(specs())

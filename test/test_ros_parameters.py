@@ -123,6 +123,17 @@ CASES = {
 }  # fmt: skip
 
 
+def test_ros2_param_describe_tells_every_range_and_choice(node):
+    for name, spec in specs().items():
+        told = node.describe_parameter(name)
+        ranges = {int: told.integer_range, float: told.floating_point_range}.get(type(spec.default))
+        if ranges is not None:
+            assert [(each.from_value, each.to_value) for each in ranges] == [(spec.low, spec.high)], name
+        assert spec.doc in told.description
+        assert all(choice in told.additional_constraints for choice in spec.choices), name
+    assert "9 finite numbers" in node.describe_parameter("registration.homography").additional_constraints
+
+
 def test_every_parameter_that_is_not_dynamic_is_tried():
     assert set(CASES) == {name for name, spec in specs().items() if not spec.dynamic}
 

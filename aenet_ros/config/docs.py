@@ -1,4 +1,4 @@
-"""Generates ``config/fusion.yaml`` and ``docs/parameters.md`` from the configuration.
+"""Generates ``config/fusion.yaml``, ``docs/parameters.md`` and the README's table of parameters from the configuration.
 
 Run ``python -m aenet_ros.config.docs`` in a checkout after a change of ``aenet_ros/config/schema.py``; a test compares.
 """
@@ -12,7 +12,7 @@ from aenet_ros.config.options import OptionSpec, Value
 YAML_HEAD = """\
 # All parameters of the fusion node with their defaults. Generated from aenet_ros/config/schema.py by `python -m aenet_ros.config.docs`.
 # For your robot, copy the parameters that you change into your own file and launch with params_file:=/path/to/file.yaml.
-# [allowed values; "any time": a running node accepts a new value; the others take effect at the next configure]
+# [allowed values; "any time": a running node accepts a new value; the others take effect at the next configure; "advanced": rarely needed]
 /**:
   ros__parameters:
 """
@@ -23,8 +23,10 @@ MARKDOWN_HEAD = """\
 Generated from `aenet_ros/config/schema.py` by `python -m aenet_ros.config.docs`. These are the ROS parameters of the node `fusion` and
 the options of the tools without ROS (`--set name=value`). In brackets: what is allowed, and *any time* where a running node accepts a new
 value (`ros2 param set`); changes are checked and atomic. The others take effect at the next configure: set them in a parameter file, or
-clean up the node first.
+clean up the node first. *advanced* marks what few robots need.
 """
+
+README_BEGIN, README_END = "<!-- parameters: written by `python -m aenet_ros.config.docs` -->\n", "<!-- end of parameters -->"
 
 
 def render_yaml() -> str:
@@ -55,10 +57,25 @@ def render_markdown() -> str:
     return MARKDOWN_HEAD + "\n".join(lines) + "\n"
 
 
+def render_readme(text: str) -> str:
+    """``text``, the README, with the first sentence on each option that is not advanced between the comments of its table."""
+    rows = ["| parameter | default | meaning |", "|---|---|---|"]
+    for spec in specs().values():
+        if not spec.advanced:
+            meaning = spec.doc.partition(". ")[0].removesuffix(".")
+            if spec.choices and not all(choice in meaning for choice in spec.choices):
+                meaning += f" [{', '.join(spec.choices)}]"
+            rows.append(f"| `{spec.name}` | `{_literal(spec.default)}` | {meaning} |")
+    before, _, after = text.partition(README_BEGIN)
+    return "\n".join([before + README_BEGIN, *rows, README_END + after.partition(README_END)[2]])
+
+
 def _meaning(spec: OptionSpec) -> str:
-    """The option's description; in brackets what is allowed, unless the description says it, and whether it can change at any time."""
+    """The option's description; in brackets what is allowed, unless the description says it, whether it can change at any time,
+    and whether it is advanced."""
     explained = isinstance(spec.default, bool) or (spec.choices and all(choice in spec.doc for choice in spec.choices))
-    notes = "; ".join(note for note in ("" if explained else _allowed(spec), "any time" if spec.dynamic else "") if note)
+    parts = ("" if explained else _allowed(spec), "any time" if spec.dynamic else "", "advanced" if spec.advanced else "")
+    notes = "; ".join(part for part in parts if part)
     return f"{spec.doc} [{notes}]" if notes else spec.doc
 
 
@@ -89,3 +106,5 @@ if __name__ == "__main__":
     root = Path(__file__).resolve().parents[2]
     (root / "config" / "fusion.yaml").write_text(render_yaml(), encoding="utf-8")
     (root / "docs" / "parameters.md").write_text(render_markdown(), encoding="utf-8")
+    readme = root / "README.md"
+    readme.write_text(render_readme(readme.read_text(encoding="utf-8")), encoding="utf-8")

@@ -26,6 +26,7 @@ class OptionSpec(NamedTuple):
     choices: tuple[str, ...]
     dynamic: bool
     unit: str
+    advanced: bool
 
 
 def option(
@@ -36,13 +37,15 @@ def option(
     *,
     choices: tuple[str, ...] = (),
     dynamic: bool = False,
+    advanced: bool = False,
 ) -> Any:
     """A dataclass field with its documentation and bounds (lowest and highest value, inclusive).
 
     ``dynamic``: a running node accepts a new value; other options take effect at the next configure.
+    ``advanced``: few users need it, so that it is not in the README's table.
     """
     low, high = bounds
-    metadata = {"doc": doc, "low": low, "high": high, "choices": choices, "dynamic": dynamic, "unit": unit}
+    metadata = {"doc": doc, "low": low, "high": high, "choices": choices, "dynamic": dynamic, "unit": unit, "advanced": advanced}
     return field(default=default, metadata=metadata)
 
 

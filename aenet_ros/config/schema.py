@@ -22,17 +22,20 @@ class StreamConfig:
         "best_effort",
         "QoS reliability of the subscription. best_effort: matches every publisher; reliable: lost frames are sent again.",
         choices=("best_effort", "reliable"),
+        advanced=True,
     )
-    depth: int = option(5, "QoS history depth (keep-last): frames that the middleware stores for the node.", (1, 100))
+    depth: int = option(5, "QoS history depth (keep-last): frames that the middleware stores for the node.", (1, 100), advanced=True)
     crop: tuple[float, ...] = option(
         (0.0, 0.0, 0.0, 0.0),
         "Part of the frame that is used: x, y, width, height; a width or height of 0 reaches to the frame's edge; zeros or an empty list: "
         "all of it. It removes rows of telemetry and bars, or picks one camera where a frame shows two.",
         unit="px",
+        advanced=True,
     )
     encoding: str = option(
         "",
         "Encoding to read in place of the one that the messages name, for example 16UC1 where a camera sends counts as yuyv.",
+        advanced=True,
     )
 
     @property
@@ -59,10 +62,11 @@ class SyncConfig:
         "How pairs are found. nearest: this package's matcher; exact: equal stamps only; approximate: ApproximateTimeSynchronizer of "
         "message_filters, which must be installed.",
         choices=("nearest", "exact", "approximate"),
+        advanced=True,
     )
     slop_ms: float = dynamic(25.0, "Largest stamp difference of a pair, after the clock offset is subtracted.", (0.0, 10_000.0), "ms")
     queue_size: int = option(
-        10, "Largest number of frames per stream that wait for a partner; older ones are dropped and counted.", (1, 1000)
+        10, "Largest number of frames per stream that wait for a partner; older ones are dropped and counted.", (1, 1000), advanced=True
     )
     clock_offset_ms: float = dynamic(
         0.0,
@@ -71,13 +75,14 @@ class SyncConfig:
         "ms",
     )
     watch_offset: bool = dynamic(
-        True, "Estimate the clock offset from the motion in both streams, for diagnostics and ~/estimate_clock_offset."
+        True, "Estimate the clock offset from the motion in both streams, for diagnostics and ~/estimate_clock_offset.", advanced=True
     )
     max_latency_ms: float = dynamic(
         0.0,
         "Largest age (now minus rgb stamp) of a pair. Older pairs are dropped and counted, and the camera counts as late. 0: no limit.",
         (0.0, 1e6),
         "ms",
+        advanced=True,
     )
 
     @property
@@ -100,17 +105,22 @@ class DegradedConfig:
         "What is published. passthrough: the other camera's image; hold: the last fused frame with its own stamp; silence: nothing.",
         choices=("passthrough", "hold", "silence"),
     )
-    after_s: float = dynamic(0.5, "Duration of a fault (at least three frame periods) before the policy acts.", (0.05, 60.0), "s")
-    recover_s: float = dynamic(0.3, "Time of good frames without a gap before a camera is used again.", (0.0, 60.0), "s")
+    after_s: float = dynamic(
+        0.5, "Duration of a fault (at least three frame periods) before the policy acts.", (0.05, 60.0), "s", advanced=True
+    )
+    recover_s: float = dynamic(0.3, "Time of good frames without a gap before a camera is used again.", (0.0, 60.0), "s", advanced=True)
     frozen_s: float = dynamic(
         1.5,
         "Time without any change after which a stream that had noise before counts as frozen. Choose more than the duration of a "
         "shutter event. 0: never.",
         (0.0, 60.0),
         "s",
+        advanced=True,
     )
-    black_level: float = dynamic(4.0, "Largest grey level (0..255) of a pixel that counts as black in an rgb frame.", (0.0, 255.0))
-    share: float = dynamic(0.98, "Share of black or full-scale pixels in a black or saturated frame.", (0.5, 1.0))
+    black_level: float = dynamic(
+        4.0, "Largest grey level (0..255) of a pixel that counts as black in an rgb frame.", (0.0, 255.0), advanced=True
+    )
+    share: float = dynamic(0.98, "Share of black or full-scale pixels in a black or saturated frame.", (0.5, 1.0), advanced=True)
 
 
 @dataclass(frozen=True)
@@ -122,6 +132,7 @@ class ShutterConfig:
         "Longest time for which the last good thermal frame replaces frames of the closed shutter; 0: events are only reported.",
         (0.0, 60.0),
         "s",
+        advanced=True,
     )
 
 
@@ -133,12 +144,14 @@ class SensorConfig:
         "auto",
         "auto: pixels that differ from their neighbours while the scene changes are detected and interpolated; off: no correction.",
         choices=("auto", "off"),
+        advanced=True,
     )
     column_noise: str = dynamic(
         "auto",
         "auto: the offset of each column is estimated from what all heights of the first frames have in common, better once the camera "
         "has moved, and subtracted; off: no correction.",
         choices=("auto", "off"),
+        advanced=True,
     )
 
 
@@ -152,15 +165,20 @@ class AgcConfig:
         "fixed_low to fixed_high.",
         choices=("auto", "percentile", "fixed"),
     )
-    low_percentile: float = dynamic(1.0, "Percentile of the counts that is mapped to black.", (0.0, 50.0), "%")
-    high_percentile: float = dynamic(99.5, "Percentile of the counts that is mapped to white.", (50.0, 100.0), "%")
-    smoothing_s: float = dynamic(1.0, "Time constant of the exponential smoothing of the count range; 0: no smoothing.", (0.0, 60.0), "s")
-    scene_cut: float = dynamic(0.35, "Share of pixels inside the smoothed range below which the range restarts; 0: never.", (0.0, 1.0))
+    low_percentile: float = dynamic(1.0, "Percentile of the counts that is mapped to black.", (0.0, 50.0), "%", advanced=True)
+    high_percentile: float = dynamic(99.5, "Percentile of the counts that is mapped to white.", (50.0, 100.0), "%", advanced=True)
+    smoothing_s: float = dynamic(
+        1.0, "Time constant of the exponential smoothing of the count range; 0: no smoothing.", (0.0, 60.0), "s", advanced=True
+    )
+    scene_cut: float = dynamic(
+        0.35, "Share of pixels inside the smoothed range below which the range restarts; 0: never.", (0.0, 1.0), advanced=True
+    )
     hot_gain: float = dynamic(
         6.0,
         "Mode auto, 8-bit frames: largest contrast gain of the hottest 5 % of the pixels where the frame leaves the bright end unused; "
         "the others keep their values. 1: no stretch.",
         (1.0, 16.0),
+        advanced=True,
     )
     min_range: float = dynamic(
         32.0,
@@ -168,6 +186,7 @@ class AgcConfig:
         "mean 1.0 (1 degree).",
         (0.0, 65535.0),
         "counts",
+        advanced=True,
     )
     fixed_low: float = dynamic(0.0, "Value that mode fixed maps to black, in agc.unit.", (-1e6, 1e6))
     fixed_high: float = dynamic(255.0, "Value that mode fixed maps to white, in agc.unit.", (-1e6, 1e6))
@@ -178,8 +197,10 @@ class AgcConfig:
         "centikelvin: the values are these; the others: see docs/cameras.md.",
         choices=("generic", "celsius", "kelvin", "centikelvin", "boson", "adk", "lepton", "tau2", "seek", "optris", "infiray", "gazebo8"),
     )
-    celsius_per_count: float = dynamic(0.01, "Temperature difference of one count (radiometric cameras).", (-1e3, 1e3), "degC")
-    celsius_at_zero: float = dynamic(-273.15, "Temperature at zero counts.", (-1e6, 1e6), "degC")
+    celsius_per_count: float = dynamic(
+        0.01, "Temperature difference of one count (radiometric cameras).", (-1e3, 1e3), "degC", advanced=True
+    )
+    celsius_at_zero: float = dynamic(-273.15, "Temperature at zero counts.", (-1e6, 1e6), "degC", advanced=True)
     invert: bool = dynamic(False, "True: invert the counts, for a black-hot camera.")
 
 
@@ -195,7 +216,7 @@ class RegistrationConfig:
         choices=("identity", "homography", "plane", "depth"),
     )
     homography: tuple[float, ...] = option(
-        IDENTITY_3X3, "Row-major 3x3 matrix that maps rgb pixels to thermal pixels, both at full resolution."
+        IDENTITY_3X3, "Row-major 3x3 matrix that maps rgb pixels to thermal pixels, both at full resolution.", advanced=True
     )
     file: str = option(
         "",
@@ -209,9 +230,9 @@ class RegistrationConfig:
         choices=("config", "tf"),
     )
     depth_slop_ms: float = option(
-        100.0, "Mode depth: largest stamp difference of the depth image and the rgb frame.", (0.0, 10_000.0), "ms"
+        100.0, "Mode depth: largest stamp difference of the depth image and the rgb frame.", (0.0, 10_000.0), "ms", advanced=True
     )
-    save_to: str = dynamic("", "YAML file that ~/estimate_registration writes; empty: the service only answers.")
+    save_to: str = dynamic("", "YAML file that ~/estimate_registration writes; empty: the service only answers.", advanced=True)
     plane_distance_m: float = dynamic(
         10.0, "Distance from the rgb camera at which mode plane is exact; mode depth uses it where depth is missing.", (0.05, 1e6), "m"
     )
@@ -226,12 +247,13 @@ class ModelConfig:
         "auto: torch; a node on a CPU also measures ONNX Runtime, where onnxruntime and onnx are installed, and takes the faster one. "
         "torch: PyTorch runs the weights; onnx: ONNX Runtime runs the .onnx file of `aenet export`.",
         choices=("auto", "torch", "onnx"),
+        advanced=True,
     )
     weights: str = option(
         "", "Path of a .safetensors file (backend onnx: .onnx) with its .json card in the same folder; empty: the packaged weights."
     )
     device: str = option("auto", "auto (cuda if available, else cpu), cpu, cuda or cuda:N; backend onnx also takes tensorrt.")
-    precision: str = option("auto", "auto: fp16 on cuda, fp32 on cpu.", choices=("auto", "fp32", "fp16"))
+    precision: str = option("auto", "auto: fp16 on cuda, fp32 on cpu.", choices=("auto", "fp32", "fp16"), advanced=True)
     allow_cpu: bool = option(True, "False: fail instead of falling back from cuda to cpu.")
     threads: int = option(0, "CPU threads of the network; 0: all cores but one, at most 4.", (0, 256))
 
@@ -265,8 +287,12 @@ class OutputConfig:
         "camera_info; size: that of the rgb camera, scaled to output.width x output.height.",
         choices=("rgb", "thermal", "size"),
     )
-    width: int = option(0, "Width for grid size; 0: from the height, with the aspect ratio of the rgb frame.", (0, 16384), "px")
-    height: int = option(0, "Height for grid size; 0: from the width, with the aspect ratio of the rgb frame.", (0, 16384), "px")
+    width: int = option(
+        0, "Width for grid size; 0: from the height, with the aspect ratio of the rgb frame.", (0, 16384), "px", advanced=True
+    )
+    height: int = option(
+        0, "Height for grid size; 0: from the width, with the aspect ratio of the rgb frame.", (0, 16384), "px", advanced=True
+    )
     thermal_weight: float = dynamic(
         1.0, "Weight of the thermal camera in the fused image: 1: output of the network; 0: the rgb frame.", (0.0, 1.0)
     )
@@ -278,16 +304,25 @@ class OutputConfig:
         choices=STYLES,
     )
     palette: str = dynamic("ironbow", "Colours of thermal/view and of the styles other than fusion.", choices=PALETTES)
-    color_bar: bool = dynamic(True, "Draw the palette with its limits in degrees into thermal/view, where the camera is radiometric.")
+    color_bar: bool = dynamic(
+        True, "Draw the palette with its limits in degrees into thermal/view, where the camera is radiometric.", advanced=True
+    )
     isotherm: bool = dynamic(False, "Tint pixels between isotherm_low and isotherm_high (temperature scale: agc.profile).")
     isotherm_low: float = dynamic(30.0, "Lower limit of the isotherm band.", (-300.0, 10_000.0), "degC")
     isotherm_high: float = dynamic(45.0, "Upper limit of the isotherm band.", (-300.0, 10_000.0), "degC")
-    isotherm_color: str = dynamic("orange", "Colour of the isotherm band.", choices=("red", "orange", "yellow", "green", "cyan", "magenta"))
-    jpeg_quality: int = dynamic(90, "JPEG quality of fused/image/compressed.", (1, 100))
-    video_bitrate_kbps: int = dynamic(2000, "Bitrate of fused/video and fused/image/ffmpeg (H.264).", (50, 100_000), "kbit/s")
-    video_keyframe_s: float = dynamic(2.0, "Time between two keyframes of the video topics.", (0.1, 10.0), "s")
+    isotherm_color: str = dynamic(
+        "orange", "Colour of the isotherm band.", choices=("red", "orange", "yellow", "green", "cyan", "magenta"), advanced=True
+    )
+    jpeg_quality: int = dynamic(90, "JPEG quality of fused/image/compressed.", (1, 100), advanced=True)
+    video_bitrate_kbps: int = dynamic(
+        2000, "Bitrate of fused/video and fused/image/ffmpeg (H.264).", (50, 100_000), "kbit/s", advanced=True
+    )
+    video_keyframe_s: float = dynamic(2.0, "Time between two keyframes of the video topics.", (0.1, 10.0), "s", advanced=True)
     reliability: str = option(
-        "reliable", "QoS reliability of the image publishers; reliable matches every subscriber.", choices=("reliable", "best_effort")
+        "reliable",
+        "QoS reliability of the image publishers; reliable matches every subscriber.",
+        choices=("reliable", "best_effort"),
+        advanced=True,
     )
 
     @property
@@ -302,15 +337,21 @@ class HotSpotConfig:
 
     find: str = dynamic("hot", "Which spots are looked for.", choices=("hot", "cold", "both"))
     relative: bool = dynamic(
-        True, "True: the levels are differences to the surroundings (a quarter of the picture around each pixel); false: temperatures."
+        True,
+        "True: the levels are differences to the surroundings (a quarter of the picture around each pixel); false: temperatures.",
+        advanced=True,
     )
-    level: float = dynamic(10.0, "Hot spots have a pixel that is so hot, or so much hotter than its surroundings.", (-300.0, 1e4), "degC")
+    level: float = dynamic(
+        10.0, "Hot spots have a pixel that is so hot, or so much hotter than its surroundings.", (-300.0, 1e4), "degC", advanced=True
+    )
     cold_level: float = dynamic(
-        10.0, "Cold spots have a pixel that is so cold, or so much colder than its surroundings.", (-300.0, 1e4), "degC"
+        10.0, "Cold spots have a pixel that is so cold, or so much colder than its surroundings.", (-300.0, 1e4), "degC", advanced=True
     )
-    hysteresis: float = dynamic(2.0, "A spot reaches as far as its pixels stay within this of the level.", (0.0, 1e3), "degC")
-    min_area_px: int = dynamic(9, "Smallest area of a spot.", (1, 1_000_000), "px")
-    max_count: int = dynamic(16, "Most spots of a kind that are reported: the most extreme ones.", (1, 256))
+    hysteresis: float = dynamic(
+        2.0, "A spot reaches as far as its pixels stay within this of the level.", (0.0, 1e3), "degC", advanced=True
+    )
+    min_area_px: int = dynamic(9, "Smallest area of a spot.", (1, 1_000_000), "px", advanced=True)
+    max_count: int = dynamic(16, "Most spots of a kind that are reported: the most extreme ones.", (1, 256), advanced=True)
 
 
 @dataclass(frozen=True)
@@ -327,10 +368,11 @@ class AlarmConfig:
         "thermal",
         "Whose pixels the corners are: the thermal camera's, or those of the fused picture.",
         choices=("thermal", "fused"),
+        advanced=True,
     )
-    hysteresis: float = dynamic(1.0, "An alarm ends when its value is so far inside the level.", (0.0, 1e3), "degC")
+    hysteresis: float = dynamic(1.0, "An alarm ends when its value is so far inside the level.", (0.0, 1e3), "degC", advanced=True)
     hold_s: float = dynamic(
-        0.2, "Time for which a value must be beyond its level, or inside again, before the alarm changes.", (0.0, 60.0), "s"
+        0.2, "Time for which a value must be beyond its level, or inside again, before the alarm changes.", (0.0, 60.0), "s", advanced=True
     )
 
 
@@ -338,15 +380,29 @@ class AlarmConfig:
 class DiagnosticsConfig:
     """When diagnostics are published, and the limits of their warnings."""
 
-    period_s: float = option(1.0, "Period of /diagnostics.", (0.1, 60.0), "s")
-    stale_s: float = dynamic(2.0, "Time without a frame or pair after which diagnostics report an error.", (0.1, 3600.0), "s")
-    min_rate_hz: float = dynamic(5.0, "Fused rate below which diagnostics warn.", (0.0, 1000.0), "Hz")
-    max_latency_ms: float = dynamic(200.0, "Latency (rgb stamp to publishing) above which diagnostics warn; 0: never.", (0.0, 1e6), "ms")
-    max_sync_error_ms: float = dynamic(20.0, "p95 of the stamp differences above which diagnostics warn; 0: never.", (0.0, 1e6), "ms")
-    min_entropy: float = dynamic(2.0, "Entropy of the fused image below which diagnostics warn; 0: never.", (0.0, 8.0), "bit")
-    max_saturated: float = dynamic(0.4, "Share of fused pixels at 0 or 255 above which diagnostics warn; 1: never.", (0.0, 1.0))
-    max_offset_error_ms: float = dynamic(15.0, "Error of the clock offset above which diagnostics warn; 0: never.", (0.0, 1e6), "ms")
-    max_drift_px: float = dynamic(8.0, "Distance of thermal from rgb edges above which diagnostics warn; 0: never.", (0.0, 1e4), "px")
+    period_s: float = option(1.0, "Period of /diagnostics.", (0.1, 60.0), "s", advanced=True)
+    stale_s: float = dynamic(
+        2.0, "Time without a frame or pair after which diagnostics report an error.", (0.1, 3600.0), "s", advanced=True
+    )
+    min_rate_hz: float = dynamic(5.0, "Fused rate below which diagnostics warn.", (0.0, 1000.0), "Hz", advanced=True)
+    max_latency_ms: float = dynamic(
+        200.0, "Latency (rgb stamp to publishing) above which diagnostics warn; 0: never.", (0.0, 1e6), "ms", advanced=True
+    )
+    max_sync_error_ms: float = dynamic(
+        20.0, "p95 of the stamp differences above which diagnostics warn; 0: never.", (0.0, 1e6), "ms", advanced=True
+    )
+    min_entropy: float = dynamic(
+        2.0, "Entropy of the fused image below which diagnostics warn; 0: never.", (0.0, 8.0), "bit", advanced=True
+    )
+    max_saturated: float = dynamic(
+        0.4, "Share of fused pixels at 0 or 255 above which diagnostics warn; 1: never.", (0.0, 1.0), advanced=True
+    )
+    max_offset_error_ms: float = dynamic(
+        15.0, "Error of the clock offset above which diagnostics warn; 0: never.", (0.0, 1e6), "ms", advanced=True
+    )
+    max_drift_px: float = dynamic(
+        8.0, "Distance of thermal from rgb edges above which diagnostics warn; 0: never.", (0.0, 1e4), "px", advanced=True
+    )
 
 
 @dataclass(frozen=True)

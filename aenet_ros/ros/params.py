@@ -90,10 +90,10 @@ class NodeParameters:
 def _descriptor(spec: OptionSpec) -> ParameterDescriptor:
     """Ranges and choices for ``ros2 param describe`` and rqt; a float may be given as an integer (5 for 5.0)."""
     described = ParameterDescriptor(name=spec.name, description=f"{spec.doc}{f' [{spec.unit}]' if spec.unit else ''}")
-    if spec.choices:
-        described.additional_constraints = "one of: " + ", ".join(spec.choices)
-    if not spec.dynamic:
-        described.additional_constraints += f"{'; ' if described.additional_constraints else ''}only while the node is unconfigured"
+    constraints = ["one of: " + ", ".join(spec.choices)] if spec.choices else []
+    constraints += [f"{len(spec.default)} finite numbers"] if isinstance(spec.default, tuple) else []  # ROS has no ranges for arrays
+    constraints += [] if spec.dynamic else ["only while the node is unconfigured"]
+    described.additional_constraints = "; ".join(constraints)
     if spec.low is not None and spec.high is not None:
         if isinstance(spec.default, float):
             described.floating_point_range = [FloatingPointRange(from_value=spec.low, to_value=spec.high, step=0.0)]
