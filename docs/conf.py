@@ -1,5 +1,6 @@
 """Settings of the documentation site. `make site` builds HTML from the Markdown pages of this folder; warnings are errors."""
 
+import importlib.util
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -13,7 +14,7 @@ extensions = ["myst_parser"]
 myst_heading_anchors = 3  # page.md#a-heading works here and on GitHub
 exclude_patterns = ["**.ipynb_checkpoints"]
 
-html_theme = "furo"
+html_theme = "furo" if importlib.util.find_spec("furo") else "alabaster"  # the latter where rosdoc2 builds, without our extras
 html_title = f"aenet_ros {release}"
 html_copy_source = False
 html_static_path = []
@@ -31,7 +32,7 @@ MENU = {
         "troubleshooting": "",
     },
     "Tools": {"cli": "", "offline": "", "video": "", "view": "", "export": ""},
-    "Reference": {"parameters": "", "architecture": "", "network": "", "security": ""},
+    "Reference": {"parameters": "", "api": "", "architecture": "", "network": "", "security": ""},
     "Speed and training": {"performance": "", "training": ""},
     "Development notes": {
         "development/performance": "",
