@@ -218,17 +218,16 @@ def test_the_gpu_benchmark_measures_or_says_why_it_cannot(tmp_path):
 
 
 def test_the_gpu_benchmark_goes_through_on_the_cpu(tmp_path):
-    options = ["--device", "cpu", "--sizes", "101x77,160x120", "--runs", "5", "--seconds", "0.2", "-o", str(tmp_path / "gpu.json")]
+    options = ["--device", "cpu", "--sizes", "101x77", "--runs", "5", "--seconds", "0.2", "-o", str(tmp_path / "gpu.json")]
     done = subprocess.run([sys.executable, str(SCRIPT), *options], capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stderr
-    report = json.loads((tmp_path / "gpu.json").read_text())
-    for name in ("101x77", "160x120"):
-        row = report["sizes"][name]["fp32"]
-        assert row["against_cpu"]["largest_levels"] <= 1
-        ways = [*row["with_graph"].values(), row["without_graph"]]
-        assert len(ways) > 2
-        assert all(way[time]["median"] > 0 for way in ways for time in ("device_ms", "fusion_ms"))
-        assert all(rate > 0 for rate in row["pairs_per_s"].values())
+    row = json.loads((tmp_path / "gpu.json").read_text())["sizes"]["101x77"]["fp32"]
+    assert row["against_cpu"]["largest_levels"] <= 1
+    ways = [*row["with_graph"].values(), row["without_graph"]]
+    assert len(ways) > 2
+    assert all(way["largest_levels"] <= 2 for way in ways)
+    assert all(way[time]["median"] > 0 for way in ways for time in ("device_ms", "fusion_ms"))
+    assert all(rate > 0 for rate in row["pairs_per_s"].values())
 
 
 @torch.inference_mode()
