@@ -31,7 +31,7 @@ MENU = {
         "robustness": "",
         "troubleshooting": "",
     },
-    "Tools": {"cli": "", "offline": "", "video": "", "view": "", "export": ""},
+    "Tools": {"cli": "", "offline": "", "video": "", "view": "", "export": "", "containers": ""},
     "Reference": {"parameters": "", "api": "", "architecture": "", "network": "", "security": ""},
     "Speed and training": {"performance": "", "training": ""},
     "Development notes": {
