@@ -2,17 +2,23 @@
 
     python benchmarks/disk_per_minute.py
 
-Prints one line a stream and preset: MB per minute at 30 Hz. Only the messages' bytes are counted; mcap adds under 1 % to them.
+Prints one line a stream and preset: MB per minute at 30 Hz. Jpeg and H.264 have the processor time of encoding a picture and the PSNR of
+the decoded one too. Only the messages' bytes are counted; mcap adds under 1 % to them.
 """
 
 import argparse
 import sys
+import time
+from collections import defaultdict
 
 import cv2
 import numpy as np
 
-from aenet_ros.config import build
+from aenet_ros.config import OutputConfig, build
 from aenet_ros.core.frames import Frame, FramePair
+from aenet_ros.io.video_decoder import PacketDecoder
+from aenet_ros.io.video_encoder import VideoEncoder
+from aenet_ros.messages.codec import encode_jpeg
 from aenet_ros.pipeline import FusionPipeline
 from aenet_ros.workbench.simulation.rig import Rig
 from aenet_ros.workbench.simulation.rig_config import RigConfig
@@ -27,36 +33,62 @@ CHUNK = 768 * 1024  # mcap's default chunk, which holds a 640x512 rgb8 frame and
 LEVELS = {"none, fastwrite": None, "zstd_fast": 1, "zstd_small": 19}
 
 
-def streams(seconds: float) -> dict[str, list[bytes]]:
-    """What is recorded, frame by frame."""
+class Lossy:
+    """Encodes fused pictures, in their order: bytes, processor time in ms and PSNR in dB of each, by the name of the stream."""
+
+    def __init__(self, bitrates: list[int]) -> None:
+        self._videos = {
+            f"fused/video, {kbps} kbit/s": (VideoEncoder(hardware=False), OutputConfig(video_bitrate_kbps=kbps), PacketDecoder("h264"))
+            for kbps in bitrates
+        }
+        self.frames: dict[str, list[bytes]] = defaultdict(list)
+        self._ms: dict[str, list[float]] = defaultdict(list)
+        self._psnr: dict[str, list[float]] = defaultdict(list)
+
+    def add(self, image: np.ndarray, stamp_ns: int) -> None:
+        """``image``: uint8 [H, W, 3], RGB order."""
+        begin = time.thread_time()
+        jpeg = encode_jpeg(image, "rgb8", OutputConfig().jpeg_quality)
+        self._note("fused/image/compressed", jpeg, begin)
+        decoded = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+        self._psnr["fused/image/compressed"].append(cv2.PSNR(image, np.ascontiguousarray(decoded[..., ::-1])))
+        for name, (encoder, config, decoder) in self._videos.items():
+            begin = time.thread_time()
+            [packet] = encoder.encode(image, "rgb8", stamp_ns, config)
+            self._note(name, packet.data, begin)
+            self._psnr[name].append(cv2.PSNR(image, decoder.decode(packet.data, stamp_ns)[0].data))
+
+    def _note(self, name: str, data: bytes, begin: float) -> None:
+        self._ms[name].append(1e3 * (time.thread_time() - begin))
+        self.frames[name].append(data)
+
+    def describe(self, name: str) -> str:
+        """Encoding time and PSNR of a stream; empty for one that is not lossy."""
+        return f"{np.median(self._ms[name]):>8.1f} ms{np.mean(self._psnr[name]):>8.1f} dB" if name in self._ms else ""
+
+
+def streams(seconds: float, lossy: Lossy) -> dict[str, list[bytes]]:
+    """What is recorded, frame by frame: of the raw streams every fifth pair, which tells enough."""
     rig = Rig(RigConfig(scene_s=seconds / 3))
     pipeline = FusionPipeline(
         build({"registration.mode": "homography", "registration.homography": [float(x) for x in rig.homography.ravel()]})
     )
-    found: dict[str, list[bytes]] = {
-        "fused/image": [],
-        "fused/image/compressed": [],
-        "fused/thermal_registered": [],
-        "thermal/image_raw": [],
-        "rgb/image_raw": [],
-    }
+    found: dict[str, list[bytes]] = defaultdict(list)
     thermal = Frame(0, np.zeros((1, 1), np.uint16), "mono16")
     for index, shot in enumerate(rig.schedule(seconds=seconds)):
-        if (index // 2) % 5:  # every fifth pair tells enough
-            continue
         if shot.stream == "thermal":
             thermal = Frame(shot.at_ns + 1, rig.render(shot).copy(), "mono16")
-            found["thermal/image_raw"].append(thermal.data.tobytes())
             continue
         rgb = Frame(shot.at_ns + 1, rig.render(shot).copy(), "rgb8")
-        found["rgb/image_raw"].append(rgb.data.tobytes())
         fused = pipeline.process(FramePair(thermal, rgb), want_registered=True)
-        jpeg = cv2.imencode(".jpg", fused.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, pipeline.config.output.jpeg_quality])[1]
-        found["fused/image"].append(fused.image.tobytes())
-        found["fused/image/compressed"].append(jpeg.tobytes())
-        assert fused.thermal_registered is not None
-        found["fused/thermal_registered"].append(fused.thermal_registered.tobytes())
-    return found
+        lossy.add(fused.image, fused.stamp_ns)
+        if (index // 2) % 5 == 0:
+            assert fused.thermal_registered is not None
+            found["fused/image"].append(fused.image.tobytes())
+            found["fused/thermal_registered"].append(fused.thermal_registered.tobytes())
+            found["thermal/image_raw"].append(thermal.data.tobytes())
+            found["rgb/image_raw"].append(rgb.data.tobytes())
+    return {**found, **lossy.frames}
 
 
 def stored(frames: list[bytes], level: int | None) -> float:
@@ -71,13 +103,15 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=6.0, help="of the rig, over its three scenes (default: %(default)g)")
+    parser.add_argument("--kbps", metavar="N", type=int, nargs="+", default=[1000, 2000, 4000], help="bitrates (default: %(default)s)")
     parser.add_argument("--small", action="store_true", help="zstd_small too, which is slow")
     args = parser.parse_args()
     presets = [name for name in LEVELS if args.small or name != "zstd_small"]
     lines = [f"{'640x512 at 30 Hz, MB a minute':<32}" + "".join(f"{name:>18}" for name in presets)]
-    for name, frames in streams(args.seconds).items():
+    lossy = Lossy(args.kbps)
+    for name, frames in streams(args.seconds, lossy).items():
         sizes = [stored(frames, LEVELS[preset]) for preset in presets]
-        lines.append(f"{name:<32}" + "".join(f"{size * RATE_HZ * 60 / 1e6:>18.0f}" for size in sizes))
+        lines.append(f"{name:<32}" + "".join(f"{size * RATE_HZ * 60 / 1e6:>18.0f}" for size in sizes) + lossy.describe(name))
     sys.stdout.write("\n".join(lines) + "\n")
 
 
