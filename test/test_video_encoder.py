@@ -150,6 +150,20 @@ def test_hardware_that_is_not_there_is_named_and_replaced():
     assert all(encoder.rejected.values())
 
 
+@pytest.mark.parametrize(("codec", "pictures", "words"), [("ffv1", 1, "Annex B"), ("mpeg4", 31, "holds 30 pictures back")])
+def test_an_encoder_that_does_not_write_h264_is_replaced(monkeypatch, codec, pictures, words):
+    """Encoders of other codecs stand for broken hardware."""
+    monkeypatch.setattr(video_encoder, "ENCODERS", {codec: {}, "libx264": video_encoder.ENCODERS["libx264"]})
+    encoder = VideoEncoder(hardware=True)
+    for index in range(pictures - 1):
+        assert encoder.encode(scene(index), "rgb8", BEGIN_NS + index * PERIOD_NS, CONFIG) == []
+    with pytest.raises(ImageError, match=f"by {codec}: .*{words}"):
+        encoder.encode(scene(0), "rgb8", BEGIN_NS, CONFIG)
+    stream(encoder, [scene(0), scene(1)])
+    assert encoder.name == "libx264"
+    assert words in encoder.rejected[codec]
+
+
 def test_without_an_encoder_the_remedy_is_told(monkeypatch):
     monkeypatch.setattr(video_encoder, "SOFTWARE", "libabsent264")
     monkeypatch.setattr(video_encoder, "ENCODERS", {"libabsent264": {}})

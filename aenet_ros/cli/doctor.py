@@ -63,6 +63,8 @@ OPTIONAL_ROS_PACKAGES = {
     "message_filters": "for sync.policy approximate",
     "cv_bridge": "for encodings outside the table of docs/cameras.md",
     "tf2_ros": "for registration.extrinsics_source tf",
+    "foxglove_msgs": "for the topic fused/video",
+    "ffmpeg_image_transport_msgs": "for the topic fused/image/ffmpeg",
     "launch": "for ros2 launch",
     "launch_ros": "for ros2 launch",
 }

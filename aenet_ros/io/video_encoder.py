@@ -29,6 +29,8 @@ RATE_CHANGE = 1.5
 """The stream is restarted where the rate differs by this factor, since encoders share out the bitrate by the rate that they are told."""
 MIN_PERIODS = 5
 BUFFER_S = 0.5  # a keyframe takes at most so much of the bitrate
+MOST_HELD = 30
+"""Pictures that a hardware encoder may hold; one with more counts as broken."""
 _START_CODE = re.compile(rb"\x00\x00\x01(.)", re.DOTALL)
 _SLICE, _IDR, _SPS = 1, 5, 7  # types of NAL units
 
@@ -94,8 +96,10 @@ class VideoEncoder:
                 frame.pict_type = PICTURE_I
             self._stamps_ns[self._number] = stamp_ns
             self._number += 1
+            if len(self._stamps_ns) > MOST_HELD:
+                raise ValueError(f"it holds {MOST_HELD} pictures back")
             return [packet for raw in self._context.encode(frame) for packet in self._packets(raw)]
-        except (self._av.FFmpegError, ValueError, OSError) as error:
+        except (self._av.FFmpegError, ValueError, KeyError, OSError) as error:
             name = self.name
             if name != SOFTWARE:
                 self.rejected[name] = first_line(error)
@@ -147,6 +151,8 @@ class VideoEncoder:
         """The packet with SPS and PPS before a keyframe; none for the packet of only these that V4L2 drivers send first."""
         data = bytes(raw)
         types = {match[1][0] & 31 for match in _START_CODE.finditer(data)}
+        if not types:
+            raise ValueError("it does not write Annex B")
         if not types & {_SLICE, _IDR}:
             self._headers = data
             return []
