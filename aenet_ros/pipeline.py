@@ -1,7 +1,9 @@
 """The way of a pair: gain control, registration onto the output grid, fusion. The page to read first."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -145,6 +147,28 @@ class FusionPipeline:
         self._ffc.reset_temporal()
         self._agc, self._sensor = ThermalAgc(), SensorCorrection()
         self._thermal_ns: int | None = None
+
+    def temporal_state(self) -> dict[str, Any]:
+        """All that the next picture depends on besides its frames and the configuration, ready for JSON but for its arrays."""
+        return {
+            "agc": self._agc.state(),
+            "ffc": self._ffc.state(),
+            "sensor": self._sensor.state(),
+            "thermal_ns": self._thermal_ns,
+            "shutter_closed": self._driver_shutter_closed,
+            "scale": self._resolution.scale,
+            "pose": self.registration.pose,
+        }
+
+    def restore_temporal(self, state: Mapping[str, Any]) -> None:
+        """Continue from a ``temporal_state`` as JSON has it, so that the same frames give the same picture."""
+        self._agc.restore(state["agc"])
+        self._ffc.restore(state["ffc"])
+        self._sensor.restore(state["sensor"])
+        self._thermal_ns, self._driver_shutter_closed = state["thermal_ns"], state["shutter_closed"]
+        self._resolution.scale = state["scale"]
+        if state["pose"]:
+            self.registration.set_extrinsics(*(np.array(part, np.float64) for part in state["pose"]))
 
     def set_driver_shutter(self, closed: bool) -> None:
         """The thermal camera's driver says whether its shutter is closed."""

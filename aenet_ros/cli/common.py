@@ -72,8 +72,8 @@ def parse_sizes(text: str) -> list[tuple[int, int]]:
     return sizes
 
 
-def config_from(args: argparse.Namespace) -> Config:
-    """The defaults, overridden by the files of ``--params``, then by ``--set``. Raises ConfigError or SourceError."""
+def config_from(args: argparse.Namespace, base: Config | None = None) -> Config:
+    """``base`` (default: the defaults), overridden by the files of ``--params``, then by ``--set``. Raises ConfigError or SourceError."""
     values: dict[str, Any] = {}
     for path in args.params:
         given = read_params_file(path)
@@ -86,7 +86,7 @@ def config_from(args: argparse.Namespace) -> Config:
     for role in ("thermal", "rgb"):
         if (crop := getattr(args, f"{role}_crop", None)) is not None:
             values[f"input.{role}.crop"] = _value(f"input.{role}.crop", crop)
-    return build(values)
+    return build(values, base)
 
 
 def uncropped_config(args: argparse.Namespace, command: str) -> Config:

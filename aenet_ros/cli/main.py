@@ -16,7 +16,7 @@ from aenet_ros import __version__
 from aenet_ros.core.errors import AenetError, similar
 
 GROUPS = {
-    "everyday commands": ("demo", "fuse", "inspect", "view", "calibrate", "doctor", "completion"),
+    "everyday commands": ("demo", "fuse", "inspect", "view", "calibrate", "why", "doctor", "completion"),
     "workbench commands": ("evaluate", "bench", "train", "export", "study"),
 }
 COMMANDS = tuple(name for names in GROUPS.values() for name in names)
@@ -31,6 +31,7 @@ EPILOG = """examples:
   aenet inspect drive.mcap                 what a bag holds and what would be paired
   aenet view                               show a robot in a web page; or a bag: aenet view drive.mcap
   aenet calibrate drive.mcap -o rig.yaml   registration of the two cameras, from any scene
+  aenet why BAG                            why a node's black box was written
   aenet doctor                             what is installed, what is missing, and the remedy
   aenet evaluate thermal/ rgb/             measure the quality of fused pictures
   aenet train --help                       weights from your own pairs

@@ -6,6 +6,7 @@ from aenet_ros.config.schema import (
     STYLES,
     AgcConfig,
     AlarmConfig,
+    BlackBoxConfig,
     Config,
     DegradedConfig,
     DiagnosticsConfig,
@@ -23,7 +24,7 @@ from aenet_ros.config.schema import (
 
 __all__ = [
     "PALETTES", "STYLES",
-    "AgcConfig", "AlarmConfig", "Config", "DegradedConfig", "DiagnosticsConfig", "HotSpotConfig", "InputConfig", "LatencyConfig",
-    "ModelConfig", "OutputConfig",
+    "AgcConfig", "AlarmConfig", "BlackBoxConfig", "Config", "DegradedConfig", "DiagnosticsConfig", "HotSpotConfig", "InputConfig",
+    "LatencyConfig", "ModelConfig", "OutputConfig",
     "RegistrationConfig", "SensorConfig", "ShutterConfig", "StreamConfig", "SyncConfig", "build", "flatten", "specs",
 ]  # fmt: skip

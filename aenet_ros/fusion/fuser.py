@@ -47,12 +47,15 @@ class Fuser:
         problem = self._engine.problem if isinstance(self._engine, DeviceEngine) else ""
         return "; ".join(reason for reason in (self._reason, problem) if reason)
 
-    def choose_backend(self, size: tuple[int, int]) -> None:
-        """With ``model.backend: auto`` on a CPU: measure torch and ONNX Runtime at ``size`` (height, width), and use the faster one."""
+    def choose_backend(self, size: tuple[int, int], wanted: str = "") -> None:
+        """With ``model.backend: auto`` on a CPU: measure torch and ONNX Runtime at ``size`` (height, width), and use the faster one.
+
+        ``wanted``: "torch" or "onnxruntime", used without measuring.
+        """
         if self._model.backend == "auto" and isinstance(self._engine, CpuEngine) and isinstance(self._source, AENet):
             from aenet_ros.fusion.onnx_shares import choose  # a device does not need it
 
-            network, self.backend, self.backend_reason = choose(self._source, size, thread_count(self._model.threads))
+            network, self.backend, self.backend_reason = choose(self._source, size, thread_count(self._model.threads), wanted)
             self._engine = CpuEngine(network)
 
     @property

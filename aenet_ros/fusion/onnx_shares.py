@@ -59,13 +59,20 @@ def missing_packages() -> list[str]:
     return [name for name in PACKAGES if find_spec(name) is None]
 
 
-def choose(network: AENet, size: tuple[int, int], threads: int) -> Choice:
-    """Measure both at ``size`` (height, width), in about a second, and return the faster one; torch where ONNX Runtime fails."""
+def choose(network: AENet, size: tuple[int, int], threads: int, wanted: str = "") -> Choice:
+    """Measure both at ``size`` (height, width), in about a second, and return the faster one; torch where ONNX Runtime fails.
+
+    ``wanted``: torch or onnxruntime, taken without measuring.
+    """
     by_torch = CpuNetwork(network)
+    if wanted == "torch":
+        return Choice(by_torch, wanted, "asked for")
     if missing := missing_packages():
         return Choice(by_torch, "torch", f"{' and '.join(missing)} not installed (pip install {' '.join(PACKAGES)})")
     try:
         by_onnx = CpuNetwork(network, OnnxShares(network, threads))
+        if wanted:
+            return Choice(by_onnx, wanted, "asked for")
         planes = np.random.default_rng(0).random((2, *size), np.float32)
         difference = int(cv2.absdiff(by_torch(*planes), by_onnx(*planes)).max())
         durations: dict[CpuNetwork, list[float]] = {by_torch: [], by_onnx: []}

@@ -42,6 +42,10 @@ class AdaptiveResolution:
         """The size to use; 1 while there is no budget."""
         return SCALES[self._step]
 
+    @scale.setter
+    def scale(self, scale: float) -> None:
+        self._step = SCALES.index(scale)
+
     @property
     def state(self) -> ResolutionStatus:
         """For diagnostics."""

@@ -54,6 +54,12 @@ class Registration:
         return self._known[1].has_pose
 
     @property
+    def pose(self) -> tuple[Array, Array] | None:
+        """Rotation and translation as of ``Stereo``; None where they are not used or not known."""
+        stereo = self._known[1]
+        return (stereo.rotation, stereo.translation) if self.uses_stereo and stereo.has_pose else None
+
+    @property
     def version(self) -> int:
         """Another number after each change of a camera or the pose."""
         return self._known[0]

@@ -3,6 +3,7 @@
 import json
 import socket
 from collections.abc import Sequence
+from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
@@ -28,8 +29,8 @@ class DiagnosticsPublisher:
         self._info = node.create_publisher(String, "~/info", QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL))
         self._levels: dict[str, int] = {}
 
-    def publish(self, statuses: Sequence[Status]) -> None:
-        """Publish one array stamped now, and log. Each status has the node's full name, so that two robots' do not mix."""
+    def publish(self, statuses: Sequence[Status]) -> DiagnosticArray:
+        """Publish one array stamped now, return it, and log. Each status has the node's full name, so that two robots' do not mix."""
         array = DiagnosticArray()
         array.header.stamp = self._node.get_clock().now().to_msg()
         for status in statuses:
@@ -44,18 +45,11 @@ class DiagnosticsPublisher:
                 )
             )
         self._publisher.publish(array)
+        return array
 
     def publish_info(self, config: Config, fuser: Fuser) -> None:
-        """Publish the model and the configuration."""
-        info = {
-            "version": aenet_ros.__version__,
-            "device": str(fuser.device),
-            "precision": fuser.precision,
-            "backend": fuser.backend,
-            "model": fuser.card,
-            "configuration": flatten(config),
-        }
-        self._info.publish(String(data=json.dumps(info)))
+        """Publish ``node_info``."""
+        self._info.publish(String(data=json.dumps(node_info(config, fuser))))
 
     def _log_change(self, status: Status) -> None:
         before = self._levels.get(status.name, OK)
@@ -69,3 +63,15 @@ class DiagnosticsPublisher:
             self._logger.warning(f"{status.name}: {status.message}")
         else:
             self._logger.info(f"{status.name} is OK again: {status.message}")
+
+
+def node_info(config: Config, fuser: Fuser) -> dict[str, Any]:
+    """The version, the model and the configuration, ready for JSON."""
+    return {
+        "version": aenet_ros.__version__,
+        "device": str(fuser.device),
+        "precision": fuser.precision,
+        "backend": fuser.backend,
+        "model": fuser.card,
+        "configuration": flatten(config),
+    }

@@ -19,6 +19,7 @@ from aenet_ros.core.frames import Frame, FramePair
 from aenet_ros.health.judge import TopicFacts
 from aenet_ros.health.status import NodeStats
 from aenet_ros.messages.codec import IMAGE_TYPES, decode_rgb, decode_thermal, stamp_ns
+from aenet_ros.ros.black_box import BlackBox
 from aenet_ros.ros.compat import no_event_callbacks
 from aenet_ros.ros.outputs import RELIABILITY
 from aenet_ros.ros.params import qos_overrides
@@ -43,31 +44,34 @@ class Inputs:
         on_frame: Callable[[str, Frame], None],
         on_camera_info: Callable[[str, CameraInfo], None],
         on_shutter: Callable[[bool], None],
+        black_box: BlackBox | None = None,
     ) -> None:
         self.camera_infos: dict[str, CameraInfo] = {}
         self.depth_problem = ""
         self._node, self._stats, self._config = node, stats, config.input
-        self._on_frame, self._on_camera_info = on_frame, on_camera_info
+        self._on_frame, self._on_camera_info, self._black_box = on_frame, on_camera_info, black_box
         self._depth = DepthQueue(round(config.registration.depth_slop_ms * 1e6))
         self._subscriptions: list[Subscription[Any]] = []
         self._images = {role: self._subscribe_image(role, getattr(config.input, role)) for role in ("thermal", "rgb")}
         for role in self._images:
-            self._subscribe(CameraInfo, f"{role}/camera_info", partial(self._camera_info, role))
-        self._subscribe(Bool, "thermal/shutter", lambda message: on_shutter(message.data))
+            self._subscribe(CameraInfo, f"{role}/camera_info", f"{role} camera_info", partial(self._camera_info, role))
+        self._subscribe(Bool, "thermal/shutter", "shutter", lambda message: on_shutter(message.data))
         if config.registration.mode == "depth":
-            self._subscribe(Image, "depth/image_raw", self._depth_image, depth=5)
+            self._subscribe(Image, "depth/image_raw", "depth", self._depth_image, depth=5)
 
     def _subscribe_image(self, role: str, config: StreamConfig) -> "Subscription[Any]":
         topic, callback = f"{role}/image_raw", partial(self._image, role)
         if config.transport == "raw":
-            return self._subscribe(Image, topic, callback, config.depth, config.qos)
+            return self._subscribe(Image, topic, role, callback, config.depth, config.qos)
         # As image_transport does: the compressed topic follows a remapping of its base.
         compressed = self._node.resolve_topic_name(topic) + "/compressed"
-        return self._subscribe(CompressedImage, compressed, callback, config.depth, config.qos)
+        return self._subscribe(CompressedImage, compressed, role, callback, config.depth, config.qos)
 
     def _subscribe(
-        self, kind: type[Any], topic: str, callback: Callable[[Any], None], depth: int = 1, reliability: str = "best_effort"
+        self, kind: type[Any], topic: str, role: str, callback: Callable[[Any], None], depth: int = 1, reliability: str = "best_effort"
     ) -> "Subscription[Any]":
+        if self._black_box is not None:
+            callback = self._black_box.recorder(role, self._node.resolve_topic_name(topic), callback)
         subscription = self._node.create_subscription(
             kind,
             topic,

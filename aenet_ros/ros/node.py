@@ -12,7 +12,7 @@ from typing import Any
 from rclpy.clock import Clock
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from std_srvs.srv import SetBool
+from std_srvs.srv import SetBool, Trigger
 
 from aenet_ros.config import Config
 from aenet_ros.core.errors import ConfigError, format_error
@@ -25,8 +25,9 @@ from aenet_ros.health.status import NodeStats, Status
 from aenet_ros.pipeline import FusionPipeline
 from aenet_ros.ros.alignment import AlignmentMonitor
 from aenet_ros.ros.analysis import ArrivedFrame, DeferredAnalysis
+from aenet_ros.ros.black_box import BlackBox
 from aenet_ros.ros.compat import ClockType
-from aenet_ros.ros.diagnostics import DiagnosticsPublisher
+from aenet_ros.ros.diagnostics import DiagnosticsPublisher, node_info
 from aenet_ros.ros.inputs import Inputs
 from aenet_ros.ros.lifecycle import LoggedLifecycleNode
 from aenet_ros.ros.matchers import Matcher, follow_sync, make_matcher
@@ -53,12 +54,14 @@ class FusionNode(LoggedLifecycleNode):
         self._inputs: Inputs | None = None
         self._matcher: Matcher | None = None
         self._worker: FusionWorker | None = None
+        self._black_box: BlackBox | None = None
         self._activated_at_ns = 0
         self._diagnostics = DiagnosticsPublisher(self)
         self.parameters = NodeParameters(self, lambda: self.pipeline is not None, self._publish_info)
         self._alignment, self._offset = AlignmentMonitor(self, self.parameters), OffsetService(self)
         self._reset_counters()
         self._set_enabled = self.create_service(SetBool, "~/set_enabled", self._on_set_enabled)
+        self._save_black_box = self.create_service(Trigger, "~/save_black_box", self._on_save_black_box)
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # timers run on while simulated time stands still
         self._timer = self.create_timer(self.parameters.config.diagnostics.period_s, self._on_diagnostics, clock=steady)
         self._ticks = self.create_timer(TICK_S, self._on_tick, clock=steady)
@@ -84,6 +87,7 @@ class FusionNode(LoggedLifecycleNode):
         config = self.parameters.config
         make_matcher(config.sync)  # raises here where the policy needs a package that is not installed
         self._alignment.configure(config)
+        self._black_box = BlackBox(self, config.black_box) if config.black_box.enabled else None
         self._timer.timer_period_ns = round(config.diagnostics.period_s * 1e9)
         self._timer.reset()
         self.pipeline = FusionPipeline(config)
@@ -105,9 +109,10 @@ class FusionNode(LoggedLifecycleNode):
         self._activated_at_ns = time.monotonic_ns()
         self._offset.start()
         self._alignment.start(pipeline.registration)
-        self._inputs = Inputs(self, config, self.stats, self._on_frame, self._alignment.set_intrinsics, pipeline.set_driver_shutter)
-        camera_infos = self._inputs.camera_infos
-        self._worker = FusionWorker(self, pipeline, outputs, thermal_outputs, camera_infos, self._policy, self.stats, self._analysis)
+        set_intrinsics, set_shutter = self._alignment.set_intrinsics, pipeline.set_driver_shutter
+        self._inputs = Inputs(self, config, self.stats, self._on_frame, set_intrinsics, set_shutter, self._black_box)
+        camera_infos, policy, analysis, box = self._inputs.camera_infos, self._policy, self._analysis, self._black_box
+        self._worker = FusionWorker(self, pipeline, outputs, thermal_outputs, camera_infos, policy, self.stats, analysis, box)
 
     def stop_streams(self) -> None:
         """Destroy the subscriptions and stop the worker; the model stays loaded."""
@@ -130,6 +135,9 @@ class FusionNode(LoggedLifecycleNode):
         if self._thermal_outputs is not None:
             self._thermal_outputs.destroy()
             self._thermal_outputs = None
+        if self._black_box is not None:
+            self._black_box.close()
+            self._black_box = None
         if self.pipeline is not None:
             self.pipeline.close()
             self.pipeline = None
@@ -167,13 +175,24 @@ class FusionNode(LoggedLifecycleNode):
         response.success, response.message = result.successful, result.reason or ("enabled" if request.data else "disabled")
         return response
 
+    def _on_save_black_box(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        if self._black_box is None or self.pipeline is None:
+            response.message = "there is no black box: set black_box.enabled to true and configure the node again"
+        else:
+            about = node_info(self.parameters.config, self.pipeline.fuser)
+            response.success, response.message = self._black_box.save("~/save_black_box was called", about)
+        return response
+
     def _publish_info(self, config: Config) -> None:
         if self.pipeline is not None:
             self._diagnostics.publish_info(config, self.pipeline.fuser)
 
     def _on_diagnostics(self) -> None:
         try:
-            self._diagnostics.publish(self._statuses())
+            statuses = self._statuses()
+            message = self._diagnostics.publish(statuses)
+            if self._black_box is not None and self.pipeline is not None:
+                self._black_box.on_diagnostics(message, statuses, node_info(self.parameters.config, self.pipeline.fuser))
         except Exception as error:  # diagnostics must not end the node
             self.get_logger().error(f"diagnostics fail: {format_error(error)}", throttle_duration_sec=10.0)
 

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo
@@ -15,6 +15,7 @@ from aenet_ros.health.fallback import FallbackFrame, FallbackPolicy
 from aenet_ros.health.status import NodeStats
 from aenet_ros.pipeline import FusionPipeline, PendingFusion
 from aenet_ros.ros.analysis import DeferredAnalysis
+from aenet_ros.ros.black_box import BlackBox
 from aenet_ros.ros.mailbox import Mailbox
 from aenet_ros.ros.outputs import Outputs, Subscribers
 from aenet_ros.ros.thermal_outputs import ThermalOutputs, ThermalWants
@@ -48,12 +49,16 @@ class WorkItem(NamedTuple):
 
 
 class Submitted(NamedTuple):
-    """An item in work. ``pending``: a FusedFrame where there is nothing to wait for; a ThermalSource that is only measured."""
+    """An item in work. ``pending``: a FusedFrame where there is nothing to wait for; a ThermalSource that is only measured.
+
+    ``state``: of the pipeline before, for the black box.
+    """
 
     item: WorkItem
     pending: PendingFusion | FusedFrame | ThermalSource
     subscribers: Subscribers
     wants: ThermalWants
+    state: dict[str, Any] | None = None
 
 
 class FusionWorker:
@@ -73,9 +78,10 @@ class FusionWorker:
         policy: FallbackPolicy,
         stats: NodeStats,
         analysis: DeferredAnalysis,
+        black_box: BlackBox | None = None,
     ) -> None:
         self._node, self._pipeline, self._outputs, self._camera_infos = node, pipeline, outputs, camera_infos
-        self._thermal_outputs = thermal_outputs
+        self._thermal_outputs, self._black_box = thermal_outputs, black_box
         self._policy, self._stats, self._analysis = policy, stats, analysis
         self._config: Config | None = None  # of the last item
         self._mailbox: Mailbox[WorkItem] = Mailbox()
@@ -131,7 +137,8 @@ class FusionWorker:
             subscribers, wants = self._outputs.subscribers(), self._thermal_outputs.wants(item.config)
             reason = self._reason_to_skip(item, subscribers)
             if not reason:
-                return Submitted(item, self._start(item, subscribers, wants), subscribers, wants)
+                state = self._pipeline.temporal_state() if self._black_box is not None else None
+                return Submitted(item, self._start(item, subscribers, wants), subscribers, wants, state)
             self._count_dropped(item, reason)
             if wants and item.measured is not None and reason not in UNMEASURED:
                 return Submitted(item, self._pipeline.thermal_source(item.measured, item.config), subscribers, wants)
@@ -149,7 +156,7 @@ class FusionWorker:
         return self._policy.held
 
     def _finish(self, submitted: Submitted) -> None:
-        item, pending, subscribers, wants = submitted
+        item, pending, subscribers, wants, state = submitted
         try:
             if isinstance(pending, ThermalSource):
                 self._thermal_outputs.publish(pending, None, wants, item.config)
@@ -160,6 +167,8 @@ class FusionWorker:
                 self._count_dropped(item, reason)
             else:
                 self._publish(fused, item, subscribers)
+                if self._black_box is not None and item.content is not None:
+                    self._black_box.add_picture(fused, item.content, item.config, item.period_ns, state)
             if wants:
                 self._measure(item, fused, wants)
         except Exception as error:  # as above

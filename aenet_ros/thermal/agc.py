@@ -5,7 +5,8 @@ values would also stretch the slow gradients of a sky, which then appear in the 
 """
 
 import math
-from typing import Literal, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -99,6 +100,21 @@ class ThermalAgc:
             brightness[thermal.invalid] = 0.0
         return brightness
 
+    def state(self) -> dict[str, Any]:
+        """What the next gain depends on, ready for JSON."""
+        hot_end = (self._hot_end.slope, self._hot_end.active, self._hot_end.body)
+        return {"range": self._range, "stamp_ns": self._stamp_ns, "encoding": self._encoding, "hot_end": hot_end}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Continue from a ``state``."""
+        slope, active, body = state["hot_end"]
+        self._range, self._stamp_ns, self._encoding = (
+            Range(*state["range"]) if state["range"] else None,
+            state["stamp_ns"],
+            state["encoding"],
+        )
+        self._hot_end.slope, self._hot_end.active, self._hot_end.body = slope, active, Range(*body) if body else None
+
     def _choose(self, thermal: Frame, config: AgcConfig, elapsed_ns: int) -> Range:
         if config.mode == "fixed" and config.unit == "celsius":
             scale = scale_of(config)  # a camera whose counts fall with the temperature has low above high
@@ -134,13 +150,13 @@ class HotEnd:
 
     def __init__(self) -> None:
         self.slope = 1.0
-        self._active = False
-        self._body: Range | None = None  # levels of BODY_PERCENTILES, smoothed
+        self.active = False
+        self.body: Range | None = None  # levels of BODY_PERCENTILES, smoothed
 
     @property
     def knee(self) -> float:
         """Brightness from which the latest frame is stretched."""
-        return 1.0 if self._body is None or self.slope == 1.0 else float(np.float32(self._body.high / 255.0))
+        return 1.0 if self.body is None or self.slope == 1.0 else float(np.float32(self.body.high / 255.0))
 
     def update(self, grey: Array, config: AgcConfig, elapsed_ns: int) -> bool:
         """Update knee and slope for a frame, uint8 [H, W]. True if the stretch restarted because the scene changed."""
@@ -150,15 +166,15 @@ class HotEnd:
         highest = min(HOT_PERCENTILE, 100.0 - 100.0 * MIN_HOT_PIXELS / grey.size)
         low, knee, above = (int(np.searchsorted(ranks, percentile / 100.0 * pixels)) for percentile in (*BODY_PERCENTILES, highest))
         hot = max(above, knee)
-        body = self._body or Range(low, knee)
+        body = self.body or Range(low, knee)
         cut = float(counts[math.floor(body.low) : math.ceil(body.high) + 1].sum()) < config.scene_cut * pixels
-        restart = cut or self._body is None
-        self._active = hot <= END_ABOVE if self._active and not restart else hot < BEGIN_BELOW
+        restart = cut or self.body is None
+        self.active = hot <= END_ABOVE if self.active and not restart else hot < BEGIN_BELOW
         slope = 1.0
-        if self._active:
+        if self.active:
             slope = max(1.0, min((HOT_LEVEL - knee) / max(hot - knee, 1), config.hot_gain, MAX_NOISE / max(noise_of(grey), 1e-3)))
         share = 1.0 if restart else smoothing_share(elapsed_ns, config.smoothing_s)
-        self._body = Range(body.low + share * (low - body.low), body.high + share * (knee - body.high))
+        self.body = Range(body.low + share * (low - body.low), body.high + share * (knee - body.high))
         slope = self.slope * (slope / self.slope) ** share  # its logarithm is smoothed, as the width of a range
         self.slope = float(np.float32(slope)) if slope > MIN_SLOPE else 1.0
         return cut

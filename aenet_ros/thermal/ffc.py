@@ -7,7 +7,9 @@ deliver pictures of the shutter, which have almost no contrast.
 import math
 import statistics
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -112,6 +114,14 @@ class FfcHold:
         self._contrasts: deque[float] = deque(maxlen=WINDOW)
         self._good: Frame | None = None
         self._flat_since_ns: int | None = None
+
+    def state(self) -> dict[str, Any]:
+        """What finds the next picture of the shutter, ready for JSON; the last good frame is not in it."""
+        return {"contrasts": list(self._contrasts), "flat_since_ns": self._flat_since_ns}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Continue from a ``state``; the last good frame is the one that was seen here."""
+        self._contrasts, self._flat_since_ns = deque(state["contrasts"], maxlen=WINDOW), state["flat_since_ns"]
 
     def apply(self, thermal: Frame, config: ShutterConfig, driver_shutter_closed: bool = False) -> Frame:
         """The frame to use: this one, or the last good one with this stamp while pictures show the shutter, for ``bridge_s`` at most.

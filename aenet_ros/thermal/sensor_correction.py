@@ -7,7 +7,8 @@ Until then a column pattern is what all heights of the picture have in common: a
 
 import math
 from collections import deque
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -71,6 +72,22 @@ class SensorCorrection:
     def bad_pixels(self) -> BadPixelMap | None:
         """Bad pixels, the same object while nothing changes; None while there are none. A missing neighbour has index 0 and share 0."""
         return self._pixels.bad if len(self._pixels.bad.pixels) else None
+
+    def state(self) -> dict[str, Any]:
+        """What is corrected now, ready for JSON but for its arrays."""
+        bad = self._pixels.bad
+        return {"kind": self._kind, "columns": self.columns, "analysed": self._columns.frames, "bad_pixels": list(bad)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Correct what a ``state`` says, whose arrays may be lists. What was learned besides is forgotten."""
+        shape, encoding = state["kind"]
+        self._kind, self._pixels, self._columns, self._due = (tuple(shape), encoding), _Pixels(), _Columns(), None
+        self._columns.frames = state["analysed"]
+        if state["columns"] is not None:
+            self._columns.pattern = np.array(state["columns"], np.float32)
+        pixels, neighbours, shares = state["bad_pixels"]
+        if len(pixels):
+            self._pixels.bad = BadPixelMap(np.array(pixels, np.intp), np.array(neighbours, np.intp), np.array(shares, np.float32))
 
     def observe(self, thermal: Frame, config: SensorConfig, shutter_closed: bool = False) -> None:
         """Take a raw frame in mono8, mono16 or 32FC1. One frame in EVERY is kept for ``update``; the first one takes 4 ms (640x512).

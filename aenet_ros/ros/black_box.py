@@ -1,0 +1,192 @@
+"""The black box: the last seconds of messages in memory, written to a bag when a status becomes ERROR, or by ``~/save_black_box``."""
+
+import json
+import shutil
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.node import Node
+from rclpy.serialization import serialize_message
+from sensor_msgs.msg import Image
+from std_msgs.msg import String
+
+from aenet_ros.config import BlackBoxConfig, Config, flatten
+from aenet_ros.core.errors import ConfigError, format_error
+from aenet_ros.core.frames import Array, FramePair, FusedFrame
+from aenet_ros.health.fallback import FallbackFrame
+from aenet_ros.health.status import ERROR, Status
+from aenet_ros.messages.codec import fill_image, set_stamp
+
+INTERVAL_S = 60.0  # between two files that are written because of errors
+MOST_BOXES = 10
+PREFIX = "black_box_"
+LARGE = 10_000  # bytes; of each topic with smaller messages the last one before the window is kept too: camera_info, shutter
+REST_S = 1e-3  # after each message that is written: serialization holds the interpreter's lock
+
+
+class Published(NamedTuple):
+    """A published picture and what it was made of: ``content`` without its pixels, and the pipeline's state before."""
+
+    picture: Array
+    encoding: str
+    stamp_ns: int
+    frame_id: str
+    record: dict[str, Any]
+    config: Config
+
+
+class Entry(NamedTuple):
+    """A ROS message or a picture, as it came. ``at_ns``: wall clock; ``size`` in bytes."""
+
+    at_ns: int
+    topic: str
+    content: Any
+    size: int
+
+
+class BlackBox:
+    """``recorder``, ``add_picture`` and ``on_diagnostics`` return at once, and may be called by several threads. A thread writes.
+
+    Raises ConfigError where the folder or the packages that write bags are missing.
+    """
+
+    def __init__(self, node: Node, config: BlackBoxConfig) -> None:
+        try:
+            import aenet_ros.io.bag_writer  # noqa: F401
+        except ImportError as error:
+            raise ConfigError(f"black_box.enabled needs rosbags and mcap ({error}): pip install 'rosbags>=0.11,<0.12' mcap") from error
+        self._node, self._config = node, config
+        self.folder = Path(config.folder).expanduser().absolute()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=self.folder).close()
+        except OSError as error:
+            raise ConfigError(f"black_box.folder {self.folder} cannot be written ({error.strerror}); give another") from error
+        self.roles: dict[str, str] = {}  # of the inputs, by topic
+        self._fused_topic, self._diagnostics_topic = (node.resolve_topic_name(name) for name in ("fused/image", "/diagnostics"))
+        self._lock = threading.Lock()
+        self._ring: deque[Entry] = deque()
+        self._before: dict[str, Entry] = {}  # by topic
+        self._bytes = 0
+        self._errors: set[str] = set()  # names of the statuses at ERROR
+        self._saved_s = -INTERVAL_S
+        self._thread: threading.Thread | None = None
+
+    def recorder(self, role: str, topic: str, callback: Callable[[Any], None]) -> Callable[[Any], None]:
+        """A callback that keeps each message of an input, and passes it on."""
+        self.roles[topic] = role
+
+        def record(message: Any) -> None:
+            self._add(topic, message, len(message.data) if hasattr(message, "data") and hasattr(message.data, "__len__") else 500)
+            callback(message)
+
+        return record
+
+    def add_picture(self, fused: FusedFrame, content: FramePair | FallbackFrame, config: Config, period_ns: int, state: Any) -> None:
+        """Keep a published picture. ``state``: the pipeline's ``temporal_state`` before it was made."""
+        record: dict[str, Any] = {"period_ns": period_ns, "state": state}
+        if isinstance(content, FramePair):
+            stamps = {"thermal_ns": content.thermal.stamp_ns, "rgb_ns": content.rgb.stamp_ns, "difference_ns": content.difference_ns}
+            record |= {"kind": "pair", **stamps, "depth_ns": content.depth.stamp_ns if content.depth is not None else None}
+        elif content.frame is None:
+            record |= {"kind": "held"}
+        else:
+            record |= {"kind": content.role, "frame_ns": content.frame.stamp_ns, "streams": dict(content.streams)}
+        published = Published(fused.image, fused.encoding, fused.stamp_ns, fused.frame_id, record, config)
+        self._add(self._fused_topic, published, fused.image.nbytes)
+
+    def on_diagnostics(self, message: DiagnosticArray, statuses: Sequence[Status], about: dict[str, Any]) -> None:
+        """Keep the diagnostics; write the box where a status has become ERROR. ``about``: see ``save``."""
+        self._add(self._diagnostics_topic, message, 5_000)
+        errors = {status.name: f"{status.name}: {status.code.name}: {status.message}" for status in statuses if status.level == ERROR}
+        new, self._errors = errors.keys() - self._errors, set(errors)
+        if new and time.monotonic() - self._saved_s > INTERVAL_S and any(entry.topic in self.roles for entry in tuple(self._ring)):
+            self._node.get_logger().error(self.save(next(text for name, text in errors.items() if name in new), about)[1])
+
+    def save(self, reason: str, about: dict[str, Any]) -> tuple[bool, str]:
+        """Write what is kept; returns at once, with a sentence. ``about``: of ``diagnostics.info``."""
+        if self._thread is not None and self._thread.is_alive():
+            return False, "a black box is being written already; call again"
+        with self._lock:
+            entries = [*(entry._replace(at_ns=self._ring[0].at_ns) for entry in self._before.values()), *self._ring]
+        if not entries:
+            return False, "nothing has been received yet"
+        self._saved_s = time.monotonic()
+        folder = self.folder / f"{PREFIX}{time.strftime('%Y%m%d_%H%M%S')}_{time.time_ns() // 1_000_000 % 1000:03}"
+        header = {**about, "node": self._node.get_fully_qualified_name(), "reason": reason, "roles": self.roles, "fused": self._fused_topic}
+        self._thread = threading.Thread(target=self._write, args=(folder, header, entries), name="black box")
+        self._thread.start()
+        return True, f"writing {sum(entry.size for entry in entries) / 1e6:.0f} MB of the last seconds to {folder}: `aenet why {folder}`"
+
+    def close(self) -> None:
+        """Wait until a box that is being written is complete."""
+        if self._thread is not None:
+            self._thread.join()
+
+    def _add(self, topic: str, content: Any, size: int) -> None:
+        with self._lock:
+            entry = Entry(max(time.time_ns(), self._ring[-1].at_ns if self._ring else 0), topic, content, size)
+            self._ring.append(entry)
+            self._bytes += size
+            oldest_ns = entry.at_ns - round(self._config.seconds * 1e9)
+            while self._ring[0].at_ns < oldest_ns or (self._bytes > self._config.max_mb * 1e6 and len(self._ring) > 1):
+                dropped = self._ring.popleft()
+                self._bytes -= dropped.size
+                if dropped.size < LARGE and dropped.topic in self.roles:
+                    self._before[dropped.topic] = dropped
+
+    def _write(self, folder: Path, header: dict[str, Any], entries: Sequence[Entry]) -> None:
+        from aenet_ros.io.bag_writer import BagWriter, ros2_connection
+
+        scratch = Path(tempfile.mkdtemp(prefix=".", dir=self.folder))
+        try:
+            writer = BagWriter(scratch / folder.name, compressed=False)
+            connections: dict[tuple[str, str], Any] = {}
+
+            def write(topic: str, message: Any, at_ns: int) -> None:
+                kind = f"{type(message).__module__.partition('.')[0]}/msg/{type(message).__name__}"
+                if (topic, kind) not in connections:
+                    connections[topic, kind] = ros2_connection(topic, kind)
+                writer.write(connections[topic, kind], at_ns, serialize_message(message))
+
+            records = f"{header['node']}/black_box"
+            write(records, String(data=json.dumps(header)), entries[0].at_ns)
+            for entry in entries:
+                if isinstance(entry.content, Published):
+                    write(records, record_message(entry.content, header["configuration"]), entry.at_ns)
+                    write(entry.topic, picture_message(entry.content), entry.at_ns)
+                else:
+                    write(entry.topic, entry.content, entry.at_ns)
+                time.sleep(REST_S)
+            writer.close()
+            (scratch / folder.name).rename(folder)
+            for old in sorted(self.folder.glob(f"{PREFIX}*"))[:-MOST_BOXES]:
+                shutil.rmtree(old, ignore_errors=True)
+        except Exception as error:  # a full disk, above all, must not end the node
+            if self._node.context.ok():
+                self._node.get_logger().error(f"the black box cannot be written to {folder}: {format_error(error)}")
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def record_message(published: Published, configuration: dict[str, Any]) -> String:
+    """What a picture was made of, as JSON; ``configuration``: the box's, of which only differences are written."""
+    config = flatten(published.config)
+    changed = {name: value for name, value in config.items() if value != configuration[name]}
+    record = {"stamp_ns": published.stamp_ns, **published.record, "config": changed}
+    return String(data=json.dumps(record, default=lambda array: array.tolist()))
+
+
+def picture_message(published: Published) -> Image:
+    """The picture as it was published."""
+    message = Image()
+    fill_image(message, published.picture, published.encoding)
+    set_stamp(message.header, published.stamp_ns)
+    message.header.frame_id = published.frame_id
+    return message
