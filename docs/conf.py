@@ -30,6 +30,7 @@ MENU = {
         "temperatures": "Temperatures and hot spots",
         "robustness": "",
         "troubleshooting": "",
+        "black_box": "",
     },
     "Tools": {"cli": "", "offline": "", "video": "", "view": "", "export": "", "containers": ""},
     "Reference": {"parameters": "", "api": "", "architecture": "", "network": "", "security": ""},

@@ -88,6 +88,7 @@ SHIFT = [1.0, 0.0, 500.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]  # no overlap: every pai
 NO_OVERLAP = "do not overlap"
 
 # What is set, and what shows that it is in force: a function of the active node, or the words of the problem that it causes.
+BOX = {"black_box.enabled": True, "black_box.folder": str}  # in the test's folder
 CASES = {
     "autostart": ({"autostart": False}, lambda node: not node.start()),
     "input.thermal.transport": ({"input.thermal.transport": "compressed"}, lambda node: compressed(node, "thermal")),
@@ -120,6 +121,10 @@ CASES = {
     "output.height": ({"output.grid": "size", "output.height": 60}, lambda node: fuse(node).image.shape[:2] == (60, 80)),
     "output.reliability": ({"output.reliability": "best_effort"}, lambda node: not reliable(node._outputs._image)),
     "diagnostics.period_s": ({"diagnostics.period_s": 0.25}, lambda node: node._timer.timer_period_ns == 250_000_000),
+    "black_box.enabled": (BOX, lambda node: node._black_box is not None),
+    "black_box.seconds": ({**BOX, "black_box.seconds": 2.0}, lambda node: node._black_box and node._black_box._config.seconds == 2.0),
+    "black_box.max_mb": ({**BOX, "black_box.max_mb": 20}, lambda node: node._black_box and node._black_box._config.max_mb == 20),
+    "black_box.folder": (BOX, lambda node: node._black_box and node._black_box.folder.is_dir()),
 }  # fmt: skip
 
 

@@ -54,10 +54,13 @@ def _print_report(report: dict[str, Any]) -> None:
     print(f"received: {received}; {report['pictures']} pictures were published, on {report['there']}")
     for text, count in report["undecoded"].items():
         print(f"not decoded: {count} {text}")
-    made = report["pictures"] - report["held"]
+    made = report["pictures"] - report["held"] - report["early"]
     print(f"made again: {report['equal']} of {made} pictures are equal, byte by byte" + _difference(report))
     for text, count in report["not_made"].items():
         print(f"not made again: {count}: {text}")
+    for count, text in ((report["early"], "their frames came before the box begins"), (report["held"], "earlier pictures, held")):
+        if count:
+            print(f"not compared: {count}, {text}")
 
 
 def _difference(report: dict[str, Any]) -> str:

@@ -410,11 +410,15 @@ class BlackBoxConfig:
     """What the node keeps in memory, to write it when something fails (docs/black_box.md)."""
 
     enabled: bool = option(
-        False, "True: the last seconds of inputs, outputs, configuration and counters are kept in memory, and written at any error status."
+        False,
+        "True: the last seconds of inputs, outputs, configuration and counters are kept in memory, and written at any error status.",
+        advanced=True,
     )
-    seconds: float = option(5.0, "Time that is kept.", (1.0, 60.0), "s")
-    max_mb: int = option(400, "Largest size of what is kept, and of a file; the oldest is dropped first.", (10, 10_000), "MB")
-    folder: str = option("~/.ros/black_box", "Folder of the files; the ten newest stay.")
+    seconds: float = option(5.0, "Time that is kept.", (1.0, 60.0), "s", advanced=True)
+    max_mb: int = option(
+        400, "Largest size of what is kept, and of a file; the oldest is dropped first.", (10, 10_000), "MB", advanced=True
+    )
+    folder: str = option("~/.ros/black_box", "Folder of the files; the ten newest stay.", advanced=True)
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,7 @@ class _Replay:
         self._undecoded: Counter[str] = Counter()
         self._record: dict[str, Any] = {}
         self._picture: Any = None
-        self._pictures = self._equal = self._held = 0
+        self._pictures = self._equal = self._held = self._early = 0
         self._not_made: Counter[str] = Counter()
         self._different: list[dict[str, Any]] = []
 
@@ -155,7 +155,7 @@ class _Replay:
         try:
             fused = self._make(record)
         except KeyError:
-            self._not_made["its frames came before the box begins"] += 1
+            self._early += 1
         except AenetError as error:
             self._not_made[str(error)] += 1
         else:
@@ -196,6 +196,7 @@ class _Replay:
             "pictures": self._pictures,
             "equal": self._equal,
             "held": self._held,
+            "early": self._early,
             "different": self._different,
             "not_made": dict(self._not_made),
             "there": " ".join(there),

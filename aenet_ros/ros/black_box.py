@@ -107,7 +107,8 @@ class BlackBox:
         errors = {status.name: f"{status.name}: {status.code.name}: {status.message}" for status in statuses if status.level == ERROR}
         new, self._errors = errors.keys() - self._errors, set(errors)
         if new and time.monotonic() - self._saved_s > INTERVAL_S and any(entry.topic in self.roles for entry in tuple(self._ring)):
-            self._node.get_logger().error(self.save(next(text for name, text in errors.items() if name in new), about)[1])
+            reason = next(text for name, text in errors.items() if name in new)
+            self._node.get_logger().warning(f"black box: {self.save(reason, about)[1]}")
 
     def save(self, reason: str, about: dict[str, Any]) -> tuple[bool, str]:
         """Write what is kept; returns at once, with a sentence. ``about``: of ``diagnostics.info``."""
