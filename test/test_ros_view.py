@@ -38,10 +38,11 @@ class Robot:
 
     def start_node(self):
         homography = [float(value) for value in rgb_to_thermal(self.rig).ravel()]
-        options = {"registration.mode": "homography", "registration.homography": homography, "model.threads": 1}
+        options = {"registration.mode": "homography", "registration.homography": homography, "agc.profile": "centikelvin"}
         # No warning may depend on how busy the machine is: the page waits for OK.
         limits = {"diagnostics.min_rate_hz": 0.0, "diagnostics.max_latency_ms": 0.0, "diagnostics.max_sync_error_ms": 0.0}
-        self.processes.start("node", "aenet_ros.ros.node", {**options, **limits, "diagnostics.period_s": 0.5})
+        options |= {"model.threads": 1, "diagnostics.period_s": 0.5}
+        self.processes.start("node", "aenet_ros.ros.node", {**options, **limits})
 
     def start_rig(self):
         self.processes.start("rig", "aenet_ros.ros.tools.rig_node", asdict(self.rig))
@@ -124,7 +125,11 @@ def test_a_robot_is_looked_at_only_while_a_page_is_open(robot, viewer):
             assert not viewers("/fused/thermal_registered")
             await page.request("rgb", "fused", points=[(0.5, 0.5)])
             await page.until(lambda: viewers("/rgb/image_raw") and viewers("/fused/thermal_registered"), "the other streams")
+            assert not viewers("/hot_spots/json")
+            await page.request("fused", spots=True)
+            await page.until(lambda: viewers("/hot_spots/json"), "the spots")
             await page.request("fused")
+            await page.until(lambda: not viewers("/hot_spots/json"), "the spots to be left")
             await page.until(lambda: not viewers("/rgb/image_raw") and not viewers("/fused/thermal_registered"), "them to be left")
 
         with_page(viewer.url, talk)
@@ -135,22 +140,50 @@ def test_pictures_of_one_instant_temperatures_and_words(viewer):
     async def talk(page):
         await page.request("rgb", "thermal", "fused", points=[(0.5, 0.5), (0.0, 0.0)])
         await page.until(
-            lambda: any(len(pictures) == 3 and header["readings"][0]["celsius"] for header, pictures in page.snapshots), "all three"
+            lambda: any(len(pictures) == 3 and header["readings"]["unit"] == "°C" for header, pictures in page.snapshots), "all three"
         )
         await page.until(lambda: page.states and page.states[-1]["values"], "the configuration")
         await page.until(lambda: page.states[-1]["level"] == 0 and "fused frames a second" in page.states[-1]["headline"], "status OK")
         return page
 
     page = with_page(viewer.url, talk)
-    header, pictures = next(moment for moment in page.snapshots if len(moment[1]) == 3 and moment[0]["readings"][0]["celsius"])
+    header, pictures = next(moment for moment in page.snapshots if len(moment[1]) == 3 and moment[0]["readings"]["unit"] == "°C")
     assert [picture.shape[:2] for picture in pictures.values()] == [SIZE[::-1]] * 3
-    assert -20 < header["readings"][0]["celsius"] < 60  # a street
+    assert -20 < header["readings"]["points"][0][0] < 60  # a street
     statuses = {status["name"]: status for status in page.states[-1]["statuses"]}
     assert {"fusion", "input rgb", "input thermal", "pairing", "model"} <= statuses.keys()
     assert page.states[-1]["values"]["registration.mode"] == "homography"
     names = {option["name"] for option in page.hello["options"]}
     assert {"output.thermal_weight", "agc.mode", "sync.slop_ms"} <= names
     assert not {"model.device", "registration.mode"} & names
+
+
+def test_hot_spots_and_alarms_of_the_node(viewer):
+    async def talk(page):
+        await page.request("fused", spots=True, box=[0.0, 0.0, 1.0, 1.0])
+        await page.until(lambda: page.states and page.states[-1]["values"], "the configuration")
+        assert page.states[-1]["alarms"] == []
+        assert (await page.set("hot_spots.level", 3.0))["ok"]
+        assert (await page.set("alarms.regions", "street 10,10 100,100 high=-40"))["ok"]
+        await page.until(lambda: page.states[-1]["level"] == 2 and page.states[-1]["alarms"], "the alarm")
+        assert "street has" in page.states[-1]["headline"]
+        [row] = page.states[-1]["alarms"]
+        assert (row["name"], row["level"]) == ("street", 2)
+        assert float(row["values"]["maximum [degC]"]) > -40
+
+        def complete():
+            headers = [header for header, _ in page.snapshots if header.get("spots") and header["readings"]]
+            return next((header for header in headers if header["spots"]["spots"] and header["spots"]["regions"]), None)
+
+        header = await page.until(complete, "a spot and the region")
+        spot = header["spots"]["spots"][0]
+        assert spot["value"] < header["readings"]["box"][2] + 1.0  # of the whole view, a frame apart
+        assert all(0 <= side <= 1 for side in (*spot["at"], *spot["box"]))
+        assert len(header["spots"]["regions"][0]["points"]) == 2
+        assert (await page.set("alarms.regions", ""))["ok"]
+        await page.until(lambda: page.states[-1]["alarms"] == [] and page.states[-1]["level"] == 0, "the alarm to go with its region")
+
+    with_page(viewer.url, talk)
 
 
 def node_s_value(robot, name):
@@ -241,7 +274,15 @@ def page(browser, viewer):
     return browser
 
 
-def test_pictures_arrive_and_change(page):
+def choose(browser, option, value):
+    from selenium.webdriver.support.ui import Select
+
+    select = element(browser, f"[data-option='{option}']")
+    wait(select.is_enabled, "the node's values")
+    Select(select).select_by_value(value)
+
+
+def test_pictures_arrive_and_change(page, robot):
     size, first = pixels(page, "fused")
     assert size == SIZE
     assert first.std() > 10  # a picture, not a flat colour
@@ -252,9 +293,12 @@ def test_pictures_arrive_and_change(page):
     assert page.execute_script(STAMP, "thermal") == ""
     element(page, "[data-mode=thermal]").click()
     wait(lambda: page.execute_script(STAMP, "thermal"), "the thermal picture")
-    _, thermal = pixels(page, "thermal")
-    assert np.ptp(thermal, axis=2).max() <= 2  # grey
-    assert thermal.std() > 10
+    assert np.ptp(pixels(page, "thermal")[1], axis=2).max() > 50  # in colours
+    choose(page, "output.palette", "white_hot")
+    wait(lambda: np.ptp(pixels(page, "thermal")[1], axis=2).max() <= 2, "grey")
+    assert pixels(page, "thermal")[1].std() > 10
+    assert node_s_value(robot, "output.palette") == "white_hot"
+    choose(page, "output.palette", "ironbow")
     element(page, "[data-mode=swipe]").click()
     assert no_complaints(page) == []
 
@@ -292,6 +336,52 @@ def test_the_temperature_under_the_cursor_and_at_a_point(page):
     wait(lambda: "°C" in element(page, "#at-pin").text, "the temperature at the point")
     element(page, "#unpin").click()
     wait(lambda: "click the picture" in element(page, "#at-pin").text, "the point to go")
+
+
+def test_box_chart_spots_and_stages(page):
+    from selenium.webdriver import ActionChains
+
+    stage = element(page, "#stage")
+    element(page, "#draw-box").click()
+    corner = ActionChains(page).move_to_element_with_offset(stage, stage.size["width"] // 8, -stage.size["height"] // 4)
+    corner.click_and_hold().move_by_offset(stage.size["width"] // 4, stage.size["height"] // 2).release().perform()
+    wait(lambda: "max" in element(page, "#in-box").text, "the box's temperatures")
+    low, mean, high = (float(part.split()[1]) for part in element(page, "#in-box").text.split(" · "))
+    assert -30 < low < mean < high < 60
+    assert element(page, "#divider").get_attribute("aria-valuenow") == "50"  # drawing did not move the slider
+    wait(lambda: "max of the box" in element(page, "#trend").text, "the chart")
+    inked = "return document.querySelector('#chart').getContext('2d').getImageData(0, 0, 600, 60).data.some((value) => value)"
+    assert page.execute_script(inked)
+    choose(page, "output.style", "side_by_side")  # the fused picture has other pixels than the values now
+    marked = "return document.querySelectorAll(`.pane[data-stream=${arguments[0]}] .frame.box`).length"
+    wait(lambda: page.execute_script(marked, "fused") == 0, "no box over a picture it does not fit")
+    assert page.execute_script(marked, "rgb") == 1
+    choose(page, "output.style", "fusion")
+    element(page, "#mark-spots").click()
+    wait(lambda: page.execute_script("return document.querySelectorAll('.pane[data-stream=fused] .mark.spot').length"), "a marked spot")
+    assert "°C" in page.execute_script("return document.querySelector('.mark.spot').dataset.text")
+    element(page, "#mark-spots").click()
+    element(page, "#unbox").click()
+    assert {"agc", "fusion", "total"} <= set(element(page, "#stages").text.split())
+    assert no_complaints(page) == []
+
+
+def test_on_a_phone_the_picture_stays_in_view(page):
+    size = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        element(page, "#tab-params").click()
+        for mode in ("swipe", "grid", "thermal"):
+            element(page, f"[data-mode={mode}]").click()
+            page.execute_script("document.querySelector('#groups details:last-child').scrollIntoView()")
+            wait(lambda: page.execute_script("return window.scrollY") > 500, "the page to scroll")
+            box = page.execute_script("return document.querySelector('#stage').getBoundingClientRect().toJSON()")
+            assert 0 <= box["top"] < 20
+            assert 100 < box["height"] < 844 / 2
+            assert page.execute_script("return document.documentElement.scrollWidth") == 390
+            page.execute_script("window.scrollTo(0, 0)")
+    finally:
+        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 def test_a_parameter_changed_in_the_page_changes_at_the_node(page, robot):

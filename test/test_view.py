@@ -22,12 +22,12 @@ from aenet_ros.core.frames import Frame
 from aenet_ros.view import choose_token, is_local
 from aenet_ros.view.bag_view import BagView
 from aenet_ros.view.server import FILES, Access
-from aenet_ros.view.snapshot import Reading, Snapshot, StampGrouper, ThermalRenderer, read_point
+from aenet_ros.view.snapshot import Snapshot, StampGrouper, ThermalRenderer
 from aenet_ros.view.source import ERROR, OFFLINE, OK, WAITING, WARN, RobotFacts, robot_status_text
 
 COUNT = 100
 MIDDLE = (0.5, 0.5)
-PLAIN = ("--set", "output.thermal_weight=0", "model.threads=1")  # the fused picture is then the rgb one
+PLAIN = ("--set", "output.thermal_weight=0", "model.threads=1", "agc.profile=centikelvin")  # the fused picture is then the rgb one
 FROM_CLI = "from aenet_ros.cli.main import main; sys.exit(main(sys.argv[1:]))"
 
 
@@ -82,12 +82,12 @@ def test_a_bag_plays_to_its_end_and_shows_what_it_holds(viewer):
     assert places == sorted(places)
     for header, pictures in page.snapshots:
         index = round((int(header["stamp_ns"]) - BEGIN_NS) / PERIOD_NS)
-        assert header["readings"] == [{"counts": 29_000 + index, "celsius": pytest.approx((29_000 + index) * 0.01 - 273.15, abs=0.01)}]
+        assert header["readings"]["points"] == [[pytest.approx((29_000 + index) * 0.01 - 273.15, abs=0.01), 29_000 + index]]
         assert [*pictures] == ["rgb", "thermal", "fused"]
         for stream in ("rgb", "fused"):
             far = np.abs(pictures[stream][:, :, ::-1].astype(int) - rgb_of(index))
             assert np.median(far) < 6  # jpeg
-        assert pictures["thermal"].shape == SIZE
+        assert pictures["thermal"].shape[:2] == SIZE
 
 
 async def stand_at(page, at_s):
@@ -96,6 +96,49 @@ async def stand_at(page, at_s):
     await page.request("fused")
     await page.send(type="seek", value=at_s)
     await page.until(lambda: page.snapshots and abs(page.snapshots[-1][0]["at_s"] - at_s) < 0.1, "the sought place")
+
+
+def test_spots_box_and_alarms_of_a_bag(tmp_path):
+    """A square of 40 degC on 16.85 degC in one half of the bag's view, and a region that contains it."""
+    maker = BagMaker(tmp_path / "drive", "mcap")
+    counts = np.full(SIZE, 29_000, np.uint16)
+    counts[10:20, 30:42] = 31_315
+    with maker.writer:
+        thermal, rgb = maker.topic("/ir/image_raw", IMAGE), maker.topic("/cam/image_raw", IMAGE)
+        for index in range(COUNT):
+            stamp = BEGIN_NS + index * PERIOD_NS
+            maker.image(thermal, stamp + 6_000_000, stamp, counts + np.uint16(index % 2), "mono16", "thermal")
+            maker.image(rgb, stamp + 9_000_000, stamp, np.full((*SIZE, 3), 90, np.uint8), "rgb8", "rgb_optical")
+    regions = "oven 25,5 50,25 pre=30 high=35; rest 0,30 20,40 high=35"
+    options = ("agc.profile=centikelvin", "alarms.hold_s=0.2")
+    viewer = Viewer(tmp_path / "view.log", tmp_path / "drive", "--set", "model.threads=1", *options, f"alarms.regions={regions}")
+
+    async def talk(page):
+        await page.request("fused", box=[0.0, 0.5, 1.0, 0.0], spots=True)
+        await page.until(lambda: page.states and page.states[-1]["level"] == ERROR, "the alarm")
+        state = page.states[-1]
+        assert [(row["name"], row["level"]) for row in state["alarms"]] == [("oven", ERROR), ("rest", OK)]
+        assert "oven has 40.0 degC; the alarm level is 35" in state["headline"]
+        header, _ = page.snapshots[-1]
+        assert header["readings"]["box"] == pytest.approx([16.85, 16.85 + 23.15 * 120 / (24 * 64), 40.0], abs=0.02)
+        assert [region["level"] for region in header["spots"]["regions"]] == [ERROR, OK]
+        [spot] = header["spots"]["spots"]
+        assert (spot["id"], spot["kind"], header["spots"]["unit"]) == (1, "hot", "°C")
+        assert spot["value"] == pytest.approx(40.0, abs=0.02)
+        assert spot["box"] == pytest.approx([30 / 64, 10 / 48, 42 / 64, 20 / 48], abs=1e-3)
+        await page.send(type="pause")
+        assert (await page.set("hot_spots.level", 50.0))["ok"]
+        await page.until(lambda: not page.snapshots[-1][0]["spots"]["spots"], "no spot at the new level, while paused")
+        assert (await page.set("agc.profile", "generic"))["ok"]
+        await page.until(lambda: page.snapshots[-1][0]["readings"]["unit"] == "counts", "counts")
+        assert "does not say what counts mean" in page.snapshots[-1][0]["readings"]["no_degrees"]
+        assert page.snapshots[-1][0]["spots"]["unit"] == ""
+        await page.until(lambda: "no region is watched" in page.states[-1]["headline"], "words on the regions")
+
+    try:
+        with_page(viewer.url, talk)
+    finally:
+        viewer.close()
 
 
 def test_seek_pause_step_and_speed(viewer):
@@ -373,15 +416,39 @@ def make_drifting_bag(path):
     return path
 
 
-def test_readings():
+def test_readings_of_points_and_of_a_box():
     counts = np.zeros((10, 20), np.uint16)
-    counts[5, 10] = 30_000
-    agc = AgcConfig(celsius_per_count=0.01, celsius_at_zero=-273.15)
-    assert read_point(counts, (0.5, 0.5), agc) == Reading(30_000, pytest.approx(26.85, abs=1e-3))
-    assert read_point(counts, (0.5, 0.5), None) == Reading(30_000, None)  # the scale is not known
-    assert read_point(counts, (1.0, 1.0), agc) == Reading(None, None)  # outside the thermal view
-    assert read_point(counts.astype(np.uint8) + 7, (0.0, 0.0), agc) == Reading(7, None)  # brightness, no temperature
-    assert Snapshot(1, {}).readings([(0.1, 0.1)]) == [Reading(None, None)]
+    counts[2:8, 4:16] = 30_000  # 26.85 degC
+    counts[4:7, 10:13] = 31_000  # 36.85 degC
+    snapshot = Snapshot(1, {}, lambda: counts, build({"agc.profile": "centikelvin"}))
+    readings = snapshot.readings(
+        [(0.55, 0.55), (1.0, 1.0)], (0.75, 0.75, 0.0, 0.0)
+    )  # from the right bottom corner: without column 15, row 7
+    assert (readings.unit, readings.no_degrees) == ("°C", "")
+    assert readings.points == [(pytest.approx(36.85, abs=1e-3), 31_000), (None, None)]  # the other one is outside the thermal view
+    # 5 rows of 11 pixels have a value, 9 of them the higher one.
+    assert readings.box == (pytest.approx(26.85, abs=0.01), pytest.approx(26.85 + 10 * 9 / 66, abs=0.01), pytest.approx(36.85, abs=0.01))
+    assert snapshot.readings([], (0.0, 0.0, 0.1, 0.1)).box is None
+    assert snapshot.readings([], (1.0, 1.0, 1.0, 1.0)).box is None  # one pixel
+    assert Snapshot(1, {}).readings([(0.1, 0.1)]) is None
+
+
+@pytest.mark.parametrize(
+    ("counts", "options", "words"),
+    [
+        (np.uint16(3000), None, "not reported"),
+        (np.uint16(30_000), {}, "generic does not say what counts mean"),
+        (np.uint16(3001), {"agc.profile": "celsius"}, "3001.0 degrees Celsius: set the profile"),
+        (np.uint8(200), {"agc.profile": "lepton"}, "set the profile of the camera"),
+        (np.float32(25.5), {"agc.profile": "kelvin"}, "-247.6 degrees"),
+    ],
+)
+def test_no_degrees_where_counts_are_no_temperatures(counts, options, words):
+    frame = np.full((16, 16), counts)
+    readings = Snapshot(1, {}, lambda: frame, None if options is None else build(options)).readings([(0.5, 0.5)])
+    assert readings.unit == "counts"
+    assert words in readings.no_degrees
+    assert readings.points == [(counts, counts)]
 
 
 def test_a_picture_is_made_smaller_but_never_larger():
@@ -394,21 +461,24 @@ def test_a_picture_is_made_smaller_but_never_larger():
 def test_what_lies_outside_the_thermal_view_does_not_dim_the_rest():
     counts = np.tile(np.linspace(29_000, 29_999, 64).astype(np.uint16), (48, 1))
     counts[:, :32] = 0
-    grey = ThermalRenderer().render(counts, 1, None).data
+    grey = ThermalRenderer().grey(counts, 1, AgcConfig())
     assert (grey[:, :32] == 0).all()
     assert grey[:, 32].max() < 20  # the coldest that is seen is black all the same
     assert grey.max() > 235
+    drawn = ThermalRenderer().render(counts, 1, build({"output.palette": "black_hot"})).data
+    assert (drawn[:, :32] == 0).all()  # not the colour of the coldest
+    assert drawn[:, 32].min() > 235
 
 
 def test_8_bit_counts_are_stretched_as_in_the_fusion_and_the_outside_stays_black():
     counts = np.full((100, 100), 40, np.uint8)
     counts[:, :50] = 0
     counts[10:20, 60:70] = 80  # 2 %: the hot end
-    grey = ThermalRenderer().render(counts, 1, None).data
+    grey = ThermalRenderer().grey(counts, 1, AgcConfig())
     assert (grey[:, :50] == 0).all()
     assert (grey[50:, 50:] == 40).all()
     assert (grey[10:20, 60:70] == 40 + round(40 * (235 - 40) / (80 - 40))).all()
-    assert (ThermalRenderer().render(counts, 1, AgcConfig(hot_gain=1.0)).data == counts).all()
+    assert (ThermalRenderer().grey(counts, 1, AgcConfig(hot_gain=1.0)) == counts).all()
 
 
 NOW_S = 1000.0
@@ -430,6 +500,8 @@ FACTS = RobotFacts("/fusion", "7", NOW_S - 60, True, NOW_S - 0.5, OK, "30.0 fuse
         ),
         ({"level": 2, "message": "no publisher on /rgb"}, ERROR, "no publisher on /rgb"),
         ({"level": RobotFacts.level, "message": RobotFacts.message}, WAITING, "not reported"),
+        ({"alarm_level": ERROR, "alarm": "boiler has 90.0 degC"}, ERROR, "boiler has 90.0 degC"),
+        ({"alarm_level": WARN, "alarm": "boiler", "level": ERROR, "message": "no publisher on /rgb"}, ERROR, "no publisher on /rgb"),
         ({"fused_publishers": 0}, ERROR, "/fused/image has no publisher"),
         ({"fused_s": None}, WARN, "this viewer receives no fused frame"),
         ({"fused_s": None, "search_start_s": NOW_S - 1}, WAITING, "waiting for the first fused frame"),

@@ -68,9 +68,9 @@ class Page:
         """Send a message to the server."""
         await self.socket.send_str(json.dumps(message))
 
-    async def request(self, *streams, points=(), width=4000):
-        """Request pictures, and readings at points."""
-        await self.send(type="request", streams=streams, points=points, width=width)
+    async def request(self, *streams, points=(), width=4000, **more):
+        """Request pictures, and readings at points; ``more``: box, spots."""
+        await self.send(type="request", streams=streams, points=points, width=width, **more)
 
     async def receive(self, seconds=0.1):
         """Receive one message, if one comes."""

@@ -62,6 +62,10 @@ class Thermometer:
         self._tracker.reset_temporal()
         self._watch: _Watch | None = None
 
+    def measure_again(self) -> None:
+        """Measure the frame of the last call once more: the configuration is another one."""
+        self._data = None
+
     def measure(self, source: ThermalSource, config: Config, spots: bool = True) -> Measurement | None:
         """Measure a frame, with hot spots where ``spots``, and the regions of ``alarms.regions``; None for the frame of the last call."""
         frame = source.frame

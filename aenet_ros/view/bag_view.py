@@ -9,17 +9,31 @@ from typing import Any
 
 from aenet_ros.config import Config, build, flatten
 from aenet_ros.core.errors import ConfigError, DeviceError, ImageError, format_error
-from aenet_ros.core.frames import Array, Frame, FramePair
+from aenet_ros.core.frames import Array, Frame, FramePair, ThermalSource
 from aenet_ros.io.bag_source import BagPlayer, Event
 from aenet_ros.pipeline import FusionPipeline
 from aenet_ros.sync.matcher import PairMatcher
-from aenet_ros.view.snapshot import Snapshot, StampGrouper, ThermalRenderer
+from aenet_ros.thermal.thermometer import Thermometer, as_json
+from aenet_ros.view.snapshot import ENCODINGS, Snapshot, StampGrouper, ThermalRenderer
 from aenet_ros.view.source import ERROR, OK, WAITING, WARN, StatusText, dynamic_options, status_row, temperature_note
+from aenet_ros.view.spots import alarm_rows, recorded_source, spots_for_page
 
 SPEEDS = (0.1, 8.0)
 MAX_LAG_NS = 200_000_000
-OPTIONS = ("sync.slop_ms", "sync.clock_offset_ms", "shutter.", "sensor.", "agc.", "registration.plane_distance_m", "output.")
-EXCLUDED_OPTIONS = ("output.jpeg_quality", "output.encoding")
+OPTIONS = (
+    "sync.slop_ms",
+    "sync.clock_offset_ms",
+    "shutter.",
+    "sensor.",
+    "agc.",
+    "registration.plane_distance_m",
+    "output.",
+    "hot_spots.",
+    "alarms.",
+)
+EXCLUDED_OPTIONS = ("output.jpeg_quality", "output.encoding", "output.color_bar", "output.video")
+RECORDED_OPTIONS = ("agc.", "output.palette", "hot_spots.", "alarms.")
+"""Of a bag whose fused pictures are shown as they are: what the thermal picture and its temperatures depend on."""
 
 
 class BagView:
@@ -48,11 +62,15 @@ class BagView:
         self._single_step = False  # show the next picture at once, even while paused
         self._clock: tuple[int, int] | None = None  # the same instant as monotonic time and as time in the bag, ns
         self._last_pair: FramePair | None = None  # fused again when an option changes
+        self._last_group: tuple[int, dict[str, Frame]] | None = None  # the same of recorded pictures
         self._fuse_again = False
         self._fatal = ""
         self._lost, self._last_loss = 0, ""
         self._timings_ms: dict[str, float] = {}
         self._statuses: list[dict[str, Any]] = []
+        self._alarms: list[dict[str, Any]] = []
+        self._thermometer = Thermometer()
+        self._wants_spots = False
         self._thread = threading.Thread(target=self._run, name="bag", daemon=True)
 
     # Called by the server's thread.
@@ -66,13 +84,14 @@ class BagView:
         """Pause while no page needs a stream."""
         with self._changed:
             self._watched = bool(streams)
+            self._fuse_again |= "spots" in streams and not self._wants_spots
+            self._wants_spots = "spots" in streams
             self._changed.notify()
 
     def options(self) -> list[str]:
-        """The options that change the picture; none if the recorded pictures are shown."""
-        if self._recorded:
-            return []
-        return [name for name in dynamic_options() if name.startswith(OPTIONS) and name not in EXCLUDED_OPTIONS]
+        """The options that change the pictures or what is measured."""
+        chosen = RECORDED_OPTIONS if self._recorded else OPTIONS
+        return [name for name in dynamic_options() if name.startswith(chosen) and not name.startswith(EXCLUDED_OPTIONS)]
 
     async def set_option(self, name: str, value: Any) -> str:
         """Apply at once and fuse the current picture again. Returns why the value was refused, or an empty text."""
@@ -110,8 +129,9 @@ class BagView:
             "timings_ms": self._timings_ms,
             "statuses": self._statuses + remarks,
             "values": flatten(self._config),
-            "options_note": "Recorded pictures are shown unchanged. Start with --fuse to fuse again." if self._recorded else "",
-            "temperature": temperature_note(self._config.agc, known=not self._recorded),
+            "options_note": "The recorded fused pictures are shown as they are. Start with --fuse to fuse again." if self._recorded else "",
+            "temperature": temperature_note(self._config, known=not self._recorded),
+            "alarms": self._alarms,
             "topics": self._player.topics,
             "bag": {
                 "duration_s": self._player.duration_ns * 1e-9,
@@ -138,6 +158,8 @@ class BagView:
             return StatusText(WAITING, "loading the network" if loading else "waiting for the first picture")
         if not self._started:
             return StatusText(WARN, "the bag has no picture to show", "check the topics and `sync.slop_ms`")
+        if reasons := [row for row in self._alarms if row["level"] != OK]:
+            return StatusText(max(row["level"] for row in reasons), "; ".join(row["message"] for row in reasons))
         activity = "end of the bag" if self._ended else "playing" if self._playing else "paused"
         return StatusText(OK, f"{activity}, {'recorded fused pictures' if self._recorded else 'fused by this viewer'}")
 
@@ -164,8 +186,9 @@ class BagView:
         sync = self._config.sync
         self._matcher = PairMatcher(sync.slop_ns, sync.clock_offset_ns, sync.queue_size)
         self._grouper: StampGrouper[Frame] = StampGrouper()
-        self._last_pair, self._statuses = None, []
-        self._renderer = ThermalRenderer()
+        self._last_pair, self._last_group, self._statuses, self._alarms = None, None, [], []
+        self._renderer, self._measured_renderer = ThermalRenderer(), ThermalRenderer()
+        self._thermometer.reset_temporal()
         if self._pipeline is not None:
             self._pipeline.reset_temporal()
         for event in self._player.events(reader, self._at_ns):
@@ -221,17 +244,30 @@ class BagView:
     def _take(self, event: Event, frame: Frame) -> None:
         if self._recorded:
             if group := self._grouper.add(event.stream, frame.stamp_ns, frame, event.at_ns):
-                thermal = group.pop("registered", None) or group.pop("thermal", None)
-                self._emit(frame.stamp_ns, group, None if thermal is None else thermal.data)
+                self._show_recorded(frame.stamp_ns, group)
             return
         for pair in self._matcher.push_thermal(frame) if event.stream == "thermal" else self._matcher.push_rgb(frame):
             self._fuse(pair)
 
     def _apply_options(self) -> None:
         sync = self._config.sync
+        self._thermometer.measure_again()
         self._matcher.slop_ns, self._matcher.clock_offset_ns = sync.slop_ns, sync.clock_offset_ns
         if self._last_pair is not None:
             self._fuse(self._last_pair)
+        elif self._last_group is not None:
+            self._show_recorded(*self._last_group)
+
+    def _show_recorded(self, stamp_ns: int, group: dict[str, Frame]) -> None:
+        self._last_group = (stamp_ns, group)
+        frames = dict(group)
+        registered, camera = frames.pop("registered", None), frames.pop("thermal", None)
+        thermal = registered or camera
+        if thermal is None:
+            self._emit(stamp_ns, frames, None, None)
+            return
+        frame = Frame(thermal.stamp_ns, thermal.data, ENCODINGS[thermal.data.dtype.str[1:]])
+        self._emit(stamp_ns, frames, thermal.data, recorded_source(frame, self._measured_renderer, self._config))
 
     def _fuse(self, pair: FramePair) -> None:
         assert self._pipeline is not None
@@ -243,16 +279,27 @@ class BagView:
             return
         self._timings_ms = {stage: ns * 1e-6 for stage, ns in fused.timings_ns.items()}
         picture = Frame(fused.stamp_ns, fused.image, fused.encoding)
-        self._emit(fused.stamp_ns, {"rgb": pair.rgb, "fused": picture}, fused.thermal_registered)
+        self._emit(fused.stamp_ns, {"rgb": pair.rgb, "fused": picture}, fused.thermal_registered, fused.thermal)
 
-    def _emit(self, stamp_ns: int, frames: dict[str, Frame], counts: Array | None) -> None:
+    def _measure(self, source: ThermalSource | None) -> dict[str, Any] | None:
+        """Find the spots if a page marks them, and watch the regions of ``alarms.regions``; the spots for the page."""
+        if source is None or not (self._wants_spots or self._config.alarms.regions):
+            self._alarms = []
+            return None
+        measured = self._thermometer.measure(source, self._config, self._wants_spots) or self._thermometer.last
+        assert measured is not None  # the first frame is measured
+        report = as_json(measured, source)
+        self._alarms = alarm_rows(report)
+        return spots_for_page(report)
+
+    def _emit(self, stamp_ns: int, frames: dict[str, Frame], counts: Array | None, source: ThermalSource | None) -> None:
         """Deliver a snapshot. The encoder's thread renders the thermal picture, if a page shows it."""
-        agc, renderer = self._config.agc, self._renderer
+        config, renderer, spots = self._config, self._renderer, self._measure(source)
         pictures: dict[str, Frame | Callable[[], Frame]] = {**frames}
         if counts is not None:
-            pictures["thermal"] = lambda: renderer.render(counts, stamp_ns, agc)
+            pictures["thermal"] = lambda: renderer.render(counts, stamp_ns, config)
         self._started, self._single_step = True, False
-        self._on_snapshot(Snapshot(stamp_ns, pictures, None if counts is None else lambda: counts, agc, self._at_ns))
+        self._on_snapshot(Snapshot(stamp_ns, pictures, None if counts is None else lambda: counts, config, self._at_ns, lambda: spots))
 
     def _count_loss(self, error: Exception) -> None:
         self._lost, self._last_loss = self._lost + 1, str(error)

@@ -8,14 +8,14 @@ import struct
 import time
 from collections.abc import Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 from aiohttp import WSMsgType, web
 
 from aenet_ros.core.errors import format_error
 from aenet_ros.view import ViewSettings
-from aenet_ros.view.snapshot import STREAMS, Point, Snapshot
+from aenet_ros.view.snapshot import STREAMS, Box, Point, Snapshot
 from aenet_ros.view.source import ViewSource, option_controls
 
 MAX_POINTS = 2
@@ -82,16 +82,24 @@ class SessionHub:
             session.changed.set()
 
 
+class Request(NamedTuple):
+    """What a page shows: streams of STREAMS, measuring points, a box, and whether spots are marked."""
+
+    streams: tuple[str, ...] = ()
+    points: tuple[Point, ...] = ()
+    box: Box | None = None
+    spots: bool = False
+
+
 class ClientSession:
-    """The server's end of one open page. ``streams``: the streams that the page needs, of STREAMS; empty while its tab is hidden."""
+    """The server's end of one open page. ``streams``: what its source must deliver; empty while its tab is hidden."""
 
     def __init__(self, socket: web.WebSocketResponse, hub: SessionHub) -> None:
         self.socket, self._hub = socket, hub
         self.streams: tuple[str, ...] = ()
         self.changed = asyncio.Event()
         self._width = 1280
-        self._points: list[Point] = []
-        self._shown: tuple[str, ...] = ()
+        self._request = Request()
         self._credit = WINDOW
         self._sent: Snapshot | None = None  # the latest; None also after a new request, for which it is sent again
         self._tasks: set[asyncio.Task[None]] = set()
@@ -147,14 +155,20 @@ class ClientSession:
     def _on_request(self, message: Mapping[str, Any]) -> None:
         streams, points, width = message.get("streams"), message.get("points"), _number(message.get("width"))
         if isinstance(streams, list):
-            self._shown = tuple(name for name in STREAMS if name in streams)
+            self._request = self._request._replace(streams=tuple(name for name in STREAMS if name in streams))
         if isinstance(points, list):
-            self._points = [point for point in map(_point, points[:MAX_POINTS]) if point is not None]
+            found = (_numbers(point, 2) for point in points[:MAX_POINTS])
+            self._request = self._request._replace(points=tuple((point[0], point[1]) for point in found if point))
         if not math.isnan(width):
             self._width = int(min(max(math.ceil(width / WIDTH_STEP) * WIDTH_STEP, MIN_WIDTH), MAX_WIDTH))
+        box = _numbers(message.get("box"), 4)
+        self._request = request = self._request._replace(
+            box=(box[0], box[1], box[2], box[3]) if box else None, spots=message.get("spots") is True
+        )
         # Readings need the thermal stream, shown or not.
-        add_thermal = bool(self._shown and self._points and "thermal" not in self._shown)
-        self.streams = (*self._shown, "thermal") if add_thermal else self._shown
+        measures = "thermal" not in request.streams and (request.points or request.box)
+        added = (("thermal",) if measures else ()) + (("spots",) if request.spots else ())
+        self.streams = (*request.streams, *added) if request.streams else ()
         self._sent = None
         self.changed.set()
         self._hub.update_streams()
@@ -180,18 +194,18 @@ class ClientSession:
             await asyncio.sleep(max(0.0, last_s + 0.9 / settings.max_hz - time.monotonic()))
             last_s = time.monotonic()
             self._sent = snapshot = self._hub.newest or snapshot
-            data = await loop.run_in_executor(self._hub.encoder, self._pack, snapshot, self._shown, list(self._points))
+            data = await loop.run_in_executor(self._hub.encoder, self._pack, snapshot, self._request)
             self._credit -= 1
             with contextlib.suppress(ConnectionError, RuntimeError):
                 await self.socket.send_bytes(data)
             if self._hub.newest is not self._sent:
                 self.changed.set()
 
-    def _pack(self, snapshot: Snapshot, streams: tuple[str, ...], points: list[Point]) -> bytes:
+    def _pack(self, snapshot: Snapshot, request: Request) -> bytes:
         """Length of the header (uint32, little endian), the header (JSON), then the JPEGs that it lists."""
         pictures: list[bytes] = []
         header: dict[str, Any] = {"stamp_ns": str(snapshot.stamp_ns), "at_s": snapshot.at_ns * 1e-9, "parts": [], "errors": {}}
-        for stream in streams:
+        for stream in request.streams:
             if stream in snapshot.pictures:
                 try:
                     pictures.append(snapshot.jpeg(stream, self._width, self._hub.settings.quality))
@@ -199,18 +213,22 @@ class ClientSession:
                 except Exception as error:  # a damaged message must not close the page
                     header["errors"][stream] = format_error(error)
         try:
-            header["readings"] = [reading._asdict() for reading in snapshot.readings(points)]
+            if request.points or request.box:
+                readings = snapshot.readings(request.points, request.box)
+                header["readings"] = None if readings is None else readings._asdict()
+            if request.spots:
+                header["spots"] = snapshot.spots()
         except Exception as error:
             header["errors"]["thermal"] = format_error(error)
         text = json.dumps(_finite(header)).encode()
         return b"".join((struct.pack("<I", len(text)), text, *pictures))
 
 
-def _point(given: Any) -> Point | None:
-    """Two numbers from 0 to 1, or None."""
-    if isinstance(given, list) and len(given) == 2 and all(0.0 <= _number(value) <= 1.0 for value in given):
-        return float(given[0]), float(given[1])
-    return None
+def _numbers(given: Any, count: int) -> list[float]:
+    """``count`` numbers from 0 to 1, or none."""
+    if isinstance(given, list) and len(given) == count and all(0.0 <= _number(value) <= 1.0 for value in given):
+        return [float(value) for value in given]
+    return []
 
 
 def _number(value: Any) -> float:

@@ -22,7 +22,7 @@ from aenet_ros.view.client_session import SessionHub
 from aenet_ros.view.source import ViewSource
 
 FILES = {"/": ("index.html", "text/html"), "/style.css": ("style.css", "text/css")}
-FILES |= {f"/{name}.js": (f"{name}.js", "text/javascript") for name in ("app", "stage", "panels")}
+FILES |= {f"/{name}.js": (f"{name}.js", "text/javascript") for name in ("app", "stage", "measure", "panels", "player")}
 WRONG_TOKEN_DELAY_S = 0.5
 MAX_MESSAGE_BYTES = 16 * 1024
 HEADERS = {

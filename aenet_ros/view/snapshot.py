@@ -1,17 +1,21 @@
-"""Snapshots: the pictures of one instant, encoded once for all pages, with thermal readings at points."""
+"""Snapshots: the pictures of one instant, encoded once for all pages, with thermal readings of points and of a box."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Generic, NamedTuple, TypeVar
+from functools import cached_property
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
 
-from aenet_ros.config import AgcConfig
-from aenet_ros.core.frames import Array, Frame, ThermalInput, render_brightness
+from aenet_ros.config import AgcConfig, Config
+from aenet_ros.core.errors import ImageError
+from aenet_ros.core.frames import Array, Frame, Plane, ThermalInput, render_brightness
 from aenet_ros.messages.codec import encode_jpeg
 from aenet_ros.thermal.agc import FLOAT_UNIT_COUNTS, ThermalAgc
-from aenet_ros.thermal.temperature import celsius_at, scale_of
+from aenet_ros.thermal.alarms import read_region
+from aenet_ros.thermal.palettes import colorize
+from aenet_ros.thermal.temperature import celsius, scale_of, temperature
 
 STREAMS = ("rgb", "thermal", "fused")
 """The pictures that a page can request."""
@@ -28,26 +32,80 @@ JUMP_NS = 1_000_000_000
 Point = tuple[float, float]
 """(x, y) in a picture, as fractions of its width and height, 0..1."""
 
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom in a picture, as fractions of its width and height, 0..1."""
+
+ENCODINGS = {"u1": "mono8", "u2": "mono16", "f4": "32FC1"}
+"""Encodings of thermal counts by dtype."""
+
 Decode = Callable[[], Frame]
 T = TypeVar("T")
 
 
-class Reading(NamedTuple):
-    """The thermal value at a point: counts, and degrees Celsius if the scale is known. None outside the thermal view."""
+class Readings(NamedTuple):
+    """Thermal values for a page. ``unit``: "°C", or "counts" for the reason ``no_degrees``.
 
-    counts: float | None
-    celsius: float | None
+    points: value and counts of each point, None where there is none. box: minimum, mean and maximum; None where the box has no value.
+    """
+
+    unit: str
+    no_degrees: str
+    points: list[tuple[float | None, float | None]]
+    box: tuple[float, float, float] | None
 
 
-NO_READING = Reading(None, None)
+class ThermalValues:
+    """The thermal values of a picture, from its counts (uint8, uint16 or float32 [H, W], 0 or NaN outside the thermal view).
+
+    They are degrees Celsius where ``config`` says what counts mean, else counts; ``no_degrees`` is the reason.
+    """
+
+    def __init__(self, counts: Array, config: Config | None) -> None:
+        self._counts, self._config = counts, config
+        self.no_degrees = "the node has not reported what its counts mean yet"
+        if config is not None:
+            try:
+                # For its checks; every fourth pixel is enough for them.
+                temperature(Frame(0, counts[::4, ::4], ENCODINGS[counts.dtype.str[1:]]), config.agc)
+                self.no_degrees = ""
+            except ImageError as error:
+                self.no_degrees = str(error)
+
+    def point(self, point: Point) -> tuple[float | None, float | None]:
+        """The value and the counts at a point; None outside the thermal view."""
+        height, width = self._counts.shape
+        column, row = (min(int(fraction * size), size - 1) for fraction, size in zip(point, (width, height), strict=True))
+        pixel = self._counts[row : row + 1, column : column + 1]
+        value = float(self._values(pixel)[0, 0])
+        return (value, float(pixel[0, 0])) if np.isfinite(value) else (None, None)
+
+    def box(self, box: Box) -> tuple[float, float, float] | None:
+        """Minimum, mean and maximum, as regions have them (``alarms.Reading``); None without a value."""
+        (top, bottom), (left, right) = (_pixels(box[axis], box[axis + 2], self._counts.shape[1 - axis]) for axis in (1, 0))
+        values = self._values(self._counts[top:bottom, left:right])
+        reading = read_region(values, np.full(values.shape, 255, np.uint8))
+        return (reading.minimum, reading.mean, reading.maximum) if np.isfinite(reading.mean) else None
+
+    def _values(self, counts: Array) -> Plane:
+        if self._config is not None and not self.no_degrees:
+            return celsius(counts, scale_of(self._config.agc))
+        values: Plane = counts.astype(np.float32)
+        values[~np.isfinite(values) | ((counts == 0) & (counts.dtype.kind == "u"))] = np.nan
+        return values
+
+
+def _pixels(first: float, last: float, size: int) -> tuple[int, int]:
+    """The pixels from one fraction to another one: start and end of a slice that is not empty."""
+    start = min(int(min(first, last) * size), size - 1)
+    return start, min(max(start + 1, round(max(first, last) * size)), size)
 
 
 class Snapshot:
     """The pictures of one instant. Each is decoded and encoded when the first page needs it, by one thread for all pages.
 
     ``pictures``: for each stream, a Frame in rgb8, bgr8 or mono8, or a function that returns it. ``counts``: returns thermal counts (uint8,
-    uint16 or float32 [H, W]) on the same grid, with 0 or NaN outside the thermal view. ``agc``: has the counts' scale; None if unknown.
-    ``at_ns``: time since the start of the bag; 0 for a robot.
+    uint16 or float32 [H, W]) on the same grid, with 0 or NaN outside the thermal view. ``config``: has the counts' scale; None if unknown.
+    ``at_ns``: time since the start of the bag; 0 for a robot. ``spots``: returns the report of ``spots.spots_for_page``, or None.
     """
 
     def __init__(
@@ -55,11 +113,12 @@ class Snapshot:
         stamp_ns: int,
         pictures: Mapping[str, Frame | Decode],
         counts: Callable[[], Array] | None = None,
-        agc: AgcConfig | None = None,
+        config: Config | None = None,
         at_ns: int = 0,
+        spots: Callable[[], dict[str, Any] | None] = lambda: None,
     ) -> None:
-        self.stamp_ns, self.pictures, self.at_ns = stamp_ns, pictures, at_ns
-        self._counts, self._agc = counts, agc
+        self.stamp_ns, self.pictures, self.at_ns, self.spots = stamp_ns, pictures, at_ns, spots
+        self._counts, self._config = counts, config
         self._frames: dict[str, Frame] = {}
         self._jpegs: dict[tuple[str, int, int], bytes] = {}
 
@@ -79,46 +138,49 @@ class Snapshot:
             self._jpegs[key] = encode_jpeg(data, frame.encoding, quality)
         return self._jpegs[key]
 
-    def readings(self, points: Sequence[Point]) -> list[Reading]:
-        """The thermal values at the points. Raises ImageError if the counts cannot be decoded."""
-        if self._counts is None or not points:
-            return [NO_READING] * len(points)
-        counts = self._counts()
-        return [read_point(counts, point, self._agc) for point in points]
+    @cached_property
+    def _values(self) -> ThermalValues | None:
+        return None if self._counts is None else ThermalValues(self._counts(), self._config)
 
-
-def read_point(counts: Array, point: Point, agc: AgcConfig | None) -> Reading:
-    """The counts (uint8, uint16 or float32 [H, W]) at a point, and their temperature. 8-bit counts are brightness, not temperatures."""
-    height, width = counts.shape
-    column, row = (min(int(fraction * size), size - 1) for fraction, size in zip(point, (width, height), strict=True))
-    value = float(counts[row, column])
-    if not np.isfinite(value) or (counts.dtype.kind == "u" and value == 0):
-        return NO_READING
-    if agc is None or counts.dtype == np.uint8:
-        return Reading(value, None)
-    return Reading(value, celsius_at(counts, column, row, scale_of(agc)))
+    def readings(self, points: Sequence[Point], box: Box | None = None) -> Readings | None:
+        """The thermal values; None without a thermal frame. Raises ImageError if the counts cannot be decoded."""
+        values = self._values
+        if values is None:
+            return None
+        measured = None if box is None else values.box(box)
+        return Readings("counts" if values.no_degrees else "°C", values.no_degrees, [values.point(point) for point in points], measured)
 
 
 class ThermalRenderer:
-    """Renders counts on the rgb grid as a grey picture, with the node's gain control and its smoothing over time."""
+    """Renders counts on the rgb grid as a picture, with the node's gain control and its smoothing over time."""
 
     def __init__(self) -> None:
         self._agc = ThermalAgc()
 
-    def render(self, counts: Array, stamp_ns: int, config: AgcConfig | None) -> Frame:
-        """A mono8 Frame of counts (uint8, uint16 or float32 [H, W]); black outside the thermal view."""
-        config = config or AgcConfig()
+    def render(self, counts: Array, stamp_ns: int, config: Config | None) -> Frame:
+        """Counts (uint8, uint16 or float32 [H, W]) in the colours of ``output.palette``, mono8 for white_hot; black outside the view."""
+        config = config or Config()
+        grey = self.grey(counts, stamp_ns, config.agc)
+        if config.output.palette == "white_hot":
+            return Frame(stamp_ns, grey, "mono8")
+        picture = colorize(grey, config.output.palette)
+        picture[(counts == 0) if counts.dtype.kind == "u" else ~np.isfinite(counts)] = 0
+        return Frame(stamp_ns, picture, "rgb8")
+
+    def grey(self, counts: Array, stamp_ns: int, config: AgcConfig) -> Array:
+        """The brightness of counts (uint8, uint16 or float32 [H, W]), uint8 [H, W]; 0 outside the thermal view."""
         if counts.dtype == np.uint8 and config.mode == "auto":
-            return Frame(stamp_ns, self._render_grey(counts, stamp_ns, config), "mono8")
+            return self._stretch_grey(counts, stamp_ns, config)
         values = counts.astype(np.float32)
         if counts.dtype.kind == "u":
             values[counts == 0] = np.nan  # outside the thermal view, not cold
             # The gain control multiplies min_range for float counts.
             config = replace(config, min_range=config.min_range * FLOAT_UNIT_COUNTS)
         brightness = self._agc.apply(Frame(stamp_ns, values, "32FC1"), config)
-        return Frame(stamp_ns, (brightness * np.float32(255)).astype(np.uint8), "mono8")
+        grey: Array = (brightness * np.float32(255)).astype(np.uint8)
+        return grey
 
-    def _render_grey(self, counts: Array, stamp_ns: int, config: AgcConfig) -> Array:
+    def _stretch_grey(self, counts: Array, stamp_ns: int, config: AgcConfig) -> Array:
         seen = counts != 0
         if not seen.any():
             return counts

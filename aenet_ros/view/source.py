@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-from aenet_ros.config import AgcConfig, specs
-from aenet_ros.thermal.temperature import PROFILES, scale_of
+from aenet_ros.config import Config, specs
+from aenet_ros.thermal.temperature import PROFILES, is_radiometric, scale_of
 from aenet_ros.view.snapshot import Snapshot
 
 OK, WARN, ERROR, OFFLINE, WAITING = range(5)
@@ -27,7 +27,7 @@ class ViewSource(Protocol):
         """Start the source. It may call ``on_snapshot`` from any thread."""
 
     def set_streams(self, streams: frozenset[str]) -> None:
-        """Set the streams that open pages show, of STREAMS. Without any, a robot is not subscribed to and a bag pauses."""
+        """Set what open pages show: of STREAMS, and ``spots``. Without any, a robot is not subscribed to and a bag pauses."""
 
     def state(self) -> dict[str, Any]:
         """Status, rates, values of the options and so on, for JSON."""
@@ -73,7 +73,7 @@ class RobotFacts:
     """What the viewer knows of the robot. Times are of the monotonic clock; None: nothing came yet.
 
     ``search_start_s``: when the first page was opened. ``level`` and ``message``: the node's own status, WAITING before the first one.
-    ``other_fused_topics``: fused pictures of other namespaces.
+    ``alarm_level`` and ``alarm``: the node's status of watched regions. ``other_fused_topics``: fused pictures of other namespaces.
     """
 
     node: str
@@ -89,6 +89,8 @@ class RobotFacts:
     wants_fused: bool = False
     other_fused_topics: Sequence[str] = ()
     image_topics: Sequence[str] = ()
+    alarm_level: int = OK
+    alarm: str = ""
 
 
 class StatusText(NamedTuple):
@@ -123,6 +125,8 @@ def robot_status_text(facts: RobotFacts, now_s: float) -> StatusText:
             f"{facts.fused_topic} has no publisher",
             "give --fused-topic if it was remapped; or configure and activate the node (`ros2 lifecycle set`)",
         )
+    if facts.alarm_level > (WARN if facts.level == WARN else OK):
+        return StatusText(facts.alarm_level, facts.alarm)
     if facts.wants_fused and facts.fused_s is None and searching:
         return StatusText(WAITING, "waiting for the first fused frame")
     if facts.wants_fused and (facts.fused_s is None or now_s - facts.fused_s > SILENT_S) and facts.level == OK:
@@ -149,11 +153,14 @@ def _absent(facts: RobotFacts) -> StatusText:
     )
 
 
-def temperature_note(agc: AgcConfig | None, known: bool) -> str:
-    """The scale of the temperatures and where it comes from. ``known``: the node reported it."""
-    if agc is None:
-        return "counts only: the node has not reported its temperature scale yet"
+def temperature_note(config: Config | None, known: bool) -> str:
+    """What the thermal values mean, or why they are counts. ``known``: the node reported its configuration, or the viewer fuses with it."""
+    if config is None:
+        return "counts only: the node has not reported what they mean yet"
+    agc = config.agc
+    if not is_radiometric(agc):
+        text = f"counts only: agc.profile {agc.profile} does not say what counts mean; choose the camera's profile (docs/cameras.md)"
+        return text if known else f"{text} in Parameters or with --set"
     scale = scale_of(agc)
-    source = f"profile {agc.profile}" if PROFILES[agc.profile].scale else "agc.celsius_per_count, valid only for a radiometric camera"
-    doubt = "" if known else "; the bag does not contain the scale: give it with --set"
-    return f"{scale.per_count:g} °C per count, {scale.at_zero:g} °C at zero ({source}{doubt})"
+    source = f"agc.profile {agc.profile}" if PROFILES[agc.profile].scale else "agc.celsius_per_count"
+    return f"{scale.per_count:g} °C per count, {scale.at_zero:g} °C at zero ({source}{'' if known else ', as given here'})"

@@ -30,7 +30,7 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 
-from aenet_ros.config import AgcConfig, build, specs
+from aenet_ros.config import Config, build, specs
 from aenet_ros.core.errors import AenetError, ConfigError, format_error
 from aenet_ros.core.frames import Frame
 from aenet_ros.health.status import Code
@@ -41,12 +41,15 @@ from aenet_ros.ros.tools.camera_publisher import LATCHED, listen
 from aenet_ros.view import ViewSettings
 from aenet_ros.view.server import serve
 from aenet_ros.view.snapshot import Snapshot, StampGrouper, ThermalRenderer
-from aenet_ros.view.source import SILENT_S, WAITING, RobotFacts, dynamic_options, robot_status_text, status_row, temperature_note
+from aenet_ros.view.source import OK, SILENT_S, WAITING, RobotFacts, dynamic_options, robot_status_text, status_row, temperature_note
+from aenet_ros.view.spots import spots_for_page
 
 GRAPH_PERIOD_S = 1.0
 SERVICE_TIMEOUT_S = 5.0
 MAX_TOPICS = 8
+MAX_SPOT_AGE_S = 1.0
 NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+NODE_TOPICS = {"fused": "fused/image", "registered": "fused/thermal_registered", "spots": "hot_spots/json", "alarms": "alarms"}
 SUBSCRIPTION_ORDER = ("rgb", "thermal", "fused", "registered")
 """The executor serves subscriptions in this order; the leader of a group comes last."""
 
@@ -65,12 +68,17 @@ class RobotView(Node):
         self._image_subscriptions: dict[str, Subscription[Any]] = {}
         self._topics: dict[str, str] = {}
         self._status_subscriptions: list[Subscription[Any]] = []
+        self._spot_subscription: Subscription[Any] | None = None
         self._grouper: StampGrouper[bytes] = StampGrouper()
         self._facts = RobotFacts(self._target, os.environ.get("ROS_DOMAIN_ID", "0"), time.monotonic())
         self._statuses: list[dict[str, Any]] = []
         self._values: dict[str, Any] = {}
         self._model = ""
-        self._agc: AgcConfig | None = None
+        self._config: Config | None = None
+        self._spots: dict[str, Any] | None = None
+        self._spots_s = 0.0
+        self._spot_publishers = 0
+        self._alarms: list[dict[str, Any]] = []
         self._registered_publishers = 0
         self._renderer = ThermalRenderer()
         self._on_snapshot: Callable[[Snapshot], None] = lambda _snapshot: None
@@ -127,7 +135,9 @@ class RobotView(Node):
             "values": self._values,
             "options_note": "" if self._values else "The node has not published its configuration yet.",
             "model": self._model,
-            "temperature": temperature_note(self._agc, known=True),
+            "temperature": temperature_note(self._config, known=True),
+            "alarms": self._alarm_rows(),
+            "spots_note": "" if self._spot_publishers else f"no spots: {self._topic_of('spots')} has no publisher; activate the node",
             "topics": dict(self._topics),
         }
 
@@ -155,14 +165,14 @@ class RobotView(Node):
     def _topic_of(self, stream: str) -> str:
         settings = self._settings
         names = {"fused": settings.fused_topic, "rgb": settings.rgb_topic, "thermal": settings.thermal_topic}
-        name = names.get(stream) or {"fused": "fused/image", "registered": "fused/thermal_registered"}.get(stream)
+        name = names.get(stream) or NODE_TOPICS.get(stream)
         if name is None:  # the node reports to which topic a camera's input was remapped
             rows = (row["values"].get("topic") for row in self._statuses if row["name"] == f"input {stream}")
             name = next(rows, None) or f"{stream}/image_raw"
         return str(self.resolve_topic_name(name))
 
     def _needed_streams(self) -> set[str]:
-        needed = set(self._streams - {"thermal"})
+        needed = set(self._streams - {"thermal", "spots"})
         if "thermal" in self._streams:
             needed.add("registered")
             if not self._registered_publishers:
@@ -180,12 +190,18 @@ class RobotView(Node):
             if stream not in self._topics:
                 self._topics[stream] = topic
                 self._image_subscriptions[stream] = listen(self, _message_type(topic), topic, partial(self._on_image, stream), NEWEST)
+        if "spots" in self._streams and self._spot_subscription is None:
+            self._spot_subscription = listen(self, String, self._topic_of("spots"), self._on_spots, NEWEST)
+        elif "spots" not in self._streams and self._spot_subscription is not None:
+            self.destroy_subscription(self._spot_subscription)
+            self._spot_subscription = None
         self._facts.wants_fused = "fused" in self._streams
         if self._streams and not self._status_subscriptions:
             self._facts.search_start_s, self._facts.diagnostics_s = time.monotonic(), None
             self._status_subscriptions = [
                 listen(self, DiagnosticArray, "/diagnostics", self._on_diagnostics, 10),
                 listen(self, String, f"{self._target}/info", self._on_info, LATCHED),
+                listen(self, DiagnosticArray, self._topic_of("alarms"), self._on_alarms, LATCHED),
             ]
             self._read_graph()
         elif not self._streams:
@@ -202,14 +218,36 @@ class RobotView(Node):
             self._on_snapshot(self._snapshot(stamp_ns, group))
 
     def _snapshot(self, stamp_ns: int, group: dict[str, bytes]) -> Snapshot:
-        agc = self._agc
+        config = self._config
         frames = {name: cache(partial(_decode, name, data, _message_type(self._topics.get(name, "")))) for name, data in group.items()}
         pictures: dict[str, Frame | Callable[[], Frame]] = {name: frames[name] for name in ("rgb", "fused") if name in frames}
         source = frames.get("registered") or frames.get("thermal")
         if source is None:
-            return Snapshot(stamp_ns, pictures, agc=agc)
-        pictures["thermal"] = lambda: self._renderer.render(source().data, stamp_ns, agc)
-        return Snapshot(stamp_ns, pictures, lambda: source().data, agc)
+            return Snapshot(stamp_ns, pictures, config=config, spots=self._newest_spots)
+        pictures["thermal"] = lambda: self._renderer.render(source().data, stamp_ns, config)
+        return Snapshot(stamp_ns, pictures, lambda: source().data, config, spots=self._newest_spots)
+
+    def _on_spots(self, data: bytes) -> None:
+        self._spots, self._spots_s = spots_for_page(json.loads(deserialize_message(data, String).data)), time.monotonic()
+
+    def _newest_spots(self) -> dict[str, Any] | None:
+        """None where they are too old to be shown on a new picture."""
+        return self._spots if time.monotonic() - self._spots_s < MAX_SPOT_AGE_S else None
+
+    def _on_alarms(self, data: bytes) -> None:
+        """Published on changes; the temperatures of now are in diagnostics."""
+        self._alarms = [status_row(status) for status in deserialize_message(data, DiagnosticArray).status]
+
+    def _alarm_rows(self) -> list[dict[str, Any]]:
+        """A row for each region; none where the node watches none: it may have been restarted without them."""
+        watched = next((row for row in self._statuses if row["name"] == "alarms"), None)
+        if watched is None:
+            return []
+        values = watched["values"]
+        return [
+            {**row, "values": {key: values.get(f"{row['name']} {key}", value) for key, value in row["values"].items()}}
+            for row in self._alarms
+        ]
 
     def _on_diagnostics(self, data: bytes) -> None:
         statuses = deserialize_message(data, DiagnosticArray).status
@@ -220,13 +258,15 @@ class RobotView(Node):
                 if row["name"] == "fusion":
                     waits = row["values"].get("code") == Code.FUSION_WAITING.name
                     self._facts.level, self._facts.message = WAITING if waits else row["level"], row["message"]
+            alarms = [row for row in own if row["name"] == "alarms"]
+            self._facts.alarm_level, self._facts.alarm = (alarms[0]["level"], alarms[0]["message"]) if alarms else (OK, "")
             self._subscribe()  # the topics of the cameras may be known now
 
     def _on_info(self, data: bytes) -> None:
         try:
             info = json.loads(deserialize_message(data, String).data)
             values = {name: value for name, value in info["configuration"].items() if name in specs()}
-            self._agc = build(values).agc
+            self._config = build(values)
         except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
             self.get_logger().warning(f"cannot read {self._target}/info: {error}", throttle_duration_sec=10.0)
             return
@@ -242,6 +282,7 @@ class RobotView(Node):
         facts.fused_topic = self._topic_of("fused")
         facts.fused_publishers = self.count_publishers(facts.fused_topic)
         self._registered_publishers = self.count_publishers(self._topic_of("registered"))
+        self._spot_publishers = self.count_publishers(self._topic_of("spots"))
         published = published_image_topics(self)
         facts.image_topics = published[:MAX_TOPICS]
         facts.other_fused_topics = [topic for topic in published if topic.endswith("/fused/image") and topic != facts.fused_topic]

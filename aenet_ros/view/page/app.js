@@ -1,6 +1,7 @@
 // The connection to the viewer, with automatic reconnection, and the requests of the page.
 import { Stage } from './stage.js';
-import { Health, Parameters, Player } from './panels.js';
+import { Health, Parameters, QuickOptions } from './panels.js';
+import { Player } from './player.js';
 
 const MIN_WAIT_MS = 400, MAX_WAIT_MS = 4000;
 const LEVELS = ['OK', 'WARN', 'ERROR', 'OFFLINE', 'WAITING'], OFFLINE = 3;
@@ -8,11 +9,12 @@ const $ = (id) => document.getElementById(id);
 
 let socket = null, waitMs = MIN_WAIT_MS;
 const send = (message) => { if (socket && socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify(message)); };
-const request = () => { if (socket) send({ type: 'request', ...(document.hidden ? { streams: [], points: [] } : stage.request()) }); };
+const request = () => { if (socket) send({ type: 'request', ...(document.hidden ? { streams: [], points: [], spots: false } : stage.request()) }); };
 
 const stage = new Stage($('viewer'), request);
 const health = new Health();
 const parameters = new Parameters((name, value) => send({ type: 'set', name, value }));
+const quick = new QuickOptions((name, value) => send({ type: 'set', name, value }));
 const player = new Player(send);
 
 const sentence = (text) => text && text[0].toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? '' : '.');
@@ -68,15 +70,17 @@ function on_message(message) {
     document.body.dataset.kind = message.kind;
     player.enable(message.kind === 'bag');
     parameters.build(message.options);
+    quick.build(message.options);
   } else if (message.type === 'state') {
     show_status(message.level, message.headline, message.remedy);
-    stage.update(message);
-    stage.set_stale(message.level === OFFLINE);
+    stage.update(message, document.body.dataset.kind === 'robot');
     health.update(message, stage.rate());
     parameters.update(message);
+    quick.update(message);
     player.update(message.bag);
   } else if (message.type === 'answer') {
     parameters.on_answer(message);
+    quick.on_answer(message);
   }
 }
 
@@ -105,7 +109,8 @@ document.addEventListener('keydown', (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || $('help').open) return;
   if (typing) { if (event.key === 'Escape') event.target.blur(); return; }
   const actions = {
-    f: () => $('full').click(), s: () => stage.save(), x: () => stage.swap(), '?': () => $('help').showModal(), Escape: () => stage.unpin(),
+    f: () => $('full').click(), s: () => stage.save(), x: () => stage.swap(), '?': () => $('help').showModal(), Escape: () => stage.measure.clear(),
+    b: () => $('draw-box').click(), h: () => $('mark-spots').click(),
     '/': () => { select_tab($('tab-params')); $('filter').focus(); },
     '.': () => player.step(), j: () => player.skip(-5), l: () => player.skip(5), k: () => player.toggle(),
   };

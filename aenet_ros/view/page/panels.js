@@ -1,4 +1,4 @@
-// The panels beside the pictures: status, parameters, and the player of a bag.
+// The panels beside the pictures: status and parameters.
 const $ = (id) => document.getElementById(id);
 const element = (tag, properties = {}, ...children) => {
   const node = Object.assign(document.createElement(tag), properties);
@@ -10,7 +10,10 @@ export class Health {
   update(state, shown_hz) {
     $('health').classList.toggle('stale', Boolean(state.stale));
     this.tiles(state, shown_hz);
-    this.statuses(state.statuses);
+    this.stages(state);
+    $('alarms-box').hidden = !(state.alarms || []).length;
+    this.statuses($('alarms'), state.alarms || []);
+    this.statuses($('statuses'), state.statuses);
     const topics = Object.entries(state.topics || {}).map(([stream, topic]) => `${stream}: ${topic}`).join('  ·  ');
     $('topics').textContent = [topics && `Topics: ${topics}`, state.model && `Network on ${state.model}`].filter(Boolean).join('. ');
   }
@@ -22,7 +25,6 @@ export class Health {
     const tiles = [];
     if (state.bag) {
       tiles.push(['on this page', hz(shown_hz)]);
-      for (const [stage, value] of Object.entries(state.timings_ms)) tiles.push([stage === 'total' ? 'total' : stage, ms(value)]);
     } else {
       tiles.push(['fused', hz(fusion['rate [Hz]'])], ['rgb', hz(status('input rgb')['rate [Hz]'])], ['thermal', hz(status('input thermal')['rate [Hz]'])]);
       tiles.push(['latency p50', ms(fusion['latency p50 [ms]'])], ['latency p95', ms(fusion['latency p95 [ms]'])], ['on this page', hz(shown_hz)]);
@@ -30,10 +32,24 @@ export class Health {
     $('tiles').replaceChildren(...tiles.map(([name, text]) => element('div', {}, element('b', { textContent: text }), element('span', { textContent: name }))));
   }
 
+  // The time of each stage of the pipeline: of a robot the medians in its diagnostics, of a bag those of the last pair.
+  stages(state) {
+    const fusion = (state.statuses.find((item) => item.name === 'fusion') || { values: {} }).values;
+    const measured = Object.entries(fusion).map(([key, value]) => [(/^stage (.+) p50 \[ms\]$/.exec(key) || [])[1], Number(value)]);
+    const stages = (state.bag ? Object.entries(state.timings_ms) : measured).filter(([name, value]) => name && value >= 0);
+    const total = Math.max(...stages.map(([, value]) => value), 0.001);
+    $('stages').hidden = !stages.length;
+    $('stages').replaceChildren(element('h3', { textContent: state.bag ? 'Stages, last pair' : 'Stages, median' }), ...stages.flatMap(([name, value]) => {
+      const bar = element('i');
+      bar.style.width = `${(100 * value) / total}%`;
+      return [element('span', { textContent: name }), element('div', {}, bar), element('b', { textContent: `${value.toFixed(1)} ms` })];
+    }));
+  }
+
   // Existing elements are reused, so that opened details stay open.
-  statuses(list) {
-    const old = new Map([...$('statuses').children].map((item) => [item.dataset.name, item]));
-    $('statuses').replaceChildren(...list.map((status) => {
+  statuses(place, list) {
+    const old = new Map([...place.children].map((item) => [item.dataset.name, item]));
+    place.replaceChildren(...list.map((status) => {
       const item = old.get(status.name) || element('li', {}, element('details', {}, element('summary', {}, element('b'), element('span')), element('table')));
       item.dataset.name = status.name;
       const details = item.firstChild;
@@ -49,8 +65,38 @@ export class Health {
 
 const SLIDER_SPAN = 100;
 const GROUPS = { sync: 'Synchronization', agc: 'Gain control', output: 'Output', registration: 'Registration', shutter: 'Shutter', sensor: 'Sensor correction',
-  degraded: 'Camera failures', diagnostics: 'Diagnostics limits', '': 'General' };
-const FIRST = ['output', 'agc', 'registration', 'sync'];
+  degraded: 'Camera failures', hot_spots: 'Hot spots', alarms: 'Regions and alarms', latency: 'Latency', diagnostics: 'Diagnostics limits', '': 'General' };
+const FIRST = ['output', 'agc', 'hot_spots', 'alarms', 'registration', 'sync'];
+
+// Selects outside the panel for a few parameters; one that cannot be changed here is disabled.
+export class QuickOptions {
+  constructor(set) {
+    this.selects = Object.fromEntries([...document.querySelectorAll('[data-option]')].map((select) => [select.dataset.option, select]));
+    for (const [name, select] of Object.entries(this.selects)) select.onchange = () => { this.pending = name; set(name, select.value); };
+  }
+
+  build(options) {
+    for (const select of Object.values(this.selects)) select.replaceChildren();
+    for (const option of options) {
+      if (this.selects[option.name]) this.selects[option.name].replaceChildren(...option.choices.map((choice) => new Option(choice.replaceAll('_', ' '), choice)));
+    }
+  }
+
+  update(state) {
+    for (const [name, select] of Object.entries(this.selects)) {
+      const value = state.values[name];
+      select.disabled = !select.options.length || value === undefined || state.level === 3;
+      if (value !== undefined && name !== this.pending && document.activeElement !== select) select.value = value;
+    }
+  }
+
+  on_answer({ name, ok, reason }) {
+    if (!this.selects[name]) return;
+    this.pending = '';
+    this.selects[name].blur();
+    $('notice').textContent = ok ? '' : reason;
+  }
+}
 
 export class Parameters {
   constructor(set) {
@@ -208,65 +254,4 @@ class Row {
     }
     this.pending = undefined;
   }
-}
-
-const clock = (seconds, digits) => `${Math.floor(seconds / 60)}:${(seconds % 60).toFixed(digits).padStart(digits ? 3 + digits : 2, '0')}`;
-
-export class Player {
-  constructor(send) {
-    this.send = send;
-    this.playing = true;
-    this.duration_s = 0;
-    this.at_s = 0;
-    $('play').onclick = () => this.toggle();
-    $('step').onclick = () => this.step();
-    $('seek').oninput = () => { this.seek_time = performance.now(); this.seek(Number($('seek').value)); };
-    $('speed').onchange = () => send({ type: 'speed', value: Number($('speed').value) });
-  }
-
-  enable(enabled) {
-    this.enabled = enabled;
-    $('player').hidden = !enabled;
-    for (const item of document.querySelectorAll('.bag-only')) item.hidden = !enabled;
-  }
-
-  toggle() {
-    if (!this.enabled) return;
-    this.send({ type: this.playing ? 'pause' : 'play' });
-    this.set_playing(!this.playing);
-  }
-
-  step() { if (this.enabled) { this.send({ type: 'step' }); this.set_playing(false); } }
-
-  skip(seconds) { if (this.enabled) this.seek(this.at_s + seconds); }
-
-  seek(at_s) {
-    this.at_s = Math.min(this.duration_s, Math.max(0, at_s));
-    this.send({ type: 'seek', value: this.at_s });
-    this.show_clock();
-  }
-
-  set_time(at_s) {
-    if (!this.enabled || performance.now() - (this.seek_time || 0) < 400) return;
-    this.at_s = at_s;
-    $('seek').value = at_s;
-    this.show_clock();
-  }
-
-  update(bag) {
-    if (!bag) return;
-    this.duration_s = bag.duration_s;
-    $('seek').max = bag.duration_s;
-    $('speed').value = bag.speed;
-    this.set_playing(bag.playing);
-    $('play').textContent = bag.ended ? 'Replay' : this.playing ? 'Pause' : 'Play';
-    this.show_clock();
-  }
-
-  set_playing(playing) {
-    this.playing = playing;
-    $('play').textContent = playing ? 'Pause' : 'Play';
-  }
-
-  show_clock() { $('clock').textContent = `${clock(this.at_s, 1)} / ${clock(this.duration_s, 0)}`; }
 }

@@ -1,6 +1,8 @@
-// The pictures: which are shown, the slider between two of them, and the measuring points (under the cursor, and pinned).
+// The pictures: which are shown, the slider between two of them, and where the pointer measures.
+import { Measure } from './measure.js';
+
 const NAMES = { rgb: 'RGB', thermal: 'Thermal', fused: 'Fused' };
-const CLICK_PX = 5;
+const CLICK_PX = 5, OLD_MS = 2500;
 
 export class Stage {
   constructor(viewer, on_change) {
@@ -13,11 +15,10 @@ export class Stage {
     this.left = 'rgb';
     this.right = 'fused';
     this.split = 50;
-    this.cursor = null; // [x, y] as fractions of width and height
-    this.pin = null;
-    this.readings = { cursor: null, pin: null };
-    this.requested = []; // the points of the latest request, in order
+    this.measure = new Measure(viewer, this.panes, () => this.request_soon());
     this.draw_times = [];
+    this.drawn_ms = {}; // by stream: when its last picture was drawn
+    this.live = false;
     this.size = [0, 0];
     this.load_settings();
     this.connect_events();
@@ -26,12 +27,11 @@ export class Stage {
 
   load_settings() {
     try { Object.assign(this, JSON.parse(localStorage.getItem('aenet-view') || '{}')); } catch { /* nothing stored, or no access */ }
-    this.viewer.querySelector('#palette').value = this.palette || 'grey';
   }
 
   save_settings() {
-    const { mode, left, right, palette } = this;
-    try { localStorage.setItem('aenet-view', JSON.stringify({ mode, left, right, palette })); } catch { /* no access */ }
+    const { mode, left, right } = this;
+    try { localStorage.setItem('aenet-view', JSON.stringify({ mode, left, right })); } catch { /* no access */ }
   }
 
   streams() {
@@ -40,10 +40,9 @@ export class Stage {
   }
 
   request() {
-    this.requested = ['cursor', 'pin'].filter((name) => this[name]);
     const wide = this.mode === 'grid' ? 1 / 3 : 1;
     const width = Math.max(160, this.stage.clientWidth * wide * (window.devicePixelRatio || 1));
-    return { streams: this.streams(), points: this.requested.map((name) => this[name]), width };
+    return { streams: this.streams(), width, ...this.measure.request() };
   }
 
   connect_events() {
@@ -61,9 +60,7 @@ export class Stage {
       this.set_mode(next.dataset.mode);
       next.focus();
     });
-    this.viewer.querySelector('#palette').onchange = (event) => { this.palette = event.target.value; this.layout(); };
     this.viewer.querySelector('#swap').onclick = () => this.swap();
-    this.viewer.querySelector('#unpin').onclick = () => this.unpin();
     this.divider.addEventListener('keydown', (event) => {
       const step = { ArrowLeft: -1, ArrowRight: 1, ArrowDown: -1, ArrowUp: 1, PageDown: -10, PageUp: 10, Home: -100, End: 100 }[event.key];
       if (!step) return;
@@ -76,7 +73,8 @@ export class Stage {
     this.stage.addEventListener('pointermove', (event) => this.move(event));
     this.stage.addEventListener('pointerup', (event) => this.release(event));
     this.stage.addEventListener('pointercancel', () => { this.pressed = null; });
-    this.stage.addEventListener('pointerleave', () => this.set_point('cursor', null));
+    this.stage.addEventListener('pointerleave', () => this.measure.set_point('cursor', null));
+    setInterval(() => this.show_ages(), 500);
     new ResizeObserver(() => this.request_soon()).observe(this.stage);
   }
 
@@ -100,7 +98,6 @@ export class Stage {
 
   layout() {
     this.stage.dataset.mode = this.mode;
-    this.viewer.dataset.palette = this.palette || 'grey';
     const shown = this.streams();
     for (const [stream, pane] of Object.entries(this.panes)) {
       pane.classList.toggle('shown', shown.includes(stream));
@@ -113,7 +110,6 @@ export class Stage {
       button.tabIndex = chosen ? 0 : -1;
     }
     this.viewer.querySelector('#sides').hidden = this.mode !== 'swipe';
-    this.viewer.querySelector('#palette-choice').hidden = !shown.includes('thermal');
     this.viewer.querySelector('#left').value = this.left;
     this.viewer.querySelector('#right').value = this.right;
     this.set_split(this.split);
@@ -127,9 +123,17 @@ export class Stage {
     this.divider.setAttribute('aria-valuenow', Math.round(this.split));
   }
 
-  // The pointer: hovering measures, dragging moves the slider, a click sets the measuring point.
+  // The pointer: hovering measures, dragging moves the slider or draws a box, a click sets the measuring point.
 
+  // In fractions of the picture; null over a picture that has other pixels than the thermal values.
   position_of(event) {
+    const shown = this.streams();
+    const left = event.clientX - this.stage.getBoundingClientRect().left < (this.stage.clientWidth * this.split) / 100;
+    const stream = this.mode === 'swipe' ? shown[left ? 0 : 1] : (event.target.closest('.pane') || this.panes[shown[0]]).dataset.stream;
+    return this.measure.fits(stream) ? this.fraction_of(event) : null;
+  }
+
+  fraction_of(event) {
     const pane = event.target.closest('.pane') || this.panes[this.streams()[0]];
     const box = (this.mode === 'grid' ? pane : this.stage).getBoundingClientRect();
     const clamp = (value) => Math.min(1, Math.max(0, value));
@@ -138,44 +142,39 @@ export class Stage {
 
   press(event) {
     if (event.button) return;
-    this.pressed = { x: event.clientX, y: event.clientY, on_divider: this.divider.contains(event.target), dragging: false };
+    const on_divider = this.divider.contains(event.target), mouse = event.pointerType === 'mouse';
+    const boxes = !on_divider && (this.measure.drawing || (mouse && (event.shiftKey || this.mode !== 'swipe')));
+    this.pressed = { x: event.clientX, y: event.clientY, on_divider, dragging: false, from: boxes ? this.position_of(event) : null, boxes };
   }
 
   move(event) {
     const pressed = this.pressed;
-    if (pressed && this.mode === 'swipe') {
-      if (!pressed.dragging && Math.abs(event.clientX - pressed.x) > CLICK_PX) {
-        pressed.dragging = true;
-        this.stage.setPointerCapture(event.pointerId);
+    if (pressed && (this.mode === 'swipe' || pressed.from)) {
+      if (!pressed.dragging && Math.hypot(event.clientX - pressed.x, event.clientY - pressed.y) > CLICK_PX) {
+        pressed.dragging = pressed.from || !pressed.boxes;
+        if (pressed.dragging) event.target.setPointerCapture(event.pointerId);
       }
-      if (pressed.dragging) { this.set_split(this.position_of(event)[0] * 100); return; }
+      if (pressed.dragging && pressed.from) this.measure.set_box([...pressed.from, ...this.fraction_of(event)]);
+      else if (pressed.dragging) this.set_split(this.fraction_of(event)[0] * 100);
+      if (pressed.dragging) return;
     }
-    if (event.pointerType !== 'touch') this.set_point('cursor', this.divider.contains(event.target) ? null : this.position_of(event));
+    if (event.pointerType !== 'touch') this.measure.set_point('cursor', this.divider.contains(event.target) ? null : this.position_of(event));
   }
 
   release(event) {
     const pressed = this.pressed;
     this.pressed = null;
-    if (pressed && !pressed.dragging && !pressed.on_divider) this.set_point('pin', this.position_of(event));
+    if (pressed && pressed.dragging && pressed.from) this.measure.set_drawing(false);
+    else if (pressed && !pressed.dragging && !pressed.on_divider) this.measure.set_point('pin', this.position_of(event));
   }
 
   move_pin(event) {
     const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
     if (event.target !== this.stage || !step) return;
-    const from = this.pin || [0.5, 0.5], by = event.shiftKey ? 10 : 1;
+    const from = this.measure.pin || [0.5, 0.5], by = event.shiftKey ? 10 : 1;
     const moved = from.map((value, axis) => value + (step[axis] * by) / (this.size[axis] || 100));
-    this.set_point('pin', moved.map((value) => Math.min(1, Math.max(0, value))));
+    this.measure.set_point('pin', moved.map((value) => Math.min(1, Math.max(0, value))));
     event.preventDefault();
-  }
-
-  unpin() { this.set_point('pin', null); }
-
-  set_point(name, position) {
-    if (!position && !this[name]) return;
-    this[name] = position;
-    if (!position) this.readings[name] = null;
-    this.draw_marks();
-    this.request_soon();
   }
 
   // At most once per picture period.
@@ -184,12 +183,28 @@ export class Stage {
     this.request_timer = setTimeout(() => { this.request_timer = null; this.on_change(); }, 40);
   }
 
-  update(state) {
-    this.viewer.querySelector('#scale').textContent = state.temperature || '';
+  update(state, live) {
+    this.live = live;
+    this.offline = state.level === 3;
+    this.measure.update(state);
+    this.show_ages();
+  }
+
+  // A robot's pictures and values turn grey when they are old; a bag that stands still is not old.
+  show_ages() {
+    const now = performance.now();
+    for (const stream of this.streams()) {
+      const age_ms = this.live && this.drawn_ms[stream] ? now - this.drawn_ms[stream] : 0;
+      const old = age_ms > OLD_MS;
+      this.panes[stream].classList.toggle('stale', old || this.offline === true);
+      if (old) this.panes[stream].dataset.age = `${Math.round(age_ms / 1000)} s old`; else delete this.panes[stream].dataset.age;
+    }
+    this.measure.show_age(now, this.live ? OLD_MS : Infinity, this.offline === true);
   }
 
   set_stale(stale) {
-    for (const pane of Object.values(this.panes)) pane.classList.toggle('stale', stale);
+    this.offline = stale;
+    this.show_ages();
   }
 
   rate() {
@@ -203,6 +218,7 @@ export class Stage {
       if (canvas.width !== picture.width || canvas.height !== picture.height) [canvas.width, canvas.height] = [picture.width, picture.height];
       canvas.getContext('2d').drawImage(picture, 0, 0);
       this.panes[stream].dataset.stamp = header.stamp_ns;
+      this.drawn_ms[stream] = performance.now();
       const size = [picture.width, picture.height];
       if (size[0] / size[1] !== this.size[0] / this.size[1]) this.viewer.style.setProperty('--ratio', size[0] / size[1]);
       this.size = size;
@@ -217,25 +233,8 @@ export class Stage {
       this.stage.classList.add('has-picture');
       this.draw_times = [...this.draw_times.slice(-120), performance.now()];
     }
-    if (header.readings && header.readings.length === this.requested.length) {
-      this.requested.forEach((name, index) => { this.readings[name] = header.readings[index]; });
-      this.draw_marks();
-    }
-  }
-
-  draw_marks() {
-    const marks = ['cursor', 'pin'].filter((name) => this[name]).map((name) => {
-      const mark = document.createElement('i');
-      mark.className = name + (this[name][0] > 0.8 ? ' flip' : '');
-      mark.style.left = `${this[name][0] * 100}%`;
-      mark.style.top = `${this[name][1] * 100}%`;
-      mark.dataset.text = short_text(this.readings[name]);
-      return mark;
-    });
-    for (const pane of Object.values(this.panes)) pane.querySelector('.marks').replaceChildren(...marks.map((mark) => mark.cloneNode()));
-    this.viewer.querySelector('#at-cursor').textContent = this.cursor ? long_text(this.readings.cursor) : '–';
-    this.viewer.querySelector('#at-pin').textContent = this.pin ? long_text(this.readings.pin) : 'click the picture to set it';
-    this.viewer.querySelector('#unpin').hidden = !this.pin;
+    this.measure.take(header);
+    this.show_ages();
   }
 
   // Saves what is shown, in the resolution of the pictures.
@@ -262,14 +261,3 @@ export class Stage {
     });
   }
 }
-
-const short_text = (reading) => {
-  if (!reading || reading.counts === null) return '';
-  return reading.celsius === null ? `${Math.round(reading.counts)}` : `${reading.celsius.toFixed(1)} °C`;
-};
-const long_text = (reading) => {
-  if (!reading) return '…';
-  if (reading.counts === null) return 'outside the thermal view';
-  const counts = `${Number.isInteger(reading.counts) ? reading.counts : reading.counts.toFixed(2)} counts`;
-  return reading.celsius === null ? `${counts}, no temperature` : `${reading.celsius.toFixed(1)} °C (${counts})`;
-};
