@@ -177,9 +177,11 @@ def test_hot_spots_and_alarms_of_the_node(viewer):
 
         header = await page.until(complete, "a spot and the region")
         spot = header["spots"]["spots"][0]
-        assert spot["value"] < header["readings"]["box"][2] + 1.0  # of the whole view, a frame apart
+        low, mean, high = header["readings"]["box"]
+        assert -20 < low < mean < high < 60  # a street
+        assert mean + 3 < spot["value"] < 60
         assert all(0 <= side <= 1 for side in (*spot["at"], *spot["box"]))
-        assert len(header["spots"]["regions"][0]["points"]) == 2
+        assert (header["spots"]["regions"][0]["name"], len(header["spots"]["regions"][0]["points"])) == ("street", 4)
         assert (await page.set("alarms.regions", ""))["ok"]
         await page.until(lambda: page.states[-1]["alarms"] == [] and page.states[-1]["level"] == 0, "the alarm to go with its region")
 
@@ -371,7 +373,7 @@ def test_on_a_phone_the_picture_stays_in_view(page):
     page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     try:
         element(page, "#tab-params").click()
-        for mode in ("swipe", "grid", "thermal"):
+        for mode in ("grid", "thermal", "swipe"):
             element(page, f"[data-mode={mode}]").click()
             page.execute_script("document.querySelector('#groups details:last-child').scrollIntoView()")
             wait(lambda: page.execute_script("return window.scrollY") > 500, "the page to scroll")

@@ -1,8 +1,9 @@
 """Show a robot or a bag in a web page.
 
 Without BAG, the page shows the robot whose topics this machine receives (ROS_DOMAIN_ID). With BAG, it has play, pause and seek, and shows
-the recorded fused pictures, or fuses as `aenet fuse` does. The page shows rgb, thermal and fused with a slider between two of them, the
-temperature under the cursor, rates, latency and diagnostics, and it changes the parameters that can change while the node runs.
+the recorded fused pictures, or fuses as `aenet fuse` does. The page shows rgb, thermal and fused with a slider between two of them,
+temperatures of points and boxes, hot spots, alarms, rates, latency and diagnostics, and it changes the parameters that can change while
+the node runs.
 The server listens on this machine only; over ssh, forward its port. On other addresses it requires a token, which it prints.
 
 examples:

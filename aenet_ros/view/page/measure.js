@@ -138,6 +138,7 @@ export class Measure {
   draw() {
     for (const [stream, pane] of Object.entries(this.panes)) {
       const marks = this.fits(stream) ? [...this.point_marks(), ...this.spot_marks(stream)] : [];
+      place_labels(marks, pane.clientWidth, pane.clientHeight);
       pane.querySelector('.marks').replaceChildren(...marks);
     }
     this.find('#at-cursor').textContent = this.cursor ? this.long(this.values.cursor) : '–';
@@ -161,10 +162,12 @@ export class Measure {
   spot_marks(stream) {
     if (!this.spots || (this.spots.on_thermal && stream === 'rgb')) return [];
     const { spots, regions, unit } = this.spots;
-    const marks = spots.flatMap((spot) => {
+    const marks = []; // the hottest and the coldest first: their labels are placed first
+    const rank = (spot) => spots.filter((other) => other.kind === spot.kind).indexOf(spot);
+    for (const spot of [...spots].sort((one, other) => rank(one) - rank(other))) {
       const text = `${spot.id}: ${unit ? `${spot.value.toFixed(1)} ${unit}` : Math.round(spot.value)}`;
-      return [frame(`spot ${spot.kind}`, spot.box, ''), mark(`spot ${spot.kind}`, spot.at, text)];
-    });
+      marks.push(frame(`spot ${spot.kind}`, spot.box, ''), mark(`spot ${spot.kind}`, spot.at, text));
+    }
     if (!regions.length) return marks;
     const svg = document.createElementNS(SVG, 'svg');
     for (const [name, value] of [['viewBox', '0 0 1 1'], ['preserveAspectRatio', 'none']]) svg.setAttribute(name, value);
@@ -177,7 +180,7 @@ export class Measure {
       svg.append(shape);
       const label = mark('region', [Math.min(...region.points.map((point) => point[0])), Math.min(...region.points.map((point) => point[1]))], region.name);
       label.dataset.level = region.level;
-      marks.push(label);
+      marks.unshift(label);
     }
     return [svg, ...marks];
   }
@@ -244,9 +247,26 @@ export class Measure {
   }
 }
 
+const LABEL_HEIGHT = 19, CHARACTER = 7, LABEL_GAP = 14;
+
+// Labels stay within the picture; one that would cover an earlier one is left out.
+function place_labels(marks, width, height) {
+  const taken = [];
+  for (const item of marks.filter((one) => one.dataset.text)) {
+    const [x, y] = [item.place[0] * width, item.place[1] * height], length = item.dataset.text.length * CHARACTER + 14;
+    const framed = item.classList.contains('frame'), flips = x + LABEL_GAP + length > width && x > length;
+    item.classList.toggle('flip', flips);
+    const left = framed ? x : flips ? x - LABEL_GAP - length : x + LABEL_GAP, top = framed ? y - LABEL_HEIGHT : y - LABEL_HEIGHT / 2;
+    const covers = taken.some(([other_left, other_top, other_length]) => left < other_left + other_length && other_left < left + length && Math.abs(top - other_top) < LABEL_HEIGHT);
+    if (covers) item.dataset.text = '';
+    else taken.push([left, top, length]);
+  }
+}
+
 function mark(kind, [x, y], text) {
   const made = document.createElement('i');
-  made.className = `mark ${kind}${x > 0.8 ? ' flip' : ''}`;
+  made.className = `mark ${kind}`;
+  made.place = [x, y];
   made.style.left = `${x * 100}%`;
   made.style.top = `${y * 100}%`;
   made.dataset.text = text;
@@ -255,7 +275,8 @@ function mark(kind, [x, y], text) {
 
 function frame(kind, [left, top, right, bottom], text) {
   const made = document.createElement('i');
-  made.className = `frame ${kind}`;
+  made.className = `frame ${kind}${top < 0.08 ? ' top' : ''}`;
+  made.place = [left, top];
   Object.assign(made.style, { left: `${left * 100}%`, top: `${top * 100}%`, width: `${(right - left) * 100}%`, height: `${(bottom - top) * 100}%` });
   made.dataset.text = text;
   return made;
