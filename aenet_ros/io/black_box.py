@@ -21,6 +21,7 @@ from aenet_ros.messages.codec import decode_rgb, decode_thermal
 from aenet_ros.pipeline import FusionPipeline
 
 RECORDS = "/black_box"
+KEYS = {"version", "device", "precision", "backend", "model", "configuration", "node", "reason", "roles", "fused"}
 MOST_FRAMES = 400  # of a role that wait for their picture
 SIZE = (480, 640)
 
@@ -50,7 +51,8 @@ def explain(path: Path, configure: Callable[[Config], Config], progress: Callabl
                 replay.pipeline.close()
     if not header and not statuses.worst:
         raise SourceError(f"{path} is no black box and holds no diagnostics of a fusion node; `aenet inspect {path}` says what it holds")
-    report = {"bag": str(path), "cause": statuses.cause(), "statuses": statuses.rows(), "remarks": remarks}
+    cause = statuses.cause() or header.get("reason", "no status was above OK")
+    report = {"bag": str(path), "cause": cause, "statuses": statuses.rows(), "remarks": remarks}
     return {**report, **replay.report()} if replay is not None else report
 
 
@@ -58,8 +60,12 @@ def _header(bag: Bag) -> dict[str, Any]:
     """The first record; empty in another bag."""
     records = [item for item in bag.counts if item.topic.endswith(RECORDS) and item.msgtype == "std_msgs/msg/String"]
     for connection, _, data in bag.messages(records, []):
-        header = json.loads(bag.deserialize(connection, data).data)
-        return header if "roles" in header else {}
+        header: dict[str, Any] = json.loads(bag.deserialize(connection, data).data)
+        if not header.keys() >= KEYS:
+            raise SourceError(
+                f"{bag.path}: the black box is of another version of aenet_ros; it lacks {', '.join(sorted(KEYS - header.keys()))}"
+            )
+        return header
     return {}
 
 
@@ -84,9 +90,9 @@ class _Statuses:
         return sorted(self.worst.values(), key=lambda row: -row["level"])
 
     def cause(self) -> str:
-        """The message of the worst status; fusion has the most severe message of all, and comes first."""
+        """The message of the worst status, "" if all are OK; fusion has the most severe message of all, and comes first."""
         worst = self.rows()[:1]
-        return worst[0]["message"] if worst and worst[0]["level"] else "no status was above OK"
+        return str(worst[0]["message"]) if worst and worst[0]["level"] else ""
 
 
 class _Replay:
