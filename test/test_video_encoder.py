@@ -147,7 +147,7 @@ def test_hardware_that_is_not_there_is_named_and_replaced():
     assert encoder.name in video_encoder.ENCODERS
     names = list(video_encoder.ENCODERS)
     assert list(encoder.rejected) == names[: names.index(encoder.name)]
-    assert all(encoder.rejected.values())
+    assert all(reason and "avcodec" not in reason for reason in encoder.rejected.values())
 
 
 @pytest.mark.parametrize(("codec", "pictures", "words"), [("ffv1", 1, "Annex B"), ("mpeg4", 31, "holds 30 pictures back")])

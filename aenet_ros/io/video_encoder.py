@@ -102,9 +102,9 @@ class VideoEncoder:
         except (self._av.FFmpegError, ValueError, KeyError, OSError) as error:
             name = self.name
             if name != SOFTWARE:
-                self.rejected[name] = first_line(error)
+                self.rejected[name] = _reason(error)
             self.close()
-            raise ImageError(f"{encoding} picture of {width}x{height} cannot be encoded by {name}: {first_line(error)}") from error
+            raise ImageError(f"{encoding} picture of {width}x{height} cannot be encoded by {name}: {_reason(error)}") from error
 
     def close(self) -> None:
         """Free the encoder; the next picture begins a new stream."""
@@ -137,7 +137,7 @@ class VideoEncoder:
                 context.options = {**options, **ENCODERS[name]}
                 context.open()
             except (self._av.FFmpegError, ValueError, OSError) as error:
-                self.rejected[name] = first_line(error)
+                self.rejected[name] = _reason(error)
                 continue
             self._context, self._opened_for, self.name = context, (*size, config.video_bitrate_kbps), name
             self._headers = bytes(context.extradata or b"")
@@ -163,6 +163,11 @@ class VideoEncoder:
             del self._stamps_ns[number]
         width, height = self._opened_for[:2]
         return [VideoPacket(data, _IDR in types, stamp_ns, width, height, raw.pts)]
+
+
+def _reason(error: Exception) -> str:
+    """The error in words, without FFmpeg's call and its arguments."""
+    return getattr(error, "strerror", None) or first_line(error)
 
 
 def picture_frame(av: Any, image: Array, encoding: str, size: tuple[int, int]) -> Any:

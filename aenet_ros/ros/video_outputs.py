@@ -35,8 +35,8 @@ QUEUE = 10  # messages that DDS keeps for a slow subscriber: each one needs thos
 IDLE_S = 2.0  # without a picture, after which the encoder is freed
 RETRY_NS = 1_000_000_000  # after which a missing encoder is looked for again
 STOP_S = 5.0
-MOST_DROPPED = 0.1
-"""Share of pictures between two diagnostics above which they warn."""
+MOST_DROPPED, MIN_JUDGED = 0.1, 30
+"""Share of dropped pictures above which diagnostics warn, and the pictures of which it is taken."""
 
 
 class Encoded(NamedTuple):
@@ -76,7 +76,7 @@ class VideoOutputs:
         self._encoded: deque[Encoded] = deque(maxlen=WINDOW)
         self._published = self._dropped = self._failed = self._failed_at_ns = 0
         self._last_failure = ""
-        self._reported = (0, 0)  # published and dropped at the last status
+        self._judged, self._dropped_share = (0, 0), 0.0  # published and dropped so far, and the share since the time before
 
     def subscribers(self) -> int:
         """Subscribers of both topics. A new one gets a keyframe with the next picture."""
@@ -96,8 +96,9 @@ class VideoOutputs:
     def status(self) -> Status:
         """A line of diagnostics. To be called once in their period."""
         now_ns, encoded = time.monotonic_ns(), list(self._encoded)
-        published, dropped = self._published - self._reported[0], self._dropped - self._reported[1]
-        self._reported = (self._published, self._dropped)
+        published, dropped = self._published - self._judged[0], self._dropped - self._judged[1]
+        if published + dropped >= MIN_JUDGED:
+            self._dropped_share, self._judged = dropped / (published + dropped), (self._published, self._dropped)
         values = {
             "subscribers": str(self._subscribers),
             "encoder": self._encoder_text or "-",
@@ -115,8 +116,10 @@ class VideoOutputs:
         kbps = sum(item.size for item in encoded[1:]) * 8e6 / max(encoded[-1].at_ns - encoded[0].at_ns, 1)
         duration_ms = sorted(item.duration_ns for item in encoded)[len(encoded) // 2] / 1e6
         values |= {"rate [kbit/s]": f"{kbps:.0f}", "encoding p50 [ms]": f"{duration_ms:.1f}"}
-        if dropped > MOST_DROPPED * (published + dropped):
-            text = f"{dropped} of {published + dropped} pictures are dropped, since the encoder is too slow: use a smaller output.grid"
+        if self._dropped_share > MOST_DROPPED:
+            text = (
+                f"{100 * self._dropped_share:.0f} % of the pictures are dropped, since the encoder is too slow: use a smaller output.grid"
+            )
             return Status("video", WARN, Code.VIDEO_SLOW, text, values)
         return Status("video", OK, Code.VIDEO_OK, f"{self._encoder_text}, {kbps:.0f} kbit/s, {duration_ms:.1f} ms a picture", values)
 
