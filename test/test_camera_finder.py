@@ -43,6 +43,7 @@ KINECT = [
     stream("/depth/image_raw", "16UC1", (576, 640), "depth_camera_link", 900.0, zeros=0.3),
     stream("/ir/image_raw", "mono16", (576, 640), "depth_camera_link", 300.0),
 ]
+OUTPUTS = [stream("/fused/image", "rgb8"), stream("/thermal/view", "rgb8"), stream("/thermal/temperature", "32FC1")]
 BOSON_16 = stream("/flir_boson/image_raw", "mono16", (512, 640), "boson_camera", 22000.0)
 BOSON_8 = stream("/flir_boson/image_raw", "mono8", (512, 640), "boson_camera", 90.0, 60.0)
 LEPTON = stream("/lepton/image_raw", "mono16", (120, 160), "lepton", 29500.0, 8.7)
@@ -105,7 +106,16 @@ def test_thermal_cameras_of_the_usual_drivers(profile, streams):
         ([stream("/flir_camera/image_raw", "bayer_rggb8", (1080, 1440), "flir_camera")], "/flir_camera/image_raw"),
         ([stream("/visible_image", "yuv422", (480, 640))], "/visible_image"),
         ([stream("/cam/image_raw", "mono8", (1080, 1440))], "/cam/image_raw"),  # no colours, but no other camera either
-        ([V4L2, stream("/yolo/dbg_image", "bgr8"), stream("/segmentation/mask", "mono8"), stream("/fused/image", "rgb8")], V4L2.topic),
+        (
+            [
+                V4L2,
+                stream("/yolo/dbg_image", "bgr8"),
+                stream("/segmentation/mask", "mono8"),
+                stream("/fused/image", "rgb8"),
+                stream("/thermal/view", "rgb8"),
+            ],
+            V4L2.topic,
+        ),
         ([V4L2._replace(topic="/camera/image_rect"), V4L2, V4L2._replace(topic="/camera/image_raw/compressed")], "/camera/image_raw"),
     ],
 )
@@ -166,7 +176,11 @@ def test_the_own_names_and_the_own_namespace_win():
     found = find_cameras([*robots], namespace="/fleet/r2")
     assert (found.thermal, found.rgb) == ("/fleet/r2/flir_boson/image_raw", "/fleet/r2/camera/image_raw")
     assert find_cameras([*robots], namespace="/fleet").question
-    assert find_cameras([BOSON_16, V4L2], namespace="/fleet/r1").thermal == BOSON_16.topic  # cameras outside, where there are none inside
+    # Those of another robot are only named.
+    found = find_cameras(robots[2:], namespace="/fleet/r1")
+    assert (found.thermal, found.rgb) == ("", "")
+    assert found.question.startswith("in /fleet/r1: there is no image topic; elsewhere: thermal: /fleet/r2/flir_boson/image_raw")
+    assert found.choice("{role}:={topic}") == "thermal:=/fleet/r2/flir_boson/image_raw rgb:=/fleet/r2/camera/image_raw"
 
 
 def image(data, encoding):

@@ -103,6 +103,7 @@ CASES = {
     "input.rgb.crop": ({"input.rgb.crop": [8.0, 4.0, 64.0, 32.0]}, lambda node: received(node, "rgb", "rgb8").size == (32, 64)),
     "input.thermal.encoding": ({"input.thermal.encoding": "mono16"}, lambda node: received(node, "thermal", "y16").size == THERMAL),
     "input.rgb.encoding": ({"input.rgb.encoding": "bgr8"}, lambda node: received(node, "rgb", "BGR3").size == RGB),
+    "input.find": ({"input.find": False}, lambda node: node._search is None),
     "sync.policy": ({"sync.policy": "exact"}, lambda node: node._matcher.slop_ns == 0),
     "sync.queue_size": ({"sync.queue_size": 3}, lambda node: waiting(node) == 3),
     "registration.mode": ({"registration.mode": "homography"}, lambda node: node.pipeline.registration.mode == "homography"),

@@ -51,6 +51,11 @@ class InputConfig:
 
     thermal: StreamConfig = StreamConfig()
     rgb: StreamConfig = StreamConfig()
+    find: bool = option(
+        True,
+        "Find the cameras by names, encodings, sizes and values of the image topics, where thermal/image_raw and rgb/image_raw are not "
+        "remapped and have no publisher. What is not certain is asked for in diagnostics.",
+    )
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from aenet_ros.config import Config, specs
@@ -47,6 +47,8 @@ class NodeFacts:
     activated_at_ns: int
     problem: str = ""
     unknown_parameters: Sequence[str] = ()
+    cameras: Mapping[str, str] = field(default_factory=dict)  # what was found: topics, transports, profile, and why
+    camera_choice: str = ""  # which choice of cameras the user has to make
     pipeline: PipelineStatus | None = None
     hangs: bool = False
     degraded: str = ""
@@ -73,6 +75,10 @@ def judge(facts: NodeFacts) -> list[Status]:
         message = "finalized: the node is shut down; start it again" if facts.state == "finalized" else idle
         return [Status("fusion", WARN, Code.FUSION_INACTIVE, message, values)]
     others = [*(_judge_stream(role, facts) for role in ("thermal", "rgb")), _judge_pairing(facts), _judge_model(facts.pipeline)]
+    if facts.camera_choice:
+        others.insert(0, Status("cameras", WARN, Code.CAMERAS_UNCERTAIN, facts.camera_choice, {}))
+    elif facts.cameras:
+        others.insert(0, Status("cameras", OK, Code.CAMERAS_FOUND, facts.cameras["why"], dict(facts.cameras)))
     return [_judge_fusion(facts, others), *others]
 
 
@@ -144,7 +150,7 @@ def input_problem(role: str, facts: NodeFacts) -> tuple[Code, str] | None:
         return Code.INPUT_QOS, f"QoS of {topic.topic} does not fit: {'; '.join(topic.incompatible)}"
     if topic.other_type:
         return Code.INPUT_OTHER_TYPE, topic.other_type
-    if not topic.publishers and not _waits(facts):
+    if not topic.publishers and not facts.camera_choice and not _waits(facts):
         hint = f" Image topics seen: {', '.join(topic.alternatives)}." if topic.alternatives else " No other image topic is seen either."
         return Code.INPUT_NO_PUBLISHER, f"no publisher on {topic.topic}: start the camera driver or remap the topic.{hint}"
     return None
@@ -155,6 +161,8 @@ def _silent_message(role: str, facts: NodeFacts) -> tuple[int, Code, str]:
     stream, topic = facts.stats.stream(role), facts.topics[role]
     if problem := input_problem(role, facts):
         return ERROR, *problem
+    if facts.camera_choice and not topic.publishers:
+        return WARN, Code.INPUT_UNCERTAIN, "the cameras are not certain; see the entry cameras"
     if stream.arrivals_ns:
         silent_s = (time.monotonic_ns() - stream.arrivals_ns[-1]) / 1e9
         text = f"no {role} frame for {silent_s:.1f} s: camera, cable or driver stopped; fusion resumes by itself when it is back"
@@ -255,6 +263,8 @@ def _fusion_message(facts: NodeFacts, others: Sequence[Status], rate_hz: float) 
     if broken:
         code = BROKEN.get(broken[0].name, Code.FUSION_NO_PAIRS) if len(broken) == 1 else Code.FUSION_NO_CAMERAS
         return ERROR, code, f"nothing is fused: {broken[0].message}" + (f" ({facts.action})" if facts.action else "")
+    if facts.camera_choice:
+        return WARN, Code.FUSION_CAMERAS_UNCERTAIN, f"nothing is fused until the cameras are chosen: {facts.camera_choice}"
     if _recent(stats.last_failure_at_ns):
         return ERROR, Code.FUSION_FAILS, f"pairs cannot be fused: {stats.last_failure}"
     if stats.internal_errors:

@@ -19,7 +19,7 @@ from aenet_ros.core.frames import Array, FramePair, FusedFrame
 from aenet_ros.io.bag_files import QOS, Connection
 from aenet_ros.io.bag_frames import COMPRESSED_VIDEO
 from aenet_ros.io.bag_source import BagSource
-from aenet_ros.io.bag_topics import CAMERA_INFO, info_topic
+from aenet_ros.io.bag_topics import CAMERA_INFO
 from aenet_ros.io.bag_writer import BagWriter, ros2_connection
 from aenet_ros.io.bags import READ_ENCODINGS, describe, known_types, typestore
 from aenet_ros.io.files import is_bag
@@ -28,6 +28,7 @@ from aenet_ros.io.source import Source
 from aenet_ros.io.sources import frame_stamp_ns
 from aenet_ros.io.staging import staging_path, write_errors
 from aenet_ros.io.video_encoder import VideoEncoder, VideoPacket
+from aenet_ros.messages.camera_finder import info_topic
 from aenet_ros.messages.codec import fused_camera_info
 
 IMAGE = "sensor_msgs/msg/Image"

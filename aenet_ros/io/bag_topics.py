@@ -9,7 +9,7 @@ from aenet_ros.core.camera import Camera, camera_from_info
 from aenet_ros.core.errors import ConfigError, ImageError, SourceError
 from aenet_ros.io.bag_frames import PICTURE_TYPES, video_codec, with_header
 from aenet_ros.io.bags import READ_ENCODINGS, Bag, describe
-from aenet_ros.messages.camera_finder import FoundCameras, Stream, base_topic, find_cameras, stream_of
+from aenet_ros.messages.camera_finder import FoundCameras, Stream, base_topic, find_cameras, info_topic, stream_of
 
 CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 
@@ -72,11 +72,6 @@ def choose_depth(topics: Mapping[str, int], given: str = "") -> str:
             f"the bag has: {_listing(topics)}"
         )
     return found[0]
-
-
-def info_topic(image_topic: str) -> str:
-    """The camera_info topic beside a picture topic, as image_transport names it."""
-    return f"{base_topic(image_topic).rsplit('/', 1)[0]}/camera_info"
 
 
 def read_intrinsics(bag: Bag, topics: dict[str, str]) -> dict[str, Camera]:

@@ -63,7 +63,7 @@ class FoundCameras(NamedTuple):
 # Words in names. A part is what stands between slashes.
 _DERIVED = re.compile(
     r"fused|registered|mask|segment|semantic|label|annotat|overlay|detect|debug|dbg|confidence|heatmap|cost_?map|optical_flow|keypoint|"
-    r"feature|side_by_side|stereo/(colou?r|gray)/|preview|thumbnail|(^|[/_])result"
+    r"feature|(^|/)thermal/(view|temperature)(/|$)|side_by_side|stereo/(colou?r|gray)/|preview|thumbnail|(^|[/_])result"
 )
 _DEPTH = re.compile(r"depth(?!ai)|dispar|(^|[/_])(tof|range_image|z16|disp_image|disp_map)([/_]|$)")
 _INFRA = re.compile(r"(^|[/_])(infra\d?|nir)([/_]|$)")
@@ -120,15 +120,18 @@ def _zeros(values: Array) -> float:
 def find_cameras(streams: Iterable[Stream], thermal: str = "", rgb: str = "", namespace: str = "/") -> FoundCameras:
     """The two cameras among ``streams``; ``thermal`` and ``rgb`` are topics that are given already.
 
-    Topics in ``namespace`` win if they hold both cameras. Of a raw and a rectified topic of one camera the raw one is taken, since
-    camera_info's lens model belongs to it.
+    Only cameras in ``namespace`` are taken without being asked for: those elsewhere may be another robot's. Of a raw and a rectified topic
+    of one camera the raw one is taken, since camera_info's lens model belongs to it.
     """
-    every = _one_transport([stream for stream in streams if not _DERIVED.search(stream.topic.lower())])
+    every = _one_transport([stream for stream in streams if not is_derived(stream.topic)])
     inside = [stream for stream in every if stream.topic.startswith(f"{namespace.rstrip('/')}/")]
     found = _find(inside, thermal, rgb)
-    if found.question and len(inside) < len(every):
-        found = _find(every, thermal, rgb)
-    return found
+    if not found.question or len(inside) == len(every):
+        return found
+    outside = _find(every, thermal, rgb)  # other robots may be there
+    likely = {role: [topic] if (topic := getattr(outside, role)) else outside.candidates[role] for role in outside.candidates}
+    question = f"in {namespace}: {found.question}; elsewhere: {outside.question or outside.why}"
+    return FoundCameras(thermal, rgb, "", "", question, likely)
 
 
 def _find(streams: Sequence[Stream], thermal: str, rgb: str) -> FoundCameras:
@@ -227,6 +230,16 @@ def _kind(stream: Stream, beside_depth: bool) -> tuple[str, str]:
 def _is_depth(stream: Stream) -> bool:
     name = base_topic(stream.topic).lower()
     return bool(_DEPTH.search(name)) or ("stereo" in name.split("/")[-2:] and stream.encoding in ("16UC1", "mono16", *_FLOATS))
+
+
+def is_derived(topic: str) -> bool:
+    """Whether the name says that the pictures are made from those of a camera, by this package too."""
+    return bool(_DERIVED.search(topic.lower()))
+
+
+def info_topic(image_topic: str) -> str:
+    """The camera_info topic beside a picture topic, as image_transport names it."""
+    return f"{base_topic(image_topic).rsplit('/', 1)[0]}/camera_info"
 
 
 def base_topic(topic: str) -> str:

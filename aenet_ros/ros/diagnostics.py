@@ -2,7 +2,7 @@
 
 import json
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -47,9 +47,9 @@ class DiagnosticsPublisher:
         self._publisher.publish(array)
         return array
 
-    def publish_info(self, config: Config, fuser: Fuser) -> None:
-        """Publish ``node_info``."""
-        self._info.publish(String(data=json.dumps(node_info(config, fuser))))
+    def publish_info(self, config: Config, fuser: Fuser, cameras: Mapping[str, str]) -> None:
+        """Publish ``node_info`` and the cameras that were found."""
+        self._info.publish(String(data=json.dumps({**node_info(config, fuser), "cameras": dict(cameras)})))
 
     def _log_change(self, status: Status) -> None:
         before = self._levels.get(status.name, OK)

@@ -2,7 +2,7 @@
 
 import os
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -18,6 +18,7 @@ from aenet_ros.core.errors import ImageError, format_error
 from aenet_ros.core.frames import Frame, FramePair
 from aenet_ros.health.judge import TopicFacts
 from aenet_ros.health.status import NodeStats
+from aenet_ros.messages.camera_finder import base_topic, info_topic
 from aenet_ros.messages.codec import IMAGE_TYPES, decode_rgb, decode_thermal, stamp_ns
 from aenet_ros.ros.black_box import BlackBox
 from aenet_ros.ros.compat import no_event_callbacks
@@ -51,17 +52,30 @@ class Inputs:
         self._node, self._stats, self._config = node, stats, config.input
         self._on_frame, self._on_camera_info, self._black_box = on_frame, on_camera_info, black_box
         self._depth = DepthQueue(round(config.registration.depth_slop_ms * 1e6))
+        self._registers_depth, self._on_shutter = config.registration.mode == "depth", on_shutter
         self._subscriptions: list[Subscription[Any]] = []
-        self._images = {role: self._subscribe_image(role, getattr(config.input, role)) for role in ("thermal", "rgb")}
+        self._images: dict[str, Subscription[Any]] = {}
+        self.subscribe({})
+
+    def subscribe(self, found: Mapping[str, str]) -> None:
+        """Subscribe, in place of all subscriptions before; ``found``: by role, image topics in place of the node's own ones."""
+        self.destroy()
+        if self._black_box is not None:
+            self._black_box.roles.clear()
+        streams = {"thermal": self._config.thermal, "rgb": self._config.rgb}
+        self._images = {role: self._subscribe_image(role, stream, found.get(role, "")) for role, stream in streams.items()}
         for role in self._images:
-            self._subscribe(CameraInfo, f"{role}/camera_info", f"{role} camera_info", partial(self._camera_info, role))
-        self._subscribe(Bool, "thermal/shutter", "shutter", lambda message: on_shutter(message.data))
-        if config.registration.mode == "depth":
+            own = f"{role}/camera_info"
+            remapped = self._node.resolve_topic_name(own) != self._node.resolve_topic_name(own, only_expand=True)
+            topic = info_topic(found[role]) if role in found and not remapped else own
+            self._subscribe(CameraInfo, topic, f"{role} camera_info", partial(self._camera_info, role))
+        self._subscribe(Bool, "thermal/shutter", "shutter", lambda message: self._on_shutter(message.data))
+        if self._registers_depth:
             self._subscribe(Image, "depth/image_raw", "depth", self._depth_image, depth=5)
 
-    def _subscribe_image(self, role: str, config: StreamConfig) -> "Subscription[Any]":
-        topic, callback = f"{role}/image_raw", partial(self._image, role)
-        if config.transport == "raw":
+    def _subscribe_image(self, role: str, config: StreamConfig, found: str) -> "Subscription[Any]":
+        topic, callback = base_topic(found) or f"{role}/image_raw", partial(self._image, role)
+        if not found.endswith("/compressed") if found else config.transport == "raw":
             return self._subscribe(Image, topic, role, callback, config.depth, config.qos)
         # As image_transport does: the compressed topic follows a remapping of its base.
         compressed = self._node.resolve_topic_name(topic) + "/compressed"
@@ -128,6 +142,7 @@ class Inputs:
         """Unsubscribe."""
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
+        self._subscriptions = []
 
 
 def _topic_facts(node: Node, subscription: "Subscription[Any]") -> TopicFacts:

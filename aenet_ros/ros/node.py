@@ -22,10 +22,12 @@ from aenet_ros.health.fallback import TICK_S, FallbackPolicy
 from aenet_ros.health.judge import NodeFacts, judge
 from aenet_ros.health.quality import QualityMonitor
 from aenet_ros.health.status import NodeStats, Status
+from aenet_ros.messages.camera_finder import FoundCameras
 from aenet_ros.pipeline import FusionPipeline
 from aenet_ros.ros.alignment import AlignmentMonitor
 from aenet_ros.ros.analysis import ArrivedFrame, DeferredAnalysis
 from aenet_ros.ros.black_box import BlackBox
+from aenet_ros.ros.camera_search import CameraSearch
 from aenet_ros.ros.compat import ClockType
 from aenet_ros.ros.diagnostics import DiagnosticsPublisher, node_info
 from aenet_ros.ros.inputs import Inputs
@@ -38,6 +40,7 @@ from aenet_ros.ros.params import NodeParameters
 from aenet_ros.ros.thermal_outputs import ThermalOutputs
 from aenet_ros.ros.worker import FusionWorker, WorkItem, age_ns
 from aenet_ros.sync.matcher import PairCounts
+from aenet_ros.thermal.temperature import is_radiometric
 
 YIELD_S = 5e-4  # after a pair was handed over: releases the GIL to the worker at once
 WARM_UP_SIZE = (480, 640)  # height and width of the rgb frames fused at configure
@@ -52,6 +55,8 @@ class FusionNode(LoggedLifecycleNode):
         self._outputs: Outputs | None = None
         self._thermal_outputs: ThermalOutputs | None = None
         self._inputs: Inputs | None = None
+        self._search: CameraSearch | None = None
+        self._cameras: dict[str, str] = {}  # what the search found
         self._matcher: Matcher | None = None
         self._worker: FusionWorker | None = None
         self._black_box: BlackBox | None = None
@@ -113,10 +118,15 @@ class FusionNode(LoggedLifecycleNode):
         self._inputs = Inputs(self, config, self.stats, self._on_frame, set_intrinsics, set_shutter, self._black_box)
         camera_infos, policy, analysis, box = self._inputs.camera_infos, self._policy, self._analysis, self._black_box
         self._worker = FusionWorker(self, pipeline, outputs, thermal_outputs, camera_infos, policy, self.stats, analysis, box)
+        self._cameras = {}
+        self._search = CameraSearch(self, self._on_cameras) if config.input.find else None
 
     def stop_streams(self) -> None:
         """Destroy the subscriptions and stop the worker; the model stays loaded."""
         self._alignment.stop()
+        if self._search is not None:
+            self._search.destroy()
+            self._search = None
         if self._inputs is not None:
             self._inputs.destroy()
             self._inputs = None
@@ -165,6 +175,20 @@ class FusionNode(LoggedLifecycleNode):
         if alone is not None or measured is not None:
             worker.put(WorkItem(alone, config, thermal=measured))
 
+    def _on_cameras(self, found: FoundCameras) -> None:
+        """The search knows the cameras: read their topics, with the profile of the thermal one where the user has set no scale."""
+        assert self._inputs is not None
+        topics = {"thermal": found.thermal, "rgb": found.rgb}
+        transports = {f"{role} transport": "compressed" if topic.endswith("/compressed") else "raw" for role, topic in topics.items()}
+        self._cameras = {**topics, **transports, "profile": found.profile or "not known", "why": found.why}
+        self.get_logger().info(f"cameras found: {found.why}")
+        agc = self.parameters.config.agc
+        if found.profile and agc.profile == "generic" and not is_radiometric(agc):
+            self.set_parameters([Parameter("agc.profile", value=found.profile)])
+        self._inputs.subscribe(topics)
+        self._activated_at_ns = time.monotonic_ns()  # the frames come from now on
+        self._publish_info(self.parameters.config)
+
     def _on_tick(self) -> None:
         config = self.parameters.config
         if self._worker is not None and (held := self._policy.tick(time.monotonic_ns(), config)) is not None:
@@ -185,7 +209,7 @@ class FusionNode(LoggedLifecycleNode):
 
     def _publish_info(self, config: Config) -> None:
         if self.pipeline is not None:
-            self._diagnostics.publish_info(config, self.pipeline.fuser)
+            self._diagnostics.publish_info(config, self.pipeline.fuser, self._cameras)
 
     def _on_diagnostics(self) -> None:
         try:
@@ -209,6 +233,8 @@ class FusionNode(LoggedLifecycleNode):
             activated_at_ns=self._activated_at_ns,
             problem=self.problem,
             unknown_parameters=self.parameters.unknown,
+            cameras=self._cameras,
+            camera_choice=self._search.question if self._search is not None else "",
             pipeline=pipeline.status() if pipeline is not None else None,
             hangs=self._worker is not None and self._worker.hangs,
         )
