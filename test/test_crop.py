@@ -10,13 +10,13 @@ import pytest
 from aenet_ros.cli.common import add_config_arguments, config_from
 from aenet_ros.cli.main import main
 from aenet_ros.config import build
-from aenet_ros.core.camera import Camera
+from aenet_ros.core.camera import Camera, camera_from_info
 from aenet_ros.core.crop import crop_camera, crop_camera_info, crop_frame
 from aenet_ros.core.errors import ConfigError, ImageError, UnsupportedEncodingError
 from aenet_ros.core.frames import Frame
 from aenet_ros.io.source import cropped
 from aenet_ros.io.sources import open_source
-from aenet_ros.messages.codec import decode_thermal
+from aenet_ros.messages.codec import decode_thermal, scaled_camera_info
 
 COUNTS = np.arange(12 * 16, dtype=np.uint16).reshape(12, 16)
 
@@ -52,7 +52,7 @@ def test_a_crop_outside_the_frame_names_option_and_frame(crop):
 
 
 def info(width=160, height=122):
-    roi = SimpleNamespace(x_offset=1, y_offset=2, height=3, width=4, do_rectify=True)
+    roi = SimpleNamespace(x_offset=0, y_offset=0, height=0, width=0, do_rectify=True)
     k, p = [100.0, 0, 80, 0, 100, 61, 0, 0, 1], [90.0, 0, 80, 5, 0, 90, 61, 0, 0, 0, 1, 0]
     return SimpleNamespace(width=width, height=height, k=k, p=p, roi=roi, d=[0.1] * 5)
 
@@ -72,6 +72,31 @@ def test_the_camera_info_of_a_driver_without_its_telemetry_stays():
     given = info(height=120)
     assert crop_camera_info(given, (0, 2, 160, 120)) is given
     assert crop_camera_info(given, None) is given
+
+
+def sensor_info(width=1280, height=1024, binning=2):
+    """As a driver describes its whole sensor, of which it sends a region with binning."""
+    roi = SimpleNamespace(x_offset=200, y_offset=100, width=640, height=512, do_rectify=False)
+    k, p = [900.0, 0, 640, 0, 910, 500, 0, 0, 1], [880.0, 0, 630, -50, 0, 890, 510, 0, 0, 0, 1, 0]
+    return SimpleNamespace(
+        width=width, height=height, k=k, p=p, roi=roi, d=[0.1] * 5, distortion_model="plumb_bob", binning_x=binning, binning_y=binning
+    )
+
+
+def test_camera_info_with_a_region_of_interest_and_binning_is_that_of_the_frames():
+    given = sensor_info()
+    found = crop_camera_info(given, (10, 20, 300, 200))
+    assert (found.width, found.height, found.roi.width, found.binning_x) == (300, 200, 0, 0)
+    for name, point in (("k", [0.1, -0.1, 1.0]), ("p", [0.1, -0.1, 1.0, 1.0])):
+        (x, y), (u, v) = ((matrix @ point)[:2] for matrix in (np.reshape(getattr(each, name), (3, -1)) for each in (given, found)))
+        assert (u, v) == pytest.approx(((x - 200 + 0.5) / 2 - 0.5 - 10, (y - 100 + 0.5) / 2 - 0.5 - 20))
+    camera = camera_from_info(given)
+    assert camera.size == (256, 320)
+    assert camera.matrix[:2, 2] == pytest.approx([(640 - 200 + 0.5) / 2 - 0.5, (500 - 100 + 0.5) / 2 - 0.5])
+    assert scaled_camera_info(given, 512, 640).k == pytest.approx([900.0, 0, 440, 0, 910, 400, 0, 0, 1])
+    assert given.roi.x_offset == 200
+    # A region outside the size: the driver gives size and matrices of the frames.
+    assert crop_camera_info(sensor_info(640, 512, binning=1), None).k == given.k
 
 
 def test_cameras():

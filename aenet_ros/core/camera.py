@@ -3,6 +3,7 @@
 Pixels are (x to the right, y down) with the first pixel's centre at 0. A camera's optical frame has x right, y down, z ahead, in metres.
 """
 
+import copy
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -57,7 +58,7 @@ def size_of(data: Array) -> Size:
     return int(data.shape[0]), int(data.shape[1])
 
 
-def scaling(source: Size, target: Size) -> Array:
+def scaling(source: tuple[float, float], target: tuple[float, float]) -> Array:
     """The 3x3 matrix from pixels of an image of one size to those of the same image at another, edge to edge."""
     y, x = target[0] / source[0], target[1] / source[1]
     return np.array([[x, 0.0, (x - 1.0) / 2.0], [0.0, y, (y - 1.0) / 2.0], [0.0, 0.0, 1.0]])
@@ -66,12 +67,43 @@ def scaling(source: Size, target: Size) -> Array:
 def camera_from_info(info: Any) -> Camera | None:
     """The camera that a sensor_msgs/CameraInfo describes (any object with its fields); None where it is not calibrated.
 
-    Raises ConfigError for an unknown lens model.
+    It is that of the frames: binning and region of interest are applied. Raises ConfigError for an unknown lens model.
     """
+    info = delivered_camera_info(info)
     matrix = np.asarray(info.k, np.float64).reshape(3, 3)
     if not (matrix[0, 0] > 0 and matrix[1, 1] > 0 and info.width and info.height):
         return None
     return make_camera(matrix, (info.height, info.width), info.distortion_model, info.d, "camera_info")
+
+
+def delivered_camera_info(info: Any) -> Any:
+    """A sensor_msgs/CameraInfo of the frames that the camera delivers, where ``info`` describes the whole sensor; else ``info`` itself.
+
+    By the message's definition size, K and P are those of the whole sensor without binning; the region of interest is in its pixels. A
+    region that is not within the size shows that the driver gives the size of the frames already.
+    """
+    roi, x, y = getattr(info, "roi", None), max(getattr(info, "binning_x", 1), 1), max(getattr(info, "binning_y", 1), 1)
+    if roi is None:
+        return info
+    left, top, width, height = roi.x_offset, roi.y_offset, roi.width, roi.height
+    if not (width and height) or left + width > info.width or top + height > info.height:
+        left, top, width, height = 0, 0, info.width, info.height
+    if (left, top, width, height, x, y) == (0, 0, info.width, info.height, 1, 1) or not (width >= x and height >= y):
+        return info
+    result = copy.copy(info)
+    result.width, result.height, result.binning_x, result.binning_y = width // x, height // y, 0, 0
+    result.roi = copy.copy(roi)
+    result.roi.x_offset = result.roi.y_offset = result.roi.width = result.roi.height = 0
+    result.roi.do_rectify = False
+    shrink = scaling((height, width), (height / y, width / x)) @ np.array([[1.0, 0.0, -left], [0.0, 1.0, -top], [0.0, 0.0, 1.0]])
+    result.k, result.p = (_moved(shrink, values) for values in (info.k, info.p))
+    return result
+
+
+def _moved(matrix: Array, values: Any) -> Array:
+    """A projection matrix, row-major, after ``matrix``; unchanged where it is all zero (not calibrated)."""
+    projection = np.array(values, np.float64).reshape(3, -1)
+    return (matrix @ projection if projection.any() else projection).ravel()
 
 
 def make_camera(matrix: Any, size: Size, model: str, distortion: Any, name: str) -> Camera:

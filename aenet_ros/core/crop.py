@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from aenet_ros.core.camera import Camera
+from aenet_ros.core.camera import Camera, delivered_camera_info
 from aenet_ros.core.errors import ImageError
 from aenet_ros.core.frames import Frame
 
@@ -41,6 +41,7 @@ def crop_camera(camera: Camera, crop: Crop | None) -> Camera:
 
 def crop_camera_info(info: Any, crop: Crop | None) -> Any:
     """A sensor_msgs/CameraInfo of the cropped frames: size, K and P; its region of interest is reset. Else as ``crop_camera``."""
+    info = delivered_camera_info(info)
     size = _cropped_size((info.height, info.width), crop)
     if crop is None or size is None:
         return info

@@ -18,6 +18,7 @@ from typing import Any, cast
 import cv2
 import numpy as np
 
+from aenet_ros.core.camera import delivered_camera_info
 from aenet_ros.core.errors import ImageError, sanitize
 from aenet_ros.core.frames import Array, Frame, FusedFrame
 from aenet_ros.messages.compressed import decompress
@@ -220,8 +221,9 @@ def fused_camera_info(infos: Mapping[str, Any], fused: FusedFrame, *, scaled: bo
 def scaled_camera_info(info: Any, height: int, width: int) -> Any:
     """A copy of the CameraInfo for the camera's picture scaled, edge to edge, to ``height`` x ``width`` pixels.
 
-    Binning and region of interest are reset. A CameraInfo without a size (0) cannot be scaled and is returned itself.
+    Binning and region of interest are applied and reset. A CameraInfo without a size (0) cannot be scaled and is returned itself.
     """
+    info = delivered_camera_info(info)
     if not (info.width and info.height):
         return info
     x, y = width / info.width, height / info.height
