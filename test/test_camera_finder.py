@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from aenet_ros.messages.camera_finder import Stream, find_cameras, stream_of
+from aenet_ros.messages.camera_finder import find_cameras
+from aenet_ros.messages.stream_kinds import Stream, stream_of
 
 
 def stream(topic, encoding="", size=(480, 640), frame_id="", median=None, rate_hz=30.0, **facts):
@@ -105,7 +106,7 @@ def test_thermal_cameras_of_the_usual_drivers(profile, streams):
         ([stream(f"/{side}/image_raw", "bgr8") for side in ("right", "left")], "/left/image_raw"),
         ([stream("/flir_camera/image_raw", "bayer_rggb8", (1080, 1440), "flir_camera")], "/flir_camera/image_raw"),
         ([stream("/visible_image", "yuv422", (480, 640))], "/visible_image"),
-        ([stream("/cam/image_raw", "mono8", (1080, 1440))], "/cam/image_raw"),  # no colours, but no other camera either
+        ([stream("/cam/image_raw", "mono8", (512, 640))], "/cam/image_raw"),  # no colours, but no other camera either
         (
             [
                 V4L2,
@@ -137,6 +138,7 @@ def test_rgb_cameras_beside_a_boson(streams, topic):
         [V4L2, stream("/x/image_raw", "16UC1", (480, 640), zeros=0.2)],
         [V4L2, stream("/x/image_raw", "32FC1", (480, 640), median=20.0)],
         [V4L2, stream("/x/image_raw", "mono16", (2048, 2448))],
+        [V4L2, stream("/x/image_raw", "mono16", (1024, 1280))],
         [V4L2, stream("/segmentation/image_raw", "mono8", (512, 640))],
         [stream("/main_camera_stream", "rgb8", (720, 1280))],
     ],
@@ -164,6 +166,11 @@ def test_what_is_not_certain_is_asked_for_with_its_candidates():
     found = find_cameras([*bosons, USB_CAM])
     assert (found.thermal, found.rgb) == ("", "/image_raw")
     assert "thermal: 2 topics come in question" in found.question
+    unnamed = stream("/cam/image_raw", "mono16", (512, 640), "cam", 21000.0)
+    for second in (unnamed, unnamed._replace(frame_id="lwir")):
+        assert "thermal: 2 topics come in question" in find_cameras([LEPTON, second, USB_CAM]).question
+    night = stream("/front/image_raw", "rgb8", (720, 1280), grey=True)  # lit by infrared lamps
+    assert "rgb: 2 topics come in question" in find_cameras([BOSON_16, night, V4L2]).question
     assert find_cameras([*bosons, *two], thermal="/flir_boson2/image_raw", rgb="/camera1/image_raw").question == ""
     assert find_cameras([]).question == "there is no image topic"
 
@@ -194,7 +201,10 @@ def test_facts_are_read_from_a_message():
     counts[:, :40] = 0
     facts = stream_of("/t", image(counts, "mono16"), 9.0, has_info=True)
     assert (facts.encoding, facts.size, facts.median, facts.zeros, facts.rate_hz) == ("mono16", (64, 80), 14750.0, 0.5, 9.0)
-    assert stream_of("/t", image(np.full((64, 80, 3), 7, np.uint8), "rgb8")).grey
+    grey = np.full((64, 80, 3), 7, np.uint8)
+    assert not stream_of("/t", image(grey, "rgb8")).grey  # so dark a frame of a colour camera tells nothing
+    grey[:32] = 90
+    assert stream_of("/t", image(grey, "rgb8")).grey
     colours = stream_of("/t", image(np.full((64, 80, 3), (9, 99, 9), np.uint8), "rgb8"))
     assert (colours.encoding, colours.grey) == ("rgb8", False)
     damaged = image(counts, "mono16")

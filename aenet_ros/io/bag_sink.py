@@ -28,8 +28,8 @@ from aenet_ros.io.source import Source
 from aenet_ros.io.sources import frame_stamp_ns
 from aenet_ros.io.staging import staging_path, write_errors
 from aenet_ros.io.video_encoder import VideoEncoder, VideoPacket
-from aenet_ros.messages.camera_finder import info_topic
 from aenet_ros.messages.codec import fused_camera_info
+from aenet_ros.messages.stream_kinds import info_topic
 
 IMAGE = "sensor_msgs/msg/Image"
 FUSED_IMAGE, FUSED_VIDEO, FUSED_INFO = "/fused/image", "/fused/video", "/fused/camera_info"

@@ -9,7 +9,8 @@ from aenet_ros.core.camera import Camera, camera_from_info
 from aenet_ros.core.errors import ConfigError, ImageError, SourceError
 from aenet_ros.io.bag_frames import PICTURE_TYPES, video_codec, with_header
 from aenet_ros.io.bags import READ_ENCODINGS, Bag, describe
-from aenet_ros.messages.camera_finder import FoundCameras, Stream, base_topic, find_cameras, info_topic, stream_of
+from aenet_ros.messages.camera_finder import FoundCameras, find_cameras
+from aenet_ros.messages.stream_kinds import Stream, base_topic, info_topic, stream_of
 
 CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 

@@ -13,8 +13,9 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 
 from aenet_ros.core.errors import format_error
-from aenet_ros.messages.camera_finder import FoundCameras, Stream, base_topic, find_cameras, info_topic, is_derived, stream_of
+from aenet_ros.messages.camera_finder import FoundCameras, find_cameras
 from aenet_ros.messages.codec import stamp_ns
+from aenet_ros.messages.stream_kinds import Stream, base_topic, info_topic, is_derived, stream_of
 from aenet_ros.ros.compat import ClockType, no_event_callbacks
 
 TYPES = {"sensor_msgs/msg/Image": Image, "sensor_msgs/msg/CompressedImage": CompressedImage}

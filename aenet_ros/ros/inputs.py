@@ -18,8 +18,8 @@ from aenet_ros.core.errors import ImageError, format_error
 from aenet_ros.core.frames import Frame, FramePair
 from aenet_ros.health.judge import TopicFacts
 from aenet_ros.health.status import NodeStats
-from aenet_ros.messages.camera_finder import base_topic, info_topic
 from aenet_ros.messages.codec import IMAGE_TYPES, decode_rgb, decode_thermal, stamp_ns
+from aenet_ros.messages.stream_kinds import base_topic, info_topic
 from aenet_ros.ros.black_box import BlackBox
 from aenet_ros.ros.compat import no_event_callbacks
 from aenet_ros.ros.outputs import RELIABILITY
