@@ -5,6 +5,7 @@ hysteresis of the level. The level is a temperature, or a difference to the surr
 negated picture. The levels are those of ``config.HotSpotConfig``.
 """
 
+import math
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -18,10 +19,14 @@ SURROUNDINGS_SHARE = 0.25
 """Side of the square whose mean is "the surroundings", relative to the shorter side of the picture."""
 MIN_OVERLAP = 0.1
 """Smallest intersection over union of the boxes with which a region continues a track."""
-MAX_SPEED = 1.5
-"""Largest distance of a region from a track's predicted place with which it continues the track, in diagonals of its box."""
-VELOCITY_SHARE = 0.3
-"""Weight of a new frame in a track's velocity."""
+NEW_NS, NEW_REACH = 300_000_000, 1.5
+"""A track whose speed is not known yet continues with a region up to so far from its place, in diagonals of its box."""
+REACH, REACH_PER_S = 0.5, 0.2
+"""The same for a track with a known speed, and what each second adds in which it had no region of its own."""
+SIZE_WEIGHT = 0.2
+"""Diagonals of distance that a factor of e in the width or height of a box counts as."""
+MOTION_S = 0.6
+"""Time constant in seconds with which a track's speed and size follow its region."""
 
 
 class HotSpot(NamedTuple):
@@ -104,23 +109,41 @@ def _surroundings(values: Array) -> Array:
 
 @dataclass(frozen=True)
 class _Track:
-    """A spot that was seen, and its motion: centre of the box in pixels, velocity in pixels per second."""
+    """A spot that was seen, and its motion: centre and size of its box in pixels, velocity in pixels per second, as x + yj.
+
+    ``hidden``: it is within the region of another track. ``seen_ns``: stamp of the frame in which it last had a region of its own.
+    """
 
     spot: HotSpot
-    centre: Array
-    velocity: Array
+    centre: complex
+    size: complex
+    velocity: complex
     first_ns: int
+    seen_ns: int
     last_ns: int
+    hidden: bool = False
 
-    def predicted(self, stamp_ns: int) -> Array:
-        return self.centre + self.velocity * ((stamp_ns - self.last_ns) / 1e9)
+    def at(self, stamp_ns: int) -> "_Track":
+        """The track moved on to ``stamp_ns``."""
+        return replace(self, centre=self.centre + self.velocity * ((stamp_ns - self.last_ns) / 1e9), last_ns=stamp_ns)
+
+    @property
+    def reach(self) -> float:
+        """Largest distance of a region that continues it, in diagonals of its box."""
+        if self.seen_ns - self.first_ns < NEW_NS:
+            return NEW_REACH
+        return min(NEW_REACH, REACH + REACH_PER_S * (self.last_ns - self.seen_ns) / 1e9)
 
 
 class HotSpotTracker:
-    """Gives spots an id that stays over frames, also through short gaps: crossings and shutter events of up to ``hold_ns``."""
+    """Gives spots an id that stays over frames, also through short gaps: crossings and shutter events of up to ``hold_ns``.
 
-    def __init__(self, hold_ns: int = 2_000_000_000) -> None:
-        self._hold_ns = hold_ns
+    Bodies that cross are one region for a while, which has the id of one of them. The others move on at their speed within that region,
+    for at most ``hidden_ns``, and have their ids again when they are apart.
+    """
+
+    def __init__(self, hold_ns: int = 2_000_000_000, hidden_ns: int = 6_000_000_000) -> None:
+        self._hold_ns, self._hidden_ns = hold_ns, hidden_ns
         self.reset_temporal()
 
     def reset_temporal(self) -> None:
@@ -132,11 +155,26 @@ class HotSpotTracker:
         """``spots`` of a frame with their ids and ages, in the same order. A stamp before the last one forgets all tracks."""
         if self._tracks and stamp_ns < max(track.last_ns for track in self._tracks):
             self.reset_temporal()
-        tracks = [track for track in self._tracks if stamp_ns - track.last_ns <= self._hold_ns]
-        assigned = _assign(spots, tracks, stamp_ns)
-        named, kept = [], [track for index, track in enumerate(tracks) if index not in assigned.values()]
-        for index, spot in enumerate(spots):
-            track = _continue(tracks[assigned[index]], spot, stamp_ns) if index in assigned else self._start(spot, stamp_ns)
+        tracks = [track for track in self._tracks if stamp_ns - track.seen_ns <= (self._hidden_ns if track.hidden else self._hold_ns)]
+        moved = [track.at(stamp_ns) for track in tracks]
+        assigned = _assign(spots, moved)
+        kept, shared = [], set()
+        for index in sorted(set(range(len(tracks))) - set(assigned.values())):
+            track = moved[index]
+            number = next((number for number, spot in enumerate(spots) if _holds(spot, track)), None)
+            if number is not None:  # it is one region with another track
+                shared.add(number)
+                track = replace(_follow(tracks[index], track, spots[number], True), hidden=True)
+            kept.append(track)
+        named = []
+        for number, spot in enumerate(spots):
+            if number in assigned:
+                index = assigned[number]
+                track = _follow(tracks[index], moved[index], spot, number in shared)
+                spot = spot._replace(id=track.spot.id, age_ns=stamp_ns - track.first_ns)
+                track = replace(track, spot=spot, seen_ns=stamp_ns, hidden=False)
+            else:
+                track = self._start(spot, stamp_ns)
             kept.append(track)
             named.append(track.spot)
         self._tracks = kept
@@ -144,25 +182,27 @@ class HotSpotTracker:
 
     def _start(self, spot: HotSpot, stamp_ns: int) -> _Track:
         self._next_id += 1
-        return _Track(spot._replace(id=self._next_id - 1), _centre(spot), np.zeros(2), stamp_ns, stamp_ns)
+        return _Track(spot._replace(id=self._next_id - 1), _centre(spot), complex(*spot.box[2:]), 0j, stamp_ns, stamp_ns, stamp_ns)
 
 
-def _assign(spots: list[HotSpot], tracks: list[_Track], stamp_ns: int) -> dict[int, int]:
-    """The track of each spot that continues one, by their indices; the nearest to the predicted place first."""
+def _assign(spots: list[HotSpot], tracks: list[_Track]) -> dict[int, int]:
+    """The track of each spot that continues one, by their indices; the most alike in place and size first."""
     if not spots or not tracks:
         return {}
-    centres, places = np.array([_centre(spot) for spot in spots])[:, None], np.array([track.predicted(stamp_ns) for track in tracks])
-    sizes, last = (np.array([spot.box[2:] for spot in group], np.float64) for group in (spots, [track.spot for track in tracks]))
-    sizes = sizes[:, None]
-    shared = np.minimum(centres + sizes / 2, places + last / 2) - np.maximum(centres - sizes / 2, places - last / 2)
-    both = np.maximum(shared, 0.0).prod(-1)
-    overlap = both / (sizes.prod(-1) + last.prod(-1) - both)
-    distance = np.hypot(*np.moveaxis(centres - places, -1, 0))
+    apart = np.array([_centre(spot) for spot in spots])[:, None] - np.array([track.centre for track in tracks])
+    sizes, last = np.array([complex(*spot.box[2:]) for spot in spots])[:, None], np.array([track.size for track in tracks])
+    distance = np.abs(apart) / np.abs(last)
+    shared, unlike = np.ones_like(distance), np.zeros_like(distance)
+    for gap, side, before in ((apart.real, sizes.real, last.real), (apart.imag, sizes.imag, last.imag)):
+        shared *= np.maximum(np.minimum(np.minimum(side, before), (side + before) / 2 - np.abs(gap)), 0.0)
+        unlike += np.abs(np.log(side / before))
+    overlap = shared / (sizes.real * sizes.imag + last.real * last.imag - shared)
     same_kind = np.array([spot.kind for spot in spots])[:, None] == np.array([track.spot.kind for track in tracks])
-    possible = same_kind & ((distance <= MAX_SPEED * np.hypot(*last.T)) | (overlap >= MIN_OVERLAP))
+    possible = same_kind & ((distance <= np.array([track.reach for track in tracks])) | (overlap >= MIN_OVERLAP))
+    cost = distance + SIZE_WEIGHT * unlike
     assigned: dict[int, int] = {}
     taken: set[int] = set()
-    for index in np.argsort(np.where(possible, distance, np.inf), axis=None)[: np.count_nonzero(possible)].tolist():
+    for index in np.argsort(np.where(possible, cost, np.inf), axis=None)[: np.count_nonzero(possible)].tolist():
         spot, track = divmod(index, len(tracks))
         if spot not in assigned and track not in taken:
             assigned[spot] = track
@@ -170,15 +210,36 @@ def _assign(spots: list[HotSpot], tracks: list[_Track], stamp_ns: int) -> dict[i
     return assigned
 
 
-def _continue(track: _Track, spot: HotSpot, stamp_ns: int) -> _Track:
-    centre, seconds = _centre(spot), (stamp_ns - track.last_ns) / 1e9
+def _holds(spot: HotSpot, track: _Track) -> bool:
+    left, top, width, height = spot.box
+    x, y = track.centre.real, track.centre.imag
+    return bool(spot.kind == track.spot.kind and left <= x <= left + width and top <= y <= top + height)
+
+
+def _within(track: _Track, spot: HotSpot) -> complex:
+    """The track's centre, moved so that its box lies within the spot's."""
+    left, top, width, height = spot.box
+    across, down = track.size.real / 2, track.size.imag / 2
+    x = _clamp(track.centre.real, left + across, left + width - across)
+    return complex(x, _clamp(track.centre.imag, top + down, top + height - down))
+
+
+def _clamp(value: float, low: float, high: float) -> float:
+    return min(max(value, low), high) if low <= high else (low + high) / 2
+
+
+def _follow(before: _Track, track: _Track, spot: HotSpot, shared: bool) -> _Track:
+    """``track``, which is ``before`` at the new stamp, in its region; ``shared``: others are in it too, so its box limits the place."""
+    centre = _within(track, spot) if shared else _centre(spot)
+    seconds = (track.last_ns - before.last_ns) / 1e9
+    share = 1.0 - math.exp(-seconds / MOTION_S)
     velocity = track.velocity
     if seconds > 0:
-        velocity = velocity + VELOCITY_SHARE * ((centre - track.centre) / seconds - velocity)
-    named = spot._replace(id=track.spot.id, age_ns=stamp_ns - track.first_ns)
-    return replace(track, spot=named, centre=centre, velocity=velocity, last_ns=stamp_ns)
+        velocity = velocity + share * ((centre - before.centre) / seconds - velocity)
+    size = track.size if shared else track.size + share * (complex(*spot.box[2:]) - track.size)
+    return replace(track, centre=centre, size=size, velocity=velocity)
 
 
-def _centre(spot: HotSpot) -> Array:
+def _centre(spot: HotSpot) -> complex:
     left, top, width, height = spot.box
-    return np.array((left + width / 2, top + height / 2))
+    return complex(left + width / 2, top + height / 2)
