@@ -368,6 +368,14 @@ def test_box_chart_spots_and_stages(page):
     assert no_complaints(page) == []
 
 
+def draw_with_a_finger(page, begin, end):
+    box = page.execute_script("return document.querySelector('#stage').getBoundingClientRect().toJSON()")
+    for kind, share in (("touchStart", 0.0), ("touchMove", 0.5), ("touchMove", 1.0), ("touchEnd", None)):
+        places = [] if share is None else [(one + share * (other - one)) for one, other in zip(begin, end, strict=True)]
+        points = [{"x": box["x"] + places[0] * box["width"], "y": box["y"] + places[1] * box["height"]}] if places else []
+        page.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+
 def test_on_a_phone_the_picture_stays_in_view(page):
     size = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
     page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
@@ -382,6 +390,12 @@ def test_on_a_phone_the_picture_stays_in_view(page):
             assert 100 < box["height"] < 844 / 2
             assert page.execute_script("return document.documentElement.scrollWidth") == 390
             page.execute_script("window.scrollTo(0, 0)")
+        element(page, "#draw-box").click()
+        draw_with_a_finger(page, (0.1, 0.1), (0.4, 0.6))
+        wait(lambda: "max" in element(page, "#in-box").text, "the box's temperatures")
+        assert element(page, "#divider").get_attribute("aria-valuenow") == "50"
+        draw_with_a_finger(page, (0.6, 0.3), (0.8, 0.3))  # now it moves the slider
+        assert int(element(page, "#divider").get_attribute("aria-valuenow")) == pytest.approx(80, abs=2)
     finally:
         page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
@@ -417,6 +431,8 @@ def test_a_robot_that_stops_is_said_in_words_and_one_that_comes_back_is_shown(pa
     wait(lambda: "fused frames a second" in headline(), "status OK")
     robot.processes.stop("rig")
     wait(lambda: "frame for" in headline() or "no publisher" in headline() or "silent" in headline(), "words on the cameras")
+    age = "return document.querySelector('.pane.right').dataset.age || ''"
+    wait(lambda: page.execute_script(age).endswith(" s old"), "the age of the picture")
     robot.processes.stop("node")
     wait(lambda: "/fusion has stopped" in headline() or "/fusion has published no diagnostics" in headline(), "words on the node")
     assert "continues when the node" in element(page, "#remedy").text
@@ -428,6 +444,7 @@ def test_a_robot_that_stops_is_said_in_words_and_one_that_comes_back_is_shown(pa
     wait(lambda: page.execute_script(STAMP, "fused") > before, "a new picture without loading the page again")
     wait(lambda: "fused frames a second" in headline(), "status OK again")
     assert element(page, "#pill").text == "OK"
+    assert page.execute_script(age) == ""
 
 
 def test_a_viewer_that_stops_is_said_in_words_and_one_that_comes_back_is_found(browser, robot, tmp_path):

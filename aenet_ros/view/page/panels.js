@@ -76,6 +76,7 @@ export class QuickOptions {
   }
 
   build(options) {
+    this.pending = '';
     for (const select of Object.values(this.selects)) select.replaceChildren();
     for (const option of options) {
       if (this.selects[option.name]) this.selects[option.name].replaceChildren(...option.choices.map((choice) => new Option(choice.replaceAll('_', ' '), choice)));
