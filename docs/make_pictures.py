@@ -1,5 +1,6 @@
-"""Render the pictures of docs/tuning.md with the simulated cameras: `python docs/make_pictures.py [FOLDER]` (default docs/images).
+"""Render the pictures of docs/tuning.md and docs/temperatures.md: `python docs/make_pictures.py [FOLDER]` (default docs/images).
 
+They are of the simulated cameras.
 The same package, weights and libraries give the same pictures.
 """
 
@@ -12,10 +13,13 @@ from typing import Any
 import cv2
 import numpy as np
 
-from aenet_ros.config import build
+from aenet_ros.config import PALETTES, STYLES, build
 from aenet_ros.core.frames import Array, Frame, FramePair
 from aenet_ros.pipeline import FusionPipeline
 from aenet_ros.thermal.agc import ThermalAgc
+from aenet_ros.thermal.hot_spots import find_hot_spots
+from aenet_ros.thermal.palettes import colorize, draw_color_bar
+from aenet_ros.thermal.temperature import temperature
 from aenet_ros.workbench.contact_sheet import contact_sheet
 from aenet_ros.workbench.simulation.geometry import rgb_to_thermal
 from aenet_ros.workbench.simulation.rig import Rig
@@ -23,6 +27,7 @@ from aenet_ros.workbench.simulation.rig_config import RigConfig
 
 WIDTH = 1000
 JPEG_QUALITY = 82
+CELLS = 3  # at most, in a row
 Options = dict[str, Any]
 Cell = tuple[str, Array]
 
@@ -111,15 +116,39 @@ def isotherm() -> list[Cell]:
     return [("output.isotherm false", fused(pair, calibrated)), ("true, 21 to 40 degrees", fused(pair, calibrated, band))]
 
 
+def palettes() -> list[Cell]:
+    """The thermal picture of a night street in each palette."""
+    thermal = one_pair("night")[0].thermal
+    brightness = ThermalAgc().apply(thermal, build({}).agc)
+    return [(name, colorize(brightness, name)) for name in PALETTES]
+
+
+def styles() -> list[Cell]:
+    """A night street in each style, and the thermal picture with its hot spots."""
+    pair, calibrated = one_pair("night")
+    options = {"agc.profile": "centikelvin", "output.isotherm_low": 24.0, "output.isotherm_high": 100.0}
+    cells = [(name, fused(pair, calibrated, options, {"output.style": name})) for name in STYLES]
+    degrees = temperature(pair.thermal, "centikelvin")
+    view = colorize(ThermalAgc().apply(pair.thermal, build({}).agc), "white_hot")
+    config = build({"hot_spots.relative": False, "hot_spots.level": 31.0, "hot_spots.hysteresis": 9.5}).hot_spots
+    for spot in find_hot_spots(degrees, config):
+        left, top, width, height = spot.box
+        cv2.rectangle(view, (left, top), (left + width - 1, top + height - 1), (255, 80, 30), 2)
+        cv2.putText(view, f"{spot.peak_value:.0f}", (left, top - 4), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (255, 220, 80), 2, cv2.LINE_AA)
+    bar = draw_color_bar(view, "white_hot", float(np.percentile(degrees, 1)), float(np.percentile(degrees, 99.5)))
+    return [*cells, ("hot spots, in degrees", bar)]
+
+
 PICTURES: Sequence[Callable[[], list[Cell]]] = (gain_range, smoothing, strength, registration, black_hot, isotherm)
+TEMPERATURE_PICTURES: Sequence[Callable[[], list[Cell]]] = (palettes, styles)
 
 
 def write_pictures(makers: Sequence[Callable[[], list[Cell]]], folder: Path, prefix: str = "") -> None:
-    """Write one JPEG per function of ``makers`` to ``folder``: its cells in a row. The file name is ``prefix`` and the function name."""
+    """Write one JPEG per function of ``makers`` to ``folder``: its cells in rows of CELLS. File name: ``prefix`` and the function name."""
     folder.mkdir(parents=True, exist_ok=True)
     for make in makers:
         cells = make()
-        sheet = contact_sheet([cells], cell_width=WIDTH // len(cells))
+        sheet = contact_sheet([cells[row : row + CELLS] for row in range(0, len(cells), CELLS)], cell_width=WIDTH // min(CELLS, len(cells)))
         path = folder / f"{prefix}{make.__name__.replace('_', '-')}.jpg"
         path.write_bytes(cv2.imencode(".jpg", sheet[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes())
 
@@ -127,6 +156,7 @@ def write_pictures(makers: Sequence[Callable[[], list[Cell]]], folder: Path, pre
 def main(folder: Path) -> None:
     """Write all pictures to ``folder``."""
     write_pictures(PICTURES, folder, "tuning-")
+    write_pictures(TEMPERATURE_PICTURES, folder, "temperatures-")
 
 
 if __name__ == "__main__":
