@@ -35,6 +35,8 @@ QUEUE = 10  # messages that DDS keeps for a slow subscriber: each one needs thos
 IDLE_S = 2.0  # without a picture, after which the encoder is freed
 RETRY_NS = 1_000_000_000  # after which a missing encoder is looked for again
 STOP_S = 5.0
+DISCOVERY_NS = 500_000_000
+"""A new subscriber may take so long to know this publisher, while it is counted already."""
 MOST_DROPPED, MIN_JUDGED = 0.1, 30
 """Share of dropped pictures above which diagnostics warn, and the pictures of which it is taken."""
 
@@ -69,7 +71,7 @@ class VideoOutputs:
             self._missing = f"not installed: {', '.join(missing)} (apt install {packages})"
             self._logger.info(f"{', '.join(t for t, kind in topics.items() if kind is None)}: no such topic, {self._missing}")
         self._subscribers = 0
-        self._keyframe_wanted = False
+        self._keyframes_ns: tuple[int, ...] = ()  # times of the monotonic clock at which keyframes are due
         self._mailbox: Mailbox[tuple[FusedFrame, OutputConfig]] = Mailbox()
         self._thread: threading.Thread | None = None
         self._encoder_text = ""
@@ -79,10 +81,11 @@ class VideoOutputs:
         self._judged, self._dropped_share = (0, 0), 0.0  # published and dropped so far, and the share since the time before
 
     def subscribers(self) -> int:
-        """Subscribers of both topics. A new one gets a keyframe with the next picture."""
+        """Subscribers of both topics. A new one gets a keyframe with the next picture, and another one soon: the first may be lost."""
         count = sum(publisher.get_subscription_count() for publisher in self._publishers)
         if count > self._subscribers:
-            self._keyframe_wanted = True
+            now_ns = time.monotonic_ns()
+            self._keyframes_ns = (now_ns, now_ns + DISCOVERY_NS)
         self._subscribers = count
         return count
 
@@ -151,8 +154,10 @@ class VideoOutputs:
                     retry_ns = self._failed_at_ns + RETRY_NS
 
     def _encode(self, encoder: "VideoEncoder", fused: FusedFrame, config: OutputConfig) -> None:
-        wanted, self._keyframe_wanted = self._keyframe_wanted, False
-        begin_ns = time.monotonic_ns()
+        begin_ns, due = time.monotonic_ns(), self._keyframes_ns
+        wanted = bool(due) and begin_ns >= due[0]
+        if wanted:
+            self._keyframes_ns = due[1:]
         packets = encoder.encode(fused.image, fused.encoding, fused.stamp_ns, config, wanted)
         now_ns = time.monotonic_ns()
         self._encoded.append(Encoded(now_ns, sum(len(packet.data) for packet in packets), now_ns - begin_ns))
