@@ -107,7 +107,8 @@ class Robot:
         self.environment = ros_environment(tmp_path, own_domain() if domain is None else domain)
         os.environ.update({key: self.environment[key] for key in self.environment if key.startswith(("ROS_", "FAST"))})
         # Full size on a slow machine too, so that pictures depend on the input alone.
-        given = {"latency.budget_ms": 0.0, **(parameters or {})}
+        # Five frames wait: tests send in bursts.
+        given = {"latency.budget_ms": 0.0, "input.thermal.depth": 5, "input.rgb.depth": 5, **(parameters or {})}
         self.arguments = [part for key, value in given.items() for part in ("-p", f"{key}:={value}")] + list(arguments)
         self.process: subprocess.Popen[bytes] | None = None
         self.command = [sys.executable, "-m", "aenet_ros.ros.node"]

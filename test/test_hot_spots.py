@@ -134,6 +134,7 @@ def test_an_alarm_comes_within_half_a_second_and_goes_once():
     assert changes[2][0] - 60 <= 15
     assert changes[3][0] >= 180  # 59.5 is within the hysteresis
     assert "boiler has 60" in states[changes[2][0]].reason
+    assert states[150].reason.endswith("the alarm level is 60 and was reached a moment ago")
 
 
 def test_a_single_frame_beyond_the_level_is_no_alarm():

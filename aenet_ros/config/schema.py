@@ -24,7 +24,13 @@ class StreamConfig:
         choices=("best_effort", "reliable"),
         advanced=True,
     )
-    depth: int = option(5, "QoS history depth (keep-last): frames that the middleware stores for the node.", (1, 100), advanced=True)
+    depth: int = option(
+        1,
+        "QoS history depth (keep-last): frames that the middleware stores for the node. With more, a busy machine works on older frames; "
+        "frames that come in bursts need more.",
+        (1, 100),
+        advanced=True,
+    )
     crop: tuple[float, ...] = option(
         (0.0, 0.0, 0.0, 0.0),
         "Part of the frame that is used: x, y, width, height; a width or height of 0 reaches to the frame's edge; zeros or an empty list: "

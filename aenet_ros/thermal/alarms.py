@@ -134,11 +134,14 @@ class Alarm:
         rises = self._rise.update(rise - levels.rise, config, stamp_ns)
         pre = self._pre.update(reading.maximum - levels.pre, config, stamp_ns)
         if high:
-            return ALARM, f"{self._name} has {reading.maximum:.1f} degC; the alarm level is {levels.high:g}"
+            return ALARM, self._sentence(reading.maximum, reading.maximum >= levels.high, "alarm level", levels.high)
         if low:
-            return ALARM, f"{self._name} has {reading.minimum:.1f} degC; the low alarm level is {levels.low:g}"
+            return ALARM, self._sentence(reading.minimum, reading.minimum <= levels.low, "low alarm level", levels.low)
         if rises:
             return ALARM, f"{self._name} rises by {rise:.1f} degC a minute; the alarm rate is {levels.rise:g}"
         if pre:
-            return PRE_ALARM, f"{self._name} has {reading.maximum:.1f} degC; the pre-alarm level is {levels.pre:g}"
+            return PRE_ALARM, self._sentence(reading.maximum, reading.maximum >= levels.pre, "pre-alarm level", levels.pre)
         return OK, ""
+
+    def _sentence(self, value: float, beyond: bool, name: str, level: float) -> str:
+        return f"{self._name} has {value:.1f} degC; the {name} is {level:g}" + ("" if beyond else " and was reached a moment ago")
