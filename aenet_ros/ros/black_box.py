@@ -7,8 +7,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
@@ -22,6 +23,9 @@ from aenet_ros.core.frames import Array, FramePair, FusedFrame
 from aenet_ros.health.fallback import FallbackFrame
 from aenet_ros.health.status import ERROR, Status
 from aenet_ros.messages.codec import fill_image, set_stamp
+
+if TYPE_CHECKING:
+    from aenet_ros.io.bag_writer import BagWriter
 
 INTERVAL_S = 60.0  # between two files that are written because of errors
 MOST_BOXES = 10
@@ -81,12 +85,11 @@ class BlackBox:
     def recorder(self, role: str, topic: str, callback: Callable[[Any], None]) -> Callable[[Any], None]:
         """A callback that keeps each message of an input, and passes it on."""
         self.roles[topic] = role
+        return partial(self._record, topic, callback)
 
-        def record(message: Any) -> None:
-            self._add(topic, message, len(message.data) if hasattr(message, "data") and hasattr(message.data, "__len__") else 500)
-            callback(message)
-
-        return record
+    def _record(self, topic: str, callback: Callable[[Any], None], message: Any) -> None:
+        self._add(topic, message, len(message.data) if hasattr(message, "data") and hasattr(message.data, "__len__") else 500)
+        callback(message)
 
     def add_picture(self, fused: FusedFrame, content: FramePair | FallbackFrame, config: Config, period_ns: int, state: Any) -> None:
         """Keep a published picture. ``state``: the pipeline's ``temporal_state`` before it was made."""
@@ -143,27 +146,19 @@ class BlackBox:
                     self._before[dropped.topic] = dropped
 
     def _write(self, folder: Path, header: dict[str, Any], entries: Sequence[Entry]) -> None:
-        from aenet_ros.io.bag_writer import BagWriter, ros2_connection
+        from aenet_ros.io.bag_writer import BagWriter
 
         scratch = Path(tempfile.mkdtemp(prefix=".", dir=self.folder))
         try:
             writer = BagWriter(scratch / folder.name, compressed=False)
-            connections: dict[tuple[str, str], Any] = {}
-
-            def write(topic: str, message: Any, at_ns: int) -> None:
-                kind = f"{type(message).__module__.partition('.')[0]}/msg/{type(message).__name__}"
-                if (topic, kind) not in connections:
-                    connections[topic, kind] = ros2_connection(topic, kind)
-                writer.write(connections[topic, kind], at_ns, serialize_message(message))
-
             records = f"{header['node']}/black_box"
-            write(records, String(data=json.dumps(header)), entries[0].at_ns)
+            write_message(writer, records, String(data=json.dumps(header)), entries[0].at_ns)
             for entry in entries:
                 if isinstance(entry.content, Published):
-                    write(records, record_message(entry.content, header["configuration"]), entry.at_ns)
-                    write(entry.topic, picture_message(entry.content), entry.at_ns)
+                    write_message(writer, records, record_message(entry.content, header["configuration"]), entry.at_ns)
+                    write_message(writer, entry.topic, picture_message(entry.content), entry.at_ns)
                 else:
-                    write(entry.topic, entry.content, entry.at_ns)
+                    write_message(writer, entry.topic, entry.content, entry.at_ns)
                 time.sleep(REST_S)
             writer.close()
             (scratch / folder.name).rename(folder)
@@ -174,6 +169,14 @@ class BlackBox:
                 self._node.get_logger().error(f"the black box cannot be written to {folder}: {format_error(error)}")
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
+
+
+def write_message(writer: "BagWriter", topic: str, message: Any, at_ns: int) -> None:
+    """Write a message of rclpy to a bag."""
+    from aenet_ros.io.bag_writer import ros2_connection
+
+    kind = f"{type(message).__module__.partition('.')[0]}/msg/{type(message).__name__}"
+    writer.write(ros2_connection(topic, kind), at_ns, serialize_message(message))
 
 
 def record_message(published: Published, configuration: dict[str, Any]) -> String:
