@@ -103,7 +103,8 @@ def delivered_camera_info(info: Any) -> Any:
 def _moved(matrix: Array, values: Any) -> Array:
     """A projection matrix, row-major, after ``matrix``; unchanged where it is all zero (not calibrated)."""
     projection = np.array(values, np.float64).reshape(3, -1)
-    return (matrix @ projection if projection.any() else projection).ravel()
+    with np.errstate(all="ignore"):  # NaN and infinity are passed on
+        return (matrix @ projection if projection.any() else projection).ravel()
 
 
 def make_camera(matrix: Any, size: Size, model: str, distortion: Any, name: str) -> Camera:

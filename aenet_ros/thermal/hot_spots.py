@@ -64,7 +64,8 @@ def find_hot_spots(temperature: Plane, config: HotSpotConfig | None = None) -> l
 def _find(kind: str, values: Array, level: float, config: HotSpotConfig) -> list[HotSpot]:
     """The regions of ``values`` at ``level`` or above it."""
     height = values - _surroundings(values) if config.relative else values
-    if not (height >= level).any():  # most frames; NaN is never above
+    hot = (height >= level).view(np.uint8)  # NaN is never above
+    if not cv2.countNonZero(hot):  # most frames
         return []
     inside = (height >= level - config.hysteresis).view(np.uint8)
     # Outlines are found in a tenth of the time of labels. A region within a hole of another one belongs to that one.
@@ -73,12 +74,12 @@ def _find(kind: str, values: Array, level: float, config: HotSpotConfig) -> list
     for outline in outlines:
         left, top, width, rows = cv2.boundingRect(outline)
         part = np.s_[top : top + rows, left : left + width]
-        if width * rows < config.min_area_px or cv2.minMaxLoc(np.fmax(height[part], level - 1.0))[1] < level:
+        if width * rows < config.min_area_px or not cv2.countNonZero(hot[part]):
             continue
         filled = cv2.drawContours(np.zeros((rows, width), np.uint8), [outline], 0, (255,), cv2.FILLED, offset=(-left, -top))
         region = np.where(inside[part], filled, np.uint8(0))
         area = cv2.countNonZero(region)
-        if area >= config.min_area_px and cv2.minMaxLoc(height[part], region)[1] >= level:
+        if area >= config.min_area_px and cv2.countNonZero(cv2.bitwise_and(region, hot[part])):
             found.append(_measure(kind, values, region, (left, top, width, rows), area))
     found.sort(key=lambda spot: -spot.peak_value)
     return found[: config.max_count]
@@ -98,12 +99,14 @@ def _surroundings(values: Array) -> Array:
     """Mean of the values in a large square around each pixel, float32 [H, W], NaN left out; computed at 1/8 of the size."""
     height, width = values.shape
     small = (max(1, width // 8), max(1, height // 8))
-    missing = np.isnan(values)
-    known = np.where(missing, np.float32(0.0), values) if missing.any() else values
-    weight = cv2.resize(255 * (~missing).view(np.uint8), small, interpolation=cv2.INTER_AREA).astype(np.float32)
-    total = cv2.resize(known, small, interpolation=cv2.INTER_AREA) * np.float32(255.0)
     side = max(3, round(min(small) * SURROUNDINGS_SHARE)) | 1
-    mean = cv2.blur(total, (side, side)) / np.maximum(cv2.blur(weight, (side, side)), np.float32(1.0))
+    missing = np.isnan(values)
+    if missing.any():
+        weight = cv2.resize(255 * (~missing).view(np.uint8), small, interpolation=cv2.INTER_AREA).astype(np.float32)
+        total = cv2.resize(np.where(missing, np.float32(0.0), values), small, interpolation=cv2.INTER_AREA) * np.float32(255.0)
+        mean: Array = cv2.blur(total, (side, side)) / np.maximum(cv2.blur(weight, (side, side)), np.float32(1.0))
+    else:
+        mean = cv2.blur(cv2.resize(values, small, interpolation=cv2.INTER_AREA), (side, side))
     return cv2.resize(mean, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
