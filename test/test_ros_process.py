@@ -166,7 +166,7 @@ def test_no_publisher_is_told_with_look_alikes(make_robot):
     robot.start_node()
     status = robot.wait_status("input thermal", ERROR, "no publisher on /thermal/image_raw", 30)
     robot.wait_status("input thermal", ERROR, "/boson/image_raw")
-    assert status.values[0].value == "/thermal/image_raw"
+    assert "/thermal/image_raw" in [item.value for item in status.values]
     robot.node.destroy_publisher(other)
 
 
