@@ -59,7 +59,10 @@ def _check_together(config: Config) -> None:
             f"agc.fixed_low ({agc.fixed_low:g}) must be less than agc.fixed_high ({agc.fixed_high:g}), by {MIN_SPAN:g} at least; "
             "for a black-hot camera set agc.invert"
         )
-    parse_regions(config.alarms.regions)
+    try:
+        parse_regions(config.alarms.regions)
+    except ConfigError as error:
+        raise ConfigError(f"alarms.regions: {error}") from error
     output = config.output
     if output.grid == "size" and not (output.width or output.height):
         raise ConfigError("output.grid is size, and neither output.width nor output.height is given; set one of them, or both")
