@@ -6,7 +6,7 @@ import pytest
 import aenet_ros
 from aenet_ros.config import AgcConfig, build
 from aenet_ros.core.errors import ConfigError, ImageError
-from aenet_ros.core.frames import Frame, FramePair, ThermalInput, ThermalSource
+from aenet_ros.core.frames import BadPixelMap, Frame, FramePair, ThermalInput, ThermalSource
 from aenet_ros.pipeline import FusionPipeline
 from aenet_ros.thermal.alarms import ALARM
 from aenet_ros.thermal.thermometer import Thermometer, as_json
@@ -99,6 +99,28 @@ def test_regions_give_an_alarm_and_say_what_is_wrong_with_them():
     assert boiler.reading.maximum == pytest.approx(80.0, abs=0.01)
     outside = build({"alarms.regions": "roof 200,200 300,300 high=70"}, CENTIKELVIN)
     assert "roof" in thermometer.measure(source(scene(), 10 * PERIOD_NS), outside).region_problem
+    both = build({"alarms.regions": "roof 200,200 300,300 high=70; boiler 90,50 110,70 high=70"}, CENTIKELVIN)
+    for frame in range(11, 20):
+        measured = thermometer.measure(source(scene(), frame * PERIOD_NS), both)
+    assert "roof" in measured.region_problem
+    assert [(region.name, region.state.level) for region in measured.regions] == [("boiler", ALARM)]  # one bad region costs no other
+
+
+def test_a_dead_pixel_raises_no_alarm_and_is_no_spot():
+    """At full scale it reads 382 degrees, and still 60 in a mean of nine."""
+    data = counts(np.full((120, 160), 20.0))
+    data[40, 50] = 65535
+    pixel = 40 * 160 + 50
+    near = np.array([[pixel + row * 160 + column for row in (-1, 0, 1) for column in (-1, 0, 1) if row or column]])
+    bad = BadPixelMap(np.array([pixel]), near, np.full((1, 8), 0.125, np.float32))
+    config = build({"alarms.regions": "all all high=50", "hot_spots.min_area_px": 1}, CENTIKELVIN)
+    thermometer = Thermometer()
+    for frame in range(10):
+        seen = source(data.copy(), frame * PERIOD_NS, gain=lambda pixels: ThermalInput(pixels, bad_pixels=bad))
+        measured = thermometer.measure(seen, config)
+    assert measured.spots == []
+    assert measured.regions[0].state.level == 0
+    assert measured.regions[0].reading.maximum == pytest.approx(20.0, abs=0.02)
 
 
 def test_places_in_the_fused_picture_and_regions_in_its_pixels():

@@ -1,6 +1,7 @@
 """Publishers of what a thermal frame says: temperatures, the coloured view, hot spots, alarms. No subscriber, no work."""
 
 import json
+import math
 import time
 from array import array
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from std_msgs.msg import String
 from aenet_ros.config import Config
 from aenet_ros.core.errors import format_error
 from aenet_ros.core.frames import Array, Frame, FusedFrame, Plane, ThermalSource, render_brightness
+from aenet_ros.health.judge import RECENT_NS
 from aenet_ros.health.status import ERROR, OK, WARN, Code, Status
 from aenet_ros.messages.codec import encode_jpeg, fill_image, set_stamp
 from aenet_ros.registration.registration import Registration
@@ -67,7 +69,7 @@ class ThermalOutputs:
         self._alarms = self._publisher(DiagnosticArray, "alarms", QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL))
         self._thermometer = Thermometer()
         self._last_levels: dict[str, int] | None = None
-        self._failures = (0, "")
+        self._failures = (0, "", 0)
         self._measured_at_ns = 0
 
     def _publisher(self, kind: type[Any], topic: str, qos: QoSProfile) -> "Publisher[Any]":
@@ -92,7 +94,7 @@ class ThermalOutputs:
             if wants.spots:
                 self._publish_spots(measured, source, fused, wants, config, depth)
         except Exception as error:  # a fault here must not cost the next pair
-            self._failures = (self._failures[0] + 1, format_error(error))
+            self._failures = (self._failures[0] + 1, format_error(error), time.monotonic_ns())
 
     def _publish_pictures(
         self, measured: Measurement, source: ThermalSource, fused: FusedFrame | None, wants: ThermalWants, config: Config
@@ -168,11 +170,11 @@ class ThermalOutputs:
         return statuses
 
     def _temperature_status(self, last: Measurement | None, wants: ThermalWants, config: Config) -> Status:
-        failures, failure = self._failures
+        failures, failure, failed_at_ns = self._failures
         values = {"subscribed": ", ".join(sorted(wants.topics)) or "nothing", "errors": str(failures)}
         if not wants:
             return Status("temperature", OK, Code.TEMPERATURE_OK, "idle: no thermal topic has a subscriber", values)
-        if failure:
+        if failure and time.monotonic_ns() - failed_at_ns < RECENT_NS:
             return Status("temperature", WARN, Code.TEMPERATURE_FAILS, f"temperatures fail, fusion goes on: {failure}", values)
         if last is None:
             return Status("temperature", OK, Code.TEMPERATURE_OK, "waiting for a thermal frame", values)
@@ -195,8 +197,6 @@ def alarm_status(last: Measurement | None, silent_ns: int) -> Status:
     """
     if last is None:
         return Status("alarms", OK, Code.ALARMS_OK, "waiting for a thermal frame", {})
-    if last.region_problem:
-        return Status("alarms", WARN, Code.ALARMS_UNWATCHED, f"no region is watched: {last.region_problem}", {})
     values: dict[str, str] = {}
     for region in last.regions:
         values |= {f"{region.name} {key}": text for key, text in reading_text(region.reading._asdict()).items()}
@@ -207,7 +207,14 @@ def alarm_status(last: Measurement | None, silent_ns: int) -> Status:
         text = f"no region is watched: no thermal frame for {silent_ns / 1e9:.1f} s, see the other entries{before}"
         return Status("alarms", ERROR, Code.ALARMS_NO_FRAMES, text, values)
     code = Code.ALARMS_RAISED if level else Code.ALARMS_OK
-    return Status("alarms", level, code, reasons or f"{len(last.regions)} regions are within their levels", values)
+    text = reasons or f"{len(last.regions)} regions are within their levels"
+    unwatched = [last.region_problem] if last.region_problem else []
+    unwatched += [f"region '{region.name}' shows no value" for region in last.regions if math.isnan(region.reading.maximum)]
+    if unwatched:
+        reason = "; ".join(unwatched)
+        text = f"not all regions are watched: {reason}; {text}" if last.regions else f"no region is watched: {reason}"
+        level, code = max(level, WARN), code if level else Code.ALARMS_UNWATCHED
+    return Status("alarms", level, code, text, values)
 
 
 def reading_text(reading: dict[str, Any]) -> dict[str, str]:

@@ -10,7 +10,7 @@ import numpy as np
 from aenet_ros.config import AlarmConfig, Config
 from aenet_ros.config.regions import Region, parse_regions
 from aenet_ros.core.errors import ConfigError, ImageError
-from aenet_ros.core.frames import Array, Plane, ThermalSource, render_brightness
+from aenet_ros.core.frames import Array, Plane, ThermalSource, render_brightness, replace_bad_pixels
 from aenet_ros.thermal.alarms import Alarm, AlarmState, Reading, read_region, region_mask
 from aenet_ros.thermal.hot_spots import HotSpot, HotSpotTracker, find_hot_spots
 from aenet_ros.thermal.temperature import temperature
@@ -29,10 +29,11 @@ class WatchedRegion(NamedTuple):
 
 @dataclass(frozen=True)
 class Measurement:
-    """One thermal frame. ``values``: float32 [h, w], degrees Celsius, or grey levels (0..255 after the gain control) of a camera that is
-    not radiometric, NaN where a pixel has no value; ``unit``: ``degC`` or ``grey level``; ``problem``: why there are no degrees, or "".
+    """One thermal frame.
 
-    spots: as found, with ids. regions: those that are watched; ``region_problem``: why they cannot be, or "".
+    values: float32 [h, w], known bad pixels replaced, NaN where a pixel has no value: degrees Celsius, or grey levels (0..255 after the
+    gain control) of a camera that is not radiometric. unit: ``degC`` or ``grey level``. problem: why there are no degrees, or "".
+    spots: as found, with ids. regions: those that are watched; ``region_problem``: which others cannot be, and why, or "".
     """
 
     stamp_ns: int
@@ -77,6 +78,8 @@ class Thermometer:
         problem, unit = "", DEGREES
         try:
             values = temperature(frame, config.agc)
+            if source.brightness.bad_pixels is not None:  # one at full scale would raise an alarm
+                replace_bad_pixels(values, source.brightness.bad_pixels)
         except ImageError as error:
             problem, unit, values = str(error), GREY_LEVELS, grey_levels(source)
         found = self._tracker.update(find_hot_spots(values, config.hot_spots), frame.stamp_ns) if spots else []
@@ -93,22 +96,29 @@ class Thermometer:
         watch = self._watch
         if watch is None or not watch.holds(source, config.alarms):
             known = {} if watch is None or watch.config.regions != config.alarms.regions else watch.alarms
-            try:
-                self._watch = watch = _Watch(source, config.alarms, known)
-            except ConfigError as error:
-                return [], str(error)
-        return watch.read(values, source.frame.stamp_ns), ""
+            self._watch = watch = _Watch(source, config.alarms, known)
+        return watch.read(values, source.frame.stamp_ns), watch.problem
 
 
 class _Watch:
-    """The regions on frames of one size and registration, with their alarms (``alarms``: those that go on from before)."""
+    """The regions on frames of one size and registration, with their alarms (``alarms``: those that go on from before).
+
+    ``problem``: which regions cannot be watched, and why; the others are.
+    """
 
     def __init__(self, source: ThermalSource, config: AlarmConfig, alarms: dict[str, Alarm]) -> None:
         self.config = config
         self._size, self._maps, self._picture = source.frame.size, source.maps, source.size
-        self._regions = [_in_thermal(region, source, config) for region in parse_regions(config.regions)]
-        self._masks = [region_mask(region, source.frame.size) for region in self._regions]
-        self.alarms = {region.name: alarms.get(region.name) or Alarm(region.name) for region in self._regions}
+        self._regions: list[tuple[Region, Array]] = []
+        problems = []
+        for region in parse_regions(config.regions):
+            try:
+                region = _in_thermal(region, source, config)
+                self._regions.append((region, region_mask(region, source.frame.size)))
+            except ConfigError as error:
+                problems.append(str(error))
+        self.problem = "; ".join(dict.fromkeys(problems))
+        self.alarms = {region.name: alarms.get(region.name) or Alarm(region.name) for region, _ in self._regions}
 
     def holds(self, source: ThermalSource, config: AlarmConfig) -> bool:
         """Whether the masks are right for this frame too."""
@@ -117,7 +127,7 @@ class _Watch:
 
     def read(self, values: Plane, stamp_ns: int) -> list[WatchedRegion]:
         watched = []
-        for region, mask in zip(self._regions, self._masks, strict=True):
+        for region, mask in self._regions:
             reading = read_region(values, mask)
             state = self.alarms[region.name].update(reading, region.levels, self.config, stamp_ns)
             watched.append(WatchedRegion(region.name, region.points, reading, state))

@@ -45,16 +45,19 @@ def _fraction(place: Any, size: Any, offset: float = 0.5) -> list[float]:
 
 def alarm_rows(report: dict[str, Any]) -> list[dict[str, Any]]:
     """A row of the health panel for each watched region, as ``source.status_row``."""
-    if report["region_problem"]:
-        return [{"name": "regions", "level": WARN, "message": f"no region is watched: {report['region_problem']}", "values": {}}]
+    words = "not all regions are watched" if report["regions"] else "no region is watched"
+    problem = {"name": "regions", "level": WARN, "message": f"{words}: {report['region_problem']}", "values": {}}
     return [
-        {
-            "name": region["name"],
-            "level": LEVELS[region["level"]],
-            "message": region["reason"] or "within its levels",
-            "values": {f"{name} [degC]": f"{region[name]:.1f}" for name in ("minimum", "mean", "maximum") if name in region},
-        }
-        for region in report["regions"]
+        *([problem] if report["region_problem"] else []),
+        *(
+            {
+                "name": region["name"],
+                "level": LEVELS[region["level"]],
+                "message": region["reason"] or "within its levels",
+                "values": {f"{name} [degC]": f"{region[name]:.1f}" for name in ("minimum", "mean", "maximum") if name in region},
+            }
+            for region in report["regions"]
+        ),
     ]
 
 
