@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aenet_ros.config import DegradedConfig
-from aenet_ros.health.fallback import OTHER, ROLES, SEVERITY, StreamStates, choose
+from aenet_ros.config import Config, DegradedConfig
+from aenet_ros.health.fallback import OTHER, ROLES, SEVERITY, FallbackPolicy, StreamStates, choose
+from aenet_ros.health.status import ERROR, OK
 
 MS = 1_000_000
 CONFIG = DegradedConfig()  # acts after 0.5 s, trusts again after 0.3 s
@@ -91,6 +92,16 @@ def test_a_camera_that_never_came_is_given_two_seconds():
     found = changes(play(stream("rgb", 100, 5000)))
     assert [show for _, show in found] == ["fused", "rgb"]
     assert 2000 < found[1][0] <= 2040
+
+
+def test_cameras_that_were_searched_for_have_the_time_of_a_start_when_they_are_found():
+    policy, second_ns = FallbackPolicy(0), 10**9
+    for at_ns in range(3 * second_ns, 4 * second_ns, second_ns // 10):
+        policy.tick(at_ns, Config())
+    assert policy.status(4 * second_ns, Config()).level == ERROR
+    policy.restart(4 * second_ns)
+    assert policy.status(5 * second_ns, Config()).level == OK
+    assert policy.fuses
 
 
 @pytest.mark.parametrize("fault", ["late", "black", "saturated"])

@@ -188,6 +188,10 @@ class FallbackPolicy:
         self._unpublished: Counter[str] = Counter()  # by reason
         self._failure = ""
 
+    def restart(self, at_ns: int) -> None:
+        """The streams begin at ``at_ns``: the cameras were not known before."""
+        self._states = StreamStates(at_ns)
+
     @property
     def fuses(self) -> bool:
         """Whether pairs are to be fused."""

@@ -30,13 +30,14 @@ MOST_TOPICS = 24
 
 class CameraSearch:
     """Runs from activation until both cameras are known. ``question``: which choice it needs from the user; else empty.
+    ``running``: False once it is over.
 
     ``on_found`` gets the cameras once; then the search is over. It is over without a result as soon as one of the node's own topics has a
     publisher. Nothing is searched for in place of a remapped topic.
     """
 
     def __init__(self, node: Node, on_found: Callable[[FoundCameras], None]) -> None:
-        self.question = ""
+        self.question, self.running = "", True
         self._node, self._on_found = node, on_found
         self._streams: dict[str, Stream] = {}
         self._stamps: dict[str, list[int]] = {}
@@ -46,6 +47,7 @@ class CameraSearch:
 
     def destroy(self) -> None:
         """End the search."""
+        self.running = False
         self._node.destroy_timer(self._timer)
         for topic in list(self._peeks):
             self._end_peek(topic)

@@ -42,6 +42,7 @@ from aenet_ros.ros.worker import FusionWorker, WorkItem, age_ns
 from aenet_ros.sync.matcher import PairCounts
 from aenet_ros.thermal.temperature import is_radiometric
 
+SEARCH_NS = 10_000_000_000  # of the search for cameras, in which their silence is no fault
 YIELD_S = 5e-4  # after a pair was handed over: releases the GIL to the worker at once
 WARM_UP_SIZE = (480, 640)  # height and width of the rgb frames fused at configure
 
@@ -187,11 +188,14 @@ class FusionNode(LoggedLifecycleNode):
             self.set_parameters([Parameter("agc.profile", value=found.profile)])
         self._inputs.subscribe(topics)
         self._activated_at_ns = time.monotonic_ns()  # the frames come from now on
+        self._policy.restart(self._activated_at_ns)
         self._publish_info(self.parameters.config)
 
     def _on_tick(self) -> None:
-        config = self.parameters.config
-        if self._worker is not None and (held := self._policy.tick(time.monotonic_ns(), config)) is not None:
+        config, now_ns = self.parameters.config, time.monotonic_ns()
+        if self._search is not None and self._search.running and now_ns - self._activated_at_ns < SEARCH_NS:
+            self._policy.restart(now_ns)
+        elif self._worker is not None and (held := self._policy.tick(now_ns, config)) is not None:
             self._worker.put(WorkItem(held, config))
 
     def _on_set_enabled(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
