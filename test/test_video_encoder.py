@@ -130,7 +130,7 @@ def test_a_pause_does_not_raise_the_bitrate():
 
 
 def test_parameter_sets_that_the_encoder_keeps_apart_are_put_before_keyframes(monkeypatch):
-    """As hardware encoders do; here libx264 is told to."""
+    """Hardware encoders keep SPS and PPS in extradata; libx264 does so with the flag global_header."""
     options = {**video_encoder.ENCODERS["libx264"], "flags": "+global_header"}
     monkeypatch.setitem(video_encoder.ENCODERS, "libx264", options)
     packets = stream(VideoEncoder(hardware=False), [scene(index) for index in range(3)])

@@ -1,7 +1,7 @@
 """Say why a node's black box was written, and fuse its pairs again.
 
-BAG is a folder that the node wrote (black_box.enabled), or any bag with its /diagnostics. The cause is told in the words of the
-diagnostics. Each picture of a black box is made again from its recorded frames, configuration and state, and compared byte by byte;
+BAG is a folder that the node wrote (black_box.enabled), or any bag with its /diagnostics. The cause is the message of the worst
+status in them. Each picture of a black box is made again from its recorded frames, configuration and state, and compared byte by byte;
 other devices and versions may give others. --set and --params change the recorded configuration, for example model.weights.
 
 examples:

@@ -26,7 +26,7 @@ SOFTWARE = "libx264"
 FIRST_RATE_HZ = 30.0
 """Assumed until the stamps tell the rate."""
 RATE_CHANGE = 1.5
-"""The stream is restarted where the rate differs by this factor, since encoders share out the bitrate by the rate that they are told."""
+"""The stream is restarted if the frame rate differs by this factor: an encoder spends bitrate / configured frame rate on a frame."""
 MIN_PERIODS = 5
 BUFFER_S = 0.5  # a keyframe takes at most so much of the bitrate
 MOST_HELD = 30

@@ -62,7 +62,7 @@ THERMAL_SIZES = {
 }  # fmt: skip
 """Heights and widths of thermal sensors that are rare among visible cameras, also with rows of telemetry."""
 LARGEST_16_BIT = (768, 1024)
-"""Height and width up to which 16-bit frames are taken for thermal ones: visible cameras of so many bits have more pixels."""
+"""Largest height and width of 16-bit frames that count as thermal. Visible cameras with 16 bits have more pixels."""
 SLOW_HZ, LARGEST_SLOW = (8.2, 9.3), (512, 640)
 """Rates of thermal cameras that are sold without an export licence: under 9 Hz."""
 MOST_ZEROS = 0.01
