@@ -24,6 +24,11 @@ def require_array(name: str, value: object) -> None:
         raise ImageError(f"{name} is a {type(value).__name__}; give a numpy array: numpy.asarray({name})")
 
 
+def counts_encoding(counts: Array) -> str:
+    """The canonical encoding of thermal counts by their dtype: mono8 of uint8, mono16 of uint16, else 32FC1."""
+    return {"uint8": "mono8", "uint16": "mono16"}.get(counts.dtype.name, "32FC1")
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
     """One camera frame.

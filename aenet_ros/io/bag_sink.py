@@ -206,16 +206,17 @@ class BagSink(StagedSink):
         self._written += 1
 
     def _write_packet(self, packet: VideoPacket, frame_id: str) -> None:
-        stamp = self._types["builtin_interfaces/msg/Time"](*divmod(packet.stamp_ns, 1_000_000_000))
         data = np.frombuffer(packet.data, np.uint8)
-        message = self._types[COMPRESSED_VIDEO](timestamp=stamp, frame_id=frame_id, data=data, format="h264")
+        message = self._types[COMPRESSED_VIDEO](timestamp=self._time(packet.stamp_ns), frame_id=frame_id, data=data, format="h264")
         self._writer.call(self._write, self._fused, self._log_ns, known_types(ros1=False).serialize_cdr(message, COMPRESSED_VIDEO))
 
+    def _time(self, stamp_ns: int) -> Any:
+        return self._types["builtin_interfaces/msg/Time"](*divmod(stamp_ns, 1_000_000_000))
+
     def _write_image(self, connection: Connection, stamp_ns: int, frame_id: str, pixels: Array, encoding: str) -> None:
-        stamp = self._types["builtin_interfaces/msg/Time"](*divmod(stamp_ns, 1_000_000_000))
         pixels = np.ascontiguousarray(pixels)
         image = self._types[IMAGE](
-            header=self._types["std_msgs/msg/Header"](stamp=stamp, frame_id=frame_id),
+            header=self._types["std_msgs/msg/Header"](stamp=self._time(stamp_ns), frame_id=frame_id),
             height=pixels.shape[0],
             width=pixels.shape[1],
             encoding=encoding,

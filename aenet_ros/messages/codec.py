@@ -202,6 +202,12 @@ def set_stamp(header: Any, ns: int) -> None:
     header.stamp.sec, header.stamp.nanosec = seconds, nanoseconds
 
 
+def set_header(header: Any, ns: int, frame_id: str) -> None:
+    """Write stamp and frame_id; raises ImageError as ``set_stamp``."""
+    set_stamp(header, ns)
+    header.frame_id = frame_id
+
+
 def fused_camera_info(infos: Mapping[str, Any], fused: FusedFrame, *, scaled: bool) -> Any | None:
     """A new CameraInfo with the stamp and frame_id of ``fused``; None where the camera of ``fused.grid`` has sent none.
 
@@ -213,8 +219,7 @@ def fused_camera_info(infos: Mapping[str, Any], fused: FusedFrame, *, scaled: bo
         return None
     result = copy.copy(scaled_camera_info(info, *fused.image.shape[:2]) if scaled else info)
     result.header = copy.deepcopy(info.header)
-    set_stamp(result.header, fused.stamp_ns)
-    result.header.frame_id = fused.frame_id
+    set_header(result.header, fused.stamp_ns, fused.frame_id)
     return result
 
 

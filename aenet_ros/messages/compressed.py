@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from aenet_ros.core.errors import ImageError, UnsupportedEncodingError, sanitize
-from aenet_ros.core.frames import Array
+from aenet_ros.core.frames import Array, counts_encoding
 from aenet_ros.core.picture_formats import PNG_BEGIN, jpeg_segments, tiff_pages
 from aenet_ros.messages.encodings import COLOURS, THERMAL, convert
 
@@ -44,7 +44,7 @@ def decompress(data: Array, text: object) -> tuple[Array, str, str]:
         mosaic = COLOURS.get(source) if source.startswith("bayer_") else None
         if mosaic is not None and pixels.dtype in (np.uint8, np.uint16) and min(pixels.shape) >= mosaic.least:
             return convert(pixels, mosaic), mosaic.output, source
-        encoding = {"uint8": "mono8", "uint16": "mono16"}.get(pixels.dtype.name, "32FC1")
+        encoding = counts_encoding(pixels)
         if encoding == "32FC1":
             pixels = pixels.astype(np.float32, copy=False)
         return pixels, encoding, source if source in THERMAL and THERMAL[source].output == encoding else encoding

@@ -22,7 +22,7 @@ from aenet_ros.core.errors import ConfigError, format_error
 from aenet_ros.core.frames import Array, FramePair, FusedFrame
 from aenet_ros.health.fallback import FallbackFrame
 from aenet_ros.health.status import ERROR, Status
-from aenet_ros.messages.codec import fill_image, set_stamp
+from aenet_ros.messages.codec import fill_image, set_header
 
 if TYPE_CHECKING:
     from aenet_ros.io.bag_writer import BagWriter
@@ -191,6 +191,5 @@ def picture_message(published: Published) -> Image:
     """The picture as it was published."""
     message = Image()
     fill_image(message, published.picture, published.encoding)
-    set_stamp(message.header, published.stamp_ns)
-    message.header.frame_id = published.frame_id
+    set_header(message.header, published.stamp_ns, published.frame_id)
     return message

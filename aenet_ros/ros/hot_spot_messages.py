@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from aenet_ros.core.frames import Frame
-from aenet_ros.messages.codec import set_stamp
+from aenet_ros.messages.codec import set_header
 from aenet_ros.registration.depth import metres
 from aenet_ros.registration.registration import Registration
 from aenet_ros.thermal.thermometer import Measurement
@@ -35,18 +35,12 @@ def topics() -> dict[str, type[Any]]:
     return found
 
 
-def write_header(message: Any, measured: Measurement) -> None:
-    """The thermal frame's stamp and frame_id."""
-    set_stamp(message.header, measured.stamp_ns)
-    message.header.frame_id = measured.frame_id
-
-
 def detections(measured: Measurement) -> Any:
     """A Detection2DArray in thermal pixels. Two results for each spot: ``class_id`` hot or cold with the extreme as ``score``, and mean."""
     message = vision.Detection2DArray()
     for spot in measured.spots:
         detection = vision.Detection2D(id=str(spot.id))
-        write_header(detection, measured)
+        set_header(detection.header, measured.stamp_ns, measured.frame_id)
         left, top, width, height = spot.box
         centre = getattr(detection.bbox.center, "position", detection.bbox.center)  # of Humble and newer, or older
         centre.x, centre.y = left + (width - 1) / 2, top + (height - 1) / 2
@@ -104,7 +98,7 @@ def markers(measured: Measurement, places: dict[int, tuple[float, ...]]) -> Any:
             continue
         for kind, number, size in (("SPHERE", spot.id, SPHERE_M), ("TEXT_VIEW_FACING", spot.id + TEXTS, TEXT_M)):
             marker = visualization.Marker(ns="hot_spots", id=number, type=getattr(visualization.Marker, kind))
-            write_header(marker, measured)
+            set_header(marker.header, measured.stamp_ns, measured.frame_id)
             marker.pose.position.x, marker.pose.position.y, marker.pose.position.z = places[spot.id]
             marker.pose.position.y -= 0.0 if kind == "SPHERE" else SPHERE_M
             marker.pose.orientation.w = 1.0

@@ -40,7 +40,7 @@ from aenet_ros.ros.params import NodeParameters
 from aenet_ros.ros.thermal_outputs import ThermalOutputs
 from aenet_ros.ros.worker import FusionWorker, WorkItem, age_ns
 from aenet_ros.sync.matcher import PairCounts
-from aenet_ros.thermal.temperature import is_radiometric
+from aenet_ros.thermal.temperature import lacks_scale
 
 SEARCH_NS = 10_000_000_000  # of the search for cameras, in which their silence is no fault
 YIELD_S = 5e-4  # after a pair was handed over: releases the GIL to the worker at once
@@ -183,8 +183,7 @@ class FusionNode(LoggedLifecycleNode):
         transports = {f"{role} transport": "compressed" if topic.endswith("/compressed") else "raw" for role, topic in topics.items()}
         self._cameras = {**topics, **transports, "profile": found.profile or "not known", "why": found.why}
         self.get_logger().info(f"cameras found: {found.why}")
-        agc = self.parameters.config.agc
-        if found.profile and agc.profile == "generic" and not is_radiometric(agc):
+        if found.profile and lacks_scale(self.parameters.config.agc):
             self.set_parameters([Parameter("agc.profile", value=found.profile)])
         self._inputs.subscribe(topics)
         self._activated_at_ns = time.monotonic_ns()  # the frames come from now on

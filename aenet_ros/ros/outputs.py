@@ -10,9 +10,9 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from aenet_ros.config import OutputConfig
-from aenet_ros.core.frames import FusedFrame
-from aenet_ros.messages.codec import encode_jpeg, fill_image, fused_camera_info, set_stamp
-from aenet_ros.ros.params import qos_overrides
+from aenet_ros.core.frames import Array, FusedFrame
+from aenet_ros.messages.codec import encode_jpeg, fill_image, fused_camera_info, set_header
+from aenet_ros.ros.params import create_publisher
 from aenet_ros.ros.video_outputs import VideoOutputs
 
 RELIABILITY = {"reliable": ReliabilityPolicy.RELIABLE, "best_effort": ReliabilityPolicy.BEST_EFFORT}
@@ -41,17 +41,13 @@ class Outputs:
         qos = QoSProfile(depth=1, reliability=RELIABILITY[config.reliability])
         # As image_transport does: the compressed topic follows a remapping of its base.
         base = node.resolve_topic_name("fused/image")
-        self._image = self._publisher(Image, base, qos)
-        self._compressed = self._publisher(CompressedImage, base + "/compressed", qos)
-        self._camera_info = self._publisher(CameraInfo, "fused/camera_info", qos)
-        self._registered = self._publisher(Image, "fused/thermal_registered", qos)
+        self._image = create_publisher(node, Image, base, qos)
+        self._compressed = create_publisher(node, CompressedImage, base + "/compressed", qos)
+        self._camera_info = create_publisher(node, CameraInfo, "fused/camera_info", qos)
+        self._registered = create_publisher(node, Image, "fused/thermal_registered", qos)
         self._publishers = (self._image, self._compressed, self._registered, self._camera_info)  # in the order of Subscribers
         self.video = VideoOutputs(node, RELIABILITY[config.reliability])
         self._image_message, self._registered_message = Image(), Image()
-
-    def _publisher(self, message_type: type[Any], topic: str, qos: QoSProfile) -> "Publisher[Any]":
-        options = qos_overrides(self._node, topic, "publisher")
-        return self._node.create_publisher(message_type, topic, qos, qos_overriding_options=options)
 
     def subscribers(self) -> Subscribers:
         """Polled, because destroying entities with event callbacks crashes newer executors (ros2/rclpy#1644)."""
@@ -63,10 +59,7 @@ class Outputs:
             fill_image(self._image_message, fused.image, fused.encoding)
             _send(self._image, self._image_message, fused)
         if subscribers.compressed:
-            message = CompressedImage(format=f"{fused.encoding}; jpeg compressed {'mono8' if fused.encoding == 'mono8' else 'bgr8'}")
-            # An array: the setter checks any other sequence byte by byte.
-            message.data = array("B", encode_jpeg(fused.image, fused.encoding, config.jpeg_quality))
-            _send(self._compressed, message, fused)
+            _send(self._compressed, jpeg_message(fused.image, fused.encoding, config.jpeg_quality), fused)
         if subscribers.registered and fused.thermal_registered is not None:
             fill_image(self._registered_message, fused.thermal_registered, fused.thermal_encoding)
             _send(self._registered, self._registered_message, fused)
@@ -83,7 +76,13 @@ class Outputs:
             self._node.destroy_publisher(publisher)
 
 
+def jpeg_message(image: Array, encoding: str, quality: int) -> CompressedImage:
+    """A CompressedImage of a picture in rgb8, bgr8 or mono8, without its header."""
+    message = CompressedImage(format=f"{encoding}; jpeg compressed {'mono8' if encoding == 'mono8' else 'bgr8'}")
+    message.data = array("B", encode_jpeg(image, encoding, quality))  # the setter checks any other sequence byte by byte
+    return message
+
+
 def _send(publisher: "Publisher[Any]", message: Any, fused: FusedFrame) -> None:
-    set_stamp(message.header, fused.stamp_ns)
-    message.header.frame_id = fused.frame_id
+    set_header(message.header, fused.stamp_ns, fused.frame_id)
     publisher.publish(message)

@@ -7,7 +7,8 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from rclpy.qos import QoSPolicyKind
+from rclpy.publisher import Publisher
+from rclpy.qos import QoSPolicyKind, QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
 from aenet_ros.config import Config, build, flatten, specs
@@ -28,6 +29,11 @@ def qos_overrides(node: Node, topic: str, entity: str) -> QoSOverridingOptions |
     given = [name.removeprefix(prefix) for name in getattr(node, "_parameter_overrides", {}) if name.startswith(prefix)]
     kinds = [kind for kind in QoSPolicyKind if kind.name.lower() in given]
     return QoSOverridingOptions(kinds) if kinds else None
+
+
+def create_publisher(node: Node, kind: type[Any], topic: str, qos: QoSProfile) -> "Publisher[Any]":
+    """A publisher whose QoS the user can override."""
+    return node.create_publisher(kind, topic, qos, qos_overriding_options=qos_overrides(node, topic, "publisher"))
 
 
 class NodeParameters:

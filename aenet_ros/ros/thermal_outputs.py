@@ -3,13 +3,11 @@
 import json
 import math
 import time
-from array import array
 from typing import Any, NamedTuple
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
-from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
@@ -19,11 +17,12 @@ from aenet_ros.core.errors import format_error
 from aenet_ros.core.frames import Array, Frame, FusedFrame, Plane, ThermalSource, render_brightness
 from aenet_ros.health.judge import RECENT_NS
 from aenet_ros.health.status import ERROR, OK, WARN, Code, Status
-from aenet_ros.messages.codec import encode_jpeg, fill_image, set_stamp
+from aenet_ros.messages.codec import fill_image, set_header
 from aenet_ros.registration.registration import Registration
 from aenet_ros.ros import hot_spot_messages
-from aenet_ros.ros.outputs import RELIABILITY
-from aenet_ros.ros.params import qos_overrides
+from aenet_ros.ros.outputs import RELIABILITY, jpeg_message
+from aenet_ros.ros.params import create_publisher
+from aenet_ros.thermal.alarms import WITHIN, reading_text
 from aenet_ros.thermal.palettes import colorize, draw_color_bar
 from aenet_ros.thermal.temperature import celsius, is_radiometric, scale_of
 from aenet_ros.thermal.thermometer import Measurement, Thermometer, as_json
@@ -37,6 +36,8 @@ TOPICS: dict[str, type[Any]] = {
     "hot_spots/json": String,
     **hot_spot_messages.topics(),
 }
+
+NEED_REPORT = {"hot_spots/json", "hot_spots/image_marker", "hot_spots/markers"}
 
 
 class ThermalWants(NamedTuple):
@@ -65,15 +66,13 @@ class ThermalOutputs:
     def __init__(self, node: Node, config: Config, registration: Registration) -> None:
         self._node, self._registration = node, registration
         qos = QoSProfile(depth=1, reliability=RELIABILITY[config.output.reliability])
-        self._publishers = {topic: self._publisher(kind, topic, qos) for topic, kind in TOPICS.items()}
-        self._alarms = self._publisher(DiagnosticArray, "alarms", QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL))
+        self._publishers = {topic: create_publisher(node, kind, topic, qos) for topic, kind in TOPICS.items()}
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self._alarms = create_publisher(node, DiagnosticArray, "alarms", latched)
         self._thermometer = Thermometer()
         self._last_levels: dict[str, int] | None = None
         self._failures = (0, "", 0)
         self._measured_at_ns = 0
-
-    def _publisher(self, kind: type[Any], topic: str, qos: QoSProfile) -> "Publisher[Any]":
-        return self._node.create_publisher(kind, topic, qos, qos_overriding_options=qos_overrides(self._node, topic, "publisher"))
 
     def wants(self, config: Config) -> ThermalWants:
         """What is to be done for a frame; polled for the same reason as ``Outputs.subscribers``."""
@@ -110,9 +109,7 @@ class ThermalOutputs:
             if "thermal/view" in wants.topics:
                 self._send("thermal/view", _image(view, "rgb8"), frame.stamp_ns, frame.frame_id)
             if "thermal/view/compressed" in wants.topics:
-                message = CompressedImage(
-                    format="rgb8; jpeg compressed bgr8", data=array("B", encode_jpeg(view, "rgb8", config.output.jpeg_quality))
-                )
+                message = jpeg_message(view, "rgb8", config.output.jpeg_quality)
                 self._send("thermal/view/compressed", message, frame.stamp_ns, frame.frame_id)
 
     def _publish_spots(
@@ -124,7 +121,7 @@ class ThermalOutputs:
         config: Config,
         depth: Frame | None,
     ) -> None:
-        report = as_json(measured, source)
+        report = as_json(measured, source) if wants.topics & NEED_REPORT else {}
         if "hot_spots/json" in wants.topics:
             self._publishers["hot_spots/json"].publish(String(data=json.dumps(report, allow_nan=False)))
         if "hot_spots" in wants.topics:
@@ -145,19 +142,17 @@ class ThermalOutputs:
             return
         self._last_levels = levels
         message = DiagnosticArray()
-        set_stamp(message.header, measured.stamp_ns)
-        message.header.frame_id = measured.frame_id
+        set_header(message.header, measured.stamp_ns, measured.frame_id)
         name = self._node.get_fully_qualified_name()
         for region in measured.regions:
             values = [KeyValue(key=key, value=text) for key, text in reading_text(region.reading._asdict()).items()]
             level = bytes([LEVELS[region.state.level]])
-            text = region.state.reason or "within its levels"
+            text = region.state.reason or WITHIN
             message.status.append(DiagnosticStatus(level=level, name=f"{name}: {region.name}", message=text, values=values))
         self._alarms.publish(message)
 
     def _send(self, topic: str, message: Any, stamp_ns: int, frame_id: str) -> None:
-        set_stamp(message.header, stamp_ns)
-        message.header.frame_id = frame_id
+        set_header(message.header, stamp_ns, frame_id)
         self._publishers[topic].publish(message)
 
     def statuses(self, config: Config) -> list[Status]:
@@ -215,11 +210,6 @@ def alarm_status(last: Measurement | None, silent_ns: int) -> Status:
         text = f"not all regions are watched: {reason}; {text}" if last.regions else f"no region is watched: {reason}"
         level, code = max(level, WARN), code if level else Code.ALARMS_UNWATCHED
     return Status("alarms", level, code, text, values)
-
-
-def reading_text(reading: dict[str, Any]) -> dict[str, str]:
-    """The temperatures of a reading as shown."""
-    return {f"{key} [degC]": f"{reading[key]:.1f}" for key in ("minimum", "mean", "maximum")}
 
 
 def draw_view(source: ThermalSource, measured: Measurement, config: Config) -> Array:

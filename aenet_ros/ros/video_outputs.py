@@ -15,9 +15,9 @@ from aenet_ros.core.errors import MissingDependencyError, format_error
 from aenet_ros.core.frames import FusedFrame
 from aenet_ros.health.judge import RECENT_NS
 from aenet_ros.health.status import OK, WARN, WINDOW, Code, Status
-from aenet_ros.messages.codec import set_stamp
+from aenet_ros.messages.codec import set_header
 from aenet_ros.ros.mailbox import Mailbox
-from aenet_ros.ros.params import qos_overrides
+from aenet_ros.ros.params import create_publisher
 
 if TYPE_CHECKING:
     from aenet_ros.io.video_encoder import VideoEncoder, VideoPacket
@@ -57,11 +57,7 @@ class VideoOutputs:
         # As image_transport names it, a remapping of the base topic included.
         topics = {"fused/video": CompressedVideo, node.resolve_topic_name("fused/image") + "/ffmpeg": FFMPEGPacket}
         qos = QoSProfile(depth=QUEUE, reliability=reliability)
-        self._publishers = [
-            node.create_publisher(kind, topic, qos, qos_overriding_options=qos_overrides(node, topic, "publisher"))
-            for topic, kind in topics.items()
-            if kind is not None
-        ]
+        self._publishers = [create_publisher(node, kind, topic, qos) for topic, kind in topics.items() if kind is not None]
         missing = [
             name for name, kind in (("foxglove_msgs", CompressedVideo), ("ffmpeg_image_transport_msgs", FFMPEGPacket)) if kind is None
         ]
@@ -191,8 +187,7 @@ def _message(kind: type[Any], packet: "VideoPacket", frame_id: str, encoder: str
         message.frame_id, message.format = frame_id, "h264"
         message.timestamp.sec, message.timestamp.nanosec = divmod(packet.stamp_ns, 1_000_000_000)
         return message
-    set_stamp(message.header, packet.stamp_ns)
-    message.header.frame_id = frame_id
+    set_header(message.header, packet.stamp_ns, frame_id)
     message.width, message.height, message.pts, message.flags = packet.width, packet.height, packet.number, int(packet.keyframe)
     message.encoding = encoder  # subscribers of ffmpeg_image_transport choose the decoder by it
     return message

@@ -2,7 +2,8 @@
 
 import math
 from collections import deque
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -13,6 +14,7 @@ from aenet_ros.core.errors import ConfigError
 from aenet_ros.core.frames import Array, Plane
 
 OK, PRE_ALARM, ALARM = 0, 1, 2
+WITHIN = "within its levels"  # a region's state in words, where there is no reason
 RISE_WINDOW_NS = 10_000_000_000
 """The rate of rise is the slope of a line through the maxima of this time."""
 MIN_RISE_SAMPLES = 5
@@ -55,6 +57,11 @@ def read_region(temperature: Plane, mask: Array) -> Reading:
     smooth = cv2.blur(np.where(missing, np.float32(mean), values), (3, 3), borderType=cv2.BORDER_REPLICATE)
     low, high, low_at, high_at = cv2.minMaxLoc(smooth, inside)
     return Reading(low, mean, high, (x + high_at[0], y + high_at[1]), (x + low_at[0], y + low_at[1]))
+
+
+def reading_text(values: Mapping[str, Any]) -> dict[str, str]:
+    """The temperatures of a reading as shown; ``values``: by the names of ``Reading``, those that are known."""
+    return {f"{name} [degC]": f"{values[name]:.1f}" for name in ("minimum", "mean", "maximum") if name in values}
 
 
 class AlarmState(NamedTuple):

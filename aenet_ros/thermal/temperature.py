@@ -63,6 +63,11 @@ def is_radiometric(config: AgcConfig) -> bool:
     return PROFILES[config.profile].scale is not None or scale_of(config) != scale_of(AgcConfig())
 
 
+def lacks_scale(config: AgcConfig) -> bool:
+    """Whether the user has named neither a profile nor a scale, so that a certain one may be set."""
+    return config.profile == "generic" and not is_radiometric(config)
+
+
 def temperature(frame: Frame, profile: str | AgcConfig) -> Plane:
     """Degrees Celsius of a thermal frame, float32 [H, W]; NaN where a pixel has no value.
 

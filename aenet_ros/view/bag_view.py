@@ -9,12 +9,12 @@ from typing import Any
 
 from aenet_ros.config import Config, build, flatten
 from aenet_ros.core.errors import ConfigError, DeviceError, ImageError, format_error
-from aenet_ros.core.frames import Array, Frame, FramePair, ThermalSource
+from aenet_ros.core.frames import Array, Frame, FramePair, ThermalSource, counts_encoding
 from aenet_ros.io.bag_source import BagPlayer, Event
 from aenet_ros.pipeline import FusionPipeline
 from aenet_ros.sync.matcher import PairMatcher
 from aenet_ros.thermal.thermometer import Thermometer, as_json
-from aenet_ros.view.snapshot import ENCODINGS, Snapshot, StampGrouper, ThermalRenderer
+from aenet_ros.view.snapshot import Snapshot, StampGrouper, ThermalRenderer
 from aenet_ros.view.source import ERROR, OK, WAITING, WARN, StatusText, dynamic_options, status_row, temperature_note
 from aenet_ros.view.spots import alarm_rows, recorded_source, spots_for_page
 
@@ -266,7 +266,7 @@ class BagView:
         if thermal is None:
             self._emit(stamp_ns, frames, None, None)
             return
-        frame = Frame(thermal.stamp_ns, thermal.data, ENCODINGS[thermal.data.dtype.str[1:]])
+        frame = Frame(thermal.stamp_ns, thermal.data, counts_encoding(thermal.data))
         self._emit(stamp_ns, frames, thermal.data, recorded_source(frame, self._measured_renderer, self._config))
 
     def _fuse(self, pair: FramePair) -> None:

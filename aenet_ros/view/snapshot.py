@@ -10,7 +10,7 @@ import numpy as np
 
 from aenet_ros.config import AgcConfig, Config
 from aenet_ros.core.errors import ImageError
-from aenet_ros.core.frames import Array, Frame, Plane, ThermalInput, render_brightness
+from aenet_ros.core.frames import Array, Frame, Plane, ThermalInput, counts_encoding, render_brightness
 from aenet_ros.messages.codec import encode_jpeg
 from aenet_ros.thermal.agc import FLOAT_UNIT_COUNTS, ThermalAgc
 from aenet_ros.thermal.alarms import read_region
@@ -34,9 +34,6 @@ Point = tuple[float, float]
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom in a picture, as fractions of its width and height, 0..1."""
-
-ENCODINGS = {"u1": "mono8", "u2": "mono16", "f4": "32FC1"}
-"""Encodings of thermal counts by dtype."""
 
 Decode = Callable[[], Frame]
 T = TypeVar("T")
@@ -66,7 +63,7 @@ class ThermalValues:
         if config is not None:
             try:
                 # For its checks; every fourth pixel is enough for them.
-                temperature(Frame(0, counts[::4, ::4], ENCODINGS[counts.dtype.str[1:]]), config.agc)
+                temperature(Frame(0, counts[::4, ::4], counts_encoding(counts)), config.agc)
                 self.no_degrees = ""
             except ImageError as error:
                 self.no_degrees = str(error)

@@ -6,6 +6,7 @@ import numpy as np
 
 from aenet_ros.config import Config
 from aenet_ros.core.frames import Frame, ThermalInput, ThermalSource
+from aenet_ros.thermal.alarms import WITHIN, reading_text
 from aenet_ros.view.snapshot import ThermalRenderer
 from aenet_ros.view.source import ERROR, OK, WARN
 
@@ -53,8 +54,8 @@ def alarm_rows(report: dict[str, Any]) -> list[dict[str, Any]]:
             {
                 "name": region["name"],
                 "level": LEVELS[region["level"]],
-                "message": region["reason"] or "within its levels",
-                "values": {f"{name} [degC]": f"{region[name]:.1f}" for name in ("minimum", "mean", "maximum") if name in region},
+                "message": region["reason"] or WITHIN,
+                "values": reading_text(region),
             }
             for region in report["regions"]
         ),
