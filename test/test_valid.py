@@ -99,6 +99,13 @@ def test_fire_at_the_edge_of_an_unbordered_frame_is_a_value():
     assert invalid_pixels(data) is None
 
 
+@pytest.mark.parametrize("full_scale", [4_095, 16_383, 65_535])
+def test_a_fire_that_fills_the_view_is_a_value(full_scale):
+    data = np.full((120, 160), full_scale, np.uint16)
+    cv2.ellipse(data, (80, 60), (50, 40), 0, 0, 360, 2_000, -1)  # a cold, sharply bounded thing before it
+    assert invalid_pixels(data) is None
+
+
 @pytest.mark.parametrize("at", ["top", "bottom"])
 @pytest.mark.parametrize(("shape", "rows"), [((120, 160), 2), ((512, 640), 2), ((60, 80), 3), ((512, 640), 1)])
 def test_rows_of_telemetry_have_no_value(at, shape, rows):

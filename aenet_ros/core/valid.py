@@ -6,7 +6,8 @@ A pixel of a thermal frame has no value where
 - float32: it is at or below absolute zero (-273.15, -9999 and the like), and these values lie far from all others: counts may be negative;
 - uint16 and float32: it is exactly 0, in a region of MIN_REGION pixels at least, and 0 lies far from all other values: the border of a
   rectified frame, or a hole (fewer pixels are bad ones of the sensor, which ``thermal.sensor_correction`` finds);
-- uint16: it is at full scale, connected to the frame's edge, on all four sides, and far from all others: a white border;
+- uint16: it is at full scale, connected to the frame's edge, on all four sides, in at most MAX_WHITE of the frame, and far from all others:
+  a white border (more is a scene that saturates the sensor, such as a fire);
 - it is in a first or last row, of which a quarter is 0 and most is far out of the picture's range: telemetry.
 
 *Far*: the gap to the other values is wider than the gap from their low end to their median (or from the median to their high end), and at
@@ -26,6 +27,7 @@ ABSOLUTE_ZERO = -273.0  # degrees Celsius, with the rounding of drivers
 ENDS = (2.0, 50.0, 98.0)  # percentiles of the other values: low end, median, high end
 FULL_SCALES = (4_095, 16_383, 65_535)
 MIN_GAP = 256.0  # counts of a uint16 frame; less is the dark end of a frame with few counts
+MAX_WHITE = 0.5  # share of the frame
 MIN_OTHERS = 0.1  # share of the frame; with fewer other values, these are the odd ones
 SAMPLE_PIXELS = 10_000
 NEAR = np.ones((9, 9), np.uint8)  # pixels beside those without a value that may be interpolated from both
@@ -51,7 +53,9 @@ def invalid_pixels(data: NDArray[Any]) -> Mask | None:
     candidates = [data <= np.float32(ABSOLUTE_ZERO)] if is_float else []
     candidates.append(large_regions(zeros))
     if white:
-        candidates.append(_touching_edge(data == high))
+        border = _touching_edge(data == high)
+        if np.count_nonzero(border) <= MAX_WHITE * data.size:
+            candidates.append(border)
     for candidate in candidates:
         candidate &= ~found
         if candidate.any():
