@@ -125,7 +125,7 @@ def test_a_dead_pixel_raises_no_alarm_and_is_no_spot():
 
 def test_a_fire_that_fills_the_view_is_in_the_alarm_and_among_the_hot_spots():
     data = np.full((120, 160), 65_535, np.uint16)
-    data[40:80, 60:100] = counts(20.0)
+    data[30:90, 50:110] = counts(20.0)
     config = build({"alarms.regions": "fire all high=100"}, CENTIKELVIN)
     thermometer = Thermometer()
     for stamp_ns in range(0, 40 * PERIOD_NS, PERIOD_NS):
@@ -133,7 +133,7 @@ def test_a_fire_that_fills_the_view_is_in_the_alarm_and_among_the_hot_spots():
     assert measured.regions[0].state.level == ALARM
     assert measured.regions[0].reading.maximum == pytest.approx(65_535 * 0.01 - 273.15, abs=0.01)
     assert [spot.kind for spot in measured.spots] == ["hot"]
-    assert measured.spots[0].area == pytest.approx(120 * 160 - 40 * 40, rel=0.05)
+    assert measured.spots[0].area == pytest.approx(120 * 160 - 60 * 60, rel=0.05)
 
 
 def test_places_in_the_fused_picture_and_regions_in_its_pixels():
