@@ -15,12 +15,13 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 from rosbags.typesys import Stores, get_typestore
 
 from aenet_ros.cli import main as cli
-from aenet_ros.config import Config, OutputConfig, SyncConfig
+from aenet_ros.config import Config, OutputConfig, SyncConfig, build
 from aenet_ros.core.errors import SourceError
 from aenet_ros.io.bag_advice import nearest_differences
 from aenet_ros.io.bag_report import report_bag, stamp_report
 from aenet_ros.io.bag_source import BagSource
 from aenet_ros.io.files import is_bag
+from aenet_ros.view.bag_view import BagView
 
 IMAGE, INFO, STRING = "sensor_msgs/msg/Image", "sensor_msgs/msg/CameraInfo", "std_msgs/msg/String"
 BEGIN_NS = 1_700_000_000_000_000_000
@@ -355,6 +356,33 @@ def test_the_cameras_of_a_bag_are_found_by_their_frames(tmp_path):
         BagSource(two, SyncConfig())
     assert BagSource(two, SyncConfig(), rgb_topic="/cam4/image_raw").cameras["rgb"] == "/cam4/image_raw"
     assert "rgb: 2 topics" in report_bag(two, Config())["advice"]
+
+
+def test_the_profile_of_a_known_driver_is_told_and_applied_by_fuse_inspect_and_view(tmp_path, capsys):
+    topics = {"/lepton/image_raw": ("mono16", 29815), "/camera/image_raw": COLOUR}  # 298.15 K: 25 degrees
+    bag = bag_with(tmp_path / "in", **topics)
+    chosen = ("--thermal-topic", "/lepton/image_raw", "--rgb-topic", "/camera/image_raw")
+    for number, given in enumerate(((), chosen)):
+        assert aenet("inspect", bag, *given) == 0
+        out, err = capsys.readouterr()
+        assert "first thermal frame: 25 .. 25 degrees Celsius, median 25 (agc.profile lepton)" in out
+        assert "agc.profile lepton by the conventions of the camera's driver; set agc.profile to override it" in err
+        assert aenet("fuse", bag, "-o", tmp_path / f"out{number}", "--temperature", tmp_path / f"degrees{number}", *given) == 0
+        assert "agc.profile lepton by the conventions" in capsys.readouterr().err
+        view = BagView(bag, Config(), *given[1::2])
+        assert "agc.profile lepton by the conventions of the camera's driver; set agc.profile to override it" in view.remarks
+        assert "(agc.profile lepton)" in view.state()["temperature"]
+    # What is set stays, "generic" too.
+    assert aenet("inspect", bag, "--set", "agc.profile=generic") == 0
+    out, err = capsys.readouterr()
+    assert "first thermal frame: 29815 .. 29815, median 29815 (no degrees: agc.profile generic" in out
+    assert "agc.profile generic is kept as set" in err
+    assert aenet("fuse", bag, "-o", tmp_path / "out", "--temperature", tmp_path / "degrees", "--set", "agc.profile=generic") == 1
+    scale = ("--set", "agc.celsius_per_count=0.02")
+    assert aenet("inspect", bag, *scale) == 0
+    assert "the scale is kept as set" in capsys.readouterr().err
+    view = BagView(bag, build({"agc.profile": "generic"}))
+    assert "counts only: agc.profile generic" in view.state()["temperature"]
 
 
 def test_inspect_tells_rates_stamps_and_pairs(tmp_path, capsys):

@@ -41,7 +41,6 @@ def test_cameras_are_asked_for_and_then_found(robot):
     assert (fused.height, fused.width) == SIZE
     robot.wait_status("cameras", OK, "/lepton/image_raw (mono16 160x120")
     assert robot.value("cameras", "profile") == "lepton"
-    info = json.loads(robot.wait(lambda: [item for item in robot.infos if "/lepton" in item.data], "~/info")[-1].data)
+    info = json.loads(robot.wait(lambda: [item for item in robot.infos if '"agc.profile": "lepton"' in item.data], "~/info")[-1].data)
     assert (info["cameras"]["thermal"], info["cameras"]["rgb transport"]) == ("/lepton/image_raw", "raw")
-    assert info["configuration"]["agc.profile"] == "lepton"
     assert "cameras found: thermal: /lepton/image_raw" in robot.log()

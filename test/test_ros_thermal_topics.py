@@ -13,11 +13,11 @@ SPOT = (100, 60, 20, 20)  # left, top, width, height
 
 
 def thermal_frame(hot=80.0):
-    """mono16 centikelvin [120, 160]: 20 degC, with a body."""
+    """mono16 centikelvin [120, 160] of a Lepton by its frame_id: 20 degC, with a body."""
     celsius = np.full(SIZE, 20.0)
     left, top, width, height = SPOT
     celsius[top : top + height, left : left + width] = hot
-    return make_image(np.rint((celsius + 273.15) * 100).astype(np.uint16), "mono16", 0, "thermal_optical")
+    return make_image(np.rint((celsius + 273.15) * 100).astype(np.uint16), "mono16", 0, "lepton_optical")
 
 
 def pixels(message, dtype, channels=()):
@@ -27,7 +27,6 @@ def pixels(message, dtype, channels=()):
 @pytest.fixture(scope="module")
 def robot(tmp_path_factory):
     parameters = {
-        "agc.profile": "centikelvin",
         "alarms.regions": "boiler 90,50 130,90 pre=60 high=70",
         "diagnostics.period_s": 0.2,
         "registration.mode": "homography",
@@ -79,9 +78,10 @@ def test_degrees_view_spots_and_an_alarm(robot, listen):
     jpeg, spots = listen(CompressedImage, "/thermal/view/compressed"), listen(String, "/hot_spots/json")
     alarms = listen(DiagnosticArray, "/alarms", LATCHED)
     publish_until(robot, lambda: all((degrees, fused, view, jpeg, spots, alarms)), "one message of each topic")
+    assert "agc.profile lepton by the conventions of the camera's driver" in robot.log()
     left, top = SPOT[:2]
     celsius = pixels(degrees[-1], np.float32)
-    assert (degrees[-1].encoding, degrees[-1].header.frame_id) == ("32FC1", "thermal_optical")
+    assert (degrees[-1].encoding, degrees[-1].header.frame_id) == ("32FC1", "lepton_optical")
     assert celsius[top + 5, left + 5] == pytest.approx(80.0, abs=0.01)
     assert celsius[5, 5] == pytest.approx(20.0, abs=0.01)
     celsius = pixels(fused[-1], np.float32)

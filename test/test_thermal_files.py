@@ -86,7 +86,7 @@ def test_a_camera_without_degrees_has_spots_in_grey_levels_and_no_temperatures(p
     grey = ("hot_spots.relative=false", "hot_spots.level=200")
     assert fuse(pairs, "--hot-spots", pairs / "spots.csv", options=grey) == 0
     assert {(row["unit"], round(float(row["value"]))) for row in rows(pairs / "spots.csv")} == {("grey level", 255)}
-    assert "hot spots are in grey levels: no degrees: agc.profile generic" in capsys.readouterr().err
+    assert "hot spots are in grey levels: no degrees: agc.profile auto" in capsys.readouterr().err
     assert fuse(pairs, "--force", "--temperature", pairs / "degrees", options=grey) == 1
     assert "docs/cameras.md" in capsys.readouterr().err
     assert not (pairs / "degrees").exists()

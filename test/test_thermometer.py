@@ -22,7 +22,7 @@ CENTIKELVIN = Scale(0.01, -273.15)
 def test_config_and_tables_name_the_same():
     assert specs()["agc.profile"].choices == tuple(PROFILES)
     assert specs()["output.isotherm_color"].choices == tuple(COLORS)
-    assert all(profile.source for name, profile in PROFILES.items() if name != "generic")
+    assert all(profile.source for name, profile in PROFILES.items() if name not in ("auto", "generic"))
 
 
 @pytest.mark.parametrize(

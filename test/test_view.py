@@ -437,7 +437,7 @@ def test_readings_of_points_and_of_a_box():
     ("counts", "options", "words"),
     [
         (np.uint16(3000), None, "not reported"),
-        (np.uint16(30_000), {}, "generic does not say what counts mean"),
+        (np.uint16(30_000), {}, "auto does not say what counts mean"),
         (np.uint16(3001), {"agc.profile": "celsius"}, "3001.0 degrees Celsius: set the profile"),
         (np.uint8(200), {"agc.profile": "lepton"}, "set the profile of the camera"),
         (np.float32(25.5), {"agc.profile": "kelvin"}, "-247.6 degrees"),

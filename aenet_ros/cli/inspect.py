@@ -103,6 +103,10 @@ def _print_report(report: dict[str, Any]) -> None:
         print(f"thermal: {pairing['thermal']}   rgb: {pairing['rgb']}   paired by {pairing['time']} times")
         print(f"pairs: {pairing['pairs']} of {pairing['of_thermal']} thermal and {pairing['of_rgb']} rgb frames", end="")
         print(f", thermal - rgb {pairing['paired_difference_ms']:+.2f} ms (median)" if pairing["pairs"] else "")
+        if pairing["values"]:
+            low, middle, high = pairing["celsius"] or pairing["values"]
+            unit = " degrees Celsius" if pairing["celsius"] else ""
+            print(f"first thermal frame: {low:.5g} .. {high:.5g}{unit}, median {middle:.5g} ({pairing['scale']})")
         for reason, count in pairing["left_out"].items():
             print(f"  {count} left out: {reason}")
     if report["advice"]:

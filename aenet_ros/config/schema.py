@@ -203,10 +203,14 @@ class AgcConfig:
     fixed_high: float = dynamic(255.0, "Value that mode fixed maps to white, in agc.unit.", (-1e6, 1e6))
     unit: str = dynamic("counts", "Unit of fixed_low and fixed_high.", choices=("counts", "celsius"))
     profile: str = dynamic(
-        "generic",
-        "Camera model, or unit of the values, that defines the scale to degrees. generic: the two parameters below; celsius, kelvin, "
-        "centikelvin: the values are these; the others: see docs/cameras.md.",
-        choices=("generic", "celsius", "kelvin", "centikelvin", "boson", "adk", "lepton", "tau2", "seek", "optris", "infiray", "gazebo8"),
+        "auto",
+        "Camera model, or unit of the values, that defines the scale to degrees. auto: that of a camera that is found, where its driver "
+        "makes it certain, else as generic; generic: the two parameters below; celsius, kelvin, centikelvin: the values are these; the "
+        "others: see docs/cameras.md.",
+        choices=(
+            *("auto", "generic", "celsius", "kelvin", "centikelvin", "boson", "adk", "lepton", "tau2", "seek", "optris", "infiray"),
+            "gazebo8",
+        ),
     )
     celsius_per_count: float = dynamic(
         0.01, "Temperature difference of one count (radiometric cameras).", (-1e3, 1e3), "degC", advanced=True

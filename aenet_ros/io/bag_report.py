@@ -7,17 +7,20 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from aenet_ros.config import Config, SyncConfig
+from aenet_ros.config import AgcConfig, Config
 from aenet_ros.core.errors import ImageError, SourceError
+from aenet_ros.core.frames import Frame
 from aenet_ros.io.bag_advice import advise
 from aenet_ros.io.bag_files import Connection
 from aenet_ros.io.bag_frames import PICTURE_TYPES, picture_format, with_header
 from aenet_ros.io.bag_source import BagSource, undecoded_text
 from aenet_ros.io.bag_times import Times
 from aenet_ros.io.bags import Bag, open_bag
+from aenet_ros.io.picture_report import three_values
 from aenet_ros.io.source import cropped
 from aenet_ros.messages.codec import stamp_ns
 from aenet_ros.sync.matcher import DROP_REASONS
+from aenet_ros.thermal.temperature import temperature
 
 GAP_PERIODS = 1.8
 """A difference of stamps of more than this number of median periods is a gap: at least one frame is missing."""
@@ -46,7 +49,7 @@ def report_bag(
         else:
             source.inputs = config.input
             source.listen(messages.add, pictures)
-            pairing, advice = _pairing(source, messages, config.sync)
+            pairing, advice = _pairing(source, messages, source.configured(config))
             remarks += [text for text in source.remarks[1:] if text not in remarks]  # the first one names the topics
     return {
         "bag": str(path),
@@ -87,13 +90,19 @@ class _Messages:
             self._progress()
 
 
-def _pairing(source: BagSource, messages: _Messages, sync: SyncConfig) -> tuple[dict[str, Any], str]:
+def _pairing(source: BagSource, messages: _Messages, config: Config) -> tuple[dict[str, Any], str]:
     """What `aenet fuse` pairs of the source, and what to do if few frames find a partner."""
     order: list[tuple[str, int]] = []
     source.on_frame = lambda role, time_ns: order.append((role, time_ns))
-    items = [(item.error, item.pair.difference_ns if item.pair else 0) for item in cropped(source)]
-    differences = [difference_ns for error, difference_ns in items if not error]
-    uncropped = Counter(error for error, _ in items if error)
+    differences: list[int] = []
+    uncropped: Counter[str] = Counter()
+    thermal_values: dict[str, Any] = {}
+    for item in cropped(source):
+        if item.pair is None:
+            uncropped[item.error] += 1
+            continue
+        differences.append(item.pair.difference_ns)
+        thermal_values = thermal_values or _thermal_values(item.pair.thermal, config.agc)
     thermal, rgb = source.cameras["thermal"], source.cameras["rgb"]
     undecoded = {
         role: {reason: count for (name, reason), count in source.undecoded.items() if name == topic}
@@ -111,13 +120,23 @@ def _pairing(source: BagSource, messages: _Messages, sync: SyncConfig) -> tuple[
         "of_rgb": counts.rgb_in,
         "undecoded": {role: sum(reasons.values()) for role, reasons in undecoded.items()},
         "left_out": {**{DROP_REASONS[reason]: count for reason, count in counts.dropped.items() if count}, **uncropped},
+        **(thermal_values or {"values": [], "celsius": [], "scale": ""}),
         "paired_difference_ms": round(statistics.median(differences) * 1e-6, 3) if differences else None,
     }
     for role, topic in source.cameras.items():
         if not pairing[f"of_{role}"]:
             reason = next(iter(undecoded[role]), "the topic holds no frames")
             return pairing, f"no frame of {topic} can be decoded: {reason}"
-    return pairing, advise(order, messages.times[thermal], messages.times[rgb], sync, by_log=source.by_log)
+    return pairing, advise(order, messages.times[thermal], messages.times[rgb], config.sync, by_log=source.by_log)
+
+
+def _thermal_values(frame: Frame, agc: AgcConfig) -> dict[str, Any]:
+    """``values`` and ``celsius``: lowest, median and highest one of a thermal frame; ``scale``: what says the degrees, or why none."""
+    values, scale = three_values(frame.data), f"agc.profile {agc.profile}"
+    try:
+        return {"values": values, "celsius": three_values(temperature(frame, agc)), "scale": scale}
+    except ImageError as error:
+        return {"values": values, "celsius": [], "scale": str(error)}
 
 
 def stamp_report(times: Times) -> dict[str, float]:

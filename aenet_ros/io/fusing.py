@@ -21,7 +21,7 @@ from aenet_ros.io.source import SourceItem, cropped
 from aenet_ros.io.staging import HIDDEN_FOLDER, delay_signals
 from aenet_ros.io.thermal_files import ThermalFiles
 from aenet_ros.registration.output_grid import MOST_STRETCH, stretch_text
-from aenet_ros.thermal.temperature import check_scale, lacks_scale
+from aenet_ros.thermal.temperature import check_scale
 
 if TYPE_CHECKING:
     from aenet_ros.pipeline import FusionPipeline
@@ -46,8 +46,7 @@ def fuse_job(job: FuseJob, config: Config, progress: Progress = lambda news: Non
         progress(("opened", 0, []))
         return {**_report(job), "kept": 1, "remarks": ["its result is there already and is kept (--resume)"]}
     source, sink = open_job(job, config)
-    if source.celsius or (source.profile and lacks_scale(config.agc)):
-        config = build({"agc.profile": "celsius" if source.celsius else source.profile}, config)
+    config = source.configured(config)
     thermal_files = ThermalFiles(job, source, config)
     progress(("opened", source.total, [*filter(None, [source.pairing]), *source.remarks]))
     options = {f"options.{name}": str(value) for name, value in asdict(job.options).items() if name not in NO_SETTINGS}

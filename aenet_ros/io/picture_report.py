@@ -28,7 +28,7 @@ def report_picture(path: Path, agc: AgcConfig) -> dict[str, Any]:
     header = read_header(content)
     notes: list[str] = []
     frame = read_thermal(path, notes=notes)
-    values = _three(frame.data)
+    values = three_values(frame.data)
     report: dict[str, Any] = {"file": str(path), "format": header.format or path.suffix.lstrip(".").lower(), "stored": {}, "rgb": {}}
     if header.format != "fff":
         stored = decode_picture(path, content, header)
@@ -65,7 +65,7 @@ def report_picture(path: Path, agc: AgcConfig) -> dict[str, Any]:
     return report
 
 
-def _three(data: Array) -> list[float]:
+def three_values(data: Array) -> list[float]:
     """Lowest value, median and highest one of the finite ones; empty without any."""
     finite = data[np.isfinite(data)]
     return [float(finite.min()), float(np.median(finite)), float(finite.max())] if finite.size else []

@@ -10,13 +10,14 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from aenet_ros.config import InputConfig
+from aenet_ros.config import Config, InputConfig, build
 from aenet_ros.core.camera import Camera
 from aenet_ros.core.crop import crop_frame
 from aenet_ros.core.errors import ImageError
 from aenet_ros.core.frames import FramePair
 from aenet_ros.core.process import MAX_AUTO_THREADS, allowed_cores
 from aenet_ros.sync.matcher import DROP_REASONS, PairMatcher
+from aenet_ros.thermal.temperature import with_driver_profile
 
 T = TypeVar("T")
 
@@ -38,7 +39,7 @@ class Source(ABC):
     names: Sequence[str] = ()  # of all pairs, if they are known before reading
     files: list[Path]  # every file that is read, so that no result overwrites one
     celsius = False  # the thermal frames are degrees Celsius, whatever agc.profile says
-    profile = ""  # of agc.profile, where the camera is known and the user has chosen none
+    profile = ""  # of agc.profile, where the camera's driver makes it certain
     inputs = InputConfig()  # the parts of the frames that are used, see ``cropped``; to be set before reading
 
     def __init__(self) -> None:
@@ -46,6 +47,14 @@ class Source(ABC):
         self.remarks: list[str] = []  # sentences on what is left out and why; complete after the last item
         self.intrinsics: dict[str, Camera] = {}  # by role (thermal, rgb), if the source describes the cameras
         self.skip: frozenset[str] = frozenset()  # names of pairs whose results exist; they are not read if pairs stand alone
+
+    def configured(self, config: Config) -> Config:
+        """``config`` with what the source knows of its thermal values: degrees, or the profile of the driver, which a remark names."""
+        if self.celsius:
+            return build({"agc.profile": "celsius"}, config)
+        config, text = with_driver_profile(config, self.profile)
+        self.remarks += [text] if text else []
+        return config
 
     @abstractmethod
     def __iter__(self) -> Iterator[SourceItem]: ...

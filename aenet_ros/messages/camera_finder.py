@@ -18,7 +18,7 @@ _VARIANT = re.compile(
 
 
 class FoundCameras(NamedTuple):
-    """The topics, empty where not certain; ``profile``: of ``agc.profile`` where the driver's conventions name it, else empty.
+    """The topics, empty where not certain; ``profile``: of ``agc.profile`` where the driver's conventions make it certain, else empty.
 
     ``why``: what was chosen, and why. ``question``: which topics come in question, where one is not certain; else empty. ``candidates``:
     by role, the topics that do.
@@ -78,7 +78,6 @@ def _find(streams: Sequence[Stream], thermal: str, rgb: str) -> FoundCameras:
     candidates = {"thermal": thermals, "rgb": [stream for stream, _ in cameras]}
     question = "" if len(chosen) == 2 else _question(streams, kinds, chosen, candidates)
     profile = profile_of(by_topic[thermal]) if thermal in by_topic else ""
-    why += f"; agc.profile {profile} by the driver's conventions" if profile else ""
     names = {role: [stream.topic for stream in found] for role, found in candidates.items()}
     return FoundCameras(thermal, rgb, profile, why, question, names)
 

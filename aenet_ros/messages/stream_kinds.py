@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from aenet_ros.core.errors import ImageError
-from aenet_ros.core.frames import Array
+from aenet_ros.core.frames import Array, Frame
 from aenet_ros.messages.codec import decode_rgb, decode_thermal
 from aenet_ros.messages.encodings import COLOURS
 
@@ -80,6 +80,11 @@ def stream_of(topic: str, message: Any, rate_hz: float = 0.0, has_info: bool = F
             frame = decode_rgb(message)
     except ImageError:
         return known
+    return frame_facts(known, frame)
+
+
+def frame_facts(known: Stream, frame: Frame) -> Stream:
+    """``known`` with what a decoded frame of the topic tells."""
     values = frame.data[::8, ::8]
     known = known._replace(encoding=frame.source_encoding, size=frame.size)
     if values.ndim == 3:

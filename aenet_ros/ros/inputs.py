@@ -130,6 +130,10 @@ class Inputs:
         except ImageError as error:
             self.depth_problem = f"depth image cannot be read: {error}"
 
+    def topic(self, role: str) -> str:
+        """The topic that is read for a role."""
+        return str(self._images[role].topic_name)
+
     def join_depth(self, pair: FramePair) -> FramePair:
         """The pair with the depth image nearest to its rgb frame, where one is within ``registration.depth_slop_ms``."""
         return self._depth.join(pair)

@@ -23,6 +23,7 @@ from aenet_ros.health.judge import NodeFacts, judge
 from aenet_ros.health.quality import QualityMonitor
 from aenet_ros.health.status import NodeStats, Status
 from aenet_ros.messages.camera_finder import FoundCameras
+from aenet_ros.messages.stream_kinds import Stream, frame_facts, profile_of
 from aenet_ros.pipeline import FusionPipeline
 from aenet_ros.ros.alignment import AlignmentMonitor
 from aenet_ros.ros.analysis import ArrivedFrame, DeferredAnalysis
@@ -40,8 +41,9 @@ from aenet_ros.ros.params import NodeParameters
 from aenet_ros.ros.thermal_outputs import ThermalOutputs
 from aenet_ros.ros.worker import FusionWorker, WorkItem, age_ns
 from aenet_ros.sync.matcher import PairCounts
-from aenet_ros.thermal.temperature import lacks_scale
+from aenet_ros.thermal.temperature import with_driver_profile
 
+FIRST_FRAMES = 30  # thermal frames that can tell the camera's scale: the first ones of a camera may be blank
 SEARCH_NS = 10_000_000_000  # of the search for cameras, in which their silence is no fault
 YIELD_S = 5e-4  # after a pair was handed over: releases the GIL to the worker at once
 WARM_UP_SIZE = (480, 640)  # height and width of the rgb frames fused at configure
@@ -58,6 +60,7 @@ class FusionNode(LoggedLifecycleNode):
         self._inputs: Inputs | None = None
         self._search: CameraSearch | None = None
         self._cameras: dict[str, str] = {}  # what the search found
+        self._first_frames = 0  # thermal frames that are still looked at for the camera's scale
         self._matcher: Matcher | None = None
         self._worker: FusionWorker | None = None
         self._black_box: BlackBox | None = None
@@ -119,7 +122,7 @@ class FusionNode(LoggedLifecycleNode):
         self._inputs = Inputs(self, config, self.stats, self._on_frame, set_intrinsics, set_shutter, self._black_box)
         camera_infos, policy, analysis, box = self._inputs.camera_infos, self._policy, self._analysis, self._black_box
         self._worker = FusionWorker(self, pipeline, outputs, thermal_outputs, camera_infos, policy, self.stats, analysis, box)
-        self._cameras = {}
+        self._cameras, self._first_frames = {}, FIRST_FRAMES if config.input.find else 0
         self._search = CameraSearch(self, self._on_cameras) if config.input.find else None
 
     def stop_streams(self) -> None:
@@ -159,6 +162,8 @@ class FusionNode(LoggedLifecycleNode):
         matcher, inputs, worker = self._matcher, self._inputs, self._worker
         if matcher is None or inputs is None or worker is None:
             return
+        if role == "thermal" and self._first_frames:
+            self._set_profile(inputs.topic("thermal"), frame)
         config, now_ns = self.parameters.config, time.monotonic_ns()
         follow_sync(matcher, config.sync)
         offset_ns = matcher.clock_offset_ns if role == "thermal" else 0
@@ -176,15 +181,22 @@ class FusionNode(LoggedLifecycleNode):
         if alone is not None or measured is not None:
             worker.put(WorkItem(alone, config, thermal=measured))
 
+    def _set_profile(self, topic: str, frame: Frame) -> None:
+        """Set the profile that the driver of the thermal camera makes certain, where the user has set no scale."""
+        self._first_frames -= 1
+        config, text = with_driver_profile(self.parameters.config, profile_of(frame_facts(Stream(topic, frame_id=frame.frame_id), frame)))
+        if text:
+            self._first_frames = 0
+            self.get_logger().info(text)
+            self.set_parameters([Parameter("agc.profile", value=config.agc.profile)])
+
     def _on_cameras(self, found: FoundCameras) -> None:
-        """The search knows the cameras: read their topics, with the profile of the thermal one where the user has set no scale."""
+        """The search knows the cameras: read their topics."""
         assert self._inputs is not None
         topics = {"thermal": found.thermal, "rgb": found.rgb}
         transports = {f"{role} transport": "compressed" if topic.endswith("/compressed") else "raw" for role, topic in topics.items()}
         self._cameras = {**topics, **transports, "profile": found.profile or "not known", "why": found.why}
         self.get_logger().info(f"cameras found: {found.why}")
-        if found.profile and lacks_scale(self.parameters.config.agc):
-            self.set_parameters([Parameter("agc.profile", value=found.profile)])
         self._inputs.subscribe(topics)
         self._activated_at_ns = time.monotonic_ns()  # the frames come from now on
         self._policy.restart(self._activated_at_ns)

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from aenet_ros.config import AgcConfig, Config
+from aenet_ros.config import AgcConfig, Config, build
 from aenet_ros.core.errors import ConfigError, ImageError, similar
 from aenet_ros.core.frames import Array, Frame, Plane
 from aenet_ros.core.valid import ABSOLUTE_ZERO
@@ -32,6 +32,7 @@ class Profile(NamedTuple):
 
 
 PROFILES: dict[str, Profile] = {
+    "auto": Profile(None, ""),
     "generic": Profile(None, ""),
     "celsius": Profile(Scale(1.0, 0.0), "the unit"),
     "kelvin": Profile(Scale(1.0, KELVIN), "the unit"),
@@ -63,9 +64,18 @@ def is_radiometric(config: AgcConfig) -> bool:
     return PROFILES[config.profile].scale is not None or scale_of(config) != scale_of(AgcConfig())
 
 
-def lacks_scale(config: AgcConfig) -> bool:
-    """Whether the user has named neither a profile nor a scale, so that a certain one may be set."""
-    return config.profile == "generic" and not is_radiometric(config)
+def with_driver_profile(config: Config, profile: str) -> tuple[Config, str]:
+    """``config`` with the ``agc.profile`` that the camera's driver makes certain (empty: none), and a sentence on it.
+
+    A profile or a scale that the user has set is kept.
+    """
+    if not profile or config.agc.profile == profile:
+        return config, ""
+    found = f"agc.profile {profile} by the conventions of the camera's driver"
+    if config.agc.profile == "auto" and not is_radiometric(config.agc):
+        return build({"agc.profile": profile}, config), f"{found}; set agc.profile to override it"
+    kept = "the scale" if config.agc.profile == "auto" else f"agc.profile {config.agc.profile}"
+    return config, f"{kept} is kept as set; without it: {found}"
 
 
 def temperature(frame: Frame, profile: str | AgcConfig) -> Plane:

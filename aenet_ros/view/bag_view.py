@@ -13,6 +13,7 @@ from aenet_ros.core.frames import Array, Frame, FramePair, ThermalSource, counts
 from aenet_ros.io.bag_source import BagPlayer, Event
 from aenet_ros.pipeline import FusionPipeline
 from aenet_ros.sync.matcher import PairMatcher
+from aenet_ros.thermal.temperature import with_driver_profile
 from aenet_ros.thermal.thermometer import Thermometer, as_json
 from aenet_ros.view.snapshot import Snapshot, StampGrouper, ThermalRenderer
 from aenet_ros.view.source import ERROR, OK, WAITING, WARN, StatusText, dynamic_options, status_row, temperature_note
@@ -51,7 +52,8 @@ class BagView:
         offset_ns = config.sync.clock_offset_ns
         self._player = BagPlayer(path, thermal_topic, rgb_topic, recorded=not fuse, offset_ns=offset_ns, time=time)
         self._recorded, self.remarks = self._player.recorded, self._player.remarks
-        self._config = config
+        self._config, text = with_driver_profile(config, self._player.profile)
+        self.remarks += [text] if text else []
         self._pipeline: FusionPipeline | None = None
         self._changed = threading.Condition()
         self._watched, self._playing, self._closed = False, True, False
@@ -96,7 +98,7 @@ class BagView:
     async def set_option(self, name: str, value: Any) -> str:
         """Apply at once and fuse the current picture again. Returns why the value was refused, or an empty text."""
         try:
-            config = build({name: value}, self._config)
+            config, _ = with_driver_profile(build({name: value}, self._config), self._player.profile)
         except ConfigError as error:
             return str(error)
         with self._changed:
