@@ -51,7 +51,7 @@ from aenet_ros.pipeline import FusionPipeline  # noqa: E402
 from aenet_ros.registration.calibration_file import stereo_content  # noqa: E402
 from aenet_ros.ros.alignment import AlignmentMonitor  # noqa: E402
 from aenet_ros.ros.inputs import Inputs  # noqa: E402
-from aenet_ros.ros.outputs import Outputs, Subscribers  # noqa: E402
+from aenet_ros.ros.outputs import IMAGE, INFO, REGISTERED, Outputs  # noqa: E402
 from aenet_ros.ros.params import NodeParameters  # noqa: E402
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # thousands of messages take minutes on a busy machine
@@ -80,7 +80,7 @@ class Side:
         self.alignment.configure(self.config)
         self.alignment.start(self.pipeline.registration)
         self.inputs = Inputs(node, self.config, NodeStats(), self._on_frame, self.alignment.set_intrinsics, lambda closed: None)
-        self.outputs = Outputs(node, self.config.output)
+        self.outputs = Outputs(node, self.config, self.pipeline.registration)
         self.frames, self.refused = {}, ""
         # What rclpy's executor calls with each message that it took.
         self._callbacks = {subscription.topic_name: subscription.callback for subscription in node.subscriptions}
@@ -117,7 +117,7 @@ class Side:
         except ImageError as error:
             self.refused = str(error)
             return None
-        self.outputs.publish(fused, self.inputs.camera_infos, Subscribers(1, 0, 1, 1, 0), self.config.output)
+        self.outputs.publish(fused, self.inputs.camera_infos, {IMAGE: 1, REGISTERED: 1, INFO: 1}, self.config.output)
         return fused
 
     def status(self):

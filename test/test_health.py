@@ -223,7 +223,7 @@ def test_a_stream_that_cannot_be_used_has_one_reason_everywhere(topic, reason):
     made = facts()
     made.topics["thermal"] = topic
     if "encoding" in reason:
-        made.stats.thermal.reject(reason)
+        made.stats.thermal.rejected.count(reason)
     status = degraded(made, {"thermal": input_problem("thermal", made)[1]})
     made.degraded, made.action = status.message, status.values["does"]
     found = by_name(made)

@@ -18,6 +18,7 @@ from aenet_ros.core.frames import Frame, FramePair  # noqa: E402
 from aenet_ros.fusion.checkpoint import save_checkpoint  # noqa: E402
 from aenet_ros.fusion.network import AENet  # noqa: E402
 from aenet_ros.ros.node import FusionNode  # noqa: E402
+from aenet_ros.ros.outputs import IMAGE  # noqa: E402
 
 THERMAL, RGB = (96, 128), (120, 160)  # height, width
 
@@ -120,7 +121,7 @@ CASES = {
     "output.grid": ({"output.grid": "thermal"}, lambda node: fuse(node).image.shape[:2] == THERMAL),
     "output.width": ({"output.grid": "size", "output.width": 80}, lambda node: fuse(node).image.shape[:2] == (60, 80)),
     "output.height": ({"output.grid": "size", "output.height": 60}, lambda node: fuse(node).image.shape[:2] == (60, 80)),
-    "output.reliability": ({"output.reliability": "best_effort"}, lambda node: not reliable(node._outputs._image)),
+    "output.reliability": ({"output.reliability": "best_effort"}, lambda node: not reliable(node._outputs.topics.publishers[IMAGE])),
     "diagnostics.period_s": ({"diagnostics.period_s": 0.25}, lambda node: node._timer.timer_period_ns == 250_000_000),
     "black_box.enabled": (BOX, lambda node: node._black_box is not None),
     "black_box.seconds": ({**BOX, "black_box.seconds": 2.0}, lambda node: node._black_box and node._black_box._config.seconds == 2.0),
@@ -202,6 +203,6 @@ def test_an_error_of_the_node_is_not_told_as_one_of_the_frame(node):
     node._policy = None  # as a fault of ours would
     data = np.zeros((8, 8), np.uint8)
     node._inputs._image("thermal", make_image(data, "mono8", 1))
-    assert (node.stats.thermal.received, node.stats.thermal.rejected) == (1, 0)
-    assert node.stats.internal_errors == 1
-    assert "AttributeError" in node.stats.last_internal_error
+    assert (node.stats.thermal.received, node.stats.thermal.rejected.number) == (1, 0)
+    assert node.stats.internal_errors.number == 1
+    assert "AttributeError" in node.stats.internal_errors.last

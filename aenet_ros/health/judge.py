@@ -11,7 +11,6 @@ from aenet_ros.health.status import ERROR, OK, WARN, Code, NodeStats, PipelineSt
 from aenet_ros.sync.matcher import PairCounts
 
 LOST_SHARE_TO_WARN = 0.1
-RECENT_NS = 5_000_000_000
 OTHER_CLOCK_MS = 10_000.0
 BROKEN = {"input thermal": Code.FUSION_NO_THERMAL, "input rgb": Code.FUSION_NO_RGB}
 
@@ -87,7 +86,7 @@ def _final_counts(facts: NodeFacts) -> dict[str, str]:
     received: dict[str, str] = {}
     for role in ("thermal", "rgb"):
         stream = facts.stats.stream(role)
-        received |= {f"{role} received": str(stream.received), f"{role} rejected": str(stream.rejected)}
+        received |= {f"{role} received": str(stream.received), f"{role} rejected": str(stream.rejected.number)}
     return {**received, **_pair_counts(facts), **_fused_counts(facts.stats)}
 
 
@@ -108,7 +107,7 @@ def _fused_counts(stats: NodeStats) -> dict[str, str]:
     return {
         "fused": str(stats.fused),
         "replaced by a newer pair": str(stats.replaced),
-        "failed": str(stats.failed),
+        "failed": str(stats.failed.number),
         **{f"not fused: {reason}": str(count) for reason, count in stats.skipped().items()},
     }
 
@@ -123,17 +122,17 @@ def _judge_stream(role: str, facts: NodeFacts) -> Status:
         "encoding": stream.encoding or "-",
         "size": f"{stream.size[1]}x{stream.size[0]}",
         "received": str(stream.received),
-        "rejected": str(stream.rejected),
+        "rejected": str(stream.rejected.number),
         "lost before this node [%]": f"{100 * lost:.0f}",
         "size or encoding changes": str(stream.size_changes),
     }
-    if stream.last_error:
-        values["last rejected because"] = stream.last_error
+    if stream.rejected.number:
+        values["last rejected because"] = stream.rejected.last
     name = f"input {role}"
     if not facts.alive(role):
         return Status(name, *_silent_message(role, facts), values)
-    if _recent(stream.last_error_at_ns):
-        return Status(name, WARN, Code.INPUT_SOME_UNDECODABLE, f"some frames cannot be decoded: {stream.last_error}", values)
+    if stream.rejected.recent:
+        return Status(name, WARN, Code.INPUT_SOME_UNDECODABLE, f"some frames cannot be decoded: {stream.rejected.last}", values)
     if lost > LOST_SHARE_TO_WARN:
         remedy = "the network or the driver drops them" if topic.has_dds_profile else DDS_REMEDY
         text = f"{100 * lost:.0f} % of the {role} frames never reach this node: {remedy}"
@@ -144,8 +143,8 @@ def _judge_stream(role: str, facts: NodeFacts) -> Status:
 def input_problem(role: str, facts: NodeFacts) -> tuple[Code, str] | None:
     """Why no frame of a stream can be used although its camera may work; None if this is not known."""
     stream, topic = facts.stats.stream(role), facts.topics[role]
-    if _recent(stream.last_error_at_ns):
-        return Code.INPUT_UNDECODABLE, f"no {role} frame can be decoded: {stream.last_error}"
+    if stream.rejected.recent:
+        return Code.INPUT_UNDECODABLE, f"no {role} frame can be decoded: {stream.rejected.last}"
     if topic.incompatible:
         return Code.INPUT_QOS, f"QoS of {topic.topic} does not fit: {'; '.join(topic.incompatible)}"
     if topic.other_type:
@@ -176,11 +175,6 @@ def _silent_message(role: str, facts: NodeFacts) -> tuple[int, Code, str]:
 def _waits(facts: NodeFacts) -> bool:
     """Whether the node has just been activated."""
     return time.monotonic_ns() - facts.activated_at_ns < facts.stale_ns
-
-
-def _recent(event_ns: int) -> bool:
-    """Whether an event, 0 where there was none, is a few seconds old at most."""
-    return event_ns != 0 and time.monotonic_ns() - event_ns < RECENT_NS
 
 
 def _judge_pairing(facts: NodeFacts) -> Status:
@@ -265,10 +259,10 @@ def _fusion_message(facts: NodeFacts, others: Sequence[Status], rate_hz: float) 
         return ERROR, code, f"nothing is fused: {broken[0].message}" + (f" ({facts.action})" if facts.action else "")
     if facts.camera_choice:
         return WARN, Code.FUSION_CAMERAS_UNCERTAIN, f"nothing is fused until the cameras are chosen: {facts.camera_choice}"
-    if _recent(stats.last_failure_at_ns):
-        return ERROR, Code.FUSION_FAILS, f"pairs cannot be fused: {stats.last_failure}"
-    if stats.internal_errors:
-        text = f"{stats.internal_errors} frames failed by an error of this node, please report it: {stats.last_internal_error}"
+    if stats.failed.recent:
+        return ERROR, Code.FUSION_FAILS, f"pairs cannot be fused: {stats.failed.last}"
+    if errors := stats.internal_errors.number:
+        text = f"{errors} frames failed by an error of this node, please report it: {stats.internal_errors.last}"
         return ERROR, Code.FUSION_INTERNAL_ERROR, text
     if not facts.config.enabled:
         return OK, Code.FUSION_DISABLED, "disabled: enable with ~/set_enabled or the parameter enabled"

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from aenet_ros.core.errors import format_error
 from aenet_ros.core.frames import Frame, FusedFrame
 from aenet_ros.thermal.agc import Gain
 from aenet_ros.thermal.ffc import FfcCounts
@@ -104,6 +105,7 @@ class Code(Enum):
 
 WINDOW = 90  # frames in rates and percentiles: three seconds at 30 Hz
 PAUSE_NS = 1_000_000_000
+RECENT_NS = 5_000_000_000  # age of an error that is still shown
 RATE_SPAN_NS = 3_000_000_000
 MIN_GAPS = 20
 MIN_PERIODS = 5  # between pairs, before their period is known
@@ -118,6 +120,25 @@ class Status(NamedTuple):
     code: Code
     message: str
     values: dict[str, str]
+
+
+class Failures:
+    """Errors of a part that goes on after each of them: their ``number``, and the text of the ``last`` one."""
+
+    def __init__(self) -> None:
+        self.number, self.last, self._at_ns = 0, "", 0
+
+    def count(self, error: Exception | str) -> bool:
+        """Count an error; True where its text is another one than the last."""
+        text = error if isinstance(error, str) else format_error(error)
+        new = text != self.last
+        self.number, self.last, self._at_ns = self.number + 1, text, time.monotonic_ns()
+        return new
+
+    @property
+    def recent(self) -> bool:
+        """Whether the last one is a few seconds old at most."""
+        return self._at_ns != 0 and time.monotonic_ns() - self._at_ns < RECENT_NS
 
 
 @dataclass(frozen=True)
@@ -161,9 +182,7 @@ class StreamStats:
     """One input stream. Arrival times are of the monotonic clock, stamps are the messages' own."""
 
     received: int = 0
-    rejected: int = 0
-    last_error: str = ""
-    last_error_at_ns: int = 0
+    rejected: Failures = field(default_factory=Failures)  # messages that cannot be decoded
     resumed_at_ns: int = 0  # first frame after a pause, or ever
     size: tuple[int, int] = (0, 0)
     encoding: str = ""
@@ -191,13 +210,6 @@ class StreamStats:
         self.size, self.encoding = now
         return changed
 
-    def reject(self, reason: str) -> bool:
-        """Count a frame that could not be decoded; True where the reason is a new one."""
-        self.rejected += 1
-        new = reason != self.last_error
-        self.last_error, self.last_error_at_ns = reason, time.monotonic_ns()
-        return new
-
     def rate_hz(self, stale_ns: int) -> float:
         """Arrivals a second over the last seconds; 0 where nothing came for ``stale_ns``."""
         return _rate_hz(tuple(self.arrivals_ns), stale_ns)
@@ -224,9 +236,8 @@ class NodeStats:
 
     def __init__(self) -> None:
         self.thermal, self.rgb = StreamStats(), StreamStats()
-        self.fused = self.failed = self.replaced = self.internal_errors = 0
-        self.last_failure = self.last_internal_error = ""
-        self.last_failure_at_ns = self.last_pair_at_ns = self.last_fused_at_ns = 0
+        self.fused = self.replaced = self.last_pair_at_ns = self.last_fused_at_ns = 0
+        self.failed, self.internal_errors = Failures(), Failures()  # of pairs, and of the node itself at a good frame
         self.lock = threading.Lock()
         self._skipped: Counter[str] = Counter()
         self._fused_at_ns: deque[int] = deque(maxlen=WINDOW)
@@ -270,20 +281,6 @@ class NodeStats:
         """Pairs not fused on purpose, by reason."""
         with self.lock:
             return dict(sorted(self._skipped.items()))
-
-    def count_failed(self, reason: str) -> bool:
-        """A pair could not be fused; True where the reason is a new one."""
-        with self.lock:
-            self.failed += 1
-            new, self.last_failure, self.last_failure_at_ns = reason != self.last_failure, reason, time.monotonic_ns()
-            return new
-
-    def count_internal_error(self, reason: str) -> bool:
-        """The node itself failed at a good frame; True where the reason is a new one."""
-        with self.lock:
-            self.internal_errors += 1
-            new, self.last_internal_error = reason != self.last_internal_error, reason
-            return new
 
     def fused_rate_hz(self, stale_ns: int) -> float:
         """Fused frames a second over the last seconds; 0 where none came for ``stale_ns``."""

@@ -5,13 +5,12 @@ from collections import deque
 from typing import NamedTuple
 
 from aenet_ros.config import Config
-from aenet_ros.core.errors import format_error
 from aenet_ros.core.frames import Frame, FramePair, FusedFrame
 from aenet_ros.health.adaptive_resolution import resolution_status
 from aenet_ros.health.fallback import FallbackPolicy
-from aenet_ros.health.judge import RECENT_NS, NodeFacts, input_problem, judge
+from aenet_ros.health.judge import NodeFacts, input_problem, judge
 from aenet_ros.health.quality import QualityMonitor
-from aenet_ros.health.status import OK, WARN, Code, Status
+from aenet_ros.health.status import OK, WARN, Code, Failures, Status
 from aenet_ros.pipeline import FusionPipeline
 from aenet_ros.ros.alignment import AlignmentMonitor
 from aenet_ros.ros.offset import OffsetService
@@ -35,7 +34,7 @@ class DeferredAnalysis:
     def __init__(self, policy: FallbackPolicy, quality: QualityMonitor, offset: OffsetService, alignment: AlignmentMonitor) -> None:
         self._policy, self._quality, self._offset, self._alignment = policy, quality, offset, alignment
         self._entries: deque[ArrivedFrame | FramePair | FusedFrame] = deque(maxlen=BACKLOG)
-        self._failures = (0, "", 0)  # their number, the last one and its time; replaced as one, by the worker's thread
+        self._failures = Failures()
 
     def add(self, entry: ArrivedFrame | FramePair | FusedFrame) -> None:
         """A camera's frame, a matched pair, or a published picture."""
@@ -46,12 +45,12 @@ class DeferredAnalysis:
         try:
             pipeline.update_sensor_model(config)
         except Exception as error:
-            self._count(error)
+            self._failures.count(error)
         while self._entries:
             try:
                 self._analyze(self._entries.popleft())
             except Exception as error:
-                self._count(error)
+                self._failures.count(error)
 
     def statuses(self, facts: NodeFacts, depth_problem: str) -> list[Status]:
         """All statuses of an active node."""
@@ -73,11 +72,11 @@ class DeferredAnalysis:
 
     def status(self) -> Status:
         """The analysis itself."""
-        errors, last, last_ns = self._failures
-        if errors and time.monotonic_ns() - last_ns < RECENT_NS:
-            text = f"background analysis fails, fusion goes on: {last}"
-            return Status("analysis", WARN, Code.ANALYSIS_FAILS, text, {"errors": str(errors)})
-        return Status("analysis", OK, Code.ANALYSIS_OK, "background analysis works", {"errors": str(errors)})
+        values = {"errors": str(self._failures.number)}
+        if self._failures.recent:
+            text = f"background analysis fails, fusion goes on: {self._failures.last}"
+            return Status("analysis", WARN, Code.ANALYSIS_FAILS, text, values)
+        return Status("analysis", OK, Code.ANALYSIS_OK, "background analysis works", values)
 
     def _analyze(self, entry: ArrivedFrame | FramePair | FusedFrame) -> None:
         if isinstance(entry, FramePair):
@@ -87,6 +86,3 @@ class DeferredAnalysis:
         else:
             self._policy.analyze(entry.role, entry.frame, entry.at_ns, entry.config)
             self._offset.put(entry.role, entry.frame, entry.config)
-
-    def _count(self, error: Exception) -> None:
-        self._failures = (self._failures[0] + 1, format_error(error), time.monotonic_ns())

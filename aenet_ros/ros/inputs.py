@@ -22,8 +22,7 @@ from aenet_ros.messages.codec import IMAGE_TYPES, decode_rgb, decode_thermal, st
 from aenet_ros.messages.stream_kinds import base_topic, info_topic
 from aenet_ros.ros.black_box import BlackBox
 from aenet_ros.ros.compat import no_event_callbacks
-from aenet_ros.ros.outputs import RELIABILITY
-from aenet_ros.ros.params import qos_overrides
+from aenet_ros.ros.topics import RELIABILITY, qos_overrides, transport_topic
 from aenet_ros.sync.matcher import DepthQueue
 
 DECODERS = {"thermal": decode_thermal, "rgb": decode_rgb}
@@ -77,8 +76,7 @@ class Inputs:
         topic, callback = base_topic(found) or f"{role}/image_raw", partial(self._image, role)
         if not found.endswith("/compressed") if found else config.transport == "raw":
             return self._subscribe(Image, topic, role, callback, config.depth, config.qos)
-        # As image_transport does: the compressed topic follows a remapping of its base.
-        compressed = self._node.resolve_topic_name(topic) + "/compressed"
+        compressed = transport_topic(self._node, f"{topic}/compressed")
         return self._subscribe(CompressedImage, compressed, role, callback, config.depth, config.qos)
 
     def _subscribe(
@@ -105,7 +103,7 @@ class Inputs:
             frame = crop_frame(DECODERS[role](message, config.encoding), config.rectangle, f"input.{role}.crop")
         except Exception as error:  # whatever a message holds, it must not end the node
             reason = str(error) if isinstance(error, ImageError) else format_error(error)
-            if stream.reject(reason):
+            if stream.rejected.count(reason):
                 self._node.get_logger().error(f"{role} frame cannot be decoded: {reason}", throttle_duration_sec=1.0)
             return
         if stream.accept(frame):
@@ -114,7 +112,7 @@ class Inputs:
         try:
             self._on_frame(role, frame)
         except Exception as error:  # a fault of this node, not of the frame
-            if self._stats.count_internal_error(format_error(error)):
+            if self._stats.internal_errors.count(error):
                 self._node.get_logger().error(f"internal error: {traceback.format_exc()}")
 
     def _camera_info(self, role: str, message: CameraInfo) -> None:

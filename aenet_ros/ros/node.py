@@ -36,9 +36,8 @@ from aenet_ros.ros.lifecycle import LoggedLifecycleNode
 from aenet_ros.ros.matchers import Matcher, follow_sync, make_matcher
 from aenet_ros.ros.node_main import running
 from aenet_ros.ros.offset import OffsetService
-from aenet_ros.ros.outputs import Outputs
+from aenet_ros.ros.outputs import Outputs, frame_subscribers
 from aenet_ros.ros.params import NodeParameters
-from aenet_ros.ros.thermal_outputs import ThermalOutputs
 from aenet_ros.ros.worker import FusionWorker, WorkItem, age_ns
 from aenet_ros.sync.matcher import PairCounts
 from aenet_ros.thermal.temperature import with_driver_profile
@@ -56,7 +55,6 @@ class FusionNode(LoggedLifecycleNode):
         super().__init__(node_name, **kwargs)
         self.pipeline: FusionPipeline | None = None
         self._outputs: Outputs | None = None
-        self._thermal_outputs: ThermalOutputs | None = None
         self._inputs: Inputs | None = None
         self._search: CameraSearch | None = None
         self._cameras: dict[str, str] = {}  # what the search found
@@ -103,16 +101,14 @@ class FusionNode(LoggedLifecycleNode):
         self.pipeline.warm_up(WARM_UP_SIZE)
         if self.pipeline.fuser.fallback:
             self.get_logger().warning(self.pipeline.fuser.fallback)
-        self._outputs = Outputs(self, config.output)
-        self._thermal_outputs = ThermalOutputs(self, config, self.pipeline.registration)
+        self._outputs = Outputs(self, config, self.pipeline.registration)
         self._publish_info(config)
 
     def activate(self) -> None:
         """Start the worker and subscribe to the cameras."""
-        pipeline, outputs, thermal_outputs, config = self.pipeline, self._outputs, self._thermal_outputs, self.parameters.config
+        pipeline, outputs, config = self.pipeline, self._outputs, self.parameters.config
         assert pipeline is not None
         assert outputs is not None
-        assert thermal_outputs is not None
         self._reset_counters()
         self._matcher = make_matcher(config.sync)
         self._activated_at_ns = time.monotonic_ns()
@@ -121,7 +117,7 @@ class FusionNode(LoggedLifecycleNode):
         set_intrinsics, set_shutter = self._alignment.set_intrinsics, pipeline.set_driver_shutter
         self._inputs = Inputs(self, config, self.stats, self._on_frame, set_intrinsics, set_shutter, self._black_box)
         camera_infos, policy, analysis, box = self._inputs.camera_infos, self._policy, self._analysis, self._black_box
-        self._worker = FusionWorker(self, pipeline, outputs, thermal_outputs, camera_infos, policy, self.stats, analysis, box)
+        self._worker = FusionWorker(self, pipeline, outputs, camera_infos, policy, self.stats, analysis, box)
         self._cameras, self._first_frames = {}, FIRST_FRAMES if config.input.find else 0
         self._search = CameraSearch(self, self._on_cameras) if config.input.find else None
 
@@ -146,9 +142,6 @@ class FusionNode(LoggedLifecycleNode):
         if self._outputs is not None:
             self._outputs.destroy()
             self._outputs = None
-        if self._thermal_outputs is not None:
-            self._thermal_outputs.destroy()
-            self._thermal_outputs = None
         if self._black_box is not None:
             self._black_box.close()
             self._black_box = None
@@ -236,15 +229,16 @@ class FusionNode(LoggedLifecycleNode):
             self.get_logger().error(f"diagnostics fail: {format_error(error)}", throttle_duration_sec=10.0)
 
     def _statuses(self) -> list[Status]:
-        matcher, inputs, pipeline = self._matcher, self._inputs, self.pipeline
+        matcher, inputs, pipeline, outputs, config = self._matcher, self._inputs, self.pipeline, self._outputs, self.parameters.config
+        wanted = outputs.wanted(config) if outputs is not None else {}
         facts = NodeFacts(
             state=self.state_label,
-            config=self.parameters.config,
+            config=config,
             stats=self.stats,
             topics=inputs.topic_facts() if inputs is not None else {},
             match=matcher.counts if matcher is not None else PairCounts(),
             pending=matcher.pending if matcher is not None else 0,
-            subscribers=self._outputs.subscribers().frames if self._outputs is not None else 0,
+            subscribers=frame_subscribers(wanted),
             activated_at_ns=self._activated_at_ns,
             problem=self.problem,
             unknown_parameters=self.parameters.unknown,
@@ -253,11 +247,10 @@ class FusionNode(LoggedLifecycleNode):
             pipeline=pipeline.status() if pipeline is not None else None,
             hangs=self._worker is not None and self._worker.hangs,
         )
-        if self.state_label != "active" or facts.pipeline is None or inputs is None:
+        if self.state_label != "active" or facts.pipeline is None or inputs is None or outputs is None:
             return judge(facts)
-        thermal = self._thermal_outputs.statuses(facts.config) if self._thermal_outputs is not None else []
-        video = [self._outputs.video.status()] if self._outputs is not None else []
-        return [*self._analysis.statuses(facts, inputs.depth_problem), *thermal, *video]
+        others = [*outputs.thermal.statuses(wanted, config), outputs.video.status()]
+        return [*self._analysis.statuses(facts, inputs.depth_problem), *others]
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -7,9 +7,6 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from rclpy.publisher import Publisher
-from rclpy.qos import QoSPolicyKind, QoSProfile
-from rclpy.qos_overriding_options import QoSOverridingOptions
 
 from aenet_ros.config import Config, build, flatten, specs
 from aenet_ros.config.options import OptionSpec, Value, check
@@ -17,23 +14,6 @@ from aenet_ros.core.errors import ConfigError
 
 # Parameters that rclpy itself declares or reads.
 FOREIGN_PREFIXES = ("qos_overrides.", "use_sim_time", "start_type_description_service", "diagnostic_updater.")
-
-
-def qos_overrides(node: Node, topic: str, entity: str) -> QoSOverridingOptions | None:
-    """The QoS policies of ``topic`` that the user overrides; ``entity``: publisher or subscription.
-
-    Only these: rclpy declares the others as read-only parameters with the values of the first profile, which would then hold at every later
-    activation in place of this node's own parameters.
-    """
-    prefix = f"qos_overrides.{node.resolve_topic_name(topic)}.{entity}."
-    given = [name.removeprefix(prefix) for name in getattr(node, "_parameter_overrides", {}) if name.startswith(prefix)]
-    kinds = [kind for kind in QoSPolicyKind if kind.name.lower() in given]
-    return QoSOverridingOptions(kinds) if kinds else None
-
-
-def create_publisher(node: Node, kind: type[Any], topic: str, qos: QoSProfile) -> "Publisher[Any]":
-    """A publisher whose QoS the user can override."""
-    return node.create_publisher(kind, topic, qos, qos_overriding_options=qos_overrides(node, topic, "publisher"))
 
 
 class NodeParameters:

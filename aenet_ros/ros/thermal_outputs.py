@@ -3,9 +3,9 @@
 import json
 import math
 import time
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
-import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -13,22 +13,19 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 
 from aenet_ros.config import Config
-from aenet_ros.core.errors import format_error
-from aenet_ros.core.frames import Array, Frame, FusedFrame, Plane, ThermalSource, render_brightness
-from aenet_ros.health.judge import RECENT_NS
-from aenet_ros.health.status import ERROR, OK, WARN, Code, Status
-from aenet_ros.messages.codec import fill_image, set_header
+from aenet_ros.core.frames import Array, Frame, FusedFrame, ThermalSource, render_brightness
+from aenet_ros.health.status import ERROR, OK, WARN, Code, Failures, Status
 from aenet_ros.registration.registration import Registration
 from aenet_ros.ros import hot_spot_messages
-from aenet_ros.ros.outputs import RELIABILITY, jpeg_message
-from aenet_ros.ros.params import create_publisher
+from aenet_ros.ros.topics import Topics
 from aenet_ros.thermal.alarms import WITHIN, reading_text
 from aenet_ros.thermal.palettes import colorize, draw_color_bar
 from aenet_ros.thermal.temperature import celsius, is_radiometric, scale_of
 from aenet_ros.thermal.thermometer import Measurement, Thermometer, as_json
 
 LEVELS = (OK, WARN, ERROR)  # of alarms.OK, PRE_ALARM, ALARM
-TOPICS: dict[str, type[Any]] = {
+ALARMS = "alarms"
+TYPES: dict[str, type[Any]] = {
     "thermal/temperature": Image,
     "fused/temperature": Image,
     "thermal/view": Image,
@@ -36,104 +33,78 @@ TOPICS: dict[str, type[Any]] = {
     "hot_spots/json": String,
     **hot_spot_messages.topics(),
 }
-
 NEED_REPORT = {"hot_spots/json", "hot_spots/image_marker", "hot_spots/markers"}
 
 
-class ThermalWants(NamedTuple):
-    """The topics that have subscribers, and whether regions are watched."""
-
-    topics: frozenset[str]
-    alarms: bool
-
-    @property
-    def spots(self) -> bool:
-        """Whether hot spots are to be found."""
-        return any(topic.startswith("hot_spots") for topic in self.topics)
-
-    @property
-    def registered(self) -> bool:
-        """Whether the thermal counts are needed on the picture's grid."""
-        return "fused/temperature" in self.topics
-
-    def __bool__(self) -> bool:
-        return self.alarms or bool(self.topics)
+def thermal_wanted(wanted: Mapping[str, int]) -> bool:
+    """Whether anything of a thermal frame is to be published, or regions are watched."""
+    return ALARMS in wanted or bool(TYPES.keys() & wanted.keys())
 
 
 class ThermalOutputs:
-    """Made in configure, destroyed in cleanup. ``publish`` is called by one thread only; an error in it is counted and reported."""
+    """``publish`` is called by one thread only; an error in it is counted and reported."""
 
-    def __init__(self, node: Node, config: Config, registration: Registration) -> None:
-        self._node, self._registration = node, registration
-        qos = QoSProfile(depth=1, reliability=RELIABILITY[config.output.reliability])
-        self._publishers = {topic: create_publisher(node, kind, topic, qos) for topic, kind in TOPICS.items()}
-        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        self._alarms = create_publisher(node, DiagnosticArray, "alarms", latched)
-        self._thermometer = Thermometer()
+    def __init__(self, node: Node, topics: Topics, qos: QoSProfile, registration: Registration) -> None:
+        self._node, self._topics, self._registration = node, topics, registration
+        topics.add(TYPES, qos)
+        topics.add({ALARMS: DiagnosticArray}, QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL))
+        self._thermometer, self._failures = Thermometer(), Failures()
         self._last_levels: dict[str, int] | None = None
-        self._failures = (0, "", 0)
         self._measured_at_ns = 0
 
-    def wants(self, config: Config) -> ThermalWants:
-        """What is to be done for a frame; polled for the same reason as ``Outputs.subscribers``."""
-        topics = frozenset(topic for topic, publisher in self._publishers.items() if publisher.get_subscription_count())
-        return ThermalWants(topics, bool(config.alarms.regions))
-
     def publish(
-        self, source: ThermalSource, fused: FusedFrame | None, wants: ThermalWants, config: Config, depth: Frame | None = None
+        self, source: ThermalSource, fused: FusedFrame | None, wanted: Mapping[str, int], config: Config, depth: Frame | None = None
     ) -> None:
-        """Measure a frame and publish what has subscribers. ``fused``: the picture made of it; ``depth``: the pair's depth image."""
+        """Measure a frame and publish what is wanted. ``fused``: the picture made of it; ``depth``: the pair's depth image."""
         try:
-            measured = self._thermometer.measure(source, config, wants.spots)
+            with_spots = any(topic.startswith("hot_spots") for topic in wanted)
+            measured = self._thermometer.measure(source, config, with_spots)
             if measured is None:
                 return
             self._measured_at_ns = time.monotonic_ns()
             self._publish_alarms(measured)
-            self._publish_pictures(measured, source, fused, wants, config)
-            if wants.spots:
-                self._publish_spots(measured, source, fused, wants, config, depth)
+            self._publish_pictures(measured, source, fused, wanted, config)
+            if with_spots:
+                self._publish_spots(measured, source, fused, wanted, config.registration.plane_distance_m, depth)
         except Exception as error:  # a fault here must not cost the next pair
-            self._failures = (self._failures[0] + 1, format_error(error), time.monotonic_ns())
+            self._failures.count(error)
 
     def _publish_pictures(
-        self, measured: Measurement, source: ThermalSource, fused: FusedFrame | None, wants: ThermalWants, config: Config
+        self, measured: Measurement, source: ThermalSource, fused: FusedFrame | None, wanted: Mapping[str, int], config: Config
     ) -> None:
-        frame = source.frame
-        if "thermal/temperature" in wants.topics and not measured.problem:
-            self._send("thermal/temperature", _image(measured.values, "32FC1"), frame.stamp_ns, frame.frame_id)
-        if "fused/temperature" in wants.topics and not measured.problem and fused is not None and fused.thermal_registered is not None:
+        header = measured.stamp_ns, measured.frame_id
+        if "thermal/temperature" in wanted and not measured.problem:
+            self._topics.send_image("thermal/temperature", measured.values, "32FC1", *header)
+        if "fused/temperature" in wanted and not measured.problem and fused is not None and fused.thermal_registered is not None:
             degrees = celsius(fused.thermal_registered, scale_of(config.agc))
-            self._send("fused/temperature", _image(degrees, "32FC1"), fused.stamp_ns, fused.frame_id)
-        if wants.topics & {"thermal/view", "thermal/view/compressed"}:
+            self._topics.send_image("fused/temperature", degrees, "32FC1", fused.stamp_ns, fused.frame_id)
+        if wanted.keys() & {"thermal/view", "thermal/view/compressed"}:
             view = draw_view(source, measured, config)
-            if "thermal/view" in wants.topics:
-                self._send("thermal/view", _image(view, "rgb8"), frame.stamp_ns, frame.frame_id)
-            if "thermal/view/compressed" in wants.topics:
-                message = jpeg_message(view, "rgb8", config.output.jpeg_quality)
-                self._send("thermal/view/compressed", message, frame.stamp_ns, frame.frame_id)
+            if "thermal/view" in wanted:
+                self._topics.send_image("thermal/view", view, "rgb8", *header)
+            if "thermal/view/compressed" in wanted:
+                self._topics.send_jpeg("thermal/view/compressed", view, "rgb8", config.output.jpeg_quality, *header)
 
     def _publish_spots(
         self,
         measured: Measurement,
         source: ThermalSource,
         fused: FusedFrame | None,
-        wants: ThermalWants,
-        config: Config,
+        wanted: Mapping[str, int],
+        plane_m: float,
         depth: Frame | None,
     ) -> None:
-        report = as_json(measured, source) if wants.topics & NEED_REPORT else {}
-        if "hot_spots/json" in wants.topics:
-            self._publishers["hot_spots/json"].publish(String(data=json.dumps(report, allow_nan=False)))
-        if "hot_spots" in wants.topics:
-            message = hot_spot_messages.detections(measured)
-            self._send("hot_spots", message, measured.stamp_ns, measured.frame_id)
-        if "hot_spots/image_marker" in wants.topics and fused is not None:
-            marker = hot_spot_messages.image_marker(report)
-            self._send("hot_spots/image_marker", marker, fused.stamp_ns, fused.frame_id)
-        if "hot_spots/markers" in wants.topics:
+        report, publishers = as_json(measured, source) if wanted.keys() & NEED_REPORT else {}, self._topics.publishers
+        if "hot_spots/json" in wanted:
+            publishers["hot_spots/json"].publish(String(data=json.dumps(report, allow_nan=False)))
+        if "hot_spots" in wanted:
+            self._topics.send("hot_spots", hot_spot_messages.detections(measured), measured.stamp_ns, measured.frame_id)
+        if "hot_spots/image_marker" in wanted and fused is not None:
+            self._topics.send("hot_spots/image_marker", hot_spot_messages.image_marker(report), fused.stamp_ns, fused.frame_id)
+        if "hot_spots/markers" in wanted:
             on_rgb = fused is not None and fused.grid == "rgb"
-            places = hot_spot_messages.locate(report, self._registration, config.registration.plane_distance_m, depth) if on_rgb else {}
-            self._publishers["hot_spots/markers"].publish(hot_spot_messages.markers(measured, places))
+            places = hot_spot_messages.locate(report, self._registration, plane_m, depth) if on_rgb else {}
+            publishers["hot_spots/markers"].publish(hot_spot_messages.markers(measured, places))
 
     def _publish_alarms(self, measured: Measurement) -> None:
         """On a change of any region's state, and of the regions themselves."""
@@ -142,47 +113,38 @@ class ThermalOutputs:
             return
         self._last_levels = levels
         message = DiagnosticArray()
-        set_header(message.header, measured.stamp_ns, measured.frame_id)
         name = self._node.get_fully_qualified_name()
         for region in measured.regions:
             values = [KeyValue(key=key, value=text) for key, text in reading_text(region.reading._asdict()).items()]
             level = bytes([LEVELS[region.state.level]])
             text = region.state.reason or WITHIN
             message.status.append(DiagnosticStatus(level=level, name=f"{name}: {region.name}", message=text, values=values))
-        self._alarms.publish(message)
+        self._topics.send(ALARMS, message, measured.stamp_ns, measured.frame_id)
 
-    def _send(self, topic: str, message: Any, stamp_ns: int, frame_id: str) -> None:
-        set_header(message.header, stamp_ns, frame_id)
-        self._publishers[topic].publish(message)
-
-    def statuses(self, config: Config) -> list[Status]:
+    def statuses(self, wanted: Mapping[str, int], config: Config) -> list[Status]:
         """For diagnostics: temperatures where they are asked for, and the regions that are watched."""
-        wants, last = self.wants(config), self._thermometer.last
-        statuses = [self._temperature_status(last, wants, config)]
-        if wants.alarms:
+        last = self._thermometer.last
+        statuses = [self._temperature_status(last, wanted, config)]
+        if ALARMS in wanted:
             age_ns = time.monotonic_ns() - self._measured_at_ns if self._measured_at_ns else 0
             statuses.append(alarm_status(last, age_ns if age_ns > config.diagnostics.stale_s * 1e9 else 0))
         return statuses
 
-    def _temperature_status(self, last: Measurement | None, wants: ThermalWants, config: Config) -> Status:
-        failures, failure, failed_at_ns = self._failures
-        values = {"subscribed": ", ".join(sorted(wants.topics)) or "nothing", "errors": str(failures)}
-        if not wants:
+    def _temperature_status(self, last: Measurement | None, wanted: Mapping[str, int], config: Config) -> Status:
+        topics = TYPES.keys() & wanted.keys()
+        values = {"subscribed": ", ".join(sorted(topics)) or "nothing", "errors": str(self._failures.number)}
+        if not thermal_wanted(wanted):
             return Status("temperature", OK, Code.TEMPERATURE_OK, "idle: no thermal topic has a subscriber", values)
-        if failure and time.monotonic_ns() - failed_at_ns < RECENT_NS:
-            return Status("temperature", WARN, Code.TEMPERATURE_FAILS, f"temperatures fail, fusion goes on: {failure}", values)
+        if self._failures.recent:
+            text = f"temperatures fail, fusion goes on: {self._failures.last}"
+            return Status("temperature", WARN, Code.TEMPERATURE_FAILS, text, values)
         if last is None:
             return Status("temperature", OK, Code.TEMPERATURE_OK, "waiting for a thermal frame", values)
         values |= {"unit": last.unit, "spots": str(len(last.spots))}
-        asked = wants.topics & {"thermal/temperature", "fused/temperature"}
+        asked = topics & {"thermal/temperature", "fused/temperature"}
         if last.problem and (asked or not is_radiometric(config.agc)):
             return Status("temperature", WARN if asked else OK, Code.TEMPERATURE_UNKNOWN, last.problem, values)
         return Status("temperature", OK, Code.TEMPERATURE_OK, f"temperatures in {last.unit}", values)
-
-    def destroy(self) -> None:
-        """Destroy the publishers."""
-        for publisher in (*self._publishers.values(), self._alarms):
-            self._node.destroy_publisher(publisher)
 
 
 def alarm_status(last: Measurement | None, silent_ns: int) -> Status:
@@ -227,9 +189,3 @@ def draw_view(source: ThermalSource, measured: Measurement, config: Config) -> A
         low, high = ((given.black + value / given.factor) * scale.per_count + scale.at_zero for value in (0.0, top))
         view = draw_color_bar(view, output.palette, low, high)
     return view
-
-
-def _image(data: Plane | Array, encoding: str) -> Image:
-    message = Image()
-    fill_image(message, np.ascontiguousarray(data), encoding)
-    return message

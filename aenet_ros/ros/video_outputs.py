@@ -1,35 +1,35 @@
 """Publishers of the fused picture as H.264, where their message packages are installed. A thread of their own encodes."""
 
+import importlib
 import os
 import threading
 import time
 from array import array
 from collections import deque
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
 from aenet_ros.config import OutputConfig
-from aenet_ros.core.errors import MissingDependencyError, format_error
+from aenet_ros.core.errors import MissingDependencyError
 from aenet_ros.core.frames import FusedFrame
-from aenet_ros.health.judge import RECENT_NS
-from aenet_ros.health.status import OK, WARN, WINDOW, Code, Status
+from aenet_ros.health.status import OK, RECENT_NS, WARN, WINDOW, Code, Failures, Status
 from aenet_ros.messages.codec import set_header
 from aenet_ros.ros.mailbox import Mailbox
-from aenet_ros.ros.params import create_publisher
+from aenet_ros.ros.topics import Topics
 
 if TYPE_CHECKING:
     from aenet_ros.io.video_encoder import VideoEncoder, VideoPacket
 
-try:
-    from foxglove_msgs.msg import CompressedVideo
-except ImportError:
-    CompressedVideo = None
-try:
-    from ffmpeg_image_transport_msgs.msg import FFMPEGPacket
-except ImportError:
-    FFMPEGPacket = None
+TYPES: dict[str, type[Any]] = {}
+PACKAGES = {"fused/video": "foxglove_msgs", "fused/image/ffmpeg": "ffmpeg_image_transport_msgs"}
+with suppress(ImportError):
+    TYPES["fused/video"] = importlib.import_module("foxglove_msgs.msg").CompressedVideo
+with suppress(ImportError):
+    TYPES["fused/image/ffmpeg"] = importlib.import_module("ffmpeg_image_transport_msgs.msg").FFMPEGPacket
 
 QUEUE = 10  # messages that DDS keeps for a slow subscriber: each one needs those before it
 IDLE_S = 2.0  # without a picture, after which the encoder is freed
@@ -50,40 +50,34 @@ class Encoded(NamedTuple):
 
 
 class VideoOutputs:
-    """``fused/video`` and ``fused/image/ffmpeg``; made in configure, destroyed in cleanup. An error is counted and costs no other topic."""
+    """``fused/video`` and ``fused/image/ffmpeg``. An error is counted and costs no other topic."""
 
-    def __init__(self, node: Node, reliability: ReliabilityPolicy) -> None:
-        self._node, self._logger = node, node.get_logger()
-        # As image_transport names it, a remapping of the base topic included.
-        topics = {"fused/video": CompressedVideo, node.resolve_topic_name("fused/image") + "/ffmpeg": FFMPEGPacket}
-        qos = QoSProfile(depth=QUEUE, reliability=reliability)
-        self._publishers = [create_publisher(node, kind, topic, qos) for topic, kind in topics.items() if kind is not None]
-        missing = [
-            name for name, kind in (("foxglove_msgs", CompressedVideo), ("ffmpeg_image_transport_msgs", FFMPEGPacket)) if kind is None
-        ]
-        self._missing = ""
-        if missing:
-            packages = " ".join(f"ros-{os.environ.get('ROS_DISTRO', '$ROS_DISTRO')}-{name.replace('_', '-')}" for name in missing)
-            self._missing = f"not installed: {', '.join(missing)} (apt install {packages})"
-            self._logger.info(f"{', '.join(t for t, kind in topics.items() if kind is None)}: no such topic, {self._missing}")
+    def __init__(self, node: Node, topics: Topics, reliability: ReliabilityPolicy) -> None:
+        self._logger, self._missing = node.get_logger(), ""
+        topics.add(TYPES, QoSProfile(depth=QUEUE, reliability=reliability))
+        self._publishers = [topics.publishers[topic] for topic in TYPES]
+        if missing := [topic for topic in PACKAGES if topic not in TYPES]:
+            names = [PACKAGES[topic] for topic in missing]
+            packages = " ".join(f"ros-{os.environ.get('ROS_DISTRO', '$ROS_DISTRO')}-{name.replace('_', '-')}" for name in names)
+            self._missing = f"not installed: {', '.join(names)} (apt install {packages})"
+            self._logger.info(f"{', '.join(missing)}: no such topic, {self._missing}")
         self._subscribers = 0
         self._keyframes_ns: tuple[int, ...] = ()  # times of the monotonic clock at which keyframes are due
         self._mailbox: Mailbox[tuple[FusedFrame, OutputConfig]] = Mailbox()
         self._thread: threading.Thread | None = None
         self._encoder_text = ""
         self._encoded: deque[Encoded] = deque(maxlen=WINDOW)
-        self._published = self._dropped = self._failed = self._failed_at_ns = 0
-        self._last_failure = ""
+        self._published = self._dropped = 0
+        self._failures = Failures()
         self._judged, self._dropped_share = (0, 0), 0.0  # published and dropped so far, and the share since the time before
 
-    def subscribers(self) -> int:
-        """Subscribers of both topics. A new one gets a keyframe with the next picture, and another one soon: the first may be lost."""
-        count = sum(publisher.get_subscription_count() for publisher in self._publishers)
+    def follow(self, wanted: Mapping[str, int]) -> None:
+        """Take the subscribers by topic. A new one gets a keyframe with the next picture, and another soon: the first may be lost."""
+        count = sum(wanted.get(topic, 0) for topic in TYPES)
         if count > self._subscribers:
             now_ns = time.monotonic_ns()
             self._keyframes_ns = (now_ns, now_ns + DISCOVERY_NS)
         self._subscribers = count
-        return count
 
     def put(self, fused: FusedFrame, config: OutputConfig) -> None:
         """Hand over a picture; returns at once. A waiting one is replaced and counted."""
@@ -103,11 +97,11 @@ class VideoOutputs:
             "encoder": self._encoder_text or "-",
             "published": str(self._published),
             "dropped: encoder busy": str(self._dropped),
-            "failed": str(self._failed),
+            "failed": str(self._failures.number),
         }
-        if self._failed and now_ns - self._failed_at_ns < RECENT_NS:
-            return Status("video", WARN, Code.VIDEO_FAILS, f"pictures are not encoded, other topics go on: {self._last_failure}", values)
-        if not self._publishers:
+        if self._failures.recent:
+            return Status("video", WARN, Code.VIDEO_FAILS, f"pictures are not encoded, other topics go on: {self._failures.last}", values)
+        if not TYPES:
             return Status("video", OK, Code.VIDEO_ABSENT, f"no video topics: {self._missing}", values)
         if len(encoded) < 2 or now_ns - encoded[-1].at_ns > RECENT_NS:
             text = "waiting for pictures" if self._subscribers else "idle: no subscriber"
@@ -122,13 +116,11 @@ class VideoOutputs:
             return Status("video", WARN, Code.VIDEO_SLOW, text, values)
         return Status("video", OK, Code.VIDEO_OK, f"{self._encoder_text}, {kbps:.0f} kbit/s, {duration_ms:.1f} ms a picture", values)
 
-    def destroy(self) -> None:
-        """Stop the thread and destroy the publishers."""
+    def stop(self) -> None:
+        """Stop the thread."""
         self._mailbox.close()
         if self._thread is not None:
             self._thread.join(STOP_S)
-        for publisher in self._publishers:
-            self._node.destroy_publisher(publisher)
 
     # In the thread.
 
@@ -145,9 +137,9 @@ class VideoOutputs:
                 encoder = encoder or _new_encoder()
                 self._encode(encoder, *waiting)
             except Exception as error:  # a fault of a codec, or rclpy's shutdown, must not end the thread
-                self._failed, self._last_failure, self._failed_at_ns = self._failed + 1, format_error(error), time.monotonic_ns()
+                self._failures.count(error)
                 if isinstance(error, MissingDependencyError):
-                    retry_ns = self._failed_at_ns + RETRY_NS
+                    retry_ns = time.monotonic_ns() + RETRY_NS
 
     def _encode(self, encoder: "VideoEncoder", fused: FusedFrame, config: OutputConfig) -> None:
         begin_ns, due = time.monotonic_ns(), self._keyframes_ns
@@ -183,7 +175,7 @@ def _message(kind: type[Any], packet: "VideoPacket", frame_id: str, encoder: str
     """The packet as CompressedVideo or FFMPEGPacket."""
     message = kind()
     message.data = array("B", packet.data)
-    if kind is CompressedVideo:
+    if kind is TYPES.get("fused/video"):
         message.frame_id, message.format = frame_id, "h264"
         message.timestamp.sec, message.timestamp.nanosec = divmod(packet.stamp_ns, 1_000_000_000)
         return message

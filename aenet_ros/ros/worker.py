@@ -17,8 +17,8 @@ from aenet_ros.pipeline import FusionPipeline, PendingFusion
 from aenet_ros.ros.analysis import DeferredAnalysis
 from aenet_ros.ros.black_box import BlackBox
 from aenet_ros.ros.mailbox import Mailbox
-from aenet_ros.ros.outputs import Outputs, Subscribers
-from aenet_ros.ros.thermal_outputs import ThermalOutputs, ThermalWants
+from aenet_ros.ros.outputs import REGISTERED, Outputs, frame_subscribers
+from aenet_ros.ros.thermal_outputs import thermal_wanted
 
 IDLE_S = 0.05  # wait for an item; deferred analysis runs in between
 HANG_NS = 10_000_000_000  # of one item, after which diagnostics report a hang
@@ -56,8 +56,7 @@ class Submitted(NamedTuple):
 
     item: WorkItem
     pending: PendingFusion | FusedFrame | ThermalSource
-    subscribers: Subscribers
-    wants: ThermalWants
+    wanted: Mapping[str, int]
     state: dict[str, Any] | None = None
 
 
@@ -73,7 +72,6 @@ class FusionWorker:
         node: Node,
         pipeline: FusionPipeline,
         outputs: Outputs,
-        thermal_outputs: ThermalOutputs,
         camera_infos: Mapping[str, CameraInfo],
         policy: FallbackPolicy,
         stats: NodeStats,
@@ -81,8 +79,7 @@ class FusionWorker:
         black_box: BlackBox | None = None,
     ) -> None:
         self._node, self._pipeline, self._outputs, self._camera_infos = node, pipeline, outputs, camera_infos
-        self._thermal_outputs, self._black_box = thermal_outputs, black_box
-        self._policy, self._stats, self._analysis = policy, stats, analysis
+        self._policy, self._stats, self._analysis, self._black_box = policy, stats, analysis, black_box
         self._config: Config | None = None  # of the last item
         self._mailbox: Mailbox[WorkItem] = Mailbox()
         self._busy_since_ns = 0
@@ -134,20 +131,20 @@ class FusionWorker:
     def _submit(self, item: WorkItem) -> Submitted | None:
         self._config = item.config
         try:
-            subscribers, wants = self._outputs.subscribers(), self._thermal_outputs.wants(item.config)
-            reason = self._reason_to_skip(item, subscribers)
+            wanted = self._outputs.wanted(item.config)
+            reason = self._reason_to_skip(item, wanted)
             if not reason:
                 state = self._pipeline.temporal_state() if self._black_box is not None else None
-                return Submitted(item, self._start(item, subscribers, wants), subscribers, wants, state)
+                return Submitted(item, self._start(item, wanted), wanted, state)
             self._count_dropped(item, reason)
-            if wants and item.measured is not None and reason not in UNMEASURED:
-                return Submitted(item, self._pipeline.thermal_source(item.measured, item.config), subscribers, wants)
+            if thermal_wanted(wanted) and item.measured is not None and reason not in UNMEASURED:
+                return Submitted(item, self._pipeline.thermal_source(item.measured, item.config), wanted)
         except Exception as error:  # one bad frame, a fault of the device, or rclpy's shutdown must not end the thread
             self._count_dropped(item, "failed", format_error(error))
         return None
 
-    def _start(self, item: WorkItem, subscribers: Subscribers, wants: ThermalWants) -> PendingFusion | FusedFrame:
-        content, wants_counts = item.content, subscribers.registered > 0 or wants.registered
+    def _start(self, item: WorkItem, wanted: Mapping[str, int]) -> PendingFusion | FusedFrame:
+        content, wants_counts = item.content, REGISTERED in wanted or "fused/temperature" in wanted
         if isinstance(content, FramePair):
             return self._pipeline.submit(content, item.config, wants_counts, item.period_ns)
         if content is not None and content.frame is not None:
@@ -156,37 +153,35 @@ class FusionWorker:
         return self._policy.held
 
     def _finish(self, submitted: Submitted) -> None:
-        item, pending, subscribers, wants, state = submitted
+        item, pending, wanted, state = submitted
         try:
             if isinstance(pending, ThermalSource):
-                self._thermal_outputs.publish(pending, None, wants, item.config)
+                self._outputs.thermal.publish(pending, None, wanted, item.config)
                 return
             fused = pending if isinstance(pending, FusedFrame) else pending.result()
             reason = self._reason_if_published(item)  # meanwhile
             if reason:
                 self._count_dropped(item, reason)
             else:
-                self._publish(fused, item, subscribers)
+                self._publish(fused, item, wanted)
                 if self._black_box is not None and item.content is not None:
                     self._black_box.add_picture(fused, item.content, item.config, item.period_ns, state)
-            if wants:
-                self._measure(item, fused, wants)
+            if thermal_wanted(wanted) and item.measured is not None:
+                self._measure(item, fused, wanted)
         except Exception as error:  # as above
             self._count_dropped(item, "failed", format_error(error))
 
-    def _measure(self, item: WorkItem, fused: FusedFrame, wants: ThermalWants) -> None:
+    def _measure(self, item: WorkItem, fused: FusedFrame, wanted: Mapping[str, int]) -> None:
         """Publish what the item's thermal frame says. The held picture is an old one, so its item brings a frame of its own."""
-        if item.measured is None:
-            return
         if item.thermal is not None:
-            self._thermal_outputs.publish(self._pipeline.thermal_source(item.thermal, item.config), None, wants, item.config)
+            self._outputs.thermal.publish(self._pipeline.thermal_source(item.thermal, item.config), None, wanted, item.config)
         elif fused.thermal is not None:
             depth = item.content.depth if isinstance(item.content, FramePair) else None
-            self._thermal_outputs.publish(fused.thermal, fused, wants, item.config, depth)
+            self._outputs.thermal.publish(fused.thermal, fused, wanted, item.config, depth)
 
-    def _publish(self, fused: FusedFrame, item: WorkItem, subscribers: Subscribers) -> None:
+    def _publish(self, fused: FusedFrame, item: WorkItem, wanted: Mapping[str, int]) -> None:
         """Publish a picture, fused or fallback: the only caller of ``Outputs.publish``."""
-        self._outputs.publish(fused, self._camera_infos, subscribers, item.config.output)
+        self._outputs.publish(fused, self._camera_infos, wanted, item.config.output)
         if isinstance(item.content, FallbackFrame):
             self._policy.record_published(fused, item.content)
         else:
@@ -194,13 +189,13 @@ class FusionWorker:
             self._stats.count_fused(fused, age_ns(self._node, fused.stamp_ns))
             self._analysis.add(fused)
 
-    def _reason_to_skip(self, item: WorkItem, subscribers: Subscribers) -> str:
+    def _reason_to_skip(self, item: WorkItem, wanted: Mapping[str, int]) -> str:
         content, config = item.content, item.config
         if not config.enabled:
             return "disabled"
         if content is None:
             return "only measured"
-        if not subscribers.frames:
+        if not frame_subscribers(wanted):
             return "no_subscriber"
         if isinstance(content, FramePair):
             if 0 < config.sync.max_latency_ms * 1e6 < age_ns(self._node, content.rgb.stamp_ns):
@@ -224,7 +219,7 @@ class FusionWorker:
             self._policy.record_unpublished(reason, failure)
         elif not failure:
             self._stats.count_skipped(reason)
-        elif self._stats.count_failed(failure) and self._node.context.ok():  # another failure than the last one
+        elif self._stats.failed.count(failure) and self._node.context.ok():  # another failure than the last one
             self._node.get_logger().error(f"a pair could not be fused: {failure}")
 
     def _analyze(self) -> None:
