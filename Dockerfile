@@ -13,8 +13,8 @@ WORKDIR /ws
 
 RUN apt-get update && apt-get install -y --no-install-recommends python3-pip python3-venv python3-colcon-common-extensions python3-aiohttp \
     && rm -rf /var/lib/apt/lists/*
-# safetensors and av need no other numpy than apt's.
-RUN if [ -n "${TORCH}" ]; then pip install ${TORCH_INDEX:+--index-url "${TORCH_INDEX}"} "${TORCH}"; fi && pip install safetensors av
+# safetensors and av need no other numpy than apt's; torch brings a newer setuptools than colcon takes.
+RUN if [ -n "${TORCH}" ]; then pip install ${TORCH_INDEX:+--index-url "${TORCH_INDEX}"} "${TORCH}"; fi && pip install safetensors av 'setuptools<80'
 
 COPY package.xml src/aenet_ros/package.xml
 RUN apt-get update && rosdep update && rosdep install --from-paths src --ignore-src -y -t exec && rm -rf /var/lib/apt/lists/*

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-PACKAGE = ElementTree.parse("package.xml").getroot()  # pip and colcon run this script in the repository's root
+# `colcon build --symlink-install` runs a link to this script in a folder that has few of the other files.
+ROOT = Path(__file__).resolve().parent
+PACKAGE = ElementTree.parse(ROOT / "package.xml").getroot()
 NAME = PACKAGE.findtext("name")
 MAINTAINER = PACKAGE.find("maintainer")
 URLS = {url.get("type"): url.text for url in PACKAGE.findall("url")}
@@ -18,12 +20,12 @@ PYTHONS = ["3.10", "3.11", "3.12", "3.13", "3.14"]
 
 def files(folder: str, pattern: str = "*") -> list[str]:
     """Files in ``folder``, relative to the repository's root."""
-    return sorted(str(path) for path in Path(folder).glob(pattern) if path.is_file())
+    return sorted(str(path.relative_to(ROOT)) for path in (ROOT / folder).glob(pattern) if path.is_file())
 
 
 def readme() -> str:
     """README.md with absolute links, for pages that do not have the repository's files."""
-    text = re.sub(r"<!--.*?-->\n", "", Path("README.md").read_text(encoding="utf-8"))
+    text = re.sub(r"<!--.*?-->\n", "", (ROOT / "README.md").read_text(encoding="utf-8"))
     base = f"{URLS['repository']}/blob/main/"
     text = re.sub(r"(!\[[^]]*\]\()(?!https?:)([^)]+)", rf"\1{base}\2?raw=true", text)
     return re.sub(r"(?<!!)(\[[^]]*\]\()(?!https?:|#)", rf"\1{base}", text)
@@ -47,6 +49,7 @@ setup(
     license="Apache-2.0",
     keywords=["ROS 2", "thermal", "infrared", "image fusion"],
     classifiers=[
+        "Development Status :: 4 - Beta",
         "Intended Audience :: Developers",
         "Intended Audience :: Science/Research",
         "License :: OSI Approved :: Apache Software License",

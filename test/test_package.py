@@ -66,6 +66,14 @@ def test_catkin_finds_the_manifest_valid():
     assert parsed.get_build_type() == "ament_python"
 
 
+def test_setup_runs_from_a_folder_of_links(tmp_path):
+    """As `colcon build --symlink-install` runs it: setup.py is a link, and README.md is not beside it."""
+    (tmp_path / "setup.py").symlink_to(ROOT / "setup.py")
+    command = [sys.executable, "setup.py", "--name", "--version"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.split()[-2:] == ["aenet_ros", aenet_ros.__version__], done.stderr
+
+
 def test_manifest_names_what_it_must(manifest):
     assert manifest.get("format") == "3"
     assert manifest.findtext("name") == "aenet_ros"
