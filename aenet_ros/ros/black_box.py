@@ -1,12 +1,15 @@
 """The black box: the last seconds of messages in memory, written to a bag when a status becomes ERROR, or by ``~/save_black_box``."""
 
+import fcntl
 import json
+import os
 import shutil
 import tempfile
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -27,7 +30,7 @@ from aenet_ros.messages.codec import fill_image, set_header
 if TYPE_CHECKING:
     from aenet_ros.io.bag_writer import BagWriter
 
-INTERVAL_S = 60.0  # between two files that are written because of errors
+INTERVAL_S = 60.0  # between two files that are written because of the same status
 MOST_BOXES = 10
 PREFIX = "black_box_"
 LARGE = 10_000  # bytes; of each topic with smaller messages the last one before the window is kept too: camera_info, shutter
@@ -70,6 +73,7 @@ class BlackBox:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=self.folder).close()
+            keep_cut_off(self.folder)
         except OSError as error:
             raise ConfigError(f"black_box.folder {self.folder} cannot be written ({error.strerror}); give another") from error
         self.roles: dict[str, str] = {}  # of the inputs, by topic
@@ -79,6 +83,8 @@ class BlackBox:
         self._before: dict[str, Entry] = {}  # by topic
         self._bytes = 0
         self._errors: set[str] = set()  # names of the statuses at ERROR
+        self._waiting: dict[str, str] = {}  # statuses that became ERROR and are in no box yet, with their texts
+        self._boxed_s: dict[str, float] = {}  # time of the box of a status
         self._saved_s = -INTERVAL_S
         self._thread: threading.Thread | None = None
 
@@ -107,31 +113,47 @@ class BlackBox:
     def on_diagnostics(self, message: DiagnosticArray, statuses: Sequence[Status], about: dict[str, Any]) -> None:
         """Keep the diagnostics; write the box where a status has become ERROR. ``about``: see ``save``."""
         self._add(self._diagnostics_topic, message, 5_000)
+        now_s = time.monotonic()
         errors = {status.name: f"{status.name}: {status.code.name}: {status.message}" for status in statuses if status.level == ERROR}
-        new, self._errors = errors.keys() - self._errors, set(errors)
-        if new and time.monotonic() - self._saved_s > INTERVAL_S and any(entry.topic in self.roles for entry in tuple(self._ring)):
-            reason = next(text for name, text in errors.items() if name in new)
+        if any(entry.topic in self.roles for entry in tuple(self._ring)):
+            new = [name for name in errors.keys() - self._errors if now_s - self._boxed_s.get(name, -INTERVAL_S) >= INTERVAL_S]
+            self._waiting |= {name: errors[name] for name in errors if name in new}
+        self._errors = set(errors)
+        # A second fault waits until its box no longer repeats the first one's.
+        if self._waiting and now_s - self._saved_s >= self._config.seconds and not self._is_writing():
+            reason = next(iter(self._waiting.values()))
+            self._boxed_s |= dict.fromkeys(self._waiting, now_s)
+            self._waiting.clear()
             self._node.get_logger().warning(f"black box: {self.save(reason, about)[1]}")
 
     def save(self, reason: str, about: dict[str, Any]) -> tuple[bool, str]:
         """Write what is kept; returns at once, with a sentence. ``about``: of ``diagnostics.info``."""
-        if self._thread is not None and self._thread.is_alive():
+        if self._is_writing():
             return False, "a black box is being written already; call again"
         with self._lock:
             entries = [*(entry._replace(at_ns=self._ring[0].at_ns) for entry in self._before.values()), *self._ring]
         if not entries:
             return False, "nothing has been received yet"
         self._saved_s = time.monotonic()
+        size, free = sum(entry.size for entry in entries) / 1e6, shutil.disk_usage(self.folder).free / 1e6
+        if free < size:
+            return (
+                False,
+                f"{self.folder} has no room: {size:.0f} MB are needed, {free:.0f} are free; delete files, or give another black_box.folder",
+            )
         folder = self.folder / f"{PREFIX}{time.strftime('%Y%m%d_%H%M%S')}_{time.time_ns() // 1_000_000 % 1000:03}"
         header = {**about, "node": self._node.get_fully_qualified_name(), "reason": reason, "roles": self.roles, "fused": self._fused_topic}
         self._thread = threading.Thread(target=self._write, args=(folder, header, entries), name="black box")
         self._thread.start()
-        return True, f"writing {sum(entry.size for entry in entries) / 1e6:.0f} MB of the last seconds to {folder}: `aenet why {folder}`"
+        return True, f"writing {size:.0f} MB of the last seconds to {folder}: `aenet why {folder}`"
 
     def close(self) -> None:
         """Wait until a box that is being written is complete."""
         if self._thread is not None:
             self._thread.join()
+
+    def _is_writing(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
 
     def _add(self, topic: str, content: Any, size: int) -> None:
         with self._lock:
@@ -148,8 +170,10 @@ class BlackBox:
     def _write(self, folder: Path, header: dict[str, Any], entries: Sequence[Entry]) -> None:
         from aenet_ros.io.bag_writer import BagWriter
 
-        scratch = Path(tempfile.mkdtemp(prefix=".", dir=self.folder))
+        scratch = Path(tempfile.mkdtemp(prefix=f".{PREFIX}", dir=self.folder))
+        lock = os.open(scratch, os.O_RDONLY)  # says to other nodes that this one is alive
         try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
             writer = BagWriter(scratch / folder.name, compressed=False)
             records = f"{header['node']}/black_box"
             write_message(writer, records, String(data=json.dumps(header)), entries[0].at_ns)
@@ -161,6 +185,7 @@ class BlackBox:
                     write_message(writer, entry.topic, entry.content, entry.at_ns)
                 time.sleep(REST_S)
             writer.close()
+            (scratch / folder.name).chmod(0o700)  # pictures of people are for this user's eyes
             (scratch / folder.name).rename(folder)
             for old in sorted(self.folder.glob(f"{PREFIX}*"))[:-MOST_BOXES]:
                 shutil.rmtree(old, ignore_errors=True)
@@ -169,6 +194,22 @@ class BlackBox:
                 self._node.get_logger().error(f"the black box cannot be written to {folder}: {format_error(error)}")
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
+            os.close(lock)
+
+
+def keep_cut_off(folder: Path) -> None:
+    """Make boxes of what killed nodes have left: `aenet why` reads them up to their end."""
+    for scratch in folder.glob(f".{PREFIX}*"):
+        with suppress(OSError):  # another node is writing it, or has just completed it
+            lock = os.open(scratch, os.O_RDONLY)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                for box in scratch.iterdir():
+                    box.chmod(0o700)
+                    box.rename(folder / box.name)
+                scratch.rmdir()
+            finally:
+                os.close(lock)
 
 
 def write_message(writer: "BagWriter", topic: str, message: Any, at_ns: int) -> None:

@@ -226,6 +226,8 @@ class FusionNode(LoggedLifecycleNode):
             if self._black_box is not None and self.pipeline is not None:
                 self._black_box.on_diagnostics(message, statuses, node_info(self.parameters.config, self.pipeline.fuser))
         except Exception as error:  # diagnostics must not end the node
+            if not self.context.ok():
+                return  # the node is being stopped
             self.get_logger().error(f"diagnostics fail: {format_error(error)}", throttle_duration_sec=10.0)
 
     def _statuses(self) -> list[Status]:
