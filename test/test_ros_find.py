@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from ros_harness import OK, SIZE, WARN, Image, QoSProfile, Robot, dim_street, make_image, warm_square
 from ros_harness import DurabilityPolicy as Durability
@@ -22,12 +23,16 @@ def robot(tmp_path):
 
 def test_cameras_are_asked_for_and_then_found(robot):
     second = robot.node.create_publisher(Image, "/camera2/image_raw", LATCHED)
+    others = [robot.node.create_publisher(Image, f"/a{number:02}/image_raw", LATCHED) for number in range(30)]  # all are looked at
+    blank = np.zeros((8, 8), np.uint8)
     robot.start_node()
     thermal = make_image(warm_square() + 22_000, "mono16", 0, "lepton")
 
     def asked():
         robot.publish(thermal=thermal)
         second.publish(make_image(dim_street(), "rgb8", robot.stamp_ns))
+        for other in others:
+            other.publish(make_image(blank, "mono8", robot.stamp_ns))
         status = robot.status("cameras")
         return status if status and status.level == WARN else None
 

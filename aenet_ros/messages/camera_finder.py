@@ -8,13 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from aenet_ros.messages.encodings import COLOURS, COUNTS
-from aenet_ros.messages.stream_kinds import DEEP, FLOATS, Stream, base_topic, has_thermal_word, kinds_of, profile_of
+from aenet_ros.messages.stream_kinds import DEEP, FLOATS, Stream, base_topic, kinds_of, profile_of, thermal_device
 
 _RIGHT = re.compile(r"(?<![a-z])right(?![a-z])")
 _RECTIFIED = re.compile(r"rect(?!angle)")
-_VARIANT = re.compile(
-    r"^(image(_(raw|rect|color|colour|mono|rect_color|rect_raw|rect_mono|view))?|raw|rect|colou?r|gray|grey|mono|raw_data)$"
-)
+_VARIANT = re.compile(r"^(image((_(raw|rect|colou?r|gr[ae]y|mono))+|_view)?|raw|rect|colou?r|gr[ae]y|mono|raw_data|preview|hd|qhd|sd)$")
+_KIND = re.compile(r"_(raw|gr[ae]y)$")  # ZED: rgb, rgb_raw, rgb_gray
+_SIDE = re.compile(r"(?<![a-z])(?:left|right|front|rear|back|top|bottom)(?![a-z])")
+_NUMBERED = re.compile(rf"\d$|{_SIDE.pattern}")
 
 
 class FoundCameras(NamedTuple):
@@ -45,7 +46,7 @@ def find_cameras(streams: Iterable[Stream], thermal: str = "", rgb: str = "", na
     of one camera the raw one is taken, since camera_info's lens model belongs to it.
     """
     every = _one_transport(streams)
-    inside = [stream for stream in every if stream.topic.startswith(f"{namespace.rstrip('/')}/")]
+    inside = [stream for stream in every if namespace == "/" or stream.topic.startswith(f"{namespace}/")]
     found = _find(inside, thermal, rgb)
     if not found.question or len(inside) == len(every):
         return found
@@ -123,17 +124,16 @@ def _thermal_groups(streams: Sequence[Stream]) -> list[Stream]:
     """Of each thermal camera its best topic: float, then 16 bit, then 8, then colours; raw rather than rectified."""
     best: dict[str, Stream] = {}
     for stream in sorted(streams, key=_thermal_order, reverse=True):
-        best[_thermal_device(stream) or _camera_key(stream.topic)] = stream
+        best[_thermal_key(stream.topic)] = stream
     return sorted(best.values())
 
 
-def _thermal_device(stream: Stream) -> str:
-    """The topic up to the part with the first word for thermal; the part before where that is the last. Empty: no such word."""
-    parts = base_topic(stream.topic).split("/")
-    for number, part in enumerate(parts):
-        if has_thermal_word(part.lower()):
-            return "/".join(parts[: number + 1 if number < len(parts) - 1 else number]) + "/"
-    return ""
+def _thermal_key(topic: str) -> str:
+    """The device, with the parts that number its cameras or tell their sides."""
+    device = thermal_device(topic)
+    folders, _, name = base_topic(topic).removeprefix(device).rpartition("/")
+    numbered = [part for part in folders.split("/") if _NUMBERED.search(part)]
+    return "/".join([device, *numbered, *_SIDE.findall(name)]) if device else _camera_key(topic)
 
 
 def _thermal_order(stream: Stream) -> tuple[Any, ...]:
@@ -163,4 +163,4 @@ def _rgb_groups(streams: Sequence[Stream]) -> list[tuple[Stream, str]]:
 
 def _camera_key(topic: str) -> str:
     """The topic without the parts that tell variants of one camera's pictures apart."""
-    return "/".join(part for part in base_topic(topic).split("/") if not _VARIANT.match(part))
+    return "/".join(_KIND.sub("", part) for part in base_topic(topic).split("/") if not _VARIANT.match(part))

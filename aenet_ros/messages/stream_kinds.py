@@ -5,12 +5,13 @@ The conventions of drivers, with their sources: docs/cameras.md.
 
 import re
 from collections.abc import Sequence
+from posixpath import commonpath, dirname
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from aenet_ros.core.errors import ImageError
-from aenet_ros.core.frames import Array, Frame
+from aenet_ros.core.frames import Frame
 from aenet_ros.messages.codec import decode_rgb, decode_thermal
 from aenet_ros.messages.encodings import COLOURS
 
@@ -19,7 +20,7 @@ class Stream(NamedTuple):
     """Facts of an image topic; those that are not known keep their defaults.
 
     ``encoding``: of the message, or of the decompressed picture. ``size``: height, width. ``median``: of the values of one frame, finite
-    ones; ``zeros``: share of values that are 0 or not finite. ``grey``: colour whose three channels are equal.
+    ones; ``dark``: share of values that are not finite or below a tenth of the median. ``grey``: colour whose channels are equal.
     """
 
     topic: str
@@ -29,7 +30,7 @@ class Stream(NamedTuple):
     rate_hz: float = 0.0
     has_info: bool = False
     median: float | None = None
-    zeros: float = 0.0
+    dark: float = 0.0
     grey: bool = False
 
     def describe(self) -> str:
@@ -42,15 +43,19 @@ class Stream(NamedTuple):
 # Words in names. A part is what stands between slashes.
 _DERIVED = re.compile(
     r"fused|thermal_registered|mask|segment|semantic|label|annotat|overlay|detect|debug|dbg|confidence|heatmap|cost_?map|optical_flow|keypoint|"
-    r"feature|(^|/)thermal/(view|temperature)(/|$)|side_by_side|stereo/(colou?r|gray)/|preview|thumbnail|(^|[/_])result"
+    r"feature|(^|/)thermal/(view|temperature)(/|$)|side_by_side|stereo(_raw)?/((image_(raw|rect)_)?(colou?r|gray))(/|$)|thumbnail|"
+    r"preprocess|stitch|panoram|visuali[sz]|(^|[/_])(result|viz)|(^|/)ouster/|(^|[/_])(sonar|radar|lidar)([/_]|$)|"
+    r"(^|[/_])(near_?ir|reflec(tivity)?|signal|intensity|ambient)_image"
 )
 _DEPTH = re.compile(r"depth(?!ai)|dispar|(^|[/_])(tof|range_image|z16|disp_image|disp_map)([/_]|$)")
-_INFRA = re.compile(r"(^|[/_])(infra\d?|nir)([/_]|$)")
+_INFRA = re.compile(r"(^|[/_])(infra\d?|nir|swir|near_?(ir|infrared)|ndvi|red_?edge)([/_]|$)")
 _IR = re.compile(r"infrared|(^|[/_])ir\d?([/_]|$)")
 _THERMAL = re.compile(
-    r"therm|lwir|mwir|boson|lepton|microbolometer|seek|optris|infiray|radiometric|hikmicro|(^|[/_])(tau2?|adk|vue)\d?([/_]|$)"
+    r"therm|lwir|mwir|boson|lepton|microbolometer|seek(?!er)|optris|infiray|radiometric|hikmicro|(^|[/_])(tau2?|vue)\d?([/_]|$)"
 )
-_RGB = re.compile(r"(^|[/_])(rgb|visible|vis|eo)\d?([/_]|$)")
+_ADK = re.compile(r"(^|[/_])adk\d?([/_]|$)")  # FLIR's driver, which drives visible cameras too
+_RGB = re.compile(r"(^|[/_])(rgb|visible|eo)\d?([/_]|$)")
+_GAZEBO = re.compile(r"^/world/.*/sensor(?=/)")  # names of the world, the model and the link say nothing of a camera
 _COLOR = re.compile(r"(^|[/_])colou?r([/_]|$)")
 _TRANSPORT = re.compile(r"/compressed(Depth)?$|/theora$|/zstd$|/ffmpeg$")
 FLOATS, _GREY = ("32FC1", "64FC1"), ("mono8", "8UC1")
@@ -63,10 +68,13 @@ THERMAL_SIZES = {
 """Heights and widths of thermal sensors that are rare among visible cameras, also with rows of telemetry."""
 LARGEST_16_BIT = (768, 1024)
 """Largest height and width of 16-bit frames that count as thermal. Visible cameras with 16 bits have more pixels."""
-SLOW_HZ, LARGEST_SLOW = (8.2, 9.3), (512, 640)
-"""Rates of thermal cameras that are sold without an export licence: under 9 Hz."""
-MOST_ZEROS = 0.01
-"""A thermal frame of 16 bits has fewer zeros; a depth image has them where it measures nothing."""
+SLOW_HZ, LARGEST_SLOW = (8.2, 9.3), (288, 384)
+"""Rates of thermal cameras that are sold without an export licence: under 9 Hz. Robots send larger visible pictures so slowly too."""
+MOST_DARK = 0.01
+"""A thermal frame of 16 bits has fewer values near 0, which is near 0 K or far below the sensor's offset. Depth images, lit infrared
+pictures and visible ones have more."""
+WIDEST = 3.0
+"""Pictures of 16 bits that are wider, by their height, are a lidar's."""
 
 
 def stream_of(topic: str, message: Any, rate_hz: float = 0.0, has_info: bool = False) -> Stream:
@@ -91,17 +99,18 @@ def frame_facts(known: Stream, frame: Frame) -> Stream:
         return known._replace(grey=int(np.ptp(values, axis=2).max()) <= 8 < int(np.ptp(values)))  # a black frame tells nothing
     finite = values[np.isfinite(values)]
     median = float(np.median(finite)) if finite.size else None
-    return known._replace(median=median, zeros=_zeros(values))
-
-
-def _zeros(values: Array) -> float:
-    return float(np.mean(~np.isfinite(values) | (values == 0)))
+    return known._replace(median=median, dark=float(np.mean(~np.isfinite(values) | (values <= (median or 0.0) / 10))))
 
 
 def kinds_of(streams: Sequence[Stream]) -> dict[str, tuple[str, str]]:
     """By topic: thermal, rgb, camera (not certain which), infrared (near infrared), depth, derived; and the reason, in words."""
     depths = {_device(stream.topic) for stream in streams if _is_depth(stream)}
-    kinds = {stream.topic: _kind_by_name(stream, _device(stream.topic) in depths) for stream in streams}
+    names = _names([stream.topic for stream in streams])
+    kinds = {stream.topic: _kind_by_name(stream, names[stream.topic], _device(stream.topic) in depths) for stream in streams}
+    thermal = {(thermal_device(each.topic), each.size) for each in streams if kinds[each.topic][0] == "thermal" and each.encoding}
+    for stream in streams:
+        if kinds[stream.topic][0] == "rgb" and (thermal_device(stream.topic), stream.size) in thermal:
+            kinds[stream.topic] = "derived", "false colours of a thermal camera, by name and size"
     named = any(kind == "thermal" for kind, _ in kinds.values())
     return {
         stream.topic: kinds[stream.topic] if kinds[stream.topic][0] else _kind_by_frames(stream, _device(stream.topic) in depths, named)
@@ -109,23 +118,44 @@ def kinds_of(streams: Sequence[Stream]) -> dict[str, tuple[str, str]]:
     }
 
 
-def _kind_by_name(stream: Stream, beside_depth: bool) -> tuple[str, str]:
-    """Kind and reason; empty where the names do not tell."""
-    name = base_topic(stream.topic).lower()
-    if is_derived(name):
-        return "derived", "made from other pictures, by its name"
+def _names(topics: Sequence[str]) -> dict[str, str]:
+    """By topic the part in which words tell the camera; without the namespace of all topics, unless only that has a word for thermal."""
+    names = {topic: _name(topic) for topic in topics}
+    shared = commonpath([dirname(name) for name in names.values()] or "/")
+    rests = {topic: name.removeprefix(shared) for topic, name in names.items()}
+    return rests if len(topics) > 1 and any(has_thermal_word(rest) for rest in rests.values()) else names
+
+
+def _name(topic: str) -> str:
+    return "/" + _GAZEBO.sub("", base_topic(topic).lower()).lstrip("/")  # topics of ROS 1 can begin without a slash
+
+
+def _kind_by_name(stream: Stream, name: str, beside_depth: bool) -> tuple[str, str]:
+    """Kind and reason; empty where the names do not tell. ``name``: see ``_names``."""
+    sized = stream.size in THERMAL_SIZES
+    if is_derived(stream.topic):
+        return "derived", "made from other pictures or other sensors, by its name"
     if _is_depth(stream):
         return "depth", "depth"
     if _INFRA.search(name) or _INFRA.search(stream.frame_id.lower()) or (beside_depth and _IR.search(name)):
         return "infrared", "near infrared, which is not thermal"
-    words, rgb_words = list(_THERMAL.finditer(name)) + list(_IR.finditer(name)), list(_RGB.finditer(name))
-    if words and not (rgb_words and rgb_words[-1].start() > words[-1].start()):
-        return "thermal", "thermal by its name"
+    words, rgb_words = [*_THERMAL.finditer(name), *_IR.finditer(name), *(_ADK.finditer(name) if sized else ())], list(_RGB.finditer(name))
+    if words and not (rgb_words and rgb_words[-1].start() > max(word.start() for word in words) and not sized):
+        if _THERMAL.search(name) or sized or _looks_like_counts(stream):
+            return "thermal", "thermal by its name"
+        return "infrared", "infrared, near or thermal: the name does not tell"
     if rgb_words or (_COLOR.search(name) and stream.encoding not in DEEP):
         return "rgb", "rgb by its name"
     if _THERMAL.search(stream.frame_id.lower()):
         return "thermal", f"thermal by its frame_id {stream.frame_id}"
     return "", ""
+
+
+def _looks_like_counts(stream: Stream) -> bool:
+    """Whether 16-bit frames have few pixels, and none near 0, as those of thermal cameras."""
+    height, width = stream.size
+    sized = 0 < height <= LARGEST_16_BIT[0] and width <= LARGEST_16_BIT[1] and width <= WIDEST * height
+    return stream.encoding in DEEP and stream.encoding not in FLOATS and sized and stream.dark < MOST_DARK
 
 
 def _kind_by_frames(stream: Stream, beside_depth: bool, named: bool) -> tuple[str, str]:
@@ -138,10 +168,9 @@ def _kind_by_frames(stream: Stream, beside_depth: bool, named: bool) -> tuple[st
     if beside_depth or not stream.encoding:
         return "camera", "not certain"
     if stream.encoding in DEEP:
-        counts = stream.encoding not in FLOATS and 0 < stream.size[0] <= LARGEST_16_BIT[0] and stream.size[1] <= LARGEST_16_BIT[1]
-        if counts and stream.zeros < MOST_ZEROS:
+        if _looks_like_counts(stream):
             return "thermal", "16-bit counts, few pixels"
-        return "camera", "16 bit or float, may be depth or visible"
+        return "camera", "16 bit or float, may be depth, lidar or visible"
     small = stream.size[0] <= LARGEST_SLOW[0] and stream.size[1] <= LARGEST_SLOW[1]
     if not named and small and SLOW_HZ[0] <= stream.rate_hz <= SLOW_HZ[1]:
         return "thermal", "grey, small, and as slow as thermal cameras without an export licence"
@@ -149,7 +178,7 @@ def _kind_by_frames(stream: Stream, beside_depth: bool, named: bool) -> tuple[st
 
 
 def _is_depth(stream: Stream) -> bool:
-    name = base_topic(stream.topic).lower()
+    name = _name(stream.topic)
     return bool(_DEPTH.search(name)) or ("stereo" in name.split("/")[-2:] and stream.encoding in ("16UC1", "mono16", *FLOATS))
 
 
@@ -158,9 +187,18 @@ def has_thermal_word(name: str) -> bool:
     return bool(_THERMAL.search(name) or _IR.search(name))
 
 
+def thermal_device(topic: str) -> str:
+    """The topic up to the part with the first word for thermal; the part before where that is the last. Empty: no such word."""
+    parts = base_topic(topic).split("/")
+    for number, part in enumerate(parts):
+        if has_thermal_word(part.lower()):
+            return "/".join(parts[: number + 1 if number < len(parts) - 1 else number]) + "/"
+    return ""
+
+
 def is_derived(topic: str) -> bool:
-    """Whether the name says that the pictures are made from those of a camera, by this package too."""
-    return bool(_DERIVED.search(topic.lower()))
+    """Whether the name says that the pictures are made from those of a camera, by this package too, or by a lidar, sonar or radar."""
+    return bool(_DERIVED.search(_GAZEBO.sub("", topic.lower())))
 
 
 def info_topic(image_topic: str) -> str:
@@ -179,28 +217,34 @@ def _device(topic: str) -> str:
 
 
 def profile_of(stream: Stream) -> str:
-    """The ``agc.profile`` that the driver's name and the values make certain; else empty. Sources: docs/cameras.md."""
+    """The ``agc.profile`` that the driver's name and the values make certain; else empty. Sources: docs/cameras.md.
+
+    The medians are those of scenes of -40 to 150 degrees; counts that are not radiometric have other ones, mostly of 14 bits.
+    """
     name, median, encoding = f"{stream.topic} {stream.frame_id}".lower(), stream.median, stream.encoding
     if median is None:
         return ""
-    words = {word for word in ("optris", "seek", "oak", "lepton", "purethermal", "infiray", "boson", "adk") if word in name}
+    makers = ("optris", "seek", "oak", "lepton", "purethermal", "infiray", "boson", "adk")
+    words = {word for word in makers if re.search(rf"(^|[^a-z]){word}", name)}
     if encoding in FLOATS:
-        celsius = bool(words & {"optris", "seek", "oak"}) and -60.0 < median < 1500.0
+        celsius = bool(words & {"optris", "seek", "oak"}) and -40.0 < median < 150.0
         return ("seek" if "seek" in words else "celsius") if celsius else ""
     if encoding in ("mono16", "16UC1"):
-        if ("optris" in words or name.split()[0].endswith("/thermal_image")) and 600 < median < 16000:
+        optris = "optris" in words or (base_topic(stream.topic).endswith("/thermal_image") and stream.frame_id == "thermal_image")
+        if optris and 600 < median < 2500:
             return "optris"
-        if words & {"lepton", "purethermal"} and 23000 < median < 40000:  # raw counts have 14 bits, so these are 0.01 K
+        if words & {"lepton", "purethermal"} and 23000 < median < 42300:
             return "lepton"
-        if "infiray" in words and 14000 < median < 30000:
+        if "infiray" in words and 16384 < median < 27080:
             return "infiray"
-        if _from_gazebo(stream) and 20000 < median < 50000:
+        if _from_gazebo(stream) and not words and 23300 < median < 42300:
             return "centikelvin"
-    if encoding in _GREY and _from_gazebo(stream) and 70 < median < 160:
+    if encoding in _GREY and _from_gazebo(stream) and 77 < median < 141:
         return "gazebo8"
     return next((word for word in ("boson", "adk") if word in words), "")
 
 
 def _from_gazebo(stream: Stream) -> bool:
-    """Whether the frame_id is a scoped name of Gazebo: model, link and sensor, and the topic is a thermal camera."""
-    return len(re.split(r"::|/", stream.frame_id.strip("/"))) >= 3 and "thermal" in stream.topic.lower()
+    """Whether the frame_id is a scoped name of Gazebo: model, link and sensor, of which the topic has the sensor; a thermal camera."""
+    parts = re.split(r"::|/", stream.frame_id.lower().strip("/"))
+    return len(parts) >= 3 and parts[-1] in stream.topic.lower().split("/") and "thermal" in _name(stream.topic)

@@ -1,5 +1,6 @@
 """Finds the cameras' topics in the ROS graph where the node's own names have no publisher: looks at a few frames of each image topic."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -25,7 +26,7 @@ SETTLED_NS = 1_500_000_000
 PEEK_NS = 4_000_000_000
 """Longest time for which a topic is subscribed to; one that sent nothing is tried again after it."""
 FRAMES = 4  # of each topic: the shortest time between two tells the rate, though some are lost
-MOST_TOPICS = 24
+MOST_PEEKS = 24  # topics that are subscribed to at a time
 
 
 class CameraSearch:
@@ -41,7 +42,8 @@ class CameraSearch:
         self._node, self._on_found = node, on_found
         self._streams: dict[str, Stream] = {}
         self._stamps: dict[str, list[int]] = {}
-        self._peeks: dict[str, tuple[Subscription[Any], int]] = {}
+        self._peeks: dict[str, Subscription[Any]] = {}
+        self._tried_ns: dict[str, int] = {}  # when each topic was last subscribed to
         self._changed_ns = time.monotonic_ns()
         self._timer = node.create_timer(PERIOD_S, self._on_timer, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
@@ -69,8 +71,9 @@ class CameraSearch:
             self.question = ""
             return
         self._follow(graph, now_ns)
-        waiting = [topic for topic in self._peeks if not self._stamps[topic]]
-        if now_ns - self._changed_ns < SETTLED_NS or (waiting and now_ns - self._changed_ns < PEEK_NS):
+        waiting = [topic for topic in self._streams if not self._stamps[topic]]
+        patience_ns = PEEK_NS * math.ceil(len(self._streams) / MOST_PEEKS)
+        if now_ns - self._changed_ns < SETTLED_NS or (waiting and now_ns - self._changed_ns < patience_ns):
             return
         found = find_cameras(self._streams.values(), given.get("thermal", ""), given.get("rgb", ""), self._node.get_namespace())
         if not found.question:
@@ -86,23 +89,24 @@ class CameraSearch:
         for topic in [topic for topic in self._streams if topic not in graph]:
             del self._streams[topic]
             self._end_peek(topic)
-        for topic in list(graph)[:MOST_TOPICS]:
+        for topic in graph:
             if topic not in self._streams:
-                self._streams[topic], self._stamps[topic], self._changed_ns = Stream(topic), [], now_ns
-                self._peek(topic, graph[topic], now_ns)
-            elif topic in self._peeks and (len(self._stamps[topic]) >= FRAMES or now_ns - self._peeks[topic][1] > PEEK_NS):
+                self._streams[topic], self._stamps[topic], self._changed_ns, self._tried_ns[topic] = Stream(topic), [], now_ns, 0
+            elif topic in self._peeks and (len(self._stamps[topic]) >= FRAMES or now_ns - self._tried_ns[topic] > PEEK_NS):
                 self._end_peek(topic)
-            elif topic not in self._peeks and not self._stamps[topic]:
-                self._peek(topic, graph[topic], now_ns)
+        silent = [topic for topic in graph if topic not in self._peeks and not self._stamps[topic]]
+        for topic in sorted(silent, key=self._tried_ns.__getitem__)[: MOST_PEEKS - len(self._peeks)]:
+            self._peek(topic, graph[topic], now_ns)
 
     def _peek(self, topic: str, kind: str, now_ns: int) -> None:
         qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
         callback, events = partial(self._on_message, topic), no_event_callbacks()
-        self._peeks[topic] = self._node.create_subscription(TYPES[kind], topic, callback, qos, event_callbacks=events), now_ns
+        self._tried_ns[topic] = now_ns
+        self._peeks[topic] = self._node.create_subscription(TYPES[kind], topic, callback, qos, event_callbacks=events)
 
     def _end_peek(self, topic: str) -> None:
         if topic in self._peeks:
-            self._node.destroy_subscription(self._peeks.pop(topic)[0])
+            self._node.destroy_subscription(self._peeks.pop(topic))
 
     def _on_message(self, topic: str, message: Any) -> None:
         stamps = self._stamps[topic]
