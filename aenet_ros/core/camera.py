@@ -64,6 +64,11 @@ def scaling(source: tuple[float, float], target: tuple[float, float]) -> Array:
     return np.array([[x, 0.0, (x - 1.0) / 2.0], [0.0, y, (y - 1.0) / 2.0], [0.0, 0.0, 1.0]])
 
 
+def shifting(left: int, top: int) -> Array:
+    """The 3x3 matrix from pixels of an image to those of its part that begins at (left, top)."""
+    return np.array([[1.0, 0.0, -left], [0.0, 1.0, -top], [0.0, 0.0, 1.0]])
+
+
 def camera_from_info(info: Any) -> Camera | None:
     """The camera that a sensor_msgs/CameraInfo describes (any object with its fields); None where it is not calibrated.
 
@@ -90,13 +95,17 @@ def delivered_camera_info(info: Any) -> Any:
         left, top, width, height = 0, 0, info.width, info.height
     if (left, top, width, height, x, y) == (0, 0, info.width, info.height, 1, 1) or not (width >= x and height >= y):
         return info
+    return moved_camera_info(info, (height // y, width // x), scaling((height, width), (height / y, width / x)) @ shifting(left, top))
+
+
+def moved_camera_info(info: Any, size: Size, matrix: Array) -> Any:
+    """A copy of a sensor_msgs/CameraInfo for frames of ``size``, to whose pixels ``matrix`` [3, 3] maps those of ``info``."""
     result = copy.copy(info)
-    result.width, result.height, result.binning_x, result.binning_y = width // x, height // y, 0, 0
-    result.roi = copy.copy(roi)
-    result.roi.x_offset = result.roi.y_offset = result.roi.width = result.roi.height = 0
+    (result.height, result.width), result.binning_x, result.binning_y = size, 0, 0
+    result.roi = copy.copy(info.roi)
+    result.roi.x_offset = result.roi.y_offset = result.roi.height = result.roi.width = 0
     result.roi.do_rectify = False
-    shrink = scaling((height, width), (height / y, width / x)) @ np.array([[1.0, 0.0, -left], [0.0, 1.0, -top], [0.0, 0.0, 1.0]])
-    result.k, result.p = (_moved(shrink, values) for values in (info.k, info.p))
+    result.k, result.p = (_moved(matrix, values) for values in (info.k, info.p))
     return result
 
 

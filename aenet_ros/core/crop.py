@@ -1,12 +1,9 @@
 """A rectangle of a camera's frame that is used in place of the whole: of frames, and of the camera models that belong to them."""
 
-import copy
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
-from aenet_ros.core.camera import Camera, delivered_camera_info
+from aenet_ros.core.camera import Camera, delivered_camera_info, moved_camera_info, shifting
 from aenet_ros.core.errors import ImageError
 from aenet_ros.core.frames import Frame
 
@@ -34,29 +31,14 @@ def crop_camera(camera: Camera, crop: Crop | None) -> Camera:
     size = _cropped_size(camera.size, crop)
     if crop is None or size is None:
         return camera
-    matrix = camera.matrix.copy()
-    matrix[:2, 2] -= crop[:2]
-    return camera._replace(matrix=matrix, size=size)
+    return camera._replace(matrix=shifting(*crop[:2]) @ camera.matrix, size=size)
 
 
 def crop_camera_info(info: Any, crop: Crop | None) -> Any:
     """A sensor_msgs/CameraInfo of the cropped frames: size, K and P; its region of interest is reset. Else as ``crop_camera``."""
     info = delivered_camera_info(info)
     size = _cropped_size((info.height, info.width), crop)
-    if crop is None or size is None:
-        return info
-    result = copy.copy(info)
-    result.height, result.width = size
-    result.roi = copy.copy(info.roi)
-    result.roi.x_offset = result.roi.y_offset = result.roi.height = result.roi.width = 0
-    result.roi.do_rectify = False
-    k, p = np.array(info.k, np.float64), np.array(info.p, np.float64)
-    if k.any():  # all zero: not calibrated
-        k[[2, 5]] -= crop[:2]
-    if p.any():
-        p[[2, 6]] -= crop[:2]
-    result.k, result.p = k, p
-    return result
+    return info if crop is None or size is None else moved_camera_info(info, size, shifting(*crop[:2]))
 
 
 def _cropped_size(size: tuple[int, int], crop: Crop | None) -> tuple[int, int] | None:

@@ -7,13 +7,13 @@ import array
 import copy
 import struct
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, cast
 
 import cv2
 import numpy as np
 
-from aenet_ros.core.camera import delivered_camera_info
+from aenet_ros.core.camera import delivered_camera_info, moved_camera_info, scaling
 from aenet_ros.core.errors import ImageError
 from aenet_ros.core.frames import Array, Frame, FusedFrame
 from aenet_ros.messages.compressed import decompress
@@ -180,24 +180,4 @@ def scaled_camera_info(info: Any, height: int, width: int) -> Any:
     info = delivered_camera_info(info)
     if not (info.width and info.height):
         return info
-    x, y = width / info.width, height / info.height
-    result = copy.copy(info)
-    result.height, result.width, result.binning_x, result.binning_y = height, width, 0, 0
-    result.roi = copy.copy(info.roi)
-    result.roi.x_offset = result.roi.y_offset = result.roi.height = result.roi.width = 0
-    result.roi.do_rectify = False
-    result.k, result.p = _scaled(info.k, 3, x, y), _scaled(info.p, 4, x, y)
-    return result
-
-
-def _scaled(matrix: Sequence[float] | Array, columns: int, x: float, y: float) -> Array:
-    """A projection matrix, row-major, float64 [3 * columns], for ``x`` and ``y`` times as many pixels.
-
-    A pixel's centre has whole-numbered coordinates, so the new coordinate is ``(u + 0.5) * x - 0.5``.
-    """
-    values = np.array(matrix, np.float64).reshape(3, columns)
-    if values.any():  # all zero: not calibrated
-        scale = np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2], [0, 0, 1]])
-        with np.errstate(all="ignore"):  # NaN and infinity are passed on
-            values = scale @ values
-    return values.ravel()
+    return moved_camera_info(info, (height, width), scaling((info.height, info.width), (height, width)))
