@@ -124,12 +124,10 @@ class FusionNode(LoggedLifecycleNode):
     def stop_streams(self) -> None:
         """Destroy the subscriptions and stop the worker; the model stays loaded."""
         self._alignment.stop()
-        if self._search is not None:
-            self._search.destroy()
-            self._search = None
-        if self._inputs is not None:
-            self._inputs.destroy()
-            self._inputs = None
+        for part in (self._search, self._inputs):
+            if part is not None:
+                part.destroy()
+        self._search = self._inputs = None
         self._offset.stop()
         if self._worker is not None:
             self._worker.stop()
@@ -139,15 +137,10 @@ class FusionNode(LoggedLifecycleNode):
     def release(self) -> None:
         """Free the model, device memory included."""
         self.stop_streams()
-        if self._outputs is not None:
-            self._outputs.destroy()
-            self._outputs = None
-        if self._black_box is not None:
-            self._black_box.close()
-            self._black_box = None
-        if self.pipeline is not None:
-            self.pipeline.close()
-            self.pipeline = None
+        for part in (self._outputs, self._black_box, self.pipeline):
+            if part is not None:
+                part.close()
+        self._outputs = self._black_box = self.pipeline = None
 
     # Callbacks, in the executor's thread.
 

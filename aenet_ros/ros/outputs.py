@@ -50,7 +50,7 @@ class Outputs:
         if wanted.keys() & video_outputs.TYPES.keys():
             self.video.put(fused, config)
 
-    def destroy(self) -> None:
+    def close(self) -> None:
         """Destroy the publishers."""
         self.video.stop()
         self.topics.destroy()

@@ -50,8 +50,10 @@ MAX_TOPICS = 8
 MAX_SPOT_AGE_S = 1.0
 NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 NODE_TOPICS = {"fused": "fused/image", "registered": "fused/thermal_registered", "spots": "hot_spots/json", "alarms": "alarms"}
-SUBSCRIPTION_ORDER = ("rgb", "thermal", "fused", "registered")
+IMAGE_STREAMS = ("rgb", "thermal", "fused", "registered")
 """The executor serves subscriptions in this order; the leader of a group comes last."""
+STATUS_STREAMS = ("diagnostics", "info", "alarms")
+STREAMS = (*IMAGE_STREAMS, "spots", *STATUS_STREAMS)
 
 
 class RobotView(Node):
@@ -65,10 +67,7 @@ class RobotView(Node):
         base = self.get_namespace().rstrip("/")
         self.title = self._target = settings.node if settings.node.startswith("/") else f"{base}/{settings.node}"
         self._streams: frozenset[str] = frozenset()
-        self._image_subscriptions: dict[str, Subscription[Any]] = {}
-        self._topics: dict[str, str] = {}
-        self._status_subscriptions: list[Subscription[Any]] = []
-        self._spot_subscription: Subscription[Any] | None = None
+        self._subscribed: dict[str, tuple[str, Subscription[Any]]] = {}  # by stream: its topic too
         self._grouper: StampGrouper[bytes] = StampGrouper()
         self._facts = RobotFacts(self._target, os.environ.get("ROS_DOMAIN_ID", "0"), time.monotonic())
         self._statuses: list[dict[str, Any]] = []
@@ -87,6 +86,12 @@ class RobotView(Node):
         self._view_executor = SingleThreadedExecutor(context=self.context)
         self._view_executor.add_node(self)
         self._thread = threading.Thread(target=self._spin, name="ros", daemon=True)
+        self._listeners: dict[str, tuple[type[Any], Callable[[bytes], None], QoSProfile | int]] = {
+            "spots": (String, self._on_spots, NEWEST),
+            "diagnostics": (DiagnosticArray, self._on_diagnostics, 10),
+            "info": (String, self._on_info, LATCHED),
+            "alarms": (DiagnosticArray, self._on_alarms, LATCHED),
+        }
         self.create_timer(GRAPH_PERIOD_S, self._read_graph, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     # Called by the server's thread.
@@ -138,7 +143,7 @@ class RobotView(Node):
             "temperature": temperature_note(self._config, known=True),
             "alarms": self._alarm_rows(),
             "spots_note": "" if self._spot_publishers else f"no spots: {self._topic_of('spots')} has no publisher; activate the node",
-            "topics": dict(self._topics),
+            "topics": {stream: topic for stream, (topic, _) in dict(self._subscribed).items() if stream in IMAGE_STREAMS},
         }
 
     def close(self) -> None:
@@ -165,49 +170,38 @@ class RobotView(Node):
     def _topic_of(self, stream: str) -> str:
         settings = self._settings
         names = {"fused": settings.fused_topic, "rgb": settings.rgb_topic, "thermal": settings.thermal_topic}
+        names |= {"diagnostics": "/diagnostics", "info": f"{self._target}/info"}
         name = names.get(stream) or NODE_TOPICS.get(stream)
         if name is None:  # the node reports to which topic a camera's input was remapped
             rows = (row["values"].get("topic") for row in self._statuses if row["name"] == f"input {stream}")
             name = next(rows, None) or f"{stream}/image_raw"
         return str(self.resolve_topic_name(name))
 
-    def _needed_streams(self) -> set[str]:
-        needed = set(self._streams - {"thermal", "spots"})
-        if "thermal" in self._streams:
+    def _needed_streams(self) -> list[str]:
+        """In the order of STREAMS."""
+        needed = {*self._streams, *(STATUS_STREAMS if self._streams else ())}
+        if "thermal" in needed:
             needed.add("registered")
-            if not self._registered_publishers:
-                needed.add("thermal")  # the camera's own picture, while there is no registered one
-        return needed
+            if self._registered_publishers:  # else the camera's own picture
+                needed.remove("thermal")
+        return [stream for stream in STREAMS if stream in needed]
 
     def _subscribe(self) -> None:
-        needed = {stream: self._topic_of(stream) for stream in SUBSCRIPTION_ORDER if stream in self._needed_streams()}
-        for stream in [name for name, topic in self._topics.items() if needed.get(name) != topic]:
-            self.destroy_subscription(self._image_subscriptions.pop(stream))
-            del self._topics[stream]
-            self._facts.fused_s = None if stream == "fused" else self._facts.fused_s
-            self._grouper.reset()
+        needed = {stream: self._topic_of(stream) for stream in self._needed_streams()}
+        for stream in [name for name, (topic, _) in self._subscribed.items() if needed.get(name) != topic]:
+            self.destroy_subscription(self._subscribed.pop(stream)[1])
+            if stream in IMAGE_STREAMS:
+                self._facts.fused_s = None if stream == "fused" else self._facts.fused_s
+                self._grouper.reset()
+        opens = "info" in needed and "info" not in self._subscribed
         for stream, topic in needed.items():
-            if stream not in self._topics:
-                self._topics[stream] = topic
-                self._image_subscriptions[stream] = listen(self, _message_type(topic), topic, partial(self._on_image, stream), NEWEST)
-        if "spots" in self._streams and self._spot_subscription is None:
-            self._spot_subscription = listen(self, String, self._topic_of("spots"), self._on_spots, NEWEST)
-        elif "spots" not in self._streams and self._spot_subscription is not None:
-            self.destroy_subscription(self._spot_subscription)
-            self._spot_subscription = None
+            if stream not in self._subscribed:
+                kind, callback, qos = self._listeners.get(stream, (_message_type(topic), partial(self._on_image, stream), NEWEST))
+                self._subscribed[stream] = topic, listen(self, kind, topic, callback, qos)
         self._facts.wants_fused = "fused" in self._streams
-        if self._streams and not self._status_subscriptions:
+        if opens:
             self._facts.search_start_s, self._facts.diagnostics_s = time.monotonic(), None
-            self._status_subscriptions = [
-                listen(self, DiagnosticArray, "/diagnostics", self._on_diagnostics, 10),
-                listen(self, String, f"{self._target}/info", self._on_info, LATCHED),
-                listen(self, DiagnosticArray, self._topic_of("alarms"), self._on_alarms, LATCHED),
-            ]
             self._read_graph()
-        elif not self._streams:
-            for subscription in self._status_subscriptions:
-                self.destroy_subscription(subscription)
-            self._status_subscriptions = []
 
     def _on_image(self, stream: str, data: bytes) -> None:
         """``data`` is serialized. It is decoded only if a page shows it."""
@@ -219,7 +213,9 @@ class RobotView(Node):
 
     def _snapshot(self, stamp_ns: int, group: dict[str, bytes]) -> Snapshot:
         config = self._config
-        frames = {name: cache(partial(_decode, name, data, _message_type(self._topics.get(name, "")))) for name, data in group.items()}
+        frames = {
+            name: cache(partial(_decode, name, data, _message_type(self._subscribed.get(name, ("",))[0]))) for name, data in group.items()
+        }
         pictures: dict[str, Frame | Callable[[], Frame]] = {name: frames[name] for name in ("rgb", "fused") if name in frames}
         source = frames.get("registered") or frames.get("thermal")
         if source is None:
