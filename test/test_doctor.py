@@ -70,13 +70,13 @@ def test_domain_ids(monkeypatch, value, level):
     assert finding("domain").level == level
 
 
-@pytest.mark.parametrize(("distro", "remedy"), [("", "from apt only"), ("jazzy", "apt install ros-jazzy-foxglove-msgs")])
+@pytest.mark.parametrize(("distro", "remedy"), [("", "from apt only"), ("jazzy", "apt install ros-jazzy-cv-bridge")])
 def test_remedies_fit_how_ros_was_installed(monkeypatch, distro, remedy):
     rclpy = pytest.importorskip("rclpy", reason="packages of ROS are listed where rclpy is installed")
-    if importlib.util.find_spec("foxglove_msgs") or Path(rclpy.__file__).is_relative_to("/opt/ros"):
-        pytest.skip("foxglove_msgs is installed, or ROS is from apt")
+    if importlib.util.find_spec("cv_bridge") or Path(rclpy.__file__).is_relative_to("/opt/ros"):
+        pytest.skip("cv_bridge is installed, or ROS is from apt")
     monkeypatch.setenv("ROS_DISTRO", distro)
-    found = finding("foxglove_msgs")
+    found = finding("cv_bridge")
     assert (found.level, remedy in found.text) == ("note", True), found
 
 

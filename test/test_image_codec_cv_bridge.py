@@ -1,6 +1,7 @@
-"""The image codec against the real cv_bridge, where that is installed."""
+"""The image codec against the real cv_bridge, where that is installed; and what is said where it is not."""
 
 import importlib.util
+import re
 import subprocess
 import sys
 from array import array
@@ -8,6 +9,7 @@ from array import array
 import numpy as np
 import pytest
 
+from aenet_ros.core.errors import UnsupportedEncodingError
 from aenet_ros.messages import codec as image_codec
 
 HEIGHT, WIDTH = 24, 32
@@ -69,3 +71,34 @@ def test_what_fill_image_writes_cv_bridge_reads(bridge, encoding, data):
     image = message("mono8", 1)
     image_codec.fill_image(image, data, encoding)
     np.testing.assert_array_equal(bridge.imgmsg_to_cv2(image), data)
+
+
+def test_encodings_outside_the_table_go_through_cv_bridge(bridge):
+    deep = message("rgb16", 6)
+    frame = image_codec.decode_rgb(deep)
+    assert (frame.encoding, frame.source_encoding, frame.data.dtype) == ("rgb8", "rgb16", np.uint8)
+    counts = np.frombuffer(deep.data, np.uint16).reshape(HEIGHT, WIDTH, 3)
+    assert np.abs(frame.data - counts / 257.0).max() <= 0.5
+    signed = message("16SC1", 2)
+    frame = image_codec.decode_thermal(signed)
+    assert frame.encoding == "32FC1"
+    np.testing.assert_array_equal(frame.data, np.frombuffer(signed.data, np.int16).reshape(HEIGHT, WIDTH))
+
+
+@pytest.mark.parametrize("changes", [{"height": 0}, {"width": 4000}, {"height": 4000}, {"step": 1}])
+def test_wrong_sizes_outside_the_table_are_errors_too(bridge, changes):
+    image = message("16SC1", 2)
+    for name, value in changes.items():
+        setattr(image, name, value)
+    with pytest.raises(image_codec.ImageError):
+        image_codec.decode_thermal(image)
+
+
+def test_without_a_cv_bridge_that_works_the_error_says_so():
+    image = message("rgb16", 6)
+    try:
+        frame = image_codec.decode_rgb(image)
+    except UnsupportedEncodingError as error:
+        assert re.search("'rgb16' is not supported: cv_bridge.* (not installed|does not work).*use one of mono8", str(error))  # noqa: PT017
+    else:
+        assert frame.data.shape == (HEIGHT, WIDTH, 3)

@@ -30,6 +30,7 @@ ROS_PACKAGES = {
 }  # fmt: skip
 CONFINED = [
     ({"ros", "ros/tools"}, ROS_PACKAGES),
+    ({"messages"}, {"cv_bridge"}),  # for encodings outside the codec's table, where it is installed
     ({"io"}, {"rosbags", "mcap", "av"}),
     ({"view"}, {"aiohttp"}),
 ]

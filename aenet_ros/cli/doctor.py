@@ -61,6 +61,7 @@ OPTIONAL = {
 NODE_PACKAGES = ("sensor_msgs", "std_msgs", "std_srvs", "diagnostic_msgs", "lifecycle_msgs", "rcl_interfaces")
 OPTIONAL_ROS_PACKAGES = {
     "message_filters": "for sync.policy approximate",
+    "cv_bridge": "for encodings outside the table of docs/cameras.md",
     "tf2_ros": "for registration.extrinsics_source tf",
     "foxglove_msgs": "for the topic fused/video",
     "ffmpeg_image_transport_msgs": "for the topic fused/image/ffmpeg",
@@ -132,7 +133,7 @@ def _package(module: str, level: str, package: Package) -> Finding:
     except Exception as error:  # a broken installation can raise anything at import
         return Finding(module, "warn" if level == "note" else level, f"cannot be imported ({error}); reinstall it: {command}")
     if module == "cv2" and not version.startswith("4."):
-        return Finding("cv2", "warn", f"{version}: this package needs OpenCV 4; pip install 'opencv-python-headless<5'")
+        return Finding("cv2", "warn", f"{version}: cv_bridge and this package need OpenCV 4; pip install 'opencv-python-headless<5'")
     return Finding(module, "ok", version)
 
 

@@ -1,20 +1,25 @@
 """Image messages to frames and back, and the CameraInfo of the fused image. Duck-typed: messages of rclpy and of rosbags.
 
-Pixels are not copied if the bytes are already right.
+Pixels are not copied if the bytes are already right. Encodings that ``encodings`` does not know are decoded by cv_bridge if it is
+installed.
 """
 
 import array
 import copy
+import importlib.util
+import re
 import struct
+import subprocess
 import sys
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, cast
 
 import cv2
 import numpy as np
 
 from aenet_ros.core.camera import delivered_camera_info, moved_camera_info, scaling
-from aenet_ros.core.errors import ImageError
+from aenet_ros.core.errors import ImageError, sanitize
 from aenet_ros.core.frames import Array, Frame, FusedFrame
 from aenet_ros.messages.compressed import decompress
 from aenet_ros.messages.encodings import RGB, THERMAL, Layout, convert, flat_bytes, to_8_bits, unsupported, used_bits, view
@@ -27,6 +32,9 @@ _stream_bits: dict[tuple[Any, ...], int] = {}  # bits that colours of 16 bits us
 
 OUTPUTS = {name: THERMAL[name] for name in ("mono8", "8UC1", "mono16", "16UC1", "32FC1", "rgb8", "bgr8")}
 """The encodings that ``fill_image`` writes."""
+
+# The other names of sensor_msgs/hpp. Nothing else of what a message says ever reaches cv_bridge's parser.
+_CV_BRIDGE = re.compile(r"(rgb|bgr|rgba|bgra|bayer_(rggb|bggr|gbrg|grbg))(8|16)|mono(8|16)|(8U|8S|16U|16S|32S|32F|64F)(C[1-4])?")
 
 
 def decode_thermal(message: Any, encoding: str = "") -> Frame:
@@ -69,8 +77,10 @@ def _decode(message: Any, layouts: dict[str, Layout], given: str) -> tuple[Array
         return pixels, encoding, source
     encoding = given or message.encoding
     layout = layouts.get(encoding) if isinstance(encoding, str) else None
+    if layout is None and given:
+        raise unsupported(given, layouts, "it is given as input.*.encoding")
     if layout is None:
-        raise unsupported(encoding, layouts, "it is given as input.*.encoding" if given else "")
+        return _decode_by_cv_bridge(message, layouts)
     pixels = view(message, layout, encoding)
     bits = _bits_of(message.header.frame_id, encoding, pixels) if pixels.dtype == np.uint16 and layout.output != "mono16" else 0
     return convert(pixels, layout, bits), layout.output, encoding
@@ -83,6 +93,47 @@ def _bits_of(frame_id: str, encoding: str, pixels: Array) -> int:
         _stream_bits.clear()
     _stream_bits[stream] = max(_stream_bits.get(stream, 0), used_bits(pixels))
     return _stream_bits[stream]
+
+
+def _decode_by_cv_bridge(message: Any, layouts: dict[str, Layout]) -> tuple[Array, str, str]:
+    """As _decode: rgb8 for an rgb camera; mono8, mono16 or, from any other number type, 32FC1 for a thermal camera."""
+    encoding = message.encoding
+    if not isinstance(encoding, str) or not _CV_BRIDGE.fullmatch(encoding):
+        raise unsupported(encoding, layouts)
+    if _why_no_cv_bridge():
+        raise unsupported(encoding, layouts, _why_no_cv_bridge())
+    from cv_bridge import CvBridge
+
+    colour = encoding.startswith(("rgb", "bgr", "bayer"))
+    wanted = "rgb8" if layouts is RGB else "mono16" if colour else "passthrough"
+    try:
+        pixels = CvBridge().imgmsg_to_cv2(message, wanted)
+    except Exception as error:  # its C++ part may raise anything
+        raise unsupported(encoding, layouts, f"cv_bridge said {sanitize(str(error))}") from error
+    if pixels.shape[:2] != (message.height, message.width) or pixels.size == 0:
+        raise ImageError(
+            f"{encoding} image of {message.width}x{message.height} was decoded as {list(pixels.shape)}; check width, height and step"
+        )
+    if wanted == "rgb8":
+        return pixels, "rgb8", encoding
+    if pixels.ndim != 2:
+        raise unsupported(encoding, layouts)
+    if pixels.dtype in (np.uint8, np.uint16):
+        return pixels, "mono8" if pixels.dtype == np.uint8 else "mono16", encoding
+    return pixels.astype(np.float32), "32FC1", encoding
+
+
+@cache
+def _why_no_cv_bridge() -> str:
+    """Why cv_bridge cannot be used, or ''. A child process tries it: a build for another NumPy loads, and then crashes on use."""
+    if importlib.util.find_spec("cv_bridge") is None:
+        return "cv_bridge, which may know it, is not installed"
+    trial = "import numpy, cv_bridge.boost.cv_bridge_boost as b; b.cvtColor2(numpy.zeros((2, 2, 3), numpy.uint16), 'rgb16', 'rgb8')"
+    try:
+        done = subprocess.run([sys.executable, "-c", trial], capture_output=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"cv_bridge, which may know it, could not be tried ({error})"
+    return "cv_bridge, which may know it, does not work with this NumPy or OpenCV" if done.returncode else ""
 
 
 def fill_image(message: Any, data: Array, encoding: str) -> None:
