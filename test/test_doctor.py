@@ -80,6 +80,28 @@ def test_remedies_fit_how_ros_was_installed(monkeypatch, distro, remedy):
     assert (found.level, remedy in found.text) == ("note", True), found
 
 
+def test_pip_does_not_replace_the_numpy_of_apt(monkeypatch):
+    from aenet_ros.cli import doctor as module
+
+    old = module.Package("", "onnx", "for aenet export")
+    monkeypatch.setattr(module.metadata, "version", lambda name: "1.21.5")
+    monkeypatch.setattr(module, "find_spec", lambda name: None)
+    for distro, command in (("humble", "pip install onnx 'numpy<2'"), ("", "pip install onnx")):
+        monkeypatch.setenv("ROS_DISTRO", distro)
+        if not distro and Path("/opt/ros").is_dir():
+            continue
+        assert module._package("onnx", "note", old).text.endswith(f"for aenet export: {command}")
+
+
+def test_without_ros_nothing_is_wrong():
+    """`make install` is for files; only where ROS is on the machine a missing rclpy is a fault."""
+    if Path("/opt/ros").is_dir():
+        pytest.skip("ROS is installed here")
+    done = doctor(prelude="sys.modules['rclpy'] = None", ROS_DISTRO="")
+    assert "\nnote     ros " in done.stdout, done.stdout
+    assert "warnings" not in done.stdout.splitlines()[-1]
+
+
 def test_a_profile_that_does_not_exist_is_named(monkeypatch, tmp_path):
     pytest.importorskip("rclpy", reason="the middleware is looked at where rclpy is installed")
     monkeypatch.setenv("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp")

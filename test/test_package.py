@@ -202,6 +202,18 @@ def test_the_license_is_the_whole_apache_license():
     assert "9. Accepting Warranty or Additional Liability." in text
 
 
+def test_the_quality_declaration_goes_through_all_items_of_rep_2004(wheel):
+    page = (ROOT / "QUALITY_DECLARATION.md").read_text()
+    rows = re.findall(r"^\| ((?:[1-7]\.[iv]+(?:, )?)+) ", page, re.MULTILINE)
+    counts = {"1": 6, "2": 5, "3": 5, "4": 5, "5": 3, "6": 1, "7": 1}  # of the REP's list for level 1
+    numbers = ["i", "ii", "iii", "iv", "v", "vi"]
+    wanted = {f"{part}.{numeral}" for part, count in counts.items() for numeral in numbers[:count]}
+    assert {item for row in rows for item in row.split(", ")} == wanted
+    assert "(QUALITY_DECLARATION.md)" in (ROOT / "README.md").read_text()  # 3.v.a
+    licences = {Path(name).name for name in zipfile.ZipFile(wheel).namelist() if "/licenses/" in name}
+    assert licences == {"LICENSE", "NOTICE"}  # 3.iii, 3.iv
+
+
 def test_the_wheel_has_all_that_a_robot_needs(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     data = f"aenet_ros-{aenet_ros.__version__}.data/data/share/"

@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
 
     config, rig = config_from(args), None if args.replay else _rig(args.rig)
     if args.record != "nothing" and find_spec("rosbags") is None:
-        remark("demo.mcap is left out: recording needs rosbags (pip install rosbags)")
+        remark("demo.mcap is left out: recording needs rosbags (pip install 'rosbags>=0.11,<0.12' mcap)")
         args.record = "nothing"
     if (args.out / "metadata.yaml").exists() and not (args.out / "demo.mcap").exists():
         raise SourceError(f"-o {args.out} holds another bag (metadata.yaml), which the demo would overwrite; give another folder")

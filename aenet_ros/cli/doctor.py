@@ -58,6 +58,8 @@ OPTIONAL = {
     "matplotlib": Package("python3-matplotlib", "matplotlib", "for aenet bench --plot"),
     "tensorboard": Package("", "tensorboard", "for aenet train --tensorboard"),
 }
+NEED_NUMPY = ("onnx", "onnxruntime")
+"""pip would replace a numpy that is too old for them (Humble's) with 2, which the OpenCV of apt cannot use."""
 NODE_PACKAGES = ("sensor_msgs", "std_msgs", "std_srvs", "diagnostic_msgs", "lifecycle_msgs", "rcl_interfaces")
 OPTIONAL_ROS_PACKAGES = {
     "message_filters": "for sync.policy approximate",
@@ -65,8 +67,11 @@ OPTIONAL_ROS_PACKAGES = {
     "tf2_ros": "for registration.extrinsics_source tf",
     "foxglove_msgs": "for the topic fused/video",
     "ffmpeg_image_transport_msgs": "for the topic fused/image/ffmpeg",
+    "vision_msgs": "for the topic hot_spots",
+    "visualization_msgs": "for the topics hot_spots/markers and hot_spots/image_marker",
     "launch": "for ros2 launch",
     "launch_ros": "for ros2 launch",
+    "ros2bag": "for record.launch.py",
 }
 APT_NAMES = {"tf2_ros": "tf2-ros-py"}
 
@@ -101,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json({"can_fuse": can_fuse, "findings": [finding._asdict() for finding in findings]})
     else:
-        print(f"\nfusion {'can' if can_fuse else 'can NOT'} run here" + (f"; {warnings} warnings above" if warnings else ""))
+        print(f"\nfusion {'can' if can_fuse else 'can NOT'} run here" + (f"; warnings above: {warnings}" if warnings else ""))
     return 0 if can_fuse else 1
 
 
@@ -123,6 +128,8 @@ def _findings() -> Iterator[Finding]:
 
 def _package(module: str, level: str, package: Package) -> Finding:
     command = f"apt install {package.apt}" if package.apt and ros_from_apt() else f"pip install {package.pip}"
+    if module in NEED_NUMPY and ros_from_apt() and _numpy_1():
+        command += " 'numpy<2'"
     remedy = f"{package.use}: {command}" if package.use else command
     if find_spec(module) is None:
         return Finding(module, level, f"not installed; {remedy}")
@@ -135,6 +142,12 @@ def _package(module: str, level: str, package: Package) -> Finding:
     if module == "cv2" and not version.startswith("4."):
         return Finding("cv2", "warn", f"{version}: cv_bridge and this package need OpenCV 4; pip install 'opencv-python-headless<5'")
     return Finding(module, "ok", version)
+
+
+def _numpy_1() -> bool:
+    with suppress(metadata.PackageNotFoundError):
+        return metadata.version("numpy").startswith("1.")
+    return False
 
 
 def _torch() -> Iterator[Finding]:
@@ -214,7 +227,8 @@ def ros_findings() -> Iterator[Finding]:
     """ROS packages, middleware, shared memory and domain."""
     distro = _distro()
     if not _installed("rclpy"):
-        yield Finding("ros", "warn", f"no rclpy, so files can be fused, but not live topics; {_rclpy_remedy(distro)}")
+        wanted = ros_from_apt() or Path("/opt/ros").is_dir()
+        yield Finding("ros", "warn" if wanted else "note", f"no rclpy, so files can be fused, but not live topics; {_rclpy_remedy(distro)}")
     else:
         yield Finding("ros", "ok", f"{distro or 'unknown distribution'}, rclpy found")
         absent = [name for name in NODE_PACKAGES if not _installed(name)]
@@ -226,7 +240,7 @@ def ros_findings() -> Iterator[Finding]:
             if _installed(name):
                 yield Finding(name, "ok", "installed")
             else:
-                remedy = _ros_remedy(distro, [name]) if ros_from_apt() else "comes with ROS 2 from apt only"
+                remedy = _ros_remedy(distro, [name]) if ros_from_apt() or name == "visualization_msgs" else "comes with ROS 2 from apt only"
                 yield Finding(name, "note", f"not installed; {use}: {remedy}")
         yield _middleware()
     yield from _shared_memory()

@@ -58,8 +58,9 @@ class VideoOutputs:
         self._publishers = [topics.publishers[topic] for topic in TYPES]
         if missing := [topic for topic in PACKAGES if topic not in TYPES]:
             names = [PACKAGES[topic] for topic in missing]
-            packages = " ".join(f"ros-{os.environ.get('ROS_DISTRO', '$ROS_DISTRO')}-{name.replace('_', '-')}" for name in names)
-            self._missing = f"not installed: {', '.join(names)} (apt install {packages})"
+            packages = " ".join(f"ros-{os.environ.get('ROS_DISTRO')}-{name.replace('_', '-')}" for name in names)
+            remedy = f"apt install {packages}" if "ROS_DISTRO" in os.environ else "they come with ROS 2 from apt only"
+            self._missing = f"not installed: {', '.join(names)} ({remedy})"
             self._logger.info(f"{', '.join(missing)}: no such topic, {self._missing}")
         self._subscribers = 0
         self._keyframes_ns: tuple[int, ...] = ()  # times of the monotonic clock at which keyframes are due
