@@ -1,5 +1,6 @@
 """The finder of cameras, on the topics of drivers and robots in recorded_cameras.yaml."""
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -55,6 +56,18 @@ def test_whole_robots_are_found_or_asked_for_and_never_guessed(entry):
             assert sorted(found.candidates[role]) == sorted(expected)
             assert all(topic in found.question for topic in expected)
     assert bool(found.question) == (not found.thermal or not found.rgb)
+
+
+def test_the_launch_lines_of_the_docs_name_topics_that_are_found():
+    text = (Path(__file__).parents[1] / "docs" / "cameras.md").read_text(encoding="utf-8").split("## Launch lines")[1].split("| driver")[0]
+    lines = re.findall(r"^ros2 launch .* rgb_topic:=(\S+) thermal_topic:=(\S+)", text, re.MULTILINE)
+    visible = re.findall(r"^RGB=(\S+)", text, re.MULTILINE)
+    assert (len(visible), len(lines)) >= (4, 12)
+    known = {stream.topic: stream for streams in reversed(STREAMS.values()) for stream in streams}
+    for given, thermal in lines:
+        for rgb in visible if given == "$RGB" else [given]:
+            found = find_cameras([known[rgb], known[thermal]])
+            assert (found.thermal, found.rgb) == (thermal, rgb)
 
 
 def test_what_is_not_certain_is_asked_for_with_its_candidates():

@@ -147,7 +147,7 @@ def test_launch_brings_the_node_to_active_where_it_was_told_to(launched):
     launch = launched("fusion", "namespace:=robot1", "params_file:=cpu.yaml", "thermal_topic:=/boson/image_raw", "log_level:=warn")
     launch.until(lambda: launch.state("/robot1/fusion") == "active")
     topics = {name for name, _ in launch.node.get_subscriber_names_and_types_by_node("fusion", "/robot1")}
-    assert {"/boson/image_raw", "/robot1/rgb/image_raw"} <= topics
+    assert {"/boson/image_raw", "/boson/camera_info", "/robot1/rgb/image_raw", "/robot1/rgb/camera_info"} <= topics
     assert "/robot1/thermal/image_raw" not in topics
     [(pid, command)] = launch.started("__node:=fusion")
     assert command.count("--log-level warn") == 1

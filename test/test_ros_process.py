@@ -201,6 +201,8 @@ def test_namespace_and_remapping(tmp_path):
         robot.wait(lambda: robot.publish() and fused, "a fused frame in the namespace", 30)
         status = robot.wait(lambda: robot.status("fusion"), "diagnostics of the namespaced node")
         assert status.name == "/husky/fusion: fusion"
+        for camera in ("thermal", "rgb"):  # camera_info is read beside the image
+            assert robot.node.count_subscribers(f"/{camera}/camera_info") == 1
     finally:
         robot.close()
 

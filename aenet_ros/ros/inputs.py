@@ -64,13 +64,17 @@ class Inputs:
         streams = {"thermal": self._config.thermal, "rgb": self._config.rgb}
         self._images = {role: self._subscribe_image(role, stream, found.get(role, "")) for role, stream in streams.items()}
         for role in self._images:
-            own = f"{role}/camera_info"
-            remapped = self._node.resolve_topic_name(own) != self._node.resolve_topic_name(own, only_expand=True)
-            topic = info_topic(found[role]) if role in found and not remapped else own
+            own, image = f"{role}/camera_info", found.get(role) or self._remapped(f"{role}/image_raw")
+            topic = info_topic(image) if image and not self._remapped(own) else own
             self._subscribe(CameraInfo, topic, f"{role} camera_info", partial(self._camera_info, role))
         self._subscribe(Bool, "thermal/shutter", "shutter", lambda message: self._on_shutter(message.data))
         if self._registers_depth:
             self._subscribe(Image, "depth/image_raw", "depth", self._depth_image, depth=5)
+
+    def _remapped(self, name: str) -> str:
+        """The topic that a relative name is remapped to; empty where it is not."""
+        topic = self._node.resolve_topic_name(name)
+        return topic if topic != self._node.resolve_topic_name(name, only_expand=True) else ""
 
     def _subscribe_image(self, role: str, config: StreamConfig, found: str) -> "Subscription[Any]":
         topic, callback = base_topic(found) or f"{role}/image_raw", partial(self._image, role)
