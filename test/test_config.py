@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from aenet_ros.config import Config, build, flatten, specs
 from aenet_ros.config.schema import IDENTITY_3X3
-from aenet_ros.core.errors import AenetError, ConfigError
+from aenet_ros.core.errors import ConfigError
 
 NUMBERS = [spec for spec in specs().values() if spec.low is not None]
 CHOICES = [spec for spec in specs().values() if spec.choices]
@@ -165,19 +165,13 @@ def test_lists_that_are_no_homography_are_refused(value):
         ("mode", r"\(did you mean agc\.mode or registration\.mode\?\)"),
         ("sync.xyz", r"; sync\.\* has policy, slop_ms"),
         ("xyz", r"; options are .*agc\.\*"),
+        ("sync", r"; options are "),
     ],
 )
 def test_an_unknown_name_is_refused_with_the_nearest_one(name, hint):
     with pytest.raises(ConfigError, match=f"^unknown option '{name}' ?{hint}") as error:
         build({name: 1.0})
     assert len(str(error.value)) < 300
-
-
-def test_unknown_names_are_refused():
-    with pytest.raises(ConfigError, match=r"unknown option 'sync\.slop'.*sync\.slop_ms"):
-        build({"sync.slop": 25.0})
-    with pytest.raises(ConfigError, match="unknown option 'sync'"):
-        build({"sync": {"slop_ms": 25.0}})
 
 
 @pytest.mark.parametrize(
@@ -201,11 +195,6 @@ def test_a_bound_between_options_holds_against_the_base_too():
     with pytest.raises(ConfigError, match="fixed_low"):
         build({"agc.fixed_high": 10.0}, base)
     assert build({"agc.fixed_low": 0.0, "agc.fixed_high": 10.0}, base).agc.fixed_high == 10.0
-
-
-def test_the_error_is_ours_and_a_value_error():
-    assert issubclass(ConfigError, AenetError)
-    assert issubclass(ConfigError, ValueError)
 
 
 ANYTHING = st.one_of(

@@ -11,10 +11,9 @@ import pytest
 import torch
 
 from aenet_ros.core.frames import BadPixelMap, ThermalInput, render_brightness
-from aenet_ros.fusion.color import fuse_tensors
 from aenet_ros.fusion.device_engine import PLANS_KEPT, DeviceEngine
 from aenet_ros.fusion.engine import FusionJob
-from aenet_ros.fusion.graph_plan import BAD_PIXELS, CAPTURE_AFTER, ThermalTensors, brightness
+from aenet_ros.fusion.graph_plan import BAD_PIXELS, ThermalTensors, brightness
 from aenet_ros.fusion.network import AENet
 
 CPU = torch.device("cpu")
@@ -119,27 +118,6 @@ def test_the_gain_of_the_device_is_that_of_the_cpu(inverted):
         np.testing.assert_allclose(result, expected, atol=1e-6)
 
 
-def test_the_channels_can_be_given_in_the_other_order(engine):
-    thermal, rgb = pair()
-    np.testing.assert_array_equal(fuse(engine, thermal, rgb, output_order="bgr"), fuse(engine, thermal, rgb)[..., ::-1])
-
-
-def test_a_pair_may_be_started_before_the_last_one_s_picture_is_taken(network, engine):
-    requests = [request(*pair(seed=seed)) for seed in range(3)]
-    with torch.inference_mode():
-        alone = [DeviceEngine(network, CPU, "fp32").submit(one).result() for one in requests]
-        tickets = [engine.submit(one) for one in requests]
-    for ticket, picture in zip(tickets, alone, strict=True):
-        np.testing.assert_array_equal(ticket.result(), picture)
-
-
-def test_results_are_the_callers_own(engine):
-    first = fuse(engine, *pair())
-    kept = first.copy()
-    fuse(engine, *pair(seed=1))
-    np.testing.assert_array_equal(first, kept)
-
-
 def test_a_plan_is_for_one_size_type_and_order(engine):
     thermal, rgb = pair()
     plan = engine.plan(request(thermal, rgb))
@@ -169,21 +147,6 @@ def test_bad_pixels_found_later_need_no_new_plan(engine):
     plan = engine.plan(request(thermal, rgb))
     assert engine.plan(request(thermal, rgb, bad_pixels=bad_pixels(*range(100, 100 + BAD_PIXELS)))) is plan
     assert engine.plan(request(thermal, rgb, bad_pixels=bad_pixels(*range(100, 101 + BAD_PIXELS)))) is not plan
-
-
-def test_a_size_is_captured_once_it_has_come_often_enough(engine):
-    for _ in range(CAPTURE_AFTER):
-        assert not engine.plan(request(*pair())).ready_to_capture
-        fuse(engine, *pair())
-    assert engine.plan(request(*pair())).ready_to_capture
-
-
-def test_more_sizes_in_turns_than_are_kept_are_never_captured(engine):
-    sizes = [(32 + 16 * number, 48) for number in range(PLANS_KEPT + 1)]
-    for _ in range(CAPTURE_AFTER + 2):
-        for size in sizes:
-            fuse(engine, *pair(size))
-            assert not engine.plan(request(*pair(size))).ready_to_capture
 
 
 def test_a_size_in_use_outlives_others_that_pass_by(engine):
@@ -228,30 +191,6 @@ def test_the_gpu_benchmark_goes_through_on_the_cpu(tmp_path):
     assert all(way["largest_levels"] <= 2 for way in ways)
     assert all(way[time]["median"] > 0 for way in ways for time in ("device_ms", "fusion_ms"))
     assert all(rate > 0 for rate in row["pairs_per_s"].values())
-
-
-@torch.inference_mode()
-@pytest.mark.parametrize("counts", [torch.uint8, torch.int16, torch.float32])
-@pytest.mark.parametrize("warped", [False, True])
-def test_no_step_needs_the_cpu(counts, warped):
-    """On torch's device without memory a number that is asked for, or a tensor of the CPU among the others, is an error."""
-    meta = torch.device("meta")
-    with meta:
-        network = AENet().eval()
-        view = ThermalTensors(
-            torch.empty(48, 64, dtype=counts),
-            torch.empty(4),
-            torch.empty(64),
-            torch.empty(64, dtype=torch.int64),
-            torch.empty(64, 8, dtype=torch.int64),
-            torch.empty(64, 8),
-            torch.empty(77, 101, 2) if warped else None,
-            torch.empty(77, 101) if warped else None,
-        )
-        rgb = torch.empty(*((77, 101) if warped else (48, 64)), 3, dtype=torch.uint8)
-        strength = torch.empty(())
-    fused = fuse_tensors(network, brightness(view), rgb, "bgr", view.weight, strength)
-    assert (fused.device, fused.dtype, fused.shape) == (meta, torch.uint8, rgb.shape)
 
 
 def test_pictures_that_are_held_are_known(engine):

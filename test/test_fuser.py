@@ -240,30 +240,6 @@ def test_tensorrt_is_for_onnx_files():
         choose_placement(ModelConfig(device="tensorrt"))
 
 
-def on_a_device_that_fails(weights, allow_cpu):
-    """A Fuser on torch's meta device, which computes nothing and raises what a GPU that is lost raises: RuntimeError at the download."""
-    fuser = Fuser(ModelConfig(weights=str(weights), device="cpu", allow_cpu=allow_cpu))
-    fuser.device, fuser._engine = "meta", DeviceEngine(load_checkpoint(weights)[0], torch.device("meta"), "fp32")
-    return fuser
-
-
-def test_a_device_that_fails_in_mid_run_is_left_for_the_cpu_and_this_is_said(fuser, weights):
-    failing = on_a_device_that_fails(weights, allow_cpu=True)
-    assert failing.fallback == ""
-    np.testing.assert_array_equal(failing.fuse(*pair()), fuser.fuse(*pair()))
-    assert (failing.device, failing.precision) == ("cpu", "fp32")
-    assert failing.fallback.startswith("on cpu instead of meta: meta failed (")
-    np.testing.assert_array_equal(failing.fuse(*pair(seed=1)), fuser.fuse(*pair(seed=1)))
-
-
-def test_where_the_cpu_is_refused_a_failing_device_is_an_error_for_every_frame(weights):
-    failing = on_a_device_that_fails(weights, allow_cpu=False)
-    for _ in range(2):
-        with pytest.raises(DeviceError, match="meta failed"):
-            failing.fuse(*pair())
-    assert failing.device == "meta"
-
-
 @no_cuda_only
 @pytest.mark.parametrize("device", ["auto", "cuda"])
 def test_without_cuda_the_cpu_can_be_refused(device):

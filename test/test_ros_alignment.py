@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 import yaml
-from ros_harness import OK, RELIABLE, SIZE, WARN, Robot, make_image, warm_square
+from ros_harness import OK, RELIABLE, SIZE, WARN, Robot, make_image
 from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 
@@ -112,22 +112,5 @@ def test_depth_images_are_joined_and_their_absence_is_said(tmp_path):
         robot.wait(lack_told, "the lack of a depth image told")
         robot.wait(lambda: laid(2000, 50), "the square by the depth image, 10 px aside")
         robot.wait(lambda: laid(2000, 50) and robot.status("registration").level == OK, "no more warning")
-    finally:
-        robot.close()
-
-
-def test_a_portrait_frame_on_a_landscape_one_is_said(tmp_path):
-    robot = Robot(tmp_path, {"diagnostics.period_s": 0.2})
-    try:
-        robot.start_node()
-        portrait = make_image(warm_square(shape=SIZE[::-1]), "mono16", 0, "thermal_optical")
-
-        def told():
-            robot.publish(thermal=portrait)
-            time.sleep(0.05)
-            status = robot.status("registration")
-            return status and status.level == WARN and "stretches the thermal frame by 78 %" in status.message
-
-        robot.wait(told, "a warning of the shapes", timeout_s=60)
     finally:
         robot.close()

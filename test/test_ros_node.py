@@ -241,6 +241,18 @@ def test_parameters_are_checked_before_they_are_taken(robot):
     robot.set_parameters(output__encoding="rgb8", sync__slop_ms=25.0)
 
 
+def test_a_portrait_frame_on_a_landscape_one_is_said(robot):
+    portrait = make_image(warm_square(shape=SIZE[::-1]), "mono16", 0, "thermal_optical")
+
+    def told():
+        robot.publish(thermal=portrait)
+        time.sleep(0.05)
+        status = robot.status("registration")
+        return status and status.level == WARN and "stretches the thermal frame by 78 %" in status.message
+
+    robot.wait(told, "a warning of the shapes")
+
+
 def test_set_enabled_stops_and_resumes_fusion(robot):
     assert robot.set_enabled(False).success
     robot.wait(lambda: robot.publish() and "disabled" in robot.status("fusion").message, "disabled")
