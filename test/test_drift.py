@@ -87,11 +87,11 @@ def test_an_error_of_the_background_analysis_is_counted_and_reported_there_and_t
         assert "the drift cannot be measured: the cameras' pose is not known" in status.message
         for pair in pairs:
             analysis.put(pair, registration, 10.0)
-            wait_for(lambda: analysis._pair is None)
+            wait_for(lambda: not analysis._mailbox.waiting)
         wait_for(lambda: "holds" in analysis.status(config).message)
         assert analysis.errors == 1
     finally:
         analysis.stop()
     analysis.put(pairs[0], lenses_unknown, 10.0)  # after stop nothing starts again
     analysis._thread.join(60)
-    assert (analysis._thread.is_alive(), analysis._pair, analysis.errors) == (False, None, 1)
+    assert (analysis._thread.is_alive(), analysis._mailbox.waiting, analysis.errors) == (False, False, 1)

@@ -9,12 +9,12 @@ pytest.importorskip("rclpy", reason="rclpy is not installed: pip install '.[ros]
 
 from aenet_ros.config import Config
 from aenet_ros.core.frames import Frame, FusedFrame
+from aenet_ros.core.mailbox import Mailbox
 from aenet_ros.health.fallback import FallbackPolicy
 from aenet_ros.health.quality import QualityMonitor
 from aenet_ros.health.status import OK, WARN
 from aenet_ros.pipeline import FusionPipeline
 from aenet_ros.ros.analysis import ArrivedFrame, DeferredAnalysis
-from aenet_ros.ros.mailbox import Mailbox
 
 GENEROUS_S = 30.0
 

@@ -15,6 +15,7 @@ from aenet_ros.config import Config
 from aenet_ros.core.camera import Size
 from aenet_ros.core.errors import format_error
 from aenet_ros.core.frames import Array, Frame, FramePair, Plane
+from aenet_ros.core.mailbox import Mailbox
 from aenet_ros.health.status import OK, WARN, Code, Status
 from aenet_ros.registration.image_alignment import (
     MIN_BLOCKS,
@@ -120,39 +121,27 @@ class DriftAnalysis:
     def __init__(self, period_s: float = PERIOD_S) -> None:
         self.errors = 0
         self._period_ns, self._next_ns = round(period_s * 1e9), 0
-        self._changed = threading.Condition()
-        self._pair: tuple[FramePair, Registration, float] | None = None
-        self._drift: Drift | None = None
-        self._problem = ""
-        self._stopping = False
+        self._mailbox: Mailbox[tuple[FramePair, Registration, float]] = Mailbox()
+        self._found: tuple[Drift | None, str] = None, ""  # the last result, or why there is none
         self._thread = threading.Thread(target=self._run, name="drift", daemon=True)
         self._thread.start()
 
     def put(self, pair: FramePair, registration: Registration, plane_distance_m: float) -> None:
         """Take a matched pair; only one every PERIOD_S is analyzed. In mode depth none is: each pair has its own map."""
         now_ns = time.monotonic_ns()
-        with self._changed:
-            if self._stopping or now_ns < self._next_ns or registration.mode == "depth":
-                return
+        if now_ns >= self._next_ns and registration.mode != "depth" and not self._mailbox.closed:
             self._next_ns = now_ns + self._period_ns
-            self._pair = (pair, registration, plane_distance_m)
-            self._changed.notify()
+            self._mailbox.put((pair, registration, plane_distance_m))
 
     def stop(self) -> None:
         """End the thread after the analysis in progress, whose result is dropped."""
-        with self._changed:
-            self._stopping, self._pair = True, None
-            self._changed.notify()
+        self._mailbox.close()
         self._thread.join(5)  # a thread that is inside OpenCV when the interpreter ends aborts the process
 
     def _run(self) -> None:
         monitor, known_distance_m = DriftMonitor(), 0.0
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._pair is not None or self._stopping)
-                if self._stopping or self._pair is None:
-                    return
-                (pair, registration, plane_distance_m), self._pair = self._pair, None
+        while (taken := self._mailbox.take(None)) is not None:
+            pair, registration, plane_distance_m = taken
             if plane_distance_m != known_distance_m:
                 monitor, known_distance_m = DriftMonitor(), plane_distance_m
             drift, problem = None, ""
@@ -161,24 +150,22 @@ class DriftAnalysis:
                 drift = monitor.drift()
             except Exception as error:  # background analysis must not disturb the fusion
                 problem = f"the drift cannot be measured: {format_error(error)}"
-            with self._changed:
-                if self._stopping:
-                    return
-                self._drift, self._problem = drift, problem
-                self.errors += bool(problem)
+            if self._mailbox.closed:
+                return
+            self._found = drift, problem
+            self.errors += bool(problem)
 
     def status(self, config: Config, problem: str = "") -> Status:
         """The drift for diagnostics; ``problem``: why the registration itself is in doubt."""
-        with self._changed:
-            drift, problem, errors = self._drift, problem or self._problem, self.errors
-        limit_px = config.diagnostics.max_drift_px
+        drift, failure = self._found
+        problem, limit_px = problem or failure, config.diagnostics.max_drift_px
         values = {"mode": config.registration.mode}
-        if errors:
-            values["errors of the analysis"] = str(errors)
-        if drift is None or problem:
+        if self.errors:
+            values["errors of the analysis"] = str(self.errors)
+        if problem:
+            return Status("registration", WARN, Code.REGISTRATION_DOUBTFUL, problem, values)
+        if drift is None:
             waiting = "each pair's depth image is used" if config.registration.mode == "depth" else "not measured yet"
-            if problem:
-                return Status("registration", WARN, Code.REGISTRATION_DOUBTFUL, problem, values)
             return Status("registration", OK, Code.REGISTRATION_OK, waiting, values)
         values["edges that coincide [%]"] = f"{100 * drift.coincide:.0f}"
         values["pairs analyzed"] = str(drift.pairs)

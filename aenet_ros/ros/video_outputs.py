@@ -16,9 +16,9 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from aenet_ros.config import OutputConfig
 from aenet_ros.core.errors import MissingDependencyError
 from aenet_ros.core.frames import FusedFrame
+from aenet_ros.core.mailbox import Mailbox
 from aenet_ros.health.status import OK, RECENT_NS, WARN, WINDOW, Code, Failures, Status
 from aenet_ros.messages.codec import set_header
-from aenet_ros.ros.mailbox import Mailbox
 from aenet_ros.ros.topics import Topics
 
 if TYPE_CHECKING:

@@ -11,12 +11,12 @@ from sensor_msgs.msg import CameraInfo
 from aenet_ros.config import Config
 from aenet_ros.core.errors import AenetError, format_error
 from aenet_ros.core.frames import Frame, FramePair, FusedFrame, ThermalSource
+from aenet_ros.core.mailbox import Mailbox
 from aenet_ros.health.fallback import FallbackFrame, FallbackPolicy
 from aenet_ros.health.status import NodeStats
 from aenet_ros.pipeline import FusionPipeline, PendingFusion
 from aenet_ros.ros.analysis import DeferredAnalysis
 from aenet_ros.ros.black_box import BlackBox
-from aenet_ros.ros.mailbox import Mailbox
 from aenet_ros.ros.outputs import REGISTERED, Outputs, frame_subscribers
 from aenet_ros.ros.thermal_outputs import thermal_wanted
 
