@@ -330,14 +330,15 @@ def test_the_policy_exact_pairs_equal_stamps_only(tmp_path):
 
 
 def bag_with(folder, **topics):
-    """A bag with three frames of each topic, by name: the encoding, and a value for all pixels."""
+    """A bag with three frames of each topic, by name: the encoding, and a value for all pixels (a list: of each frame)."""
     types = {"mono8": np.uint8, "mono16": np.uint16, "16UC1": np.uint16, "32FC1": np.float32, "rgb8": np.uint8}
     maker = BagMaker(folder, "mcap")
     with maker.writer:
         for name, (encoding, value) in topics.items():
             topic = maker.topic(name, IMAGE)
             for index in range(3):
-                pixels = np.full((512, 640, 3) if encoding == "rgb8" else (512, 640), value, types[encoding])
+                shade = value[index] if isinstance(value, list) else value
+                pixels = np.full((512, 640, 3) if encoding == "rgb8" else (512, 640), shade, types[encoding])
                 maker.image(topic, BEGIN_NS + 40_000_000 * index, BEGIN_NS + 40_000_000 * index, pixels, encoding, "camera")
     return folder
 
@@ -372,6 +373,8 @@ def test_the_profile_of_a_known_driver_is_told_and_applied_by_fuse_inspect_and_v
         view = BagView(bag, Config(), *given[1::2])
         assert "agc.profile lepton by the conventions of the camera's driver; set agc.profile to override it" in view.remarks
         assert "(agc.profile lepton)" in view.state()["temperature"]
+    late = bag_with(tmp_path / "late", **{"/lepton/image_raw": ("mono16", [0, 29815, 29815]), "/camera/image_raw": COLOUR})
+    assert BagSource(late, SyncConfig()).profile == "lepton"  # a blank frame tells nothing
     # What is set stays, "generic" too.
     assert aenet("inspect", bag, "--set", "agc.profile=generic") == 0
     out, err = capsys.readouterr()

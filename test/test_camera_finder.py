@@ -115,6 +115,9 @@ def test_facts_are_read_from_a_message():
     counts[:, :40] = 0
     facts = stream_of("/t", image(counts, "mono16"), 9.0, has_info=True)
     assert (facts.encoding, facts.size, facts.median, facts.dark, facts.rate_hz) == ("mono16", (64, 80), 14750.0, 0.5, 9.0)
+    near = np.full((64, 80), 3000, np.uint16)
+    near[:10] = 1200  # a depth image in millimetres without holes
+    assert stream_of("/t", image(near, "16UC1")).dark == pytest.approx(16 / 80, abs=0.1)
     grey = np.full((64, 80, 3), 7, np.uint8)
     assert not stream_of("/t", image(grey, "rgb8")).grey  # so dark a frame of a colour camera tells nothing
     grey[:32] = 90

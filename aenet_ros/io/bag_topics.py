@@ -1,6 +1,7 @@
 """A bag's topics: which are the cameras', and what their camera_info says."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from types import SimpleNamespace
@@ -16,6 +17,8 @@ CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 
 PEEK_NS = 10_000_000_000
 """Time from a bag's start in which a frame of each topic is looked at to tell the cameras."""
+MOST_LOOKS = 30
+"""Frames of a topic that are looked at while they are blank, as the first ones of a camera can be."""
 _PICTURES = re.compile("image|video|camera", re.IGNORECASE)
 
 
@@ -48,17 +51,19 @@ def bag_streams(bag: Bag) -> list[Stream]:
         topic: Stream(topic, rate_hz=(count - 1) / seconds if seconds > 0 else 0.0, has_info=info_topic(topic) in bag.topics)
         for topic, count in topics.items()
     }
-    unseen = set(streams)
+    unseen, looks = set(streams), Counter[str]()
     for connection, log_ns, data in bag.messages([item for item in bag.counts if item.topic in streams], []):
         if not unseen or log_ns - bag.start_ns > PEEK_NS:
             break
         if connection.topic in unseen:
-            unseen.remove(connection.topic)
             known = streams[connection.topic]
             with suppress(ImageError):  # it is reported where the frames are read
                 message = with_header(bag.deserialize(connection, data))
                 if not video_codec(connection, message):
                     streams[connection.topic] = stream_of(connection.topic, message, known.rate_hz, known.has_info)
+            looks[connection.topic] += 1
+            if streams[connection.topic].median != 0 or looks[connection.topic] == MOST_LOOKS:
+                unseen.remove(connection.topic)
     return list(streams.values())
 
 

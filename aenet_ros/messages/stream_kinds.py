@@ -20,7 +20,7 @@ class Stream(NamedTuple):
     """Facts of an image topic; those that are not known keep their defaults.
 
     ``encoding``: of the message, or of the decompressed picture. ``size``: height, width. ``median``: of the values of one frame, finite
-    ones; ``dark``: share of values that are not finite or below a tenth of the median. ``grey``: colour whose channels are equal.
+    ones; ``dark``: share of values that are not finite or below half of the median. ``grey``: colour whose channels are equal.
     """
 
     topic: str
@@ -55,6 +55,7 @@ _THERMAL = re.compile(
 )
 _ADK = re.compile(r"(^|[/_])adk\d?([/_]|$)")  # FLIR's driver, which drives visible cameras too
 _RGB = re.compile(r"(^|[/_])(rgb|visible|eo)\d?([/_]|$)")
+_GREY_CAMERA = re.compile(r"(^|[/_])(left|right|mono|gr[ae]y|fish_?eye|stereo|visual|tracking)\d?([/_]|$)")  # words of visible ones
 _GAZEBO = re.compile(r"^/world/.*/sensor(?=/)")  # names of the world, the model and the link say nothing of a camera
 _COLOR = re.compile(r"(^|[/_])colou?r([/_]|$)")
 _TRANSPORT = re.compile(r"/compressed(Depth)?$|/theora$|/zstd$|/ffmpeg$")
@@ -71,8 +72,8 @@ LARGEST_16_BIT = (768, 1024)
 SLOW_HZ, LARGEST_SLOW = (8.2, 9.3), (288, 384)
 """Rates of thermal cameras that are sold without an export licence: under 9 Hz. Robots send larger visible pictures so slowly too."""
 MOST_DARK = 0.01
-"""A thermal frame of 16 bits has fewer values near 0, which is near 0 K or far below the sensor's offset. Depth images, lit infrared
-pictures and visible ones have more."""
+"""A thermal frame of 16 bits has fewer values below half of its median, since 0 is near 0 K or far below the sensor's offset. Depth images,
+lit infrared pictures and visible ones have more."""
 WIDEST = 3.0
 """Pictures of 16 bits that are wider, by their height, are a lidar's."""
 
@@ -99,7 +100,7 @@ def frame_facts(known: Stream, frame: Frame) -> Stream:
         return known._replace(grey=int(np.ptp(values, axis=2).max()) <= 8 < int(np.ptp(values)))  # a black frame tells nothing
     finite = values[np.isfinite(values)]
     median = float(np.median(finite)) if finite.size else None
-    return known._replace(median=median, dark=float(np.mean(~np.isfinite(values) | (values <= (median or 0.0) / 10))))
+    return known._replace(median=median, dark=float(np.mean(~np.isfinite(values) | (values <= (median or 0.0) / 2))))
 
 
 def kinds_of(streams: Sequence[Stream]) -> dict[str, tuple[str, str]]:
@@ -146,7 +147,8 @@ def _kind_by_name(stream: Stream, name: str, beside_depth: bool) -> tuple[str, s
         return "infrared", "infrared, near or thermal: the name does not tell"
     if rgb_words or (_COLOR.search(name) and stream.encoding not in DEEP):
         return "rgb", "rgb by its name"
-    if _THERMAL.search(stream.frame_id.lower()):
+    frame_id = stream.frame_id.lower()
+    if _THERMAL.search(frame_id) and not (_RGB.search(frame_id) or _COLOR.search(frame_id)):
         return "thermal", f"thermal by its frame_id {stream.frame_id}"
     return "", ""
 
@@ -161,7 +163,8 @@ def _looks_like_counts(stream: Stream) -> bool:
 def _kind_by_frames(stream: Stream, beside_depth: bool, named: bool) -> tuple[str, str]:
     """Kind and reason. ``named``: another camera is thermal by its name, so that grey frames are not taken for thermal."""
     colour = stream.encoding in COLOURS
-    if not named and not beside_depth and stream.size in THERMAL_SIZES and (stream.grey if colour else stream.encoding in _GREY):
+    unnamed = not named and not beside_depth and not _GREY_CAMERA.search(_name(stream.topic))
+    if unnamed and stream.size in THERMAL_SIZES and (stream.grey if colour else stream.encoding in _GREY):
         return "thermal", "grey in the size of a thermal sensor"
     if colour:
         return "rgb", "colour"
@@ -172,7 +175,7 @@ def _kind_by_frames(stream: Stream, beside_depth: bool, named: bool) -> tuple[st
             return "thermal", "16-bit counts, few pixels"
         return "camera", "16 bit or float, may be depth, lidar or visible"
     small = stream.size[0] <= LARGEST_SLOW[0] and stream.size[1] <= LARGEST_SLOW[1]
-    if not named and small and SLOW_HZ[0] <= stream.rate_hz <= SLOW_HZ[1]:
+    if unnamed and small and SLOW_HZ[0] <= stream.rate_hz <= SLOW_HZ[1]:
         return "thermal", "grey, small, and as slow as thermal cameras without an export licence"
     return "camera", "grey, may be visible or near infrared"
 

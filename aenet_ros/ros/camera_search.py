@@ -112,7 +112,7 @@ class CameraSearch:
         stamps = self._stamps[topic]
         if len(stamps) >= FRAMES:  # the subscription ends with the next period
             return
-        if not stamps:
+        if not stamps or self._streams[topic].median == 0:  # a blank frame tells nothing
             has_info = self._node.count_publishers(info_topic(topic)) > 0
             self._streams[topic] = stream_of(topic, message, has_info=has_info)
         stamps.append(stamp_ns(message))
