@@ -55,6 +55,7 @@ _THERMAL = re.compile(
 )
 _ADK = re.compile(r"(^|[/_])adk\d?([/_]|$)")  # FLIR's driver, which drives visible cameras too
 _RGB = re.compile(r"(^|[/_])(rgb|visible|eo)\d?([/_]|$)")
+_EO = re.compile(r"(^|[/_])eo\d?([/_]|$)")
 _GREY_CAMERA = re.compile(r"(^|[/_])(left|right|mono|gr[ae]y|fish_?eye|stereo|visual|tracking)\d?([/_]|$)")  # words of visible ones
 _GAZEBO = re.compile(r"^/world/.*/sensor(?=/)")  # names of the world, the model and the link say nothing of a camera
 _COLOR = re.compile(r"(^|[/_])colou?r([/_]|$)")
@@ -107,7 +108,11 @@ def kinds_of(streams: Sequence[Stream]) -> dict[str, tuple[str, str]]:
     """By topic: thermal, rgb, camera (not certain which), infrared (near infrared), depth, derived; and the reason, in words."""
     depths = {_device(stream.topic) for stream in streams if _is_depth(stream)}
     names = _names([stream.topic for stream in streams])
-    kinds = {stream.topic: _kind_by_name(stream, names[stream.topic], _device(stream.topic) in depths) for stream in streams}
+    eos = {_device(topic) for topic, name in names.items() if _EO.search(name)}
+    kinds = {
+        stream.topic: _kind_by_name(stream, names[stream.topic], _device(stream.topic) in depths, _device(stream.topic) in eos)
+        for stream in streams
+    }
     thermal = {(thermal_device(each.topic), each.size) for each in streams if kinds[each.topic][0] == "thermal" and each.encoding}
     for stream in streams:
         if kinds[stream.topic][0] == "rgb" and (thermal_device(stream.topic), stream.size) in thermal:
@@ -131,8 +136,8 @@ def _name(topic: str) -> str:
     return "/" + _GAZEBO.sub("", base_topic(topic).lower()).lstrip("/")  # topics of ROS 1 can begin without a slash
 
 
-def _kind_by_name(stream: Stream, name: str, beside_depth: bool) -> tuple[str, str]:
-    """Kind and reason; empty where the names do not tell. ``name``: see ``_names``."""
+def _kind_by_name(stream: Stream, name: str, beside_depth: bool, beside_eo: bool) -> tuple[str, str]:
+    """Kind and reason; empty where the names do not tell. ``name``: see ``_names``. ``beside_eo``: the IR of EO/IR is thermal."""
     sized = stream.size in THERMAL_SIZES
     if is_derived(stream.topic):
         return "derived", "made from other pictures or other sensors, by its name"
@@ -142,7 +147,7 @@ def _kind_by_name(stream: Stream, name: str, beside_depth: bool) -> tuple[str, s
         return "infrared", "near infrared, which is not thermal"
     words, rgb_words = [*_THERMAL.finditer(name), *_IR.finditer(name), *(_ADK.finditer(name) if sized else ())], list(_RGB.finditer(name))
     if words and not (rgb_words and rgb_words[-1].start() > max(word.start() for word in words) and not sized):
-        if _THERMAL.search(name) or sized or _looks_like_counts(stream):
+        if _THERMAL.search(name) or sized or beside_eo or _looks_like_counts(stream):
             return "thermal", "thermal by its name"
         return "infrared", "infrared, near or thermal: the name does not tell"
     if rgb_words or (_COLOR.search(name) and stream.encoding not in DEEP):
