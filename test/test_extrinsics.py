@@ -95,9 +95,9 @@ def node(tmp_path, monkeypatch):
     rclpy.try_shutdown(context=context)
 
 
-def pair_of(rgb="rgb_optical", thermal="thermal_optical"):
-    pixels = np.zeros(SIZE, np.uint16)
-    return FramePair(Frame(0, pixels, "mono16", thermal), Frame(0, np.zeros((*SIZE, 3), np.uint8), "rgb8", rgb))
+def pair_of(rgb="rgb_optical", thermal="thermal_optical", stamp_s=0.0):
+    pixels, stamp_ns = np.zeros(SIZE, np.uint16), round(stamp_s * 1e9)
+    return FramePair(Frame(stamp_ns, pixels, "mono16", thermal), Frame(stamp_ns, np.zeros((*SIZE, 3), np.uint8), "rgb8", rgb))
 
 
 def test_without_tf2_ros_configure_says_what_to_install(node):
@@ -130,6 +130,7 @@ def test_transforms_over_dds_early_or_late_static_or_moving(node, by_tf):
     pytest.importorskip("tf2_ros", reason="tf2_ros is not installed: apt install ros-$ROS_DISTRO-tf2-ros-py")
     from geometry_msgs.msg import TransformStamped
     from rclpy.qos import DurabilityPolicy, QoSProfile
+    from rclpy.time import Time
     from tf2_msgs.msg import TFMessage
 
     from aenet_ros.ros.alignment import TfExtrinsics
@@ -149,12 +150,12 @@ def test_transforms_over_dds_early_or_late_static_or_moving(node, by_tf):
     extrinsics.start()
     assert "no pair of frames yet" in extrinsics.problem(registration)
 
-    def follow_until(done):
+    def follow_until(done, stamp_s=0.0):
         end = time.monotonic() + 20
         while not done() and time.monotonic() < end:
             node.turn()
-            extrinsics.follow(pair_of(), registration)
-        assert done()
+            extrinsics.follow(pair_of(stamp_s=stamp_s), registration)
+        assert done(), (shift(), extrinsics.problem(registration))
 
     def shift():
         """What the rgb camera sees at x is at x - d m for the thermal one: 15 d pixels to the left at 2 m."""
@@ -167,16 +168,25 @@ def test_transforms_over_dds_early_or_late_static_or_moving(node, by_tf):
     late = node.create_publisher(TFMessage, "/tf_static", latched)
     late.publish(TFMessage(transforms=[transform("mast", "pan", 0.0)]))
     moving = node.create_publisher(TFMessage, "/tf", 10)
-    for x, pixels in ((0.3, 3.0), (0.5, 6.0)):
 
-        def publish_and_see(x=x, pixels=pixels):
-            stamped = transform("pan", "thermal_optical", x)
-            stamped.header.stamp = node.get_clock().now().to_msg()
-            moving.publish(TFMessage(transforms=[stamped]))
-            return extrinsics.source == "tf" and abs(shift() - pixels) < 0.05
+    def publish(x, stamp_s):
+        stamped = transform("pan", "thermal_optical", x)
+        stamped.header.stamp = Time(nanoseconds=round(stamp_s * 1e9)).to_msg()
+        moving.publish(TFMessage(transforms=[stamped]))
 
-        follow_until(publish_and_see)
-    assert extrinsics.problem(registration) == ""
+    def is_at(pixels):
+        return extrinsics.source == "tf" and abs(shift() - pixels) < 0.05
+
+    follow_until(lambda: publish(0.3, 100.0) or is_at(3.0), 100.0)
+    follow_until(lambda: publish(0.5, 100.1) or is_at(6.0), 100.1)
+    follow_until(lambda: is_at(4.5), 100.05)  # between two of TF, for a frame that comes late
+    assert (extrinsics.age_ns, extrinsics.problem(registration)) == (0, "")
+    follow_until(lambda: is_at(6.0), 100.3)  # TF lags: its latest pose
+    assert (extrinsics.age_ns, extrinsics.problem(registration)) == (200_000_000, "")
+    extrinsics.follow(pair_of(stamp_s=102.0), registration)  # TF has stopped
+    assert "is 1.9 s older than the rgb frame: the publisher of /tf has stopped" in extrinsics.problem(registration)
+    follow_until(lambda: publish(0.3, 10.0) or is_at(3.0), 10.0)  # a bag starts over
+    assert (extrinsics.age_ns, extrinsics.problem(registration)) == (0, "")
     extrinsics.follow(pair_of(thermal=""), registration)
     assert "thermal frames have no frame_id" in extrinsics.problem(registration)
     extrinsics.stop()

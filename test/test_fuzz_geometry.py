@@ -110,6 +110,7 @@ class Side:
         for (role, image, encoding), name in zip(scene(now_ns), names, strict=True):
             self.hear(f"/{role}/image_raw", make_image(image, encoding, now_ns, name))
         pair = self.inputs.join_depth(FramePair(self.frames["thermal"], self.frames["rgb"]))
+        self.alignment.follow_tf(pair)
         self.alignment.put(pair)
         self.refused = ""
         try:
@@ -250,9 +251,11 @@ def test_any_transforms_then_good_ones(sides, record_property):
     pytest.importorskip("tf2_ros", reason="tf2_ros is not installed: apt install ros-$ROS_DISTRO-tf2-ros-py")
     both = sides({"registration.mode": "plane", "registration.extrinsics_source": "tf"})
     outcomes, stamps = Counter(), clock()
+    # Not the mount's parent: a loop that a static transform closes stays in tf2, whatever is published later.
+    harmless = TRANSFORMS.filter(lambda stamped: stamped.child_frame_id.strip("/") != "mast")
 
     @fuzz
-    @given(st.lists(TRANSFORMS, min_size=2, max_size=12), st.tuples(st.sampled_from(FRAMES), st.sampled_from(FRAMES)))
+    @given(st.lists(harmless, min_size=2, max_size=12), st.tuples(st.sampled_from(FRAMES), st.sampled_from(FRAMES)))
     def attempt(hostile, names):
         outcomes[run(both, [("/tf_static", hostile)], next(stamps), names)] += 1
         outcomes["transforms"] += len(hostile)

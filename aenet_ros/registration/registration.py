@@ -78,11 +78,12 @@ class Registration:
     def set_extrinsics(self, rotation: Array, translation: Array) -> None:
         """Set the pose (see ``Stereo``) in place of that of ``registration.file``; ignored but in modes plane and depth.
 
-        A change below 1e-6 rad and 1e-6 m is ignored: rounding of a pose that is composed again must not cost new maps for each frame.
+        A change below 1e-4 rad and 1e-4 m (a tenth of a pixel for a lens of 1000 pixels) is ignored: the noise of a joint that stands still
+        must not cost new maps for each frame.
         """
         with self._lock:
             count, stereo = self._known
-            close = np.allclose(stereo.rotation, rotation, 0.0, 1e-6) and np.allclose(stereo.translation, translation, 0.0, 1e-6)
+            close = np.allclose(stereo.rotation, rotation, 0.0, 1e-4) and np.allclose(stereo.translation, translation, 0.0, 1e-4)
             if self.uses_stereo and not (stereo.has_pose and close):
                 self._known = (count + 1, stereo._replace(rotation=rotation, translation=translation, has_pose=True))
 

@@ -29,11 +29,14 @@ from aenet_ros.ros.params import NodeParameters
 if TYPE_CHECKING:
     from aenet_ros.registration.estimate import Estimate
 
+TF_MEMORY_NS = 10_000_000_000  # tf2 takes no transform that is older than its latest one by more
+MOST_AGE_NS = 500_000_000  # of a pose, compared with the frame that it is used for; more is told
+MOST_DISTANCE_M = 1000.0  # between the cameras, by TF
 PAIRS, PERIOD_S, TIMEOUT_S = 24, 0.5, 40.0  # of the service: pairs wanted, time between two, time after which it uses those it has
 
 
 class AlignmentMonitor:
-    """Active between ``start`` and ``stop``. ``put`` may come from another thread: what it shares is behind ``_changed``."""
+    """Active from ``start`` to ``stop``. ``put`` and ``follow_tf`` may come from another thread: what they share is behind ``_changed``."""
 
     def __init__(self, node: Node, parameters: NodeParameters) -> None:
         self._node, self._parameters = node, parameters
@@ -70,13 +73,17 @@ class AlignmentMonitor:
         if drift is not None:
             drift.stop()
 
+    def follow_tf(self, pair: FramePair) -> None:
+        """Register the pair with the pose that TF has for it; to be called right before it is fused."""
+        with self._changed:
+            if self._tf is not None and self._registration is not None:
+                self._tf.follow(pair, self._registration)
+
     def put(self, pair: FramePair) -> None:
         """Take a matched pair; returns at once."""
         with self._changed:
             if self._drift is None or self._registration is None:
                 return
-            if self._tf is not None:
-                self._tf.follow(pair, self._registration)
             identity = self._registration.mode == "identity"
             self._stretched = stretch_text(pair.thermal.size, pair.rgb.size, MOST_STRETCH) if identity else ""
             self._drift.put(pair, self._registration, self._parameters.config.registration.plane_distance_m)
@@ -111,6 +118,8 @@ class AlignmentMonitor:
         status = drift.status(config, problem) if drift is not None else inactive
         if config.registration.mode in ("plane", "depth"):
             status.values["extrinsics"] = self._tf.source if self._tf is not None else "registration.file"
+            if self._tf is not None:
+                status.values["extrinsics older than the rgb frame (ms)"] = str(round(self._tf.age_ns / 1e6))
         return status
 
     # The service's callback waits without holding the executor; a thread of its own collects pairs and estimates.
@@ -165,7 +174,7 @@ class AlignmentMonitor:
 class TfExtrinsics:
     """The cameras' pose from ``/tf`` and ``/tf_static`` while the node is active. Raises ConfigError where tf2_ros is not installed.
 
-    ``source``: where the pose in use comes from.
+    ``source``: where the pose in use comes from. ``age_ns``: how much older than the rgb frame it is; 0 where TF has it for that instant.
     """
 
     def __init__(self, node: Node) -> None:
@@ -178,10 +187,11 @@ class TfExtrinsics:
         self._node = node
         self._buffer: Any = None
         self._listener: Any = None
-        self._problem, self.source = "", "registration.file"
+        self._problem, self.source, self.age_ns = "", "registration.file", 0
 
     def start(self) -> None:
         """Start at activation."""
+        self.age_ns = 0
         self._problem = "no pair of frames yet, so the cameras' frame_ids are not known"
         self._buffer = self._tf2.Buffer()
         self._listener = self._tf2.TransformListener(self._buffer, self._node)
@@ -209,14 +219,28 @@ class TfExtrinsics:
             )
             return
         shift, turn = found.transform.translation, found.transform.rotation
-        registration.set_extrinsics(rotation_matrix(turn.x, turn.y, turn.z, turn.w), np.array([shift.x, shift.y, shift.z]))
+        place = np.array([shift.x, shift.y, shift.z])
+        if not float(np.abs(place).max()) < MOST_DISTANCE_M:  # also NaN
+            self._problem = f"TF has {sanitize(rgb)} and {sanitize(thermal)} {np.abs(place).max():.3g} m apart: correct the mount"
+            return
+        registration.set_extrinsics(rotation_matrix(turn.x, turn.y, turn.z, turn.w), place)
         self._problem, self.source = "", "tf"
+        if abs(self.age_ns) > MOST_AGE_NS:
+            self._problem = (
+                f"the latest pose that TF has between {sanitize(rgb)} and {sanitize(thermal)} is {abs(self.age_ns) / 1e9:.1f} s "
+                f"{'older' if self.age_ns > 0 else 'newer'} than the rgb frame: the publisher of /tf has stopped, or its clock is another "
+                "one than the camera's (use_sim_time)"
+            )
 
     def _lookup(self, target: str, source: str, stamp_ns: int) -> Any:
         try:
-            return self._buffer.lookup_transform(target, source, Time(nanoseconds=stamp_ns))
+            found, self.age_ns = self._buffer.lookup_transform(target, source, Time(nanoseconds=stamp_ns)), 0
         except self._tf2.ExtrapolationException:  # TF lags behind the image: the latest pose
-            return self._buffer.lookup_transform(target, source, Time())
+            found = self._buffer.lookup_transform(target, source, Time())
+            self.age_ns = stamp_ns - Time.from_msg(found.header.stamp).nanoseconds
+            if self.age_ns < -TF_MEMORY_NS:  # time started over: tf2 would refuse all that comes now; static transforms stay
+                self._buffer.clear()
+        return found
 
     def problem(self, registration: Registration) -> str:
         """Why the pose is not the latest of TF, with the remedy, and which pose is used instead; empty where it is."""

@@ -117,7 +117,7 @@ class FusionNode(LoggedLifecycleNode):
         set_intrinsics, set_shutter = self._alignment.set_intrinsics, pipeline.set_driver_shutter
         self._inputs = Inputs(self, config, self.stats, self._on_frame, set_intrinsics, set_shutter, self._black_box)
         camera_infos, policy, analysis, box = self._inputs.camera_infos, self._policy, self._analysis, self._black_box
-        self._worker = FusionWorker(self, pipeline, outputs, camera_infos, policy, self.stats, analysis, box)
+        self._worker = FusionWorker(self, pipeline, outputs, camera_infos, policy, self.stats, analysis, self._alignment, box)
         self._cameras, self._first_frames = {}, FIRST_FRAMES if config.input.find else 0
         self._search = CameraSearch(self, self._on_cameras) if config.input.find else None
 

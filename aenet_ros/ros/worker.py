@@ -15,6 +15,7 @@ from aenet_ros.core.mailbox import Mailbox
 from aenet_ros.health.fallback import FallbackFrame, FallbackPolicy
 from aenet_ros.health.status import NodeStats
 from aenet_ros.pipeline import FusionPipeline, PendingFusion
+from aenet_ros.ros.alignment import AlignmentMonitor
 from aenet_ros.ros.analysis import DeferredAnalysis
 from aenet_ros.ros.black_box import BlackBox
 from aenet_ros.ros.outputs import REGISTERED, Outputs, frame_subscribers
@@ -76,10 +77,12 @@ class FusionWorker:
         policy: FallbackPolicy,
         stats: NodeStats,
         analysis: DeferredAnalysis,
+        alignment: AlignmentMonitor,
         black_box: BlackBox | None = None,
     ) -> None:
         self._node, self._pipeline, self._outputs, self._camera_infos = node, pipeline, outputs, camera_infos
-        self._policy, self._stats, self._analysis, self._black_box = policy, stats, analysis, black_box
+        self._policy, self._stats, self._analysis, self._alignment = policy, stats, analysis, alignment
+        self._black_box = black_box
         self._config: Config | None = None  # of the last item
         self._mailbox: Mailbox[WorkItem] = Mailbox()
         self._busy_since_ns = 0
@@ -146,6 +149,7 @@ class FusionWorker:
     def _start(self, item: WorkItem, wanted: Mapping[str, int]) -> PendingFusion | FusedFrame:
         content, wants_counts = item.content, REGISTERED in wanted or "fused/temperature" in wanted
         if isinstance(content, FramePair):
+            self._alignment.follow_tf(content)
             return self._pipeline.submit(content, item.config, wants_counts, item.period_ns)
         if content is not None and content.frame is not None:
             return self._pipeline.fallback(content, item.config, wants_counts)
