@@ -24,7 +24,7 @@ ARGUMENTS = [
     DeclareLaunchArgument("scenes", default_value="", description="The rig's scenes in turn: any of day,night,smoke."),
 ]
 # Handed to fusion.launch.py, which says what they are.
-PASSED_ON = {"namespace": "", "params_file": "fusion.yaml", "log_level": "", "rviz": "false", "dds_profile": "auto"}
+PASSED_ON = {"namespace": "", "params_file": "", "log_level": "", "rviz": "false", "dds_profile": "auto"}
 ARGUMENTS += [DeclareLaunchArgument(name, default_value=value, description="As in fusion.launch.py.") for name, value in PASSED_ON.items()]
 
 
@@ -48,7 +48,7 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
 
 def with_the_rig_s_registration(params_file: str, node: str) -> str:
     """Path of a file with the node's parameters of ``params_file``, in which the registration and the scale are the rig's true ones."""
-    given = read_params_file(config_file(params_file), node)
+    given = read_params_file(config_file(params_file), node) if params_file else {}
     values = {name: value for name, value in given.items() if not name.startswith("registration.")}
     homography = [float(value) for value in rgb_to_thermal(RigConfig()).ravel()]
     values |= {"agc.profile": "centikelvin", "registration.mode": "homography", "registration.homography": homography}

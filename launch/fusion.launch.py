@@ -18,8 +18,8 @@ ARGUMENTS = [
     DeclareLaunchArgument("namespace", default_value="", description="Namespace of the node and of its relative topics."),
     DeclareLaunchArgument(
         "params_file",
-        default_value="fusion.yaml",
-        description="Parameter file: a path, or an installed file (fusion.yaml, jetson_orin.yaml, desktop_gpu.yaml, cpu.yaml).",
+        default_value="",
+        description="Parameter file: a path, or an installed file (jetson_orin.yaml, desktop_gpu.yaml, cpu.yaml, fusion.yaml).",
     ),
     DeclareLaunchArgument("thermal_topic", default_value="", description="The thermal camera's image topic, without /compressed."),
     DeclareLaunchArgument("rgb_topic", default_value="", description="The rgb camera's image topic, without /compressed."),
@@ -47,16 +47,18 @@ def start(context: LaunchContext) -> list[Node]:
     """The node and, if requested, RViz."""
     given = {argument.name: LaunchConfiguration(argument.name).perform(context) for argument in ARGUMENTS}
     given |= {name: value.lower() for name, value in given.items() if value in BOOLEANS}
-    params_file, name = config_file(given["params_file"]), f"{full_namespace(context, given['namespace'])}/fusion"
-    if not read_params_file(params_file, name):
-        get_logger("fusion").warning(f"{params_file} has no parameters for {name}: begin it with '/**:' or '{name}:'")
+    name = f"{full_namespace(context, given['namespace'])}/fusion"
+    params_files = [config_file(given["params_file"])] if given["params_file"] else []
+    for path in params_files:
+        if not read_params_file(path, name):
+            get_logger("fusion").warning(f"{path} has no parameters for {name}: begin it with '/**:' or '{name}:'")
     common = {"namespace": given["namespace"], "additional_env": process_environment(given["dds_profile"]), "output": "screen"}
     switches = {name: given[name] == "true" for name in ("use_sim_time", "autostart") if given[name]}
     # Not LifecycleNode: the node activates itself (autostart), also after a respawn. LifecycleNode sends the transitions only once.
     fusion = Node(
         **program("aenet_fusion_node", ["--ros-args", "--log-level", given["log_level"]] if given["log_level"] else []),
         name="fusion",
-        parameters=[str(params_file), *([switches] if switches else [])],
+        parameters=[*map(str, params_files), *([switches] if switches else [])],
         remappings=remappings(given),
         respawn=given["respawn"] == "true",
         respawn_delay=float(given["respawn_delay"]),
@@ -85,7 +87,7 @@ def rviz(given: dict[str, str], common: dict[str, object]) -> Node:
         executable="rviz2",
         name="rviz",
         arguments=["-d", str(share_dir() / "rviz" / "fusion.rviz")],
-        parameters=[{"use_sim_time": given["use_sim_time"] == "true"}],
+        parameters=[{"use_sim_time": given["use_sim_time"] == "true"}] if given["use_sim_time"] else [],
         remappings=inputs + outputs,
         **common,
     )

@@ -19,6 +19,7 @@ pytest.importorskip("launch_ros.actions", reason="launch_ros is not installed (i
 import rclpy
 from launch.launch_description_sources import get_launch_description_from_python_launch_file as load
 from lifecycle_msgs.srv import GetState
+from rcl_interfaces.srv import GetParameters
 from rclpy.executors import SingleThreadedExecutor
 from ros_harness import BEST_EFFORT, SIZE, own_domain, ros_environment
 from sensor_msgs.msg import Image
@@ -158,6 +159,34 @@ def test_launch_brings_the_node_to_active_where_it_was_told_to(launched):
     assert launch.close() == 0
     assert not Path(f"/proc/{pid}").exists()
     assert "Traceback" not in launch.log_path.read_text()
+
+
+BRINGUP = """
+from launch import LaunchDescription
+from launch.actions import GroupAction, IncludeLaunchDescription
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch_ros.actions import PushRosNamespace, SetParameter, SetRemap
+def generate_launch_description():
+    fusion = IncludeLaunchDescription(PythonLaunchDescriptionSource({path!r}), launch_arguments=[("thermal_topic", "boson/image_raw")])
+    return LaunchDescription([GroupAction([
+        PushRosNamespace("fleet"), PushRosNamespace("robot1"),
+        SetParameter("use_sim_time", True), SetParameter("sync.slop_ms", 12.5), SetRemap("rgb/image_raw", "/camera/image_raw"),
+        GroupAction([PushRosNamespace("eyes"), fusion]),
+    ])])
+"""
+
+
+def test_what_a_bring_up_sets_for_its_group_holds_for_the_node(launched, tmp_path):
+    (tmp_path / "bringup.launch.py").write_text(BRINGUP.format(path=str(LAUNCH / "fusion.launch.py")))
+    launch = launched(str(tmp_path / "bringup"))
+    launch.until(lambda: launch.state("/fleet/robot1/eyes/fusion") == "active")
+    topics = {name for name, _ in launch.node.get_subscriber_names_and_types_by_node("fusion", "/fleet/robot1/eyes")}
+    assert {"/fleet/robot1/eyes/boson/image_raw", "/camera/image_raw", "/clock"} <= topics
+    client = launch.node.create_client(GetParameters, "/fleet/robot1/eyes/fusion/get_parameters")
+    assert client.wait_for_service(10.0)
+    answer = client.call_async(GetParameters.Request(names=["sync.slop_ms"]))
+    launch.until(answer.done)
+    assert answer.result().values[0].double_value == 12.5, "no file of defaults hides it"
 
 
 def test_arguments_win_over_the_parameter_file(launched, tmp_path):
