@@ -35,7 +35,7 @@ help:
 $(READY): setup.py Makefile
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or newer is needed; this is " + sys.version) if sys.version_info < (3, 10) else None'
 	@echo "Setting up $(VENV). It downloads about 500 MB with a CPU build of torch, 3 GB with a CUDA build (with an NVIDIA GPU), needs"
-	@echo "1.3 or 6.5 GB on disk, and takes 3 to 10 minutes on a fast line. It is done once."
+	@echo "2 or 7 GB on disk, and takes 3 to 10 minutes on a fast line. It is done once."
 	@echo "[1/4] $(VENV)" && $(PYTHON) -m venv $(VENV)
 	@echo "[2/4] pip" && $(PIP) --upgrade pip $(SHOW)
 	@echo "[3/4] $(TORCH)"; $(INSTALL_TORCH)

@@ -22,9 +22,12 @@ def main(thermal: str, rgb: str, out: str, *options: str) -> None:
     hot, street = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE), cv2.imread(str(Path(rgb) / path.name))
     before = aenet_ros.load_fuser().fuse(hot, street, order="bgr")
     after = aenet_ros.load_fuser(f"{out}/aenet.safetensors").fuse(hot, street, order="bgr")
-    cv2.imwrite(f"{out}/before_after.png", np.hstack([before, after]))
-    print(f"mean change: {np.abs(before.astype(float) - after).mean():.2f} grey levels; see {out}/before_after.png")
+    picture = Path(out) / "before_after.png"
+    cv2.imwrite(str(picture), np.hstack([before, after]))
+    print(f"mean change: {np.abs(before.astype(float) - after).mean():.2f} grey levels; see {picture}")
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 4:
+        sys.exit(__doc__)
     main(*sys.argv[1:])

@@ -29,4 +29,6 @@ def main(counts_path: str, rgb_path: str, out_path: str, profile: str = "centike
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:5])
+    if len(sys.argv) not in (4, 5):
+        sys.exit(__doc__)
+    main(*sys.argv[1:])

@@ -4,9 +4,11 @@
 """
 
 import sys
+from contextlib import suppress
 
 import numpy as np
 import rclpy
+from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image
@@ -27,6 +29,9 @@ class HottestPixel(Node):
 
     def on_image(self, message: Image) -> None:
         """Find the hottest pixel; pixels that the thermal camera does not see are NaN."""
+        if message.encoding not in DTYPES:
+            self.get_logger().error(f"{message.encoding} has no degrees: the thermal camera must send 16 bit or 32FC1", once=True)
+            return
         dtype = np.dtype(DTYPES[message.encoding]).newbyteorder(">" if message.is_bigendian else "<")
         rows = np.frombuffer(message.data, dtype).reshape(message.height, message.step // dtype.itemsize)
         counts = rows[:, : message.width].astype(DTYPES[message.encoding])
@@ -40,4 +45,5 @@ class HottestPixel(Node):
 
 if __name__ == "__main__":
     rclpy.init(args=sys.argv)
-    rclpy.spin(HottestPixel())
+    with suppress(KeyboardInterrupt, ExternalShutdownException):  # Ctrl-C, or the end of a launch
+        rclpy.spin(HottestPixel())

@@ -39,6 +39,13 @@ def square_and_beside(path):
     return fused[32:48, 72:88].mean(), fused[60:90, 72:88].mean()
 
 
+@pytest.mark.parametrize("name", ["fuse_two_files.py", "fuse_radiometric.py", "fine_tune.py"])
+def test_without_arguments_an_example_says_how_it_is_called(name, monkeypatch):
+    monkeypatch.setattr("sys.argv", [name])
+    with pytest.raises(SystemExit, match=rf"`python examples/{name} "):
+        runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+
+
 def test_two_files(pictures):
     run("fuse_two_files.py", pictures / "thermal.png", pictures / "rgb.png", pictures / "fused.png")
     hot, cool = square_and_beside(pictures / "fused.png")
