@@ -4,18 +4,21 @@ import importlib.util
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
-HERE = Path(__file__).parent
+MANIFEST = Path(__file__).parent.parent / "package.xml"
 
 project = "aenet_ros"
-manifest = ElementTree.parse(HERE.parent / "package.xml").getroot()
-author = manifest.findtext("maintainer")
-release = manifest.findtext("version")
+if MANIFEST.exists():  # rosdoc2 builds a copy of this folder alone, and sets these names itself
+    package = ElementTree.parse(MANIFEST).getroot()
+    author = package.findtext("maintainer")
+    release = package.findtext("version")
+    html_title = f"aenet_ros {release}"
 extensions = ["myst_parser"]
 myst_heading_anchors = 3  # page.md#a-heading works here and on GitHub
-exclude_patterns = ["**.ipynb_checkpoints"]
+# Our pages alone, not what rosdoc2 puts beside them: an index.rst, a page for each module, copies of README.md and the like.
+source_suffix = {".md": "markdown"}
+exclude_patterns = ["**.ipynb_checkpoints", "standard_docs", "user_docs"]
 
 html_theme = "furo" if importlib.util.find_spec("furo") else "alabaster"  # the latter where rosdoc2 builds, without our extras
-html_title = f"aenet_ros {release}"
 html_copy_source = False
 html_static_path = []
 

@@ -2,6 +2,9 @@
 
 import json
 import re
+import runpy
+import shutil
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
@@ -88,10 +91,15 @@ def test_pre_commit_has_the_linter_of_the_tests_and_a_hook_that_runs():
     assert complaint(hook["entry"]) == ""
 
 
-def test_rosdoc2_builds_our_pages():
+def test_rosdoc2_builds_our_pages(tmp_path):
+    """It reads its file where package.xml names it, copies docs/ alone, and puts an index.rst and a page for each module beside ours."""
+    assert ElementTree.parse(ROOT / "package.xml").findtext("export/rosdoc2") == "rosdoc2.yaml"
     _, content = yaml.safe_load_all((ROOT / "rosdoc2.yaml").read_text())
     [builder] = content["builders"]
-    assert (ROOT / builder["sphinx"]["sphinx_sourcedir"] / "conf.py").is_file()
+    copied = shutil.copy(ROOT / builder["sphinx"]["sphinx_sourcedir"] / "conf.py", tmp_path)
+    settings = runpy.run_path(copied)
+    assert settings["source_suffix"] == {".md": "markdown"}
+    assert "standard_docs" in settings["exclude_patterns"]  # its copies of README.md, whose links lead nowhere there
 
 
 def test_the_page_says_that_nothing_of_this_was_run():
