@@ -15,9 +15,8 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 from rosbags.typesys import Stores, get_typestore
 
 from aenet_ros.cli import main as cli
-from aenet_ros.config import Config, OutputConfig, SyncConfig, build
+from aenet_ros.config import Config, SyncConfig, build
 from aenet_ros.core.errors import SourceError
-from aenet_ros.io.bag_advice import nearest_differences
 from aenet_ros.io.bag_report import report_bag, stamp_report
 from aenet_ros.io.bag_source import BagSource
 from aenet_ros.io.files import is_bag
@@ -274,21 +273,6 @@ def test_a_frame_that_cannot_be_decoded_is_told(tmp_path, capsys):
     assert any("left out" in text for text in report["remarks"])  # the rgb frame that lost its partner
 
 
-def test_a_bag_cut_off_in_the_middle(tmp_path, capsys):
-    whole = make_bag(tmp_path / "in", count=200)
-    content = (whole / "in.mcap").read_bytes()
-    cut = tmp_path / "cut"
-    cut.mkdir()
-    (cut / "cut_0.mcap").write_bytes(content[: len(content) * 6 // 10])
-    assert aenet("fuse", cut, "-o", tmp_path / "out", "--set", PLAIN, "--json") == 0
-    report = json.loads(capsys.readouterr().out)
-    assert 60 < report["fused"] < 180
-    assert any("ends in the middle" in text for text in report["remarks"])
-    assert any("metadata.yaml" in text for text in report["remarks"])
-    found, _ = messages(tmp_path / "out")
-    np.testing.assert_array_equal(found["/fused/image"][50][1].data.reshape(*SIZE, 3), rgb_of(50))
-
-
 def test_what_is_no_bag(tmp_path, capsys):
     for name, content in (("x.mcap", b""), ("y.mcap", b"\0" * 100), ("z.bag", b"hello"), ("w.db3", b"hello")):
         (tmp_path / name).write_bytes(content)
@@ -404,14 +388,6 @@ def test_inspect_tells_rates_stamps_and_pairs(tmp_path, capsys):
         assert text in out
 
 
-def test_inspect_advises_an_offset(tmp_path):
-    near = report_bag(make_bag(tmp_path / "near", thermal_offset_ns=15_000_000), Config(sync=SyncConfig(slop_ms=5.0)))
-    assert near["pairing"]["pairs"] == 0
-    assert "sync.clock_offset_ms=15.0" in near["advice"]
-    far = report_bag(make_bag(tmp_path / "far", thermal_offset_ns=90_000_000_000), Config())
-    assert "sync.clock_offset_ms=90000" in far["advice"]
-
-
 def test_inspect_where_topics_are_unclear(tmp_path, capsys):
     source = make_bag(tmp_path / "in")
     assert aenet("inspect", source, "--thermal-topic", "/none") == 1
@@ -431,28 +407,3 @@ def test_stamps_with_faults():
         "period_ms": 40.0,
         "delay_ms": 7.0,
     }
-
-
-def test_nearest_differences():
-    assert nearest_differences([10, 49, 100], [0, 50, 90]) == [10, -1, 10]
-    assert nearest_differences([10], [40]) == [-30]
-    assert nearest_differences([], [1]) == nearest_differences([1], []) == []
-
-
-def test_an_interrupted_run_leaves_nothing(tmp_path):
-    from aenet_ros.core.frames import FusedFrame
-    from aenet_ros.io.bag_sink import BagSink
-
-    source = BagSource(make_bag(tmp_path / "in"), SyncConfig())
-    out = tmp_path / "out"
-
-    def interrupted():
-        with BagSink(out, source, OutputConfig()) as sink:
-            for item in source:
-                sink.write(item.name, FusedFrame(item.pair.rgb.stamp_ns, item.pair.rgb.data, "rgb8"))
-                assert any(path.name.startswith(".out.") for path in tmp_path.iterdir())
-                raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    assert [path.name for path in tmp_path.iterdir()] == ["in"]

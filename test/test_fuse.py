@@ -155,19 +155,6 @@ def test_a_sequence_makes_a_video(pairs, capsys):
     capture.release()
 
 
-def test_two_videos_make_a_video(tmp_path):
-    for name, base in (("t", 30), ("v", 90)):
-        writer = cv2.VideoWriter(str(tmp_path / f"{name}.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 20.0, (64, 48))
-        for index in range(6):
-            writer.write(np.full((48, 64, 3), base + 20 * index, np.uint8))
-        writer.release()
-    assert aenet("fuse", tmp_path / "t.avi", tmp_path / "v.avi", "-o", tmp_path / "o.mp4", "--set", PLAIN) == 0
-    capture = cv2.VideoCapture(str(tmp_path / "o.mp4"))
-    greys = [capture.read()[1].mean() for _ in range(6)]
-    capture.release()
-    np.testing.assert_allclose(greys, [90 + 20 * index for index in range(6)], atol=6)
-
-
 @pytest.mark.parametrize("rate", ["0", "-1", "inf", "nan", "fast"])
 def test_rates_that_are_none(pairs, rate):
     with pytest.raises(SystemExit) as stop:

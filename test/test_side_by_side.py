@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from aenet_ros.cli import main as cli
-from aenet_ros.config import SyncConfig
 from aenet_ros.io.sources import open_source
 
 SETTINGS = ("--set", "model.threads=1", "output.thermal_weight=0")  # the fused picture is then the rgb one
@@ -88,17 +87,6 @@ def test_unequal_durations_are_said(tmp_path, capsys):
     assert "t.avi lasts 0.80 s (20 frames at 25 Hz) and v.avi lasts 0.56 s (14 frames at 25 Hz)" in captured.err
     assert "6 frames left out" in captured.err
     assert len(frames_of(tmp_path / "out.mp4")) == 14
-
-
-def test_a_video_that_is_cut_off_is_said(tmp_path):
-    whole = video(tmp_path / "whole.avi", [np.random.default_rng(k).integers(0, 256, (48, 64, 3), np.uint8) for k in range(40)])
-    data = whole.read_bytes()
-    cut = tmp_path / "cut.avi"
-    cut.write_bytes(data[: len(data) // 2])
-    source = open_source(cut, whole, SyncConfig(), force=True)  # colour noise in place of thermal frames
-    pairs = list(source)
-    assert 5 < len(pairs) < 35
-    assert any("cut off" in text or "lasts" in text for text in source.remarks), source.remarks
 
 
 def test_panels_are_not_for_bags(tmp_path, capsys):

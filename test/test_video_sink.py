@@ -115,12 +115,6 @@ def write_all(path, frames, rate_hz=25.0):
     return taken, ""
 
 
-def test_frames_of_two_sizes_are_refused(tmp_path):
-    _, error = write_all(tmp_path / "o.mp4", [np.zeros((48, 64, 3), np.uint8), np.zeros((40, 60, 3), np.uint8)])
-    assert "frame 1 is 60x40, the video 64x48; write to a folder instead" in error
-    assert list(tmp_path.iterdir()) == []
-
-
 @pytest.fixture
 def videos(tmp_path):
     """A thermal and an rgb video of 1.5 s at uneven times."""
