@@ -7,7 +7,6 @@ in turns, and the report adds start time, memory and CPU time. All of it takes s
 """
 
 import argparse
-import json
 import os
 import subprocess
 import tempfile
@@ -26,8 +25,6 @@ Size = tuple[int, int]
 SIZES = "640x512,1280x720,1920x1080"
 NODES = {"fused": "aenet_ros.ros.node", "passthrough": "aenet_ros.ros.tools.passthrough_node"}
 TIMEOUT_S = 120.0
-LATENCY_MARGIN_MS = 2.0
-RATE_SHARE = 0.85
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,7 +76,6 @@ def run(args: argparse.Namespace) -> int:
         remark(f"around the pipeline, {row['rgb']}: {_medians(row)}")
     if args.node:
         report["node"] = measure_node(sizes[0])
-        remark(f"node: {json.dumps(report['node']['floor'])}")
     if args.out:
         write_json(report, args.out)
     if args.json:
@@ -233,7 +229,7 @@ def measure_node(size: Size, seconds: float = 3.0, rounds: int = 3) -> dict[str,
 
 
 def summarise(blocks: list[dict[str, Any]]) -> dict[str, Any]:
-    """Medians over the rounds of each target, and the fusing node against the passthrough node plus its own pipeline."""
+    """Medians over the rounds of each target."""
     report: dict[str, Any] = {}
     for name in NODES:
         own = [block for block in blocks if block["target"] == name]
@@ -249,36 +245,13 @@ def summarise(blocks: list[dict[str, Any]]) -> dict[str, Any]:
         }
         if name == "fused":
             report[name]["stages_ms"] = {stage: _median(paced, "stages_ms", stage) for stage in paced[0]["stages_ms"]}
-            report[name]["pipeline_p95_ms"] = _median(paced, "pipeline_p95_ms")
-            report[name]["closed_loop_pipeline_ms"] = {window: _median(loop, "stages_ms", "total") for window, loop in loops.items()}
-    return {**report, "floor": _floor(report["fused"], report["passthrough"]), "blocks": blocks}
+    return {**report, "blocks": blocks}
 
 
 def _median(blocks: list[dict[str, Any]], *keys: str, digits: int = 3) -> float:
     """The median of an entry of the blocks, or of an entry in it."""
     values = [float(block[keys[0]] if len(keys) == 1 else block[keys[0]][keys[1]]) for block in blocks]
     return round(median(values), digits)
-
-
-def _floor(fused: dict[str, Any], passed: dict[str, Any]) -> dict[str, Any]:
-    """The fusing node against the sum of the passthrough node and its own pipeline, as it ran in the node."""
-    p50_ms, p95_ms = (fused["latency_ms"][key] - passed["latency_ms"][key] for key in ("p50", "p95"))
-    over_p95_ms = round(p95_ms - fused["stages_ms"]["total"], 3)
-    shares = {
-        window: round(rate * (1.0 / passed["closed_loop_hz"][window] + fused["closed_loop_pipeline_ms"][window] / 1e3), 3)
-        for window, rate in fused["closed_loop_hz"].items()
-    }
-    best = max(shares, key=lambda window: fused["closed_loop_hz"][window])
-    return {
-        "over_p50_ms": round(p50_ms - fused["stages_ms"]["total"], 3),
-        "over_p95_ms": over_p95_ms,
-        "over_p95_with_the_pipelines_p95_ms": round(p95_ms - fused["pipeline_p95_ms"], 3),
-        "over_wanted_ms": LATENCY_MARGIN_MS,
-        "highest_rate_share": shares[best],
-        "rate_shares": shares,
-        "rate_share_wanted": RATE_SHARE,
-        "holds": {"latency": over_p95_ms <= LATENCY_MARGIN_MS, "rate": shares[best] >= RATE_SHARE},
-    }
 
 
 def _cpu_time_s(pid: int) -> float:

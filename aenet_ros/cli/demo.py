@@ -36,9 +36,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--require-rate", metavar="HZ", type=float, default=0.0, help="exit status 1 below this rate of fused frames (default: no limit)"
     )
     parser.add_argument(
-        "--floor", action="store_true", help="measure a passthrough node in the same run too, as the lower bound of latency"
-    )
-    parser.add_argument(
         "--record",
         choices=("compressed", "raw", "inputs", "nothing"),
         default="compressed",
@@ -145,15 +142,13 @@ def _start(processes: "Processes", args: argparse.Namespace, config: "Config", r
     if rig is not None:
         parameters.setdefault("agc.profile", "centikelvin")
     processes.start("node", "aenet_ros.ros.node", parameters)
-    if args.floor:
-        processes.start("passthrough", "aenet_ros.ros.tools.passthrough_node", {})
     if rig is not None:
         if not any(item.startswith("scene_s=") for item in args.rig):  # the scenes share the time
             rig = replace(rig, scene_s=max(args.seconds / len(rig.scene_names), 0.1))
         processes.start("camera", "aenet_ros.ros.tools.rig_node", asdict(rig))
     else:
         processes.start("camera", "aenet_ros.ros.tools.replay_node", {"dir": str(args.replay.expanduser().resolve()), "rate": args.rate})
-    receiver = {"seconds": args.seconds, "out": str(args.out.resolve()), "floor": args.floor, "record": args.record}
+    receiver = {"seconds": args.seconds, "out": str(args.out.resolve()), "record": args.record}
     receiver |= {"slop_ms": config.sync.slop_ms, "clock_offset_ms": config.sync.clock_offset_ms}
     processes.start("receiver", "aenet_ros.ros.tools.sink_node", receiver, stdout=subprocess.PIPE)
 

@@ -73,7 +73,6 @@ def compose(
         "camera_rate_hz": camera_hz,
         "required_rate_hz": required_hz,
         "fused": fused,
-        **({"passthrough": measured["passthrough"]} if "passthrough" in measured else {}),
         "pairs": pairs,
         "dropped_since_start": dropped,
         "stamp_error_ms": stamp_error,
@@ -116,9 +115,6 @@ def summary(report: Mapping[str, Any], folder: Path) -> str:
             f"{fused['rate_hz']:.1f} fused frames a second on {report['device']}; "
             f"latency from stamp to receiver {latency['p50']:.1f} ms, p95 {latency['p95']:.1f} ms"
         )
-        if report.get("passthrough", {}).get("frames"):
-            floor = report["passthrough"]["latency_ms"]
-            lines.append(f"passthrough node in the same run: {floor['p50']:.1f} ms, p95 {floor['p95']:.1f} ms")
         network = report["diagnostics"].get("latency budget", {})
         if network.get("level"):
             lines.append(network["message"])

@@ -103,9 +103,8 @@ class ProbeNode(Node):
             self._values = {}
             while not self._values:  # its stage times are medians of the last 90 pairs
                 executor.spin_once(timeout_sec=0.1)
-            stages = {key: float(value) for key, value in self._values.items() if key.startswith("stage ")}
-            block["stages_ms"] = {key.split()[1]: value for key, value in stages.items() if key.endswith("p50 [ms]")}
-            block["pipeline_p95_ms"] = stages["stage total p95 [ms]"]
+            medians = {key: value for key, value in self._values.items() if key.startswith("stage ") and key.endswith("p50 [ms]")}
+            block["stages_ms"] = {key.split()[1]: float(value) for key, value in medians.items()}
         return block
 
     def _run(self, executor: SingleThreadedExecutor, name: str, seconds: float, window: int) -> int:

@@ -50,13 +50,12 @@ class SinkNode(Node):
         super().__init__("sink")
         self._seconds = float(declare(self, "seconds", 10.0, "Duration of the measurement."))
         self._out = Path(str(declare(self, "out", ".", "Folder for contact_sheet.png and demo.mcap.")))
-        self._floor = bool(declare(self, "floor", False, "Also measure passthrough/image."))
         record = str(declare(self, "record", "compressed", "Content of demo.mcap: compressed, raw, inputs, or nothing."))
         slop_ms = float(declare(self, "slop_ms", Config().sync.slop_ms, "The fusing node's sync.slop_ms."))
         offset_ms = float(declare(self, "clock_offset_ms", 0.0, "Thermal minus rgb stamp of one instant."))
         self._slop_ns, self._offset_ns = round(slop_ms * 1e6), round(offset_ms * 1e6)
         self.done = False
-        self.fused, self.passed = Arrivals(), Arrivals()
+        self.fused = Arrivals()
         self._stamps: dict[str, list[int]] = {"thermal": [], "rgb": []}
         self._statuses: dict[str, dict[str, Any]] = {}
         self._info: dict[str, Any] = {}
@@ -85,8 +84,6 @@ class SinkNode(Node):
             if record == "inputs":
                 listen(self, CameraInfo, f"{role}/camera_info", partial(self._record_input, role, "camera_info", CAMERA_INFO), 50)
                 listen(self, Image, f"{role}/image_raw", partial(self._record_input, role, "image_raw", IMAGE), BEST_EFFORT)
-        if self._floor:
-            listen(self, Image, "passthrough/image", self._on_passed, RELIABLE)
         listen(self, String, "fusion/info", self._on_info, LATCHED)
         listen(self, String, "rig/status", self._on_rig, LATCHED)
         self.create_timer(TICK_S, self._tick)
@@ -99,9 +96,6 @@ class SinkNode(Node):
         if record:
             self._record("fused/image", IMAGE, data)
         self._on_sample("fused", data)
-
-    def _on_passed(self, data: bytes) -> None:
-        self.passed.add(serialized_stamp_ns(data), time.time_ns())
 
     def _on_camera_info(self, role: str, data: bytes) -> None:
         self._stamps[role].append(serialized_stamp_ns(data))
@@ -198,8 +192,6 @@ class SinkNode(Node):
         start_ns = self._begin_ns or time.time_ns()
         end_ns = start_ns + round(self._seconds * 1e9)
         report: dict[str, Any] = {"type": "report", "fused": self.fused.summary(start_ns, end_ns)}
-        if self._floor:
-            report["passthrough"] = self.passed.summary(start_ns, end_ns)
         stamps = (self._stamps["thermal"], self._stamps["rgb"], self.fused.stamps_ns)
         report["pairs"] = account(*stamps, self._slop_ns, self._offset_ns, start_ns, end_ns)
         report |= {"diagnostics": self._statuses, "info": self._info, "files": []}
