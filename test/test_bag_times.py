@@ -179,13 +179,14 @@ def test_streams_that_do_not_overlap(tmp_path, capsys):
 @pytest.mark.parametrize("encodings", [("mono16", "strange"), ("strange", "rgb8")])
 def test_inspect_promises_no_pairs_of_frames_that_cannot_be_decoded(tmp_path, capsys, encodings):
     path = bag_of(tmp_path / "in", steady(), steady(), encodings=encodings)
-    assert aenet("inspect", path, "--json") == 1
+    topics = ("--thermal-topic", "/ir/image_raw", "--rgb-topic", "/cam/image_raw")
+    assert aenet("inspect", path, "--json", *topics) == 1
     report = json.loads(capsys.readouterr().out)
     assert report["pairing"]["pairs"] == 0
     assert sorted(report["pairing"]["undecoded"].values()) == [0, COUNT]
     assert "'strange'" in report["advice"]
     assert any(f"{COUNT} frames of" in text and "'strange'" in text for text in report["remarks"])
-    assert aenet("fuse", path, "-o", tmp_path / "out") == 1
+    assert aenet("fuse", path, "-o", tmp_path / "out", *topics) == 1
     assert "'strange'" in capsys.readouterr().err
 
 

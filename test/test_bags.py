@@ -121,7 +121,7 @@ def stamp(message):
     return message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
 
 
-@pytest.mark.parametrize("kind", ["mcap", "mcap-storage", "sqlite3", "sqlite3-message", "sqlite3-file", "ros1"])
+@pytest.mark.parametrize("kind", ["mcap", "mcap-storage", "mcap-file", "sqlite3", "sqlite3-message", "sqlite3-file", "ros1"])
 def test_every_kind_of_bag_becomes_a_bag_with_fused_topics(tmp_path, kind):
     source = make_bag(tmp_path / ("in.bag" if kind == "ros1" else "in"), kind)
     assert aenet("fuse", source, "-o", tmp_path / "out", "--set", PLAIN) == 0

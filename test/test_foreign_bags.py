@@ -200,13 +200,6 @@ def test_names_in_capitals_and_wrong_names(tmp_path, monkeypatch):
     assert len(raw_messages(tmp_path / "OUT.MCAP")[0]["/fused/image"]) == 8
 
 
-def test_files_of_mcap_compressed_as_a_whole_are_read_as_a_stream(tmp_path, monkeypatch):
-    folder = make_bag(tmp_path / "in", "mcap-file")
-    assert [path.suffix for path in folder.iterdir() if path.name != "metadata.yaml"] == [".zstd"]
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "no_such_folder"))
-    assert len(list(BagSource(folder, SyncConfig()))) == 8
-
-
 def test_missing_files_of_a_split_bag_are_named(tmp_path):
     folder = make_bag(tmp_path / "in")
     metadata = folder / "metadata.yaml"

@@ -2,17 +2,16 @@
 
 import math
 import statistics
-from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from aenet_ros.config import SyncConfig
 from aenet_ros.core.frames import Frame
-from aenet_ros.io.bag_times import Times, clock_difference_ns, useless_stamps
+from aenet_ros.io.bag_topics import Times, clock_difference_ns, useless_stamps
 from aenet_ros.sync.matcher import PairMatcher
 
 ENOUGH = 0.9
@@ -24,6 +23,7 @@ MOST_FRAMES = 20_000
 """Number of frames, from the beginning of the bag, on which changes are tried."""
 _NO_PIXELS = np.zeros((1, 1), np.uint8)
 
+Stamps = npt.NDArray[np.int64]
 Order = list[tuple[str, int]]
 """Role (thermal, rgb) and stamp in ns of frames, in the order of recording."""
 
@@ -54,7 +54,8 @@ def advise(order: Order, thermal: Times, rgb: Times, sync: SyncConfig, *, by_log
             best, options = trial, " ".join(f"sync.{name}={value}" for name, value in change.items())
         if best.pairs >= ENOUGH * possible:
             break
-    if not best.pairs and (apart_ns := _gap_ns(order, sync.clock_offset_ns)) > 0:
+    of_thermal, of_rgb = _stamps(order, "thermal") - sync.clock_offset_ns, _stamps(order, "rgb")
+    if not best.pairs and (apart_ns := max(of_thermal[0] - of_rgb[-1], of_rgb[0] - of_thermal[-1])) > 0:
         return f"no frames belong together: one stream begins {apart_ns * 1e-9:.1f} s after the end of the other"
     if best.pairs - now.pairs < 0.1 * possible:
         return f"only {now.pairs} of {possible} possible pairs: see what was left out, and the gaps of the topics"
@@ -112,59 +113,41 @@ def best_offset(order: Order, about_ns: int) -> int:
 
     ``about_ns`` itself where the streams do not overlap with it, or their rates are too different for a best one.
     """
-    period = _period_ns(_stamps(order, "rgb"))
-    near = _near(order, about_ns, period)
-    if not near:
+    thermal, rgb = _stamps(order, "thermal"), _stamps(order, "rgb")
+    period = _period_ns(rgb)
+    near = _differences(thermal - about_ns, rgb, period) if period else thermal[:0]
+    if not near.size:
         return about_ns
     # The mean direction on a circle of one period: a median fails where the differences are near half a period of either sign.
-    turns = np.exp(2j * np.pi * np.array(near) / period).mean()
+    turns = np.exp(2j * np.pi * near / period).mean()
     if abs(turns) < 0.3:
         return about_ns
     offset_ns = about_ns + round(float(np.angle(turns)) / (2 * math.pi) * period)
-    return offset_ns + round(statistics.median(_near(order, offset_ns, period)))
+    return offset_ns + round(float(np.median(_differences(thermal - offset_ns, rgb, period))))
 
 
-def _near(order: Order, offset_ns: int, period: float) -> list[int]:
-    """``nearest_differences`` with a clock offset, of at most a period."""
-    return [apart for apart in nearest_differences(*_on_one_clock(order, offset_ns)) if abs(apart) <= period]
-
-
-def nearest_differences(thermal: list[int], rgb: list[int]) -> list[int]:
-    """Each thermal stamp minus the nearest rgb stamp, ns; empty if either list is."""
-    ordered, differences = sorted(rgb), []
-    for stamp in thermal if rgb else ():
-        place = bisect_left(ordered, stamp)
-        differences.append(min((stamp - other for other in ordered[max(place - 1, 0) : place + 1]), key=abs))
-    return differences
+def _differences(stamps: Stamps, others: Stamps, most: float = math.inf) -> Stamps:
+    """Each stamp minus the nearest of the others, ns, where that is at most ``most``."""
+    after = np.searchsorted(others, stamps).clip(1, max(len(others) - 1, 1))
+    choices = np.stack([stamps - others[after - 1], stamps - others[after.clip(0, len(others) - 1)]])
+    nearest = np.take_along_axis(choices, np.abs(choices).argmin(axis=0)[None], axis=0)[0]
+    return np.asarray(nearest[np.abs(nearest) <= most])
 
 
 def _needed_slop_ms(order: Order, offset_ns: int) -> float:
     """The slop that lets nearly all frames of the sparser stream find their nearest partner, at most half of its period; whole ms."""
-    thermal, rgb = _on_one_clock(order, offset_ns)
-    sparse, dense = sorted((thermal, rgb), key=len)
-    apart = sorted(abs(difference) for difference in nearest_differences(sparse, dense))
-    most = _period_ns(sparse) / 2
-    return float(math.ceil(min(apart[int(0.95 * (len(apart) - 1))], most) * 1e-6)) if apart and most else 0.0
+    sparse, dense = sorted((_stamps(order, "thermal") - offset_ns, _stamps(order, "rgb")), key=len)
+    apart = np.sort(np.abs(_differences(sparse, dense)))
+    return float(math.ceil(min(apart[int(0.95 * (len(apart) - 1))], _period_ns(sparse) / 2) * 1e-6))
 
 
-def _gap_ns(order: Order, offset_ns: int) -> int:
-    """Time from the end of one stream to the beginning of the other; negative if they overlap."""
-    thermal, rgb = _on_one_clock(order, offset_ns)
-    return max(min(thermal) - max(rgb), min(rgb) - max(thermal))
+def _stamps(order: Order, role: str) -> Stamps:
+    return np.sort(np.array([stamp for name, stamp in order if name == role], np.int64))
 
 
-def _on_one_clock(order: Order, offset_ns: int) -> tuple[list[int], list[int]]:
-    """Thermal stamps, ``offset_ns`` taken off, and rgb stamps."""
-    return [stamp - offset_ns for stamp in _stamps(order, "thermal")], _stamps(order, "rgb")
-
-
-def _stamps(order: Order, role: str) -> list[int]:
-    return [stamp for name, stamp in order if name == role]
-
-
-def _period_ns(stamps: list[int]) -> float:
-    steps = [later - earlier for earlier, later in pairwise(sorted(stamps)) if later > earlier]
-    return statistics.median(steps) if steps else 0.0
+def _period_ns(stamps: Stamps) -> float:
+    steps = np.diff(stamps)
+    return float(np.median(steps[steps > 0])) if steps.any() else 0.0
 
 
 def _as_ms(offset_ns: int, sync: SyncConfig) -> float:

@@ -1,16 +1,14 @@
 """Files of bags, read as connections and messages: MCAP of any kind, rosbag2's sqlite3, and ROS 1. ``bags`` opens them."""
 
-import io
 import sqlite3
 import struct
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import IO, NamedTuple, cast
+from typing import NamedTuple
 from urllib.parse import quote
 
-import zstandard
 from mcap.exceptions import EndOfFile
 from mcap.reader import NonSeekingReader, SeekingReader
 from mcap.records import Channel, Message, Schema
@@ -61,31 +59,21 @@ class BagFile(ABC):
 
 
 class McapFile(BagFile):
-    """MCAP with messages of any encoding and any profile. Without an index, or with a damaged one, it is read from its start to the damage.
-
-    A file that ends in .zstd is decompressed while it is read, each time.
-    """
+    """MCAP with messages of any encoding. Without an index, or with a damaged one, it is read from its start to the damage."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self._indexed = path.suffix.lower() != ".zstd" and self._read_index()
+        self._indexed = self._read_index()
         if not self._indexed:
             for connection, log_ns, _ in self._scan():
                 self.start_ns = min(self.start_ns, log_ns) if self.counts else log_ns
                 self.end_ns = max(self.end_ns, log_ns)
                 self.counts[connection] += 1
 
-    def _open(self) -> IO[bytes]:
-        stream: IO[bytes] = self.path.open("rb")
-        if self.path.suffix.lower() == ".zstd":
-            decompressed = zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True, closefd=True)
-            return cast(IO[bytes], io.BufferedReader(cast(io.RawIOBase, decompressed), 1 << 20))
-        return stream
-
     def _read_index(self) -> bool:
         """Whether the file has an index of all its messages."""
         try:
-            with self._open() as stream:
+            with self.path.open("rb") as stream:
                 summary = SeekingReader(stream).get_summary()
             if summary is None or summary.statistics is None:
                 return False
@@ -104,7 +92,7 @@ class McapFile(BagFile):
     def _scan(self) -> Iterator[Record]:
         """All messages in the order of the file, up to the first damaged byte."""
         try:
-            with self._open() as stream:
+            with self.path.open("rb") as stream:
                 reader = NonSeekingReader(stream, validate_crcs=True, record_size_limit=None)
                 yield from _records(reader.iter_messages(log_time_order=False))
         except (EndOfFile, struct.error):
@@ -117,7 +105,7 @@ class McapFile(BagFile):
         if not self._indexed:
             yield from (item for item in self._scan() if item[0] in wanted and (start_ns is None or item[1] >= start_ns))
             return
-        with self._open() as stream:
+        with self.path.open("rb") as stream:
             reader = SeekingReader(stream, validate_crcs=True)
             found = reader.iter_messages({connection.topic for connection in wanted}, starting_at=start_ns)
             yield from (item for item in _records(found) if item[0] in wanted)

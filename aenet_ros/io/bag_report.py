@@ -14,7 +14,7 @@ from aenet_ros.io.bag_advice import advise
 from aenet_ros.io.bag_files import Connection
 from aenet_ros.io.bag_frames import PICTURE_TYPES, picture_format, with_header
 from aenet_ros.io.bag_source import BagSource, undecoded_text
-from aenet_ros.io.bag_times import Times
+from aenet_ros.io.bag_topics import Times
 from aenet_ros.io.bags import Bag, open_bag
 from aenet_ros.io.picture_report import three_values
 from aenet_ros.io.source import cropped

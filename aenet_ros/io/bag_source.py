@@ -12,8 +12,7 @@ from aenet_ros.core.errors import ImageError, SourceError
 from aenet_ros.core.frames import Frame, FramePair
 from aenet_ros.io.bag_files import Connection
 from aenet_ros.io.bag_frames import FrameReader
-from aenet_ros.io.bag_times import choose_time
-from aenet_ros.io.bag_topics import camera_topics, choose_depth, image_topics, read_intrinsics
+from aenet_ros.io.bag_topics import camera_topics, choose_depth, choose_time, image_topics, read_intrinsics
 from aenet_ros.io.bags import Bag, open_bag
 from aenet_ros.io.source import Source, SourceItem, dropped_frames
 from aenet_ros.sync.matcher import DepthQueue, PairCounts, PairMatcher

@@ -1,7 +1,6 @@
 """Opens rosbags of ROS 1 and ROS 2 for reading, and damaged MCAP up to the damage."""
 
 import heapq
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -167,26 +166,20 @@ def _listed_files(path: Path, remarks: list[str]) -> list[Path]:
 def _open_file(file: Path, path: Path, stack: ExitStack) -> BagFile:
     """Open one file of the bag ``path`` by what its first bytes say. Raises SourceError."""
     try:
-        packed = file.suffix.lower() == ".zstd"
-        if packed and not file.stem.lower().endswith(".mcap"):  # sqlite3 reads no stream
-            file = _decompressed(file, Path(stack.enter_context(TemporaryDirectory(prefix="aenet_bag_"))))
-            packed = False
+        if file.suffix.lower() == ".zstd":
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix="aenet_bag_")))
+            with file.open("rb") as packed, (folder / file.stem).open("wb") as out:
+                zstandard.ZstdDecompressor().copy_stream(packed, out)
+            file = folder / file.stem
         with file.open("rb") as stream:
             magic = stream.read(16)
-        kind = McapFile if packed else next((kind for begin, kind in _FORMATS.items() if magic.startswith(begin)), None)
-        if kind is not None:
-            return kind(file)
+        for begin, kind in _FORMATS.items():
+            if magic.startswith(begin):
+                return kind(file)
         reason = "it is empty" if not magic else "it is neither MCAP nor sqlite3 nor a ROS 1 bag"
     except Exception as error:  # rosbags, sqlite and the decompressors raise anything for damaged bytes
         reason = str(error) or type(error).__name__
     raise SourceError(f"{file} cannot be read as a bag ({reason}); {_remedy(path)}")
-
-
-def _decompressed(file: Path, folder: Path) -> Path:
-    target = folder / file.stem
-    with file.open("rb") as packed, target.open("wb") as out, zstandard.ZstdDecompressor().stream_reader(packed) as stream:
-        shutil.copyfileobj(stream, out, 1 << 20)
-    return target
 
 
 def _remedy(path: Path) -> str:

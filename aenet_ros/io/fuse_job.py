@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias, cast
 
 from aenet_ros.config import Config
 from aenet_ros.core.errors import SourceError
@@ -25,7 +26,7 @@ Progress = Callable[[Any], None]
 Work = Callable[[Any, Progress], Any]
 """A module's function: takes an item and a progress callback, returns the result. Items, progress and result are pickled."""
 
-IDLE = -1
+Pipe: TypeAlias = "Connection[Any, Any]"
 _STOP_S = 20.0
 
 
@@ -212,81 +213,67 @@ def run_jobs(
     returned (WorkerDied if it was killed). An exception here (Ctrl-C) stops the workers at their next progress; they clean up first.
     """
     waiting = deque(enumerate(items))
-    workers = [_Worker(work) for _ in range(min(jobs, len(items)))]
+    free: list[tuple[Pipe, BaseProcess]] = []
+    busy: dict[Pipe, tuple[BaseProcess, int]] = {}
     try:
-        for worker in workers:
-            worker.assign(*waiting.popleft())
-        while busy := [worker for worker in workers if worker.index != IDLE]:
-            ready = wait([worker.connection for worker in busy])
-            for worker in [worker for worker in busy if worker.connection in ready]:
-                index = worker.index
+        while waiting or busy:
+            while waiting and len(busy) < jobs:
+                pipe, process = free.pop() if free else _start_worker(work)
+                index, item = waiting.popleft()
+                busy[pipe] = process, index
+                with contextlib.suppress(OSError):  # it died already; recv will tell
+                    pipe.send(item)
+            for pipe in cast(list[Pipe], wait(list(busy))):
+                process, index = busy[pipe]
                 try:
-                    kind, value = worker.connection.recv()
+                    kind, value = pipe.recv()
                 except (EOFError, OSError):
-                    kind, value = "result", WorkerDied(worker.exit_reason())
-                    worker.start()
+                    kind, value = "died", WorkerDied(_exit_reason(process))
                 if kind == "progress":
                     on_progress(index, value)
                     continue
-                worker.index = IDLE
+                del busy[pipe]
+                if kind == "result":
+                    free.append((pipe, process))
                 on_result(index, value)
-                if waiting:
-                    worker.assign(*waiting.popleft())
     finally:
-        for worker in workers:
-            worker.stop()
-        for worker in workers:
-            worker.join()
+        for process, _ in busy.values():
+            process.terminate()
+        free += [(pipe, process) for pipe, (process, _) in busy.items()]
+        for pipe, _ in free:
+            pipe.close()  # ends a worker that waits for an item
+        for _, process in free:
+            process.join(_STOP_S)
+            process.kill()
+            process.join()
 
 
-class _Worker:
-    """A process that does one item after the other. ``index``: of the item it does, or IDLE."""
-
-    def __init__(self, work: Work) -> None:
-        self._work = work
-        self.index = IDLE
-        self.start()
-
-    def start(self) -> None:
-        # spawn: the threads of torch and OpenCV do not survive a fork.
-        context = multiprocessing.get_context("spawn")
-        self.connection, child = context.Pipe()
-        self._process = context.Process(target=_serve, args=(child, self._work), daemon=True)
-        # Ctrl-C during the child's imports would print a traceback; the parent stops the child instead.
-        # The resource tracker is started first, because its start unblocks the signal.
-        resource_tracker.ensure_running()
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            self._process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        child.close()
-
-    def assign(self, index: int, item: Any) -> None:
-        self.index = index
-        with contextlib.suppress(OSError):  # it died already; recv will tell
-            self.connection.send(item)
-
-    def exit_reason(self) -> str:
-        self._process.join(_STOP_S)
-        code = self._process.exitcode or 0
-        if code == -signal.SIGKILL:
-            return "its process was killed (signal 9; usually because memory ran out): give fewer --jobs"
-        return f"its process ended with {f'signal {-code}' if code < 0 else f'status {code}'}"
-
-    def stop(self) -> None:
-        if self.index != IDLE and self._process.is_alive():
-            self._process.terminate()
-        self.connection.close()  # ends a worker that waits for an item
-
-    def join(self) -> None:
-        self._process.join(_STOP_S)
-        if self._process.is_alive():
-            self._process.kill()
-            self._process.join()
+def _start_worker(work: Work) -> tuple[Pipe, BaseProcess]:
+    # spawn: the threads of torch and OpenCV do not survive a fork.
+    context = multiprocessing.get_context("spawn")
+    pipe, child = context.Pipe()
+    process = context.Process(target=_serve, args=(child, work), daemon=True)
+    # Ctrl-C during the child's imports would print a traceback; the parent stops the child instead.
+    # The resource tracker is started first, because its start unblocks the signal.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    child.close()
+    return pipe, process
 
 
-def _serve(connection: "Connection[Any, Any]", work: Work) -> None:
+def _exit_reason(process: BaseProcess) -> str:
+    process.join(_STOP_S)
+    code = process.exitcode or 0
+    if code == -signal.SIGKILL:
+        return "its process was killed (signal 9; usually because memory ran out): give fewer --jobs"
+    return f"its process ended with {f'signal {-code}' if code < 0 else f'status {code}'}"
+
+
+def _serve(connection: Pipe, work: Work) -> None:
     """The worker process: receives items, sends progress and results, until the pipe is closed."""
     stops: list[int] = []
 
