@@ -74,8 +74,7 @@ def test_a_shake_on_top_of_a_rhythm_gives_the_offset(period, offset_s):
     assert found.offset_ns / 1e6 == pytest.approx(offset_s * 1e3, abs=8)
 
 
-@pytest.mark.parametrize("seconds", [11, 31])
-@pytest.mark.parametrize("period", [0.4, 0.59, 0.7, 1.0, 1.7])
+@pytest.mark.parametrize(("period", "seconds"), [(0.4, 11), (0.59, 11), (0.7, 11), (1.0, 11), (1.7, 11), (0.7, 31), (1.7, 31)])
 def test_a_rhythm_alone_never_gives_a_trusted_wrong_offset(period, seconds):
     for seed in range(3):
         offset_s = (0.0, 0.4, -0.3)[seed]

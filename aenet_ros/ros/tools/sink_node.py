@@ -76,14 +76,13 @@ class SinkNode(Node):
         if record in ("compressed", "inputs"):
             record_jpeg = partial(self._record, "fused/image/compressed", "sensor_msgs/msg/CompressedImage")
             listen(self, CompressedImage, "fused/image/compressed", record_jpeg, 30)
-        record_info = partial(self._record, "fused/camera_info", CAMERA_INFO)
-        listen(self, CameraInfo, "fused/camera_info", record_info, 30)
+        listen(self, CameraInfo, "fused/camera_info", partial(self._record, "fused/camera_info", CAMERA_INFO), 30)
         listen(self, DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+        self._records_inputs = record == "inputs"
         for role in self._stamps:
             listen(self, CameraInfo, f"{role}/camera_info", partial(self._on_camera_info, role), 50)
-            if record == "inputs":
-                listen(self, CameraInfo, f"{role}/camera_info", partial(self._record_input, role, "camera_info", CAMERA_INFO), 50)
-                listen(self, Image, f"{role}/image_raw", partial(self._record_input, role, "image_raw", IMAGE), BEST_EFFORT)
+            if self._records_inputs:
+                listen(self, Image, f"{role}/image_raw", partial(self._record_input, f"{role}/image_raw", IMAGE), BEST_EFFORT)
         listen(self, String, "fusion/info", self._on_info, LATCHED)
         listen(self, String, "rig/status", self._on_rig, LATCHED)
         self.create_timer(TICK_S, self._tick)
@@ -99,6 +98,8 @@ class SinkNode(Node):
 
     def _on_camera_info(self, role: str, data: bytes) -> None:
         self._stamps[role].append(serialized_stamp_ns(data))
+        if self._records_inputs:
+            self._record_input(f"{role}/camera_info", CAMERA_INFO, data)
 
     def _on_diagnostics(self, data: bytes) -> None:
         self._record("/diagnostics", "diagnostic_msgs/msg/DiagnosticArray", data)
@@ -114,9 +115,9 @@ class SinkNode(Node):
         status = json.loads(deserialize_message(data, String).data)
         self._scenes[status["scene_since_ns"]] = status["scene"]
 
-    def _record_input(self, role: str, name: str, message_type: str, data: bytes) -> None:
+    def _record_input(self, topic: str, message_type: str, data: bytes) -> None:
         if self._begin_ns:  # the cameras may send for long before the node is ready
-            self._record(f"{role}/{name}", message_type, data)
+            self._record(topic, message_type, data)
 
     def _record(self, topic: str, message_type: str, data: bytes) -> None:
         if self._bag is not None:
