@@ -30,7 +30,7 @@ def scene():
 @pytest.mark.parametrize("name", DEGRADATIONS)
 def test_a_degradation_repeats_for_a_seed_and_leaves_its_inputs_and_the_other_plane(name, scene):
     before = [plane.copy() for plane in scene]
-    first, again, other = (DEGRADATIONS[name](*scene, rng(seed)) for seed in (3, 3, 4))
+    first, again, other = (degrade_clip(name, [scene], rng(seed))[0] for seed in (3, 3, 4))
     changed = 0 if DEGRADATIONS[name].plane == "thermal" else 1
     np.testing.assert_array_equal(scene, before)
     np.testing.assert_array_equal(first, again)
@@ -43,7 +43,7 @@ def test_a_degradation_repeats_for_a_seed_and_leaves_its_inputs_and_the_other_pl
 @pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
 def test_results_are_planes_in_range(name, value):
     for seed in range(5):
-        for plane in DEGRADATIONS[name](grey(value), grey(value), rng(seed)):
+        for plane in degrade_clip(name, [(grey(value), grey(value))], rng(seed))[0]:
             assert plane.dtype == np.float32
             assert plane.shape == SHAPE
             assert plane.flags.c_contiguous

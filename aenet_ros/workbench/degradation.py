@@ -1,10 +1,8 @@
 """Degraded thermal and rgb pictures, by physical models: weather, light, exposure, sensor noise, low contrast, misregistration.
 
-Planes are float32 [H, W] in 0..1, display values as an 8-bit picture has them. Every function returns a new plane. Light adds up in
-linear values, so models of the rgb camera convert to them and back (sRGB, IEC 61966-2-1). Structures have a size in pixels, so a crop
-of a frame is degraded like a part of the frame. Results depend on the arguments and the state of ``rng`` only.
-
-``DEGRADATIONS`` holds each of them with random strength; ``degrade_clip`` degrades consecutive frames alike.
+Planes are float32 [H, W] in 0..1, display values as an 8-bit picture has them; models of the rgb camera convert to linear light and back
+(sRGB, IEC 61966-2-1). Structures have a size in pixels, so a crop is degraded like a part of the frame. Every function returns a new plane,
+which depends on the arguments and the state of ``rng`` only.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -29,10 +27,9 @@ _READ_NOISE = 2.5  # electrons
 
 
 def fog(luma: Plane, rng: Rng, thickness: float, airlight: float, horizon: float) -> Plane:
-    """Fog: J t + A (1 - t) with t = exp(-thickness * depth) (Koschmieder 1924), A the airlight, depth 0..1.
+    """J t + A (1 - t) with t = exp(-thickness * depth) (Koschmieder 1924), A the airlight relative to the brightest parts of the picture.
 
-    Depth is that of a ground plane below ``horizon`` (row as a share of the height, may be outside 0..1), and varies smoothly above it.
-    ``thickness``: optical depth of the farthest pixels, 0.7 (haze) to 5. ``airlight``: relative to the brightest parts of the picture.
+    Depth (0..1) is that of a ground plane below ``horizon`` (row as a share of the height), and varies smoothly above it.
     """
     below = (np.arange(luma.shape[0], dtype=np.float32) / luma.shape[0] - horizon)[:, None]
     ground = 0.06 / np.maximum(below, 0.06)  # distance is inverse to the rows below the horizon
@@ -45,11 +42,10 @@ def fog(luma: Plane, rng: Rng, thickness: float, airlight: float, horizon: float
 
 
 def smoke(luma: Plane, rng: Rng, thickness: float, brightness: float, cover: float, time_s: float = 0.0) -> Plane:
-    """Drifting smoke between camera and scene: attenuation and airlight as in ``fog``, with a turbulent density in place of depth.
+    """Drifting smoke: as ``fog``, with a turbulent density (fractal noise, warped by other noise) in place of depth.
 
-    The density is fractal noise, warped by other noise. With equal ``rng`` state it moves and changes smoothly with ``time_s``.
-    ``thickness``: optical depth where the density is 1, 0.8 to 4. ``brightness`` of the smoke, 0..1. ``cover``: -0.5 (wisps) to 0.6
-    (nearly all).
+    ``thickness``: optical depth where the density is 1. ``brightness``: 0..1. ``cover``: -0.5 (wisps) to 0.6 (nearly all). With equal
+    ``rng`` state it moves smoothly with ``time_s``.
     """
     heading, speed = rng.uniform(-np.pi, np.pi), rng.uniform(10.0, 60.0)  # pixels/s
     drift = time_s * speed * np.array([np.sin(heading), np.cos(heading)])
@@ -61,10 +57,9 @@ def smoke(luma: Plane, rng: Rng, thickness: float, brightness: float, cover: flo
 
 
 def glare(luma: Plane, rng: Rng, lamps: int, power: float, streak: float) -> Plane:
-    """Saturated lamps with bloom, veiling glare and a streak, and bloom of the picture's own highlights.
+    """Saturated lamps and bloom of the picture's own highlights: scattered light falls about as 1/r^2 (Spencer et al. 1995).
 
-    Scattered light in lens and sensor falls with the distance r about as 1/r^2 around a narrow core (Spencer et al. 1995).
-    ``power``: scattered light at a lamp's rim relative to white, 0.5 to 6. ``streak``: share of it in one line through the lamp, 0..0.5.
+    ``power``: scattered light at a lamp's rim relative to white. ``streak``: share of it in one line through the lamp.
     """
     height, width = luma.shape
     rows, columns = np.arange(height, dtype=np.float32)[:, None], np.arange(width, dtype=np.float32)[None, :]
@@ -87,11 +82,9 @@ def glare(luma: Plane, rng: Rng, lamps: int, power: float, streak: float) -> Pla
 
 
 def low_light(luma: Plane, rng: Rng, stops: float, regain: float) -> Plane:
-    """Too little light: shot and read noise of the sensor, then gain, as automatic exposure raises it until its limit.
+    """2^-``stops`` of the light, with shot and read noise (variance: electrons + 2.5^2, Janesick 2007), then gain.
 
-    A white pixel has 10,000 electrons at full exposure and 2^-``stops`` of it here; the variance is electrons + 2.5^2 (photon transfer,
-    Janesick 2007), then demosaicing halves the deviation and correlates neighbours. ``stops``: 3 to 8. ``regain``: share of the stops
-    that gain makes good, 0..1.
+    Demosaicing halves the deviation and correlates neighbours. ``regain``: share of the stops that gain makes good, 0..1.
     """
     electrons = _to_linear(luma) * np.float32(_ELECTRONS * 2.0**-stops)
     noise = cv2.GaussianBlur(rng.standard_normal(luma.shape, np.float32), (3, 3), 0.6)
@@ -100,17 +93,17 @@ def low_light(luma: Plane, rng: Rng, stops: float, regain: float) -> Plane:
 
 
 def over_exposed(luma: Plane, stops: float) -> Plane:
-    """2^``stops`` times the light (0.7 to 2.5 stops), cut at white."""
+    """2^``stops`` times the light, cut at white."""
     return _to_display(_to_linear(luma) * np.float32(2.0**stops))
 
 
 def under_exposed(luma: Plane, rng: Rng, stops: float) -> Plane:
-    """2^-``stops`` times the light (1.5 to 4.5 stops), without gain, and the few 8-bit levels that are left."""
+    """2^-``stops`` of the light, without gain: few 8-bit levels are left."""
     return _quantised(low_light(luma, rng, stops, 0.0))
 
 
 def rgb_blur(luma: Plane, rng: Rng, radius: float) -> Plane:
-    """Defocus (a disc) or motion (a line of random direction), of ``radius`` or half length 1 to 5 pixels, in linear light."""
+    """Defocus (a disc) or motion (a line of random direction), of ``radius`` or half length in pixels, in linear light."""
     half = int(np.ceil(radius))
     rows, columns = np.mgrid[-half : half + 1, -half : half + 1].astype(np.float32)
     if rng.random() < 0.5:
@@ -126,20 +119,17 @@ def rgb_blur(luma: Plane, rng: Rng, radius: float) -> Plane:
 
 
 def column_noise(thermal: Plane, rng: Rng, sigma: float) -> Plane:
-    """Offsets of the column amplifiers: one normal value a column, standard deviation ``sigma`` (0.004 to 0.035 of full scale)."""
+    """Offsets of the column amplifiers: one normal value a column, standard deviation ``sigma``."""
     return clipped(thermal + np.float32(sigma) * rng.standard_normal((1, thermal.shape[1]), np.float32))
 
 
 def row_noise(thermal: Plane, rng: Rng, sigma: float) -> Plane:
-    """Noise of the rows' reset or supply: one normal value a row, standard deviation ``sigma`` (0.004 to 0.025 of full scale)."""
+    """Noise of the rows' reset or supply: one normal value a row, standard deviation ``sigma``."""
     return clipped(thermal + np.float32(sigma) * rng.standard_normal((thermal.shape[0], 1), np.float32))
 
 
 def stripes(thermal: Plane, rng: Rng, amplitude: float, period: float) -> Plane:
-    """A periodic pattern over the columns, or seldom the rows: interference, or interleaved read-out.
-
-    ``amplitude``: 0.006 to 0.04 of full scale. ``period``: 2 to 24 pixels. The phase is random.
-    """
+    """A periodic pattern over the columns, or seldom the rows, of random phase: interference, or interleaved read-out."""
     if rng.random() < 0.25:
         return np.ascontiguousarray(_striped(thermal.T, rng, amplitude, period).T)
     return _striped(thermal, rng, amplitude, period)
@@ -151,27 +141,24 @@ def _striped(thermal: Plane, rng: Rng, amplitude: float, period: float) -> Plane
 
 
 def thermal_noise(thermal: Plane, rng: Rng, sigma: float) -> Plane:
-    """Temporal noise (NETD after the AGC): normal, independent, standard deviation ``sigma`` (0.004 to 0.04 of full scale)."""
+    """Temporal noise (NETD after the AGC): normal, independent, standard deviation ``sigma``."""
     return clipped(thermal + np.float32(sigma) * rng.standard_normal(thermal.shape, np.float32))
 
 
 def low_contrast(thermal: Plane, span: float, level: float) -> Plane:
-    """A scene of little thermal contrast in a fixed 8-bit range: 0..1 becomes ``span`` (10 to 70) counts about ``level``, whole counts.
-
-    ``level``: 0.2..0.8, where the middle of the span lies in the 8-bit range; it moves as far inside as the span needs.
-    """
+    """Little contrast in a fixed 8-bit range: 0..1 becomes ``span`` whole counts about ``level`` (0..1), moved inside where it must be."""
     share = np.float32(span / 255.0)
     middle = np.float32(np.clip(level, share / 2, 1 - share / 2))
     return _quantised((thermal - 0.5) * share + middle)
 
 
 def thermal_blur(thermal: Plane, sigma: float) -> Plane:
-    """Defocus, or a low-resolution sensor enlarged to the rgb frame: Gaussian of ``sigma`` 0.7 to 3.5 pixels."""
+    """Defocus, or a low-resolution sensor enlarged to the rgb frame: Gaussian of ``sigma`` pixels."""
     return as_plane(cv2.GaussianBlur(thermal, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101))
 
 
 def misregister(thermal: Plane, rng: Rng, pixels: float) -> Plane:
-    """Parallax and calibration error: each pixel moves by less than ``pixels`` (1 to 6), by a common shift and a smooth field."""
+    """Parallax and calibration error: each pixel moves by less than ``pixels``, by a common shift and a smooth field."""
     shift = rng.normal(0.0, 0.8, 2)
     right, down = (part + 0.4 * noise_field(thermal.shape, rng, cell=128.0, octaves=2) for part in shift.astype(np.float32))
     factor = np.float32(pixels) / np.sqrt(1.0 + right * right + down * down)
@@ -182,10 +169,9 @@ def misregister(thermal: Plane, rng: Rng, pixels: float) -> Plane:
 
 
 class Degradation(NamedTuple):
-    """A degradation of random strength.
+    """``plane``: which one it changes. ``ranges``: of its uniform parameters, inclusive where both ends are int.
 
-    ``plane``: "thermal" or "luma", which it changes. ``ranges``: ends of the uniform ranges of its parameters, inclusive where both are
-    int. ``draws``: whether it takes a generator. ``temporal``: whether each frame has its own random pattern; else the pattern stays.
+    ``draws``: whether it takes a generator. ``temporal``: whether each frame has its own random pattern; else the pattern stays.
     """
 
     plane: str
@@ -193,23 +179,6 @@ class Degradation(NamedTuple):
     ranges: Mapping[str, tuple[float, float]]
     draws: bool = True
     temporal: bool = False
-
-    def __call__(self, thermal: Plane, luma: Plane, rng: Rng) -> Planes:
-        """Return thermal and luma, one of them degraded with random strength."""
-        return self.apply(thermal, luma, rng, self.strength(rng))
-
-    def strength(self, rng: Rng) -> dict[str, Any]:
-        """Return random parameters."""
-        return {
-            name: int(rng.integers(low, high + 1)) if isinstance(low, int) and isinstance(high, int) else float(rng.uniform(low, high))
-            for name, (low, high) in self.ranges.items()
-        }
-
-    def apply(self, thermal: Plane, luma: Plane, rng: Rng, strength: Mapping[str, Any]) -> Planes:
-        """Return thermal and luma, one of them degraded with the given parameters."""
-        before = thermal if self.plane == "thermal" else luma
-        after = self.function(before, rng, **strength) if self.draws else self.function(before, **strength)
-        return (after, luma) if self.plane == "thermal" else (thermal, after)
 
 
 DEGRADATIONS: dict[str, Degradation] = {
@@ -228,18 +197,23 @@ DEGRADATIONS: dict[str, Degradation] = {
     "thermal_blur": Degradation("thermal", thermal_blur, {"sigma": (0.7, 3.5)}, draws=False),
     "misregister": Degradation("thermal", misregister, {"pixels": (1.0, 6.0)}),
 }
-"""By name, ``(thermal, luma, rng) -> (thermal, luma)``."""
 
 
 def degrade_clip(name: str, frames: Sequence[Planes], rng: Rng) -> list[Planes]:
-    """Return consecutive frames, degraded with one strength: noise differs from frame to frame, smoke drifts, all else stays in place."""
-    degradation = DEGRADATIONS[name]
-    strength, seed = degradation.strength(rng), int(rng.integers(2**63))
+    """Return consecutive frames, degraded with one random strength: noise differs from frame to frame, smoke drifts, the rest stays."""
+    plane, function, ranges, draws, temporal = DEGRADATIONS[name]
+    strength: dict[str, Any] = {
+        name: int(rng.integers(low, high + 1)) if isinstance(low, int) and isinstance(high, int) else float(rng.uniform(low, high))
+        for name, (low, high) in ranges.items()
+    }
+    seed = int(rng.integers(2**63))
     degraded = []
     for index, (thermal, luma) in enumerate(frames):
         if name == "smoke":
             strength["time_s"] = index * FRAME_S
-        degraded.append(degradation.apply(thermal, luma, rng if degradation.temporal else np.random.default_rng(seed), strength))
+        given = (rng if temporal else np.random.default_rng(seed),) if draws else ()
+        after = function(thermal if plane == "thermal" else luma, *given, **strength)
+        degraded.append((after, luma) if plane == "thermal" else (thermal, after))
     return degraded
 
 
@@ -247,10 +221,10 @@ def degrade_clip(name: str, frames: Sequence[Planes], rng: Rng) -> list[Planes]:
 
 
 def noise_field(shape: tuple[int, ...], rng: Rng, cell: float, octaves: int, offset: Sequence[float] | Array = (0.0, 0.0)) -> Plane:
-    """Return smooth fractal noise, float32 [H, W], about normal with mean 0 and standard deviation 1 (over many draws).
+    """Return smooth fractal noise, float32 [H, W], about normal with mean 0 and standard deviation 1 over many draws.
 
-    Each octave is random values on a periodic lattice, interpolated by cubic B-splines; the first has ``cell`` pixels between them, each
-    next one a half of that and a half of the amplitude. ``offset`` (down, right) moves the noise by pixels, fine octaves further.
+    Each octave interpolates a periodic lattice of random values by cubic B-splines: ``cell`` pixels apart, then half of that with half of
+    the amplitude. ``offset`` (down, right) moves it by pixels, fine octaves further.
     """
     field = np.zeros(shape[:2], np.float32)
     for octave in range(octaves):

@@ -17,10 +17,9 @@ _CLUTTER_STD = 0.02  # least local standard deviation of luma at a place for a t
 
 
 class HotTarget(NamedTuple):
-    """A pasted target: ``mask`` bool [h, w] with its first pixel at (``top``, ``left``), the pixels that it covers by half or more.
+    """``mask``: bool [h, w] from (``top``, ``left``) on, pixels covered by half or more. ``size``: larger side of the shape in pixels.
 
-    ``size``: larger side of the shape in pixels. ``contrast``: (mean in the mask - mean in the ring) / (standard deviation in the ring
-    + 1 grey level), of thermal.
+    ``contrast`` of thermal: (mean in the mask - mean in the ring) / (standard deviation in the ring + 1 grey level).
     """
 
     top: int
@@ -50,12 +49,11 @@ def paste_hot_targets(
     sizes: tuple[int, int] = (3, 12),
     contrasts: tuple[float, float] = (3.0, 8.0),
 ) -> tuple[Plane, Plane, list[HotTarget]]:
-    """Paste up to ``count`` small hot targets where luma is cluttered: foliage, grass, crowds. Return thermal, luma and the targets.
+    """Paste up to ``count`` small hot targets where luma is cluttered; return thermal, luma and the targets.
 
-    Targets are ellipses, squares and, from 6 pixels on, people, with anti-aliased edges, ``sizes`` pixels large. Their mean exceeds their
-    ring's mean by ``contrasts`` times its noise (standard deviation in the ring + 1 grey level). Places with luma of high local variance
-    are drawn; those where thermal is hotter already, or white is not hot enough, are left out. So there may be fewer targets. In luma a
-    half of the targets are a weak dark or bright patch, the others invisible. Targets do not lie in each other's ring.
+    Targets are ellipses, squares and, from 6 pixels on, people of ``sizes`` pixels, outside each other's rings. Their mean exceeds their
+    ring's by ``contrasts`` times its noise (standard deviation + 1 grey level). Places where thermal is hotter already, or white is not hot
+    enough, are left out. In luma half of them are a weak dark or bright patch, the others invisible.
     """
     width = thermal.shape[1]
     thermal, luma, untouched = thermal.copy(), luma.copy(), thermal
