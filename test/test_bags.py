@@ -355,8 +355,9 @@ def test_the_profile_of_a_known_driver_is_told_and_applied_by_fuse_inspect_and_v
         assert aenet("fuse", bag, "-o", tmp_path / f"out{number}", "--temperature", tmp_path / f"degrees{number}", *given) == 0
         assert "agc.profile lepton by the conventions" in capsys.readouterr().err
         view = BagView(bag, Config(), *given[1::2])
-        assert "agc.profile lepton by the conventions of the camera's driver; set agc.profile to override it" in view.remarks
+        assert "agc.profile lepton by the conventions of the camera's driver; set agc.profile to override it" in view.notes
         assert "(agc.profile lepton)" in view.state()["temperature"]
+        assert all(row["level"] == 0 for row in view.state()["statuses"])  # a choice is no warning
     late = bag_with(tmp_path / "late", **{"/lepton/image_raw": ("mono16", [0, 29815, 29815]), "/camera/image_raw": COLOUR})
     assert BagSource(late, SyncConfig()).profile == "lepton"  # a blank frame tells nothing
     # What is set stays, "generic" too.

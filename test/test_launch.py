@@ -21,7 +21,7 @@ from launch.launch_description_sources import get_launch_description_from_python
 from lifecycle_msgs.srv import GetState
 from rcl_interfaces.srv import GetParameters
 from rclpy.executors import SingleThreadedExecutor
-from ros_harness import BEST_EFFORT, SIZE, own_domain, ros_environment
+from ros_harness import BEST_EFFORT, SIZE, dim_street, make_image, own_domain, ros_environment, warm_square
 from sensor_msgs.msg import Image
 
 from launch import LaunchContext
@@ -187,6 +187,27 @@ def test_what_a_bring_up_sets_for_its_group_holds_for_the_node(launched, tmp_pat
     answer = client.call_async(GetParameters.Request(names=["sync.slop_ms"]))
     launch.until(answer.done)
     assert answer.result().values[0].double_value == 12.5, "no file of defaults hides it"
+
+
+def test_a_launch_line_of_the_docs_fuses_its_cameras_with_their_profile(launched):
+    [line] = re.findall(
+        r"^ros2 launch \S+ fusion.launch.py (.*/lepton/image_raw)", (LAUNCH.parent / "docs/cameras.md").read_text(), re.MULTILINE
+    )
+    launch = launched("fusion", "params_file:=cpu.yaml", *line.replace("$RGB", "/camera/camera/color/image_raw").split())
+    names = {"/lepton/image_raw": ("mono16", "lepton"), "/camera/camera/color/image_raw": ("rgb8", "camera_color_optical_frame")}
+    publishers = {name: launch.node.create_publisher(Image, name, 5) for name in names}
+    fused = []
+    launch.node.create_subscription(Image, "/fused/image", fused.append, BEST_EFFORT)
+    pictures = {"mono16": warm_square() + 22_000, "rgb8": dim_street()}
+
+    def publish():
+        for name, (encoding, frame_id) in names.items():
+            publishers[name].publish(make_image(pictures[encoding], encoding, time.time_ns() // 10**8 * 10**8, frame_id))
+        return len(fused) >= 3
+
+    launch.until(publish)
+    assert fused[-1].header.frame_id == "camera_color_optical_frame"
+    assert "agc.profile lepton by the conventions of the camera's driver" in launch.log_path.read_text()
 
 
 def test_arguments_win_over_the_parameter_file(launched, tmp_path):

@@ -98,7 +98,7 @@ def _show_bag(args: argparse.Namespace, settings: ViewSettings) -> int:
     from aenet_ros.view.server import serve
 
     source = BagView(args.bag, uncropped_config(args, "aenet view"), args.thermal_topic, args.rgb_topic, fuse=args.fuse, time=args.time)
-    for text in source.remarks:
+    for text in [*source.notes, *source.remarks]:
         remark(text)
     serve(source, settings, str(args.bag))
     return 0

@@ -154,6 +154,7 @@ class BagPlayer:
         self.remarks: list[str] = []
         self.topics: dict[str, str] = {}
         self.profile = ""  # as in Source
+        self.notes: list[str] = []  # which cameras were chosen, and why
         self._by_log = False
         with open_bag(path, self.remarks) as bag:
             topics = image_topics(bag)
@@ -163,7 +164,7 @@ class BagPlayer:
             try:
                 found = camera_topics(bag, thermal_topic, rgb_topic)
                 self.topics["thermal"], self.topics["rgb"], self.profile = found.thermal, found.rgb, found.profile
-                self.remarks += [] if thermal_topic and rgb_topic else [found.why]
+                self.notes += [] if thermal_topic and rgb_topic else [found.why]
             except SourceError as error:
                 if not self.recorded or thermal_topic or rgb_topic:
                     raise

@@ -40,7 +40,7 @@ RECORDED_OPTIONS = ("agc.", "output.palette", "hot_spots.", "alarms.")
 class BagView:
     """See ``ViewSource``. One thread reads, waits and fuses; the methods of the server's thread change what it does next.
 
-    ``remarks``: what the reader noticed, such as damage of the bag.
+    ``notes``: the cameras and the profile that were chosen, and why. ``remarks``: what the reader noticed, such as damage of the bag.
     """
 
     kind = "bag"
@@ -53,7 +53,7 @@ class BagView:
         self._player = BagPlayer(path, thermal_topic, rgb_topic, recorded=not fuse, offset_ns=offset_ns, time=time)
         self._recorded, self.remarks = self._player.recorded, self._player.remarks
         self._config, text = with_driver_profile(config, self._player.profile)
-        self.remarks += [text] if text else []
+        self.notes = [*self._player.notes, *filter(None, [text])]
         self._pipeline: FusionPipeline | None = None
         self._changed = threading.Condition()
         self._watched, self._playing, self._closed = False, True, False
@@ -125,11 +125,12 @@ class BagView:
 
     def state(self) -> dict[str, Any]:
         """See ``ViewSource``; ``bag`` holds the state of the player."""
+        notes = [{"name": "cameras", "level": OK, "message": text, "values": {}} for text in self.notes]
         remarks = [{"name": "bag", "level": WARN, "message": text, "values": {}} for text in dict.fromkeys(self.remarks)]
         return {
             **self._status_text()._asdict(),
             "timings_ms": self._timings_ms,
-            "statuses": self._statuses + remarks,
+            "statuses": self._statuses + notes + remarks,
             "values": flatten(self._config),
             "options_note": "The recorded fused pictures are shown as they are. Start with --fuse to fuse again." if self._recorded else "",
             "temperature": temperature_note(self._config, known=not self._recorded),
