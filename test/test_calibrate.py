@@ -127,7 +127,7 @@ def folders(pairs, tmp_path_factory):
 
 def test_the_command_writes_what_registration_reads(rig, folders, tmp_path, capsys):
     out = tmp_path / "rig.yaml"
-    assert main(["calibrate", str(folders / "thermal"), str(folders / "rgb"), "-o", str(out), "--pairs", "12", "--json"]) == 0
+    assert main(["calibrate", str(folders / "thermal"), str(folders / "rgb"), "-o", str(out), "--most-pairs", "12", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["pairs"] == 12
     assert corner_distance(np.reshape(report["homography"], (3, 3)), rig.homography, CONFIG.rgb_size) < 1.0
@@ -205,7 +205,7 @@ def test_start_and_target_exclude_each_other_and_a_start_needs_lenses(tmp_path, 
 
 def test_the_command_refuses_what_cannot_be_trusted_and_writes_nothing(folders, tmp_path, capsys):
     out = tmp_path / "rig.yaml"
-    assert main(["calibrate", str(folders / "other"), str(folders / "rgb"), "-o", str(out), "--pairs", "6"]) == 1
+    assert main(["calibrate", str(folders / "other"), str(folders / "rgb"), "-o", str(out), "--most-pairs", "6"]) == 1
     assert "no registration can be trusted" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 

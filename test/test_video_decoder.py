@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from aenet_ros.core.errors import ImageError, UnsupportedEncodingError
+from aenet_ros.core.errors import UnsupportedEncodingError
 from aenet_ros.io.video_decoder import PacketDecoder
 
 av = pytest.importorskip("av", minversion="17", reason="videos need PyAV (pip install 'av>=17')")
@@ -58,27 +58,6 @@ def test_a_recording_that_begins_between_keyframes(kind):
     decoder = PacketDecoder(kind.split()[0])
     frames = [frame for data, stamp_ns in packets(kind)[4:] for frame in decoder.decode(data, stamp_ns)]
     check(frames + decoder.flush(), range(10, 30))
-
-
-def test_a_damaged_packet_costs_the_frames_up_to_the_next_keyframe():
-    decoder, frames, damaged = PacketDecoder("libx264"), [], {}
-    for index, (data, stamp_ns) in enumerate(packets("h264")):
-        try:
-            frames += decoder.decode(data[: len(data) // 2] if index == 14 else data, stamp_ns)
-        except ImageError as error:
-            damaged[index] = str(error)
-    assert list(damaged) == [14, 15, 16, 17, 18, 19]
-    assert "a h264 packet of" in damaged[14]
-    check(frames, [*range(14), *range(20, 30)])
-
-
-def test_a_stream_that_starts_over():
-    decoder, stream = PacketDecoder("h264;yuv420p;bgr8;bgr8"), packets("h264")
-    first = [frame for data, stamp_ns in stream[:15] for frame in decoder.decode(data, stamp_ns)]
-    decoder.reset()
-    second = [frame for data, stamp_ns in stream[:15] for frame in decoder.decode(data, stamp_ns)]
-    check(first, range(15))
-    check(second, range(15))
 
 
 def test_thermal_is_taken_as_its_luma():

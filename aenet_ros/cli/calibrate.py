@@ -58,9 +58,6 @@ def run(args: argparse.Namespace) -> int:
     if target and args.start:
         raise ConfigError("--start is for scenes, --target for views of a board, which need no start; give one of the two")
     start = read_start(args.start) if args.start else None
-    if args.pairs is not None and str(args.pairs).isdecimal() and not args.pairs.exists():  # what --pairs meant in 0.1.0
-        remark(f"--pairs {args.pairs}: the number of pairs is --most-pairs now, and --pairs is a list of files")
-        args.most_pairs, args.pairs = int(str(args.pairs)), None
     if args.most_pairs < 1:
         raise ConfigError(f"--most-pairs {args.most_pairs}: give 1 or more, better 20 to 40")
     picture = args.out.with_suffix(".png")

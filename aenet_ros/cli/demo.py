@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from aenet_ros.config import Config
     from aenet_ros.workbench.simulation.rig_config import RigConfig
 
+STATUS_PERIOD_S = 2.0
 GIVE_UP_S = 8.0  # without a fused frame, and with an error in diagnostics all that time
 
 
@@ -155,26 +156,23 @@ def _start(processes: "Processes", args: argparse.Namespace, config: "Config", r
 
 def _follow(processes: "Processes", quiet: bool) -> dict[str, Any]:
     """Show the receiver's status until its report comes; returns the report. Raises AenetError where a process ends too early."""
-    from aenet_ros.cli.demo_report import StatusLine
+    from aenet_ros.cli.demo_report import status_line
 
-    line, failing_since = StatusLine(), 0.0
-    try:
-        for message in processes.messages("receiver"):
-            if message is None:
-                if problem := processes.watch():
-                    raise AenetError(problem)
-                continue
-            if message["type"] == "report":
-                return message
-            if message["type"] == "error":
-                raise AenetError(message["message"])
-            if not quiet:
-                line.show(message)
-            failing = message["level"] >= 2 and not message["frames"]
-            failing_since = (failing_since or time.monotonic()) if failing else 0.0
-            if failing and time.monotonic() - failing_since > GIVE_UP_S:
-                processes.children["receiver"].send_signal(signal.SIGINT)  # it still reports
-    finally:
-        if not quiet:
-            line.end()
+    shown_s = failing_since = 0.0
+    for message in processes.messages("receiver"):
+        if message is None:
+            if problem := processes.watch():
+                raise AenetError(problem)
+            continue
+        if message["type"] == "report":
+            return message
+        if message["type"] == "error":
+            raise AenetError(message["message"])
+        if not quiet and time.monotonic() - shown_s > STATUS_PERIOD_S:
+            shown_s = time.monotonic()
+            print(status_line(message), flush=True)
+        failing = message["level"] >= 2 and not message["frames"]
+        failing_since = (failing_since or time.monotonic()) if failing else 0.0
+        if failing and time.monotonic() - failing_since > GIVE_UP_S:
+            processes.children["receiver"].send_signal(signal.SIGINT)  # it still reports
     raise AenetError(f"the receiver ended without a report: {processes.last_words('receiver') or 'no output'}")

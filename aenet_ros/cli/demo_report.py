@@ -1,44 +1,21 @@
-"""What `aenet demo` prints and writes: the status line, the report and its verdict."""
+"""What `aenet demo` prints and writes: the status, the report and its verdict."""
 
 import os
-import shutil
-import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-PLAIN_PERIOD_S = 2.0
-ERASE_LINE = "\033[K"
 LOSSES = ("unpaired: ", "not fused: ", "replaced by a newer pair", "failed")
 SLOW_SHARE = 0.8  # of the cameras' rate: below it the report warns
 
 
-class StatusLine:
-    """One line that is overwritten on a terminal; elsewhere a line every two seconds."""
-
-    def __init__(self) -> None:
-        self._on_terminal = sys.stdout.isatty()
-        self._printed_s, self._text = 0.0, ""
-
-    def show(self, status: Mapping[str, Any]) -> None:
-        """Show the receiver's status."""
-        latency = status["latency_ms"].get("p50")
-        text = f"waiting for the first fused frame ... {status['message']}".rstrip()
-        if status["frames"] and latency is not None:
-            scene = f"  {status['scene']}" if status["scene"] else ""
-            text = f"{status['elapsed_s']:5.1f} s  {status['rate_hz']:5.1f} Hz  latency {latency:6.1f} ms  {status['frames']} fused{scene}"
-        if self._on_terminal:
-            print(f"\r{ERASE_LINE}{text[: shutil.get_terminal_size().columns - 1]}", end="", flush=True)
-        elif text != self._text and time.monotonic() - self._printed_s > PLAIN_PERIOD_S:
-            self._printed_s = time.monotonic()
-            print(text, flush=True)
-        self._text = text
-
-    def end(self) -> None:
-        """Finish the line."""
-        if self._on_terminal and self._text:
-            print(flush=True)
+def status_line(status: Mapping[str, Any]) -> str:
+    """The receiver's status for a person."""
+    latency = status["latency_ms"].get("p50")
+    if not status["frames"] or latency is None:
+        return f"waiting for the first fused frame ... {status['message']}".rstrip()
+    rate = f"{status['elapsed_s']:5.1f} s  {status['rate_hz']:5.1f} Hz  latency {latency:6.1f} ms"
+    return f"{rate}  {status['frames']} fused  {status['scene']}".rstrip()
 
 
 def compose(

@@ -26,7 +26,6 @@ examples:
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +39,7 @@ from aenet_ros.cli.common import (
     uncropped_config,
     write_json,
 )
-from aenet_ros.config import Config
+from aenet_ros.config import build
 from aenet_ros.core.errors import ConfigError, SourceError
 
 if TYPE_CHECKING:
@@ -228,7 +227,9 @@ def _methods(args: argparse.Namespace) -> "list[Method]":
 
     methods = []
     if args.weights is not None or not args.fused:
-        methods.append(pipeline_method(OURS, FusionPipeline(_pipeline_config(args))))
+        config = uncropped_config(args, "aenet evaluate")
+        given = {"model.weights": args.weights or config.model.weights, "model.device": args.device, "output.encoding": "bgr8"}
+        methods.append(pipeline_method(OURS, FusionPipeline(build(given, config))))
     elif args.set or args.params:
         raise ConfigError("--set and --params are settings of the network's method: give --weights too")
     for item in args.fused:
@@ -242,12 +243,6 @@ def _methods(args: argparse.Namespace) -> "list[Method]":
             f"--fused: the methods {', '.join(names)} need different names; the last {len(FREE)} are rows of every evaluation"
         )
     return methods
-
-
-def _pipeline_config(args: argparse.Namespace) -> Config:
-    config = uncropped_config(args, "aenet evaluate")
-    model = replace(config.model, weights=args.weights or config.model.weights, device=args.device)
-    return replace(config, model=model, output=replace(config.output, encoding="bgr8"))
 
 
 def _flicker(clips: "Sequence[DataSet]", methods: "Sequence[Method]") -> dict[str, dict[str, float]]:

@@ -179,7 +179,7 @@ class _Replay:
         kind, frames = record["kind"], self._frames
         if kind != "pair":
             offset_ns = config.sync.clock_offset_ns if kind == "thermal" else 0
-            frame = _stamped(frames[kind][record["frame_ns"] + offset_ns], record["frame_ns"])
+            frame = replace(frames[kind][record["frame_ns"] + offset_ns], stamp_ns=record["frame_ns"])
             streams = {role: StreamInfo((size[0], size[1]), frame_id) for role, (size, frame_id) in record["streams"].items()}
             self.pipeline.restore_temporal(record["state"])
             return self.pipeline.fallback(FallbackFrame(kind, frame, streams), config)
@@ -190,7 +190,6 @@ class _Replay:
 
     def report(self) -> dict[str, Any]:
         header, fuser = self._header, self.pipeline.fuser
-        there, here = ((each["device"], each["precision"], each["backend"]) for each in (header, _about(fuser)))
         weights = (header["model"].get("sha256"), fuser.card.get("sha256"))
         return {
             "node": header["node"],
@@ -205,15 +204,7 @@ class _Replay:
             "early": self._early,
             "different": self._different,
             "not_made": dict(self._not_made),
-            "there": " ".join(there),
-            "here": " ".join(here),
+            "there": " ".join(header[name] for name in ("device", "precision", "backend")),
+            "here": f"{fuser.device} {fuser.precision} {fuser.backend}",
             "same_weights": weights[0] == weights[1],
         }
-
-
-def _about(fuser: Any) -> dict[str, str]:
-    return {"device": str(fuser.device), "precision": fuser.precision, "backend": fuser.backend}
-
-
-def _stamped(frame: Frame, stamp_ns: int) -> Frame:
-    return frame if frame.stamp_ns == stamp_ns else replace(frame, stamp_ns=stamp_ns)

@@ -56,9 +56,8 @@ def read_thermal(path: Path, stamp_ns: int = 0, notes: list[str] | None = None) 
     Raises SourceError if the file is missing, damaged, or of a depth that no thermal camera writes.
     """
     notes = [] if notes is None else notes
-    content = read_content(path)
-    header = read_header(content)
-    data = _flir_values(path, content, header, notes) if header.maker == "FLIR" else decode_picture(path, content, header, notes)
+    header = read_header(content := read_content(path))
+    data = _flir_values(path, content, header, notes) if header.maker == "FLIR" else read_picture(path, notes)[1]
     if header.maker == "DJI":
         notes.append(f"a DJI radiometric JPEG, of which only the preview is read; {DJI_REMEDY}")
     if data.ndim == 3 and (data[..., :1] == data).all():
@@ -82,9 +81,7 @@ def read_rgb(path: Path, stamp_ns: int = 0, notes: list[str] | None = None, bits
     ``read_thermal``.
     """
     notes = [] if notes is None else notes
-    content = read_content(path)
-    header = read_header(content)
-    data = decode_picture(path, content, header, notes)
+    header, data = read_picture(path, notes)
     if data.dtype == np.uint16:
         bits = max(bits, used_bits(data, header.bits))
         if bits < 16:
@@ -116,12 +113,8 @@ def _flir_values(path: Path, content: bytes, header: PictureHeader, notes: list[
         notes.append(FLIR_CELSIUS)
     else:
         notes.append("a FLIR radiometric file without the camera's constants: its raw counts are used, which are no temperatures")
-    return _as_exif_says(values, header.orientation)
-
-
-def _as_exif_says(data: Array, orientation: int) -> Array:
-    """The picture turned and mirrored as EXIF's orientation, 1 to 8, says."""
-    return turned(data, orientation >= 5, orientation in (3, 4, 7, 8), orientation in (2, 3, 6, 7))
+    turns = header.orientation  # EXIF: 1 to 8
+    return turned(values, turns >= 5, turns in (3, 4, 7, 8), turns in (2, 3, 6, 7))
 
 
 def turned(data: Array, swapped: bool, upside_down: bool, mirrored: bool) -> Array:
@@ -135,11 +128,12 @@ def luma(bgr: Array) -> Array:
     return np.asarray(cv2.cvtColor(np.ascontiguousarray(bgr), cv2.COLOR_BGR2GRAY))
 
 
-def decode_picture(path: Path, content: bytes, header: PictureHeader, notes: list[str] | None = None) -> Array:
-    """The pixels of the first page of ``content``, the file's bytes, [H, W] or [H, W, 3] in the order blue, green, red.
+def read_picture(path: Path, notes: list[str] | None = None) -> tuple[PictureHeader, Array]:
+    """The header, and the pixels of the first page, [H, W] or [H, W, 3] in the order blue, green, red.
 
-    They are turned as EXIF says and have no alpha. ``header``: of ``content``. ``notes`` and errors as ``read_thermal``.
+    They are turned as EXIF says and have no alpha. ``notes`` and errors as ``read_thermal``.
     """
+    header = read_header(content := read_content(path))
     if header.cut_off:  # decoders fill what is missing with grey
         raise SourceError(f"{path} is cut off: the end of the {header.format} data is missing ({len(content)} bytes); copy it again")
     if header.samples in UNREAD_SAMPLES or header.samples.startswith("complex"):
@@ -152,7 +146,7 @@ def decode_picture(path: Path, content: bytes, header: PictureHeader, notes: lis
         raise SourceError(f"{path} cannot be decoded: {error.err}") from error
     if data is None or data.size == 0:
         raise SourceError(f"{path} is damaged or not a picture ({len(content)} bytes); readable are {', '.join(PICTURE_SUFFIXES)}")
-    return np.asarray(data)
+    return header, np.asarray(data)
 
 
 def write_picture(path: Path, image: Array, encoding: str) -> None:

@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from aenet_ros.core.errors import SourceError
 from aenet_ros.core.frames import Array
-from aenet_ros.io.files import FLIR_CELSIUS, decode_picture, read_content, read_thermal
+from aenet_ros.io.files import FLIR_CELSIUS, read_content, read_picture, read_thermal
 from aenet_ros.io.picture_header import read_header
 from aenet_ros.messages.encodings import used_bits
 
@@ -22,62 +21,43 @@ HUE_BINS, COLOUR_SHIFT = 24, 4  # of the hue circle; 16 levels a channel
 GREY, PALETTE, TINTED, PHOTO = "grey", "colour-mapped", "tinted", "photo"
 
 
-class PictureFacts(NamedTuple):
-    """What holds for all pictures of a source. remarks: what is doubtful in some. bits: least depth of the rgb pictures, 0 for 8-bit ones.
+def check_pictures(pairs: Sequence[tuple[Path, Path]], force: bool) -> tuple[list[str], int, bool]:
+    """Look at some pairs (thermal, rgb). Raises SourceError where all that are looked at seem swapped, unless ``force``.
 
-    celsius: the thermal files are degrees Celsius.
+    Returns what is doubtful in some, the least depth of the rgb pictures (0: 8 bits), and whether the thermal ones are degrees Celsius.
     """
-
-    remarks: list[str]
-    bits: int
-    celsius: bool
-
-
-def check_pictures(pairs: Sequence[tuple[Path, Path]], force: bool) -> PictureFacts:
-    """Look at some pairs (thermal, rgb). Raises SourceError where all that are looked at seem swapped, unless ``force``."""
     picked = [pairs[index] for index in sorted({0, len(pairs) // 2, len(pairs) - 1})][:CHECKED_PAIRS]
     reasons = [reason for thermal, rgb in picked if (reason := _swapped(thermal, rgb))]
     if reasons and len(reasons) == len(picked) and not force:
         raise SourceError(f"{reasons[0]}: give the thermal path first, or --force if this is right")
-    step = max(1, len(pairs) // DEPTH_FILES)
-    bits = 0
-    if _bits(pairs[0][1]):
-        bits = max(_bits(rgb) for _, rgb in pairs[::step])
-    return PictureFacts(reasons, bits, _is_celsius(pairs[0][0]))
+    bits = _bits(pairs[0][1]) and max(_bits(rgb) for _, rgb in pairs[:: max(1, len(pairs) // DEPTH_FILES)])
+    notes: list[str] = []
+    with suppress(SourceError):  # is reported when its turn comes
+        read_thermal(pairs[0][0], notes=notes)
+    return reasons, bits, FLIR_CELSIUS in notes
 
 
 def _swapped(thermal: Path, rgb: Path) -> str:
     """Why the two seem to be given the wrong way round; "" where they do not, or cannot be read."""
     try:
-        thermal_content, rgb_content = read_content(thermal), read_content(rgb)
-        thermal_header, rgb_header = read_header(thermal_content), read_header(rgb_content)
-        if rgb_header.maker:
-            return f"{rgb} is given as the rgb picture and is a radiometric file of a {rgb_header.maker} thermal camera"
-        picture = decode_picture(rgb, rgb_content, rgb_header)
+        if maker := read_header(read_content(rgb)).maker:
+            return f"{rgb} is given as the rgb picture and is a radiometric file of a {maker} thermal camera"
+        _, picture = read_picture(rgb)
         if picture.dtype != np.uint8 and picture.ndim == 2:
             return f"{rgb} is given as the rgb picture and is a grey picture of type {picture.dtype}, as thermal cameras write"
         if colour_kind(picture) == PALETTE:
             return f"{rgb} is given as the rgb picture and seems colour-mapped, as thermal pictures are"
-        if not thermal_header.maker and colour_kind(decode_picture(thermal, thermal_content, thermal_header)) == PHOTO:
+        if not read_header(read_content(thermal)).maker and colour_kind(read_picture(thermal)[1]) == PHOTO:
             return f"{thermal} is given as the thermal picture and seems to be a colour photo"
     except SourceError:
         pass
     return ""
 
 
-def _is_celsius(path: Path) -> bool:
-    notes: list[str] = []
-    with suppress(SourceError):  # is reported when its turn comes
-        read_thermal(path, notes=notes)
-    return FLIR_CELSIUS in notes
-
-
 def _bits(path: Path) -> int:
     """The bits that a picture of more than 8 bits uses; 0 for another one."""
     try:
-        content = read_content(path)
-        header = read_header(content)
-        data = decode_picture(path, content, header)
+        header, data = read_picture(path)
     except SourceError:
         return 0
     return used_bits(data, header.bits) if data.dtype == np.uint16 else 0

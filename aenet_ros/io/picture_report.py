@@ -7,7 +7,7 @@ import numpy as np
 
 from aenet_ros.config import AgcConfig
 from aenet_ros.core.frames import Array
-from aenet_ros.io.files import FLIR_CELSIUS, decode_picture, read_content, read_rgb, read_thermal
+from aenet_ros.io.files import FLIR_CELSIUS, read_content, read_picture, read_rgb, read_thermal
 from aenet_ros.io.picture_checks import colour_kind
 from aenet_ros.io.picture_header import read_header
 from aenet_ros.messages.encodings import used_bits
@@ -24,14 +24,13 @@ def report_picture(path: Path, agc: AgcConfig) -> dict[str, Any]:
     ``stored``: size (width, height), type, channels, kind of colours, orientation (EXIF), pages. ``thermal``: encoding, size, values and,
     where known, celsius (lowest, median, highest), and radiometric (FLIR, DJI or ""). Raises SourceError for a file that cannot be read.
     """
-    content = read_content(path)
-    header = read_header(content)
+    header = read_header(read_content(path))
     notes: list[str] = []
     frame = read_thermal(path, notes=notes)
     values = three_values(frame.data)
     report: dict[str, Any] = {"file": str(path), "format": header.format or path.suffix.lstrip(".").lower(), "stored": {}, "rgb": {}}
     if header.format != "fff":
-        stored = decode_picture(path, content, header)
+        _, stored = read_picture(path)
         report["stored"] = {
             "size": [stored.shape[1], stored.shape[0]],
             "type": stored.dtype.name,

@@ -84,9 +84,8 @@ class PictureSource(Source):
         self.names = [rgb.stem for _, rgb in self._pairs]
         self._depths = self._find_depths(depth)
         self.files = [path for pair in self._pairs for path in pair] + list(self._depths.values())
-        facts = check_pictures(self._pairs, force)
-        self.remarks += facts.remarks
-        self.celsius, self._rgb_bits = facts.celsius, facts.bits
+        doubts, self._rgb_bits, self.celsius = check_pictures(self._pairs, force)
+        self.remarks += doubts
         self._notes: dict[str, list[str]] = {}  # names of the files by what is to be said of them
 
     def __iter__(self) -> Iterator[SourceItem]:

@@ -152,11 +152,6 @@ class SoundFrames:
             self._waiting = False
             yield frame
 
-    def reset(self) -> None:
-        """Forget the stream so far."""
-        self._context.flush_buffers()
-        self._waiting = True
-
     def _leave_out(self, problem: str) -> None:
         self.left_out += 1
         self.problem = problem
@@ -207,12 +202,5 @@ class PacketDecoder:
         return frames
 
     def flush(self) -> list[Frame]:
-        """The frames that the decoder still holds, at the end of the stream (B-frames). A new stream may follow."""
-        frames = [self._converter.convert(frame, frame.pts or 0) for frame in self._sound.decode(None)]
-        self.reset()
-        return frames
-
-    def reset(self) -> None:
-        """Forget the stream so far, as for a bag that starts over: wait for the next keyframe."""
-        self._sound.reset()
-        self._begun = False
+        """The frames that the decoder still holds at the end of the stream (B-frames)."""
+        return [self._converter.convert(frame, frame.pts or 0) for frame in self._sound.decode(None)]
