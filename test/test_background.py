@@ -6,8 +6,8 @@ from functools import partial
 
 import pytest
 
+from aenet_ros.io.sink import BackgroundWriter
 from aenet_ros.io.source import prefetch, prefetch_items
-from aenet_ros.io.staging import BackgroundWriter
 
 
 @pytest.mark.parametrize("threads", [1, 3])

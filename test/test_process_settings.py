@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from aenet_ros.core.process import allowed_cores
-from aenet_ros.io.staging import delay_signals
+from aenet_ros.io.sink import delay_signals
 
 # Blocks as large as images, with small ones between them that stay in use.
 FRAGMENTED_HEAP = """

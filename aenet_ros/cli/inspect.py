@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _inspect_picture(args: argparse.Namespace, config: "Config") -> int:
-    from aenet_ros.io.picture_report import report_picture
+    from aenet_ros.io.picture_checks import report_picture
 
     report = report_picture(args.bag, config.agc)
     if args.json:

@@ -16,7 +16,7 @@ from aenet_ros.io.bag_frames import PICTURE_TYPES, picture_format, with_header
 from aenet_ros.io.bag_source import BagSource, undecoded_text
 from aenet_ros.io.bag_topics import Times
 from aenet_ros.io.bags import Bag, open_bag
-from aenet_ros.io.picture_report import three_values
+from aenet_ros.io.picture_checks import three_values
 from aenet_ros.io.source import cropped
 from aenet_ros.messages.codec import stamp_ns
 from aenet_ros.sync.matcher import DROP_REASONS

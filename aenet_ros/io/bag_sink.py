@@ -23,10 +23,9 @@ from aenet_ros.io.bag_topics import CAMERA_INFO
 from aenet_ros.io.bag_writer import BagWriter, ros2_connection
 from aenet_ros.io.bags import READ_ENCODINGS, describe, known_types, typestore
 from aenet_ros.io.files import is_bag
-from aenet_ros.io.sink import StagedSink
+from aenet_ros.io.sink import StagedSink, staging_path, write_errors
 from aenet_ros.io.source import Source
 from aenet_ros.io.sources import frame_stamp_ns
-from aenet_ros.io.staging import staging_path, write_errors
 from aenet_ros.io.video_encoder import VideoEncoder, VideoPacket
 from aenet_ros.messages.codec import fused_camera_info
 from aenet_ros.messages.stream_kinds import info_topic

@@ -15,7 +15,7 @@ from rosbags.rosbag2.metadata import dump_qos_v8, parse_qos
 from aenet_ros.core.errors import SourceError
 from aenet_ros.io.bag_files import QOS, TYPE_HASH, Connection
 from aenet_ros.io.bags import METADATA, known_types
-from aenet_ros.io.staging import BackgroundWriter, write_errors
+from aenet_ros.io.sink import BackgroundWriter, write_errors
 
 VERSION = 8
 """Of the metadata. From 9 on, which needs Jazzy, QoS has words in place of numbers."""

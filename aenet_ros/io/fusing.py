@@ -16,9 +16,8 @@ from aenet_ros.core.frames import Array, FramePair, FusedFrame, ThermalInput, co
 from aenet_ros.core.process import MAX_AUTO_THREADS, allowed_cores
 from aenet_ros.io.files import is_bag
 from aenet_ros.io.fuse_job import FuseJob, FuseOptions, Progress, open_job
-from aenet_ros.io.sink import Sink
+from aenet_ros.io.sink import HIDDEN_FOLDER, Sink, delay_signals
 from aenet_ros.io.source import SourceItem, cropped
-from aenet_ros.io.staging import HIDDEN_FOLDER, delay_signals
 from aenet_ros.io.thermal_files import ThermalFiles
 from aenet_ros.registration.output_grid import MOST_STRETCH, stretch_text
 from aenet_ros.thermal.temperature import check_scale

@@ -9,9 +9,8 @@ from typing import Any
 from aenet_ros.core.errors import SourceError
 from aenet_ros.core.frames import FusedFrame
 from aenet_ros.io.files import BAG_SUFFIXES, PICTURE_SUFFIXES, VIDEO_SUFFIXES, WRITTEN_VIDEO_SUFFIXES, write_picture
-from aenet_ros.io.sink import Sink, StagedSink
+from aenet_ros.io.sink import HIDDEN_FOLDER, Sink, StagedSink, write_errors
 from aenet_ros.io.source import Source, file_threads
-from aenet_ros.io.staging import HIDDEN_FOLDER, write_errors
 
 FILE_SUFFIX = r"\.(?=.*[a-z].*[a-z])[a-z0-9]{3,4}"
 """What looks like a file's suffix and not like a part of a folder's name (out.v2, 12.05)."""

@@ -15,8 +15,8 @@ from aenet_ros.core.files import atomic_file
 from aenet_ros.core.frames import Array, Plane, ThermalSource
 from aenet_ros.io.files import PICTURE_SUFFIXES, write_picture
 from aenet_ros.io.fuse_job import FuseJob
+from aenet_ros.io.sink import write_errors
 from aenet_ros.io.source import Source
-from aenet_ros.io.staging import write_errors
 from aenet_ros.thermal.temperature import KELVIN, celsius, check_radiometric, scale_of
 from aenet_ros.thermal.thermometer import Thermometer, as_json
 

@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 from aenet_ros.core.errors import SourceError
 from aenet_ros.core.files import write_error
 from aenet_ros.core.frames import FusedFrame
-from aenet_ros.io.sink import StagedSink
-from aenet_ros.io.staging import staging_path, write_errors
+from aenet_ros.io.sink import StagedSink, staging_path, write_errors
 from aenet_ros.io.video_decoder import load_av
 from aenet_ros.io.video_encoder import COLOUR_TAGS, picture_frame, to_yuv
 from aenet_ros.io.video_file import RisingClock
