@@ -9,7 +9,7 @@ import torch
 
 from aenet_ros.cli.bench import measure_node
 from aenet_ros.cli.main import main
-from aenet_ros.workbench.timing import TwoConvolutions, spread_ms, time_runs
+from aenet_ros.workbench.speed import TwoConvolutions, spread_ms, time_runs
 
 
 @pytest.mark.slow

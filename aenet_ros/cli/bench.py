@@ -123,9 +123,8 @@ def tables(report: dict[str, Any]) -> str:
 def _around_row(size: Size, runs: int) -> dict[str, Any]:
     """The node's stages around the pipeline: match, and where ROS is installed receive, decode, encode and publish."""
     from aenet_ros.workbench import speed
-    from aenet_ros.workbench.timing import spread_ms
 
-    match = spread_ms(speed.time_matcher(speed.rig_pairs(speed.rig_of(size), 2)[0], runs))
+    match = speed.spread_ms(speed.time_matcher(speed.rig_pairs(speed.rig_of(size), 2)[0], runs))
     row = {"rgb": f"{size[1]}x{size[0]}", "match": match}
     if find_spec("rclpy") is not None and find_spec("sensor_msgs") is not None:
         from aenet_ros.ros.tools.probe_node import message_times

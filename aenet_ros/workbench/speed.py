@@ -1,9 +1,9 @@
-"""What `aenet bench` measures in its own process: the stages of the pipeline, the pair matcher and the network."""
+"""What `aenet bench` measures in its own process (stages of the pipeline, pair matcher, network), and the clock of all benchmarks."""
 
 import argparse
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -12,6 +12,8 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from aenet_ros.config import build
 from aenet_ros.core.frames import FramePair
@@ -26,12 +28,54 @@ from aenet_ros.sync.matcher import PairMatcher
 from aenet_ros.workbench.simulation.geometry import rgb_to_thermal
 from aenet_ros.workbench.simulation.rig import Rig
 from aenet_ros.workbench.simulation.rig_config import RigConfig
-from aenet_ros.workbench.timing import WARM_UP_RUNS, TwoConvolutions, spread_ms, time_runs
 
 Size = tuple[int, int]
+WARM_UP_RUNS = 5
 PAIRS = 12  # more than the caches hold
 MIN_RUNS = 3
 MAX_NS = 2_000_000_000  # for all runs of a network: a slow one gets fewer
+
+
+def spread_ms(durations_ns: Sequence[int]) -> dict[str, float]:
+    """Return median and quartiles of durations in nanoseconds, as milliseconds."""
+    low, median, high = np.percentile(np.asarray(durations_ns, np.int64), (25, 50, 75)) / 1e6
+    return {"median_ms": round(float(median), 4), "q25_ms": round(float(low), 4), "q75_ms": round(float(high), 4)}
+
+
+def time_runs(
+    run: Callable[[], object], runs: int, synchronise: Callable[[], None] | None = None, warm_up: int = WARM_UP_RUNS
+) -> list[int]:
+    """Return durations in ns of ``runs`` calls after ``warm_up`` calls. ``synchronise`` is called before each reading of the clock."""
+    wait = synchronise or (lambda: None)
+    for _ in range(warm_up):
+        run()
+    durations = []
+    for _ in range(runs):
+        wait()
+        begun = time.perf_counter_ns()
+        run()
+        wait()
+        durations.append(time.perf_counter_ns() - begun)
+    return durations
+
+
+class TwoConvolutions(nn.Module):
+    """A yardstick for speed: the layers of the smallest published fusion network, with random weights.
+
+    Two 3x3 convolutions at full size with reflection padding, 2 to 4 to 1 channels, ReLU and tanh: 113 parameters
+    (MMDRFuse, Deng et al., ACM Multimedia 2024).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(2, 4, 3)
+        self.second = nn.Conv2d(4, 1, 3)
+
+    def forward(self, thermal: Tensor, luma: Tensor) -> Tensor:
+        """Map two planes, float [B, 1, H, W], to one of the same shape."""
+        x = F.pad(torch.cat((thermal, luma), 1), (1, 1, 1, 1), mode="reflect")
+        x = F.pad(F.relu(self.first(x)), (1, 1, 1, 1), mode="reflect")
+        return torch.tanh(self.second(x))
 
 
 def rig_pairs(rig: RigConfig, count: int = PAIRS) -> list[FramePair]:
@@ -134,7 +178,7 @@ def within_fusion(device: str, precision: str, pairs: list[FramePair], runs: int
     return {name: found[name] for name in ("luma", "network", "merge")}
 
 
-def time_network(network: torch.nn.Module | CpuNetwork, device: str, precision: str, planes: torch.Tensor, runs: int) -> list[int]:
+def time_network(network: nn.Module | CpuNetwork, device: str, precision: str, planes: Tensor, runs: int) -> list[int]:
     """Durations in ns of a network on two planes [2, 1, 1, H, W]; AENet in its form for CPUs there. A slow network gets fewer runs."""
     call: Callable[[], object]
     synchronise = torch.cuda.synchronize if device != "cpu" else None
@@ -156,7 +200,7 @@ def network_row(device: str, precision: str, threads: int, size: Size, runs: int
     set_threads(threads)
     planes = torch.rand(2, 1, 1, *size)
     aenet, yardstick = load_checkpoint("")[0], TwoConvolutions()
-    networks: dict[str, torch.nn.Module | CpuNetwork] = {"aenet": aenet, "yardstick": yardstick}
+    networks: dict[str, nn.Module | CpuNetwork] = {"aenet": aenet, "yardstick": yardstick}
     if device == "cpu" and not missing_packages():
         networks["onnxruntime"] = CpuNetwork(aenet, OnnxShares(aenet, threads))
     durations: dict[str, list[int]] = {name: [] for name in networks}

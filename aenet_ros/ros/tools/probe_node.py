@@ -27,7 +27,7 @@ from aenet_ros.ros.tools.camera_publisher import BEST_EFFORT, ENCODINGS, RELIABL
 from aenet_ros.workbench.pair_account import Arrivals, percentiles_ms
 from aenet_ros.workbench.simulation.rig import Rig
 from aenet_ros.workbench.simulation.rig_config import RigConfig
-from aenet_ros.workbench.timing import spread_ms, time_runs
+from aenet_ros.workbench.speed import spread_ms, time_runs
 
 OUTPUTS = {"fused": "fused/image", "passthrough": "passthrough/image"}
 """Targets (the namespaces that the nodes run in) and the topic that each publishes."""

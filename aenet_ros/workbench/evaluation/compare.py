@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -76,16 +76,20 @@ def pool_trust(scores: Iterable[Score]) -> dict[str, TrustTable]:
 
     Scores without measures of trust are left out, and sets where no picture was measured for all methods.
     """
-    found: dict[str, dict[str, dict[str, Trust]]] = defaultdict(lambda: defaultdict(dict))
+    return {
+        dataset: {method: pooled([rows[name].trust for name in common]) for method, rows in methods.items()}  # type: ignore[misc]
+        for dataset, methods, common in _by_dataset(score for score in scores if score.trust is not None)
+        if common
+    }
+
+
+def _by_dataset(scores: Iterable[Score]) -> Iterator[tuple[str, dict[str, dict[str, Score]], list[str]]]:
+    """Yield each data set, its scores by method and picture, and the sorted pictures that were measured for all methods."""
+    found: dict[str, dict[str, dict[str, Score]]] = defaultdict(lambda: defaultdict(dict))
     for score in scores:
-        if score.trust is not None:
-            found[score.dataset][score.method][score.picture] = score.trust
-    tables = {}
+        found[score.dataset][score.method][score.picture] = score
     for dataset, methods in found.items():
-        common = set.intersection(*(set(rows) for rows in methods.values()))
-        if common:
-            tables[dataset] = {method: pooled([rows[name] for name in sorted(common)]) for method, rows in methods.items()}
-    return tables
+        yield dataset, methods, sorted(set.intersection(*(set(rows) for rows in methods.values())))
 
 
 def worst(scores: Iterable[Score], measure: str, most: int) -> list[Score]:
@@ -128,21 +132,16 @@ def means_by_dataset(scores: Iterable[Score]) -> dict[str, dict[str, dict[str, f
 
     Other pictures are left out, so that methods are compared on the same pictures. Raises SourceError if none remain.
     """
-    found: dict[str, dict[str, dict[str, Values]]] = defaultdict(lambda: defaultdict(dict))
-    for score in scores:
-        found[score.dataset][score.method][score.picture] = score.values
-    return {dataset: _means(dataset, methods) for dataset, methods in found.items()}
-
-
-def _means(dataset: str, methods: Mapping[str, Mapping[str, Values]]) -> dict[str, dict[str, float]]:
-    common = sorted(set.intersection(*(set(rows) for rows in methods.values())))
-    if not common:
-        counts = ", ".join(f"{method}: {len(rows)}" for method, rows in methods.items())
-        raise SourceError(f"set '{dataset}': no picture was measured for all methods ({counts}); compare methods on the same pictures")
-    return {
-        method: {metric: sum(rows[name][metric] for name in common) / len(common) for metric in rows[common[0]]}
-        for method, rows in methods.items()
-    }
+    means = {}
+    for dataset, methods, common in _by_dataset(scores):
+        if not common:
+            counts = ", ".join(f"{method}: {len(rows)}" for method, rows in methods.items())
+            raise SourceError(f"set '{dataset}': no picture was measured for all methods ({counts}); compare methods on the same pictures")
+        means[dataset] = {
+            method: {metric: sum(rows[name].values[metric] for name in common) / len(common) for metric in rows[common[0]].values}
+            for method, rows in methods.items()
+        }
+    return means
 
 
 def mean_ranks(table: Mapping[str, Values]) -> dict[str, float]:

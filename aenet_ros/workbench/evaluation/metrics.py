@@ -181,10 +181,9 @@ def _preserved(strength: Plane, angle: Plane, strength_f: Plane, angle_f: Plane)
 
 
 def flicker(frames: Iterable[tuple[Array, Array, Array]]) -> float:
-    """Return the change between consecutive fused frames that exceeds the change of both sources, in grey levels; lower is better.
+    """Return the mean over frames and pixels of max(0, |F1 - F0| - max(|A1 - A0|, |B1 - B0|)), in grey levels; our own definition.
 
-    It is the mean over frames and pixels of max(0, |F1 - F0| - max(|A1 - A0|, |B1 - B0|)), our own definition. ``frames`` yields
-    (fused, thermal, rgb luma) in temporal order. Raises ImageError for fewer than two frames or unequal sizes.
+    ``frames``: (fused, thermal, rgb luma) in temporal order. Raises ImageError for fewer than two frames or unequal sizes.
     """
     total, steps = 0.0, 0
     previous: list[Plane] | None = None

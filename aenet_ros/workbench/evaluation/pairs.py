@@ -32,10 +32,9 @@ class DataSet(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """A registered pair.
+    """thermal: uint8 [H, W], as ``stretched`` returns it. rgb: uint8 [H, W, 3] in bgr order, or grey [H, W].
 
-    thermal: uint8 [H, W] for the measures: an 8-bit picture as it is, a deeper one stretched. rgb: uint8 [H, W, 3] in bgr order, or grey
-    [H, W]. frame: the thermal picture as the camera gave it. first: no frame of the same clip comes before it.
+    frame: the thermal picture as the camera gave it. first: no frame of the same clip comes before it.
     """
 
     dataset: str

@@ -28,10 +28,9 @@ _HALO_LEAST_PIXELS = 500
 
 
 class Trust(NamedTuple):
-    """The measures of one fused picture.
+    """Measures of one fused picture: ``retentions`` of its hot regions, at most 1; ``worst_vif``, the lower VIF of both sources.
 
-    retentions: of each hot region, at most 1; empty if the thermal picture has none. halo (grey levels) and halo_share (0..1): None if
-    too few pixels are flat in both sources. worst_vif: the lower VIF of both sources. mesh: 0 for a picture without tiles.
+    ``halo`` (grey levels) and ``halo_share`` (0..1) are None where too few pixels are flat in both sources.
     """
 
     retentions: tuple[float, ...]
@@ -86,10 +85,9 @@ def lost_regions(fused: Array, thermal: Array, rgb_luma: Array) -> list[Mask]:
 
 
 def retentions(f: Grey, a: Grey, b: Grey) -> Iterator[tuple[Mask, float]]:
-    """Yield the mask and the retention of each hot region of ``a`` that stands out there (local contrast of 1 or more).
+    """Yield the mask and the retention of each hot region of ``a`` with a local contrast of 1 or more there.
 
-    Retention is the local contrast in f relative to the larger one of both sources, at most 1. It is negative for a region that f shows
-    darker than its surroundings.
+    Retention is the local contrast in f relative to the larger one of both sources, at most 1; negative where f is darker than the ring.
     """
     for region, ring in hot_regions(a):
         of_f, of_a, of_b = (local_contrast(plane, region, ring) for plane in (f, a, b))
@@ -100,9 +98,8 @@ def retentions(f: Grey, a: Grey, b: Grey) -> Iterator[tuple[Mask, float]]:
 def hot_regions(a: Grey) -> Iterator[tuple[Mask, Mask]]:
     """Yield (region, ring) masks [H, W] of the five largest hot regions of a thermal picture.
 
-    Hot: above the 99.5th percentile after a Gaussian blur of sigma 1; 8-connected, at least 9 pixels. The ring is the pixels within an
-    elliptic 41x41 dilation of the region that are not within an elliptic 9x9 dilation of any hot pixel. Regions with less than 50 of them
-    are left out.
+    Hot: above the 99.5th percentile after a Gaussian blur of sigma 1; 8-connected, at least 9 pixels. Ring: at least 50 pixels within an
+    elliptic 41x41 dilation of the region, and not within an elliptic 9x9 dilation of any hot pixel.
     """
     blurred = cv2.GaussianBlur(a, (0, 0), 1.0)
     hot = (blurred > np.percentile(blurred, 99.5)).astype(np.uint8)
@@ -133,8 +130,7 @@ def local_contrast(plane: Grey, region: Mask, ring: Mask) -> float:
 def halo(f: Grey, a: Grey, b: Grey) -> tuple[float | None, float | None]:
     """Return the mean excess of coarse gradients in f, in grey levels over 8 pixels, and the share of pixels where it is above 4.
 
-    Only pixels whose coarse gradient is below 4 in both sources count, without a border of 16 pixels. None, None if they are less
-    than 500.
+    Pixels with a coarse gradient below 4 in both sources count, without a border of 16; None, None where they are less than 500.
     """
     inner = (slice(_HALO_BORDER, -_HALO_BORDER),) * 2
     of_f, of_a, of_b = (_coarse_gradient(plane)[inner] for plane in (f, a, b))
@@ -152,10 +148,10 @@ def _coarse_gradient(plane: Grey) -> Plane:
 
 
 def mesh(f: Grey, a: Grey, b: Grey) -> float:
-    """Return how much more the steps of f than those of a source concentrate at every fourth column or row.
+    """Return how much more the steps of f than those of a source concentrate at every fourth column or row; 0.02 or less without tiles.
 
-    For each phase of a tile of 4 pixels: energy of first differences at this phase relative to the mean of the other phases, minus the
-    larger of the same figures of both sources. The largest over phases and both directions; at most 0.02 for a picture without tiles.
+    The largest, over the 4 phases and both directions, of: energy of first differences at this phase relative to the mean of the others,
+    minus the larger of the same figures of both sources.
     """
     return max(float((_phases(f, axis) - np.maximum(_phases(a, axis), _phases(b, axis))).max()) for axis in (0, 1))
 
