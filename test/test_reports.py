@@ -199,14 +199,6 @@ def test_the_page_says_what_it_belongs_to_and_fetches_nothing(evaluated):
     assert all(address.startswith("data:image/jpeg") for address in html.addresses)
 
 
-def test_nothing_is_overwritten_without_force(pairs, evaluated, capsys):
-    before = (pairs / "page.html").read_bytes()
-    words = ["evaluate", pairs / "thermal", pairs / "rgb", "--fused", f"copy={pairs / 'copy'}", "--html", pairs / "page.html"]
-    assert cli.main([*map(str, words)]) == 1
-    assert "--force" in capsys.readouterr().err
-    assert (pairs / "page.html").read_bytes() == before
-
-
 @pytest.mark.slow
 def test_a_grey_picture_and_a_wide_one_fit_the_page():
     image = page.picture_row([('a "name" & more', np.zeros((100, 1200), np.uint8))])

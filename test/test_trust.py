@@ -10,7 +10,6 @@ from conftest import shared_dir
 from aenet_ros.core.errors import ImageError
 from aenet_ros.workbench.evaluation.compare import Score, pool_trust, worst
 from aenet_ros.workbench.evaluation.metrics import measure
-from aenet_ros.workbench.evaluation.pictures import outlined
 from aenet_ros.workbench.evaluation.report import trust_table, trust_title
 from aenet_ros.workbench.evaluation.trust import Trust, lost_regions, measure_with_trust, pooled, trust
 
@@ -68,11 +67,6 @@ def test_the_lost_region_is_where_the_target_was():
     (mask,) = lost_regions(square(200, (30, 40)), two, GROUND)
     rows, columns = np.nonzero(mask)
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == pytest.approx((86, 94, 116, 124), abs=1)
-    picture = outlined(GROUND.astype(np.uint8), [mask])
-    drawn = (picture != 60).any(axis=2)
-    assert drawn.any()
-    assert not drawn[88:93, 118:123].any(), "the target stays visible"
-    assert not drawn[:75].any()
 
 
 def test_an_invented_blotch_is_halo():

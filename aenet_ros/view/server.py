@@ -38,8 +38,7 @@ HEADERS = {
 class Access:
     """Checks of a request. ``token``: the required token, or empty. ``local``: the server listens on this machine only.
 
-    The browser keeps ``cookie`` instead of the token. It stays valid over restarts with the same token. ``cookie_name`` depends on the
-    token, because browsers send cookies of a host to all of its ports.
+    The browser keeps ``cookie`` instead of the token. ``cookie_name`` depends on it: browsers send a host's cookies to all of its ports.
     """
 
     def __init__(self, token: str, local: bool) -> None:
@@ -56,11 +55,9 @@ class Access:
         return not self._token or hmac.compare_digest(given.encode(), self.cookie.encode())
 
     def host_allowed(self, host: str) -> bool:
-        """Whether a request's Host header may name this server. Protects against DNS rebinding.
+        """Whether a request's Host header may name this server: a local one accepts only names of this machine (DNS rebinding).
 
-        A foreign site can let its own name resolve to 127.0.0.1, but its requests then carry that name. A local server accepts only names
-        of this machine; any other server requires the cookie, which such a site does not have. The port is not compared, because ssh may
-        forward another one.
+        The port is not compared, because ssh may forward another one. Other servers require the cookie.
         """
         try:
             return not self._local or is_local(urlsplit(f"//{host}").hostname or "")

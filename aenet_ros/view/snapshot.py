@@ -100,9 +100,8 @@ def _pixels(first: float, last: float, size: int) -> tuple[int, int]:
 class Snapshot:
     """The pictures of one instant. Each is decoded and encoded when the first page needs it, by one thread for all pages.
 
-    ``pictures``: for each stream, a Frame in rgb8, bgr8 or mono8, or a function that returns it. ``counts``: returns thermal counts (uint8,
-    uint16 or float32 [H, W]) on the same grid, with 0 or NaN outside the thermal view. ``config``: has the counts' scale; None if unknown.
-    ``at_ns``: time since the start of the bag; 0 for a robot. ``spots``: returns the report of ``spots.spots_for_page``, or None.
+    ``pictures``: for each stream, a Frame in rgb8, bgr8 or mono8, or a function that returns it. ``counts``: returns those of
+    ``ThermalValues``. ``at_ns``: time since the start of the bag; 0 for a robot. ``spots``: returns ``spots_for_page``, or None.
     """
 
     def __init__(

@@ -100,8 +100,8 @@ def warp(picture: Array, pixel_to_texel: Array, size: tuple[int, int], border: i
 class Backdrop:
     """A picture as a camera sees it that moves parallel to it: rendered once, so that a frame is only a window of it.
 
-    ``picture`` [H, W] or [H, W, C] in texels; ``pixel_to_texel`` float64 [3, 3], affine, for the camera at rest; ``size`` (height, width)
-    of a frame; ``reach``: largest motion (x, y) of the camera in pixels; ``border``: OpenCV's border mode beyond the picture.
+    ``pixel_to_texel``: float64 [3, 3], affine, for the camera at rest. ``size``: (height, width) of a frame. ``reach``: largest motion
+    (x, y) of the camera in pixels. ``border``: OpenCV's border mode beyond the picture.
     """
 
     def __init__(

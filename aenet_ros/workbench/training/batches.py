@@ -28,26 +28,22 @@ Crop = tuple[Plane, Plane, Plane, Plane, Plane]
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Strength of the augmentation of infrared pairs.
-
-    ``scene``, ``targets``, ``sensor``: probability that a crop has bad weather or light, small hot targets, a fault of a sensor.
-    """
+    """Strength of the augmentation of infrared pairs."""
 
     versions: int = 2  # of every infrared pair: unchanged and regraded
     shrink: float = 1.8  # a crop covers up to this many times its side
     gain: float = 0.25  # standard deviation of the logarithm of gain and gamma
-    scene: float = 0.35
-    targets: float = 0.5
-    sensor: float = 0.4
+    scene: float = 0.35  # probability of bad weather or light
+    targets: float = 0.5  # probability of small hot targets
+    sensor: float = 0.4  # probability of a fault of a sensor
 
 
 @dataclass(frozen=True)
 class Batch:
     """Crops, float32 [B, 1, size, size] in 0..1.
 
-    ``thermal`` and ``luma`` are the network's input. ``thermal_reference`` and ``luma_reference`` are the same crops without noise
-    and blur; ``positive`` is their positive sample. Losses compare with these three. ``kinds`` names the task of each crop.
-    The last ``follow`` crops are the next frames of the first ``follow`` crops.
+    Losses compare with the references (the network's input without noise and blur) and their positive sample. ``kinds`` names the task of
+    each crop. The last ``follow`` crops are the next frames of the first ``follow`` crops.
     """
 
     thermal: Tensor
@@ -146,10 +142,9 @@ def _cut(plane: Array, top: int, left: int, side: int, size: int, quarter_turns:
 
 
 def version(pairs: PairSet, index: int, number: int, augmentation: Augmentation) -> Version:
-    """Return pair ``index`` unchanged (``number`` 0) or regraded, with its positive sample; cached in ``pairs``.
+    """Return pair ``index`` unchanged (``number`` 0) or regraded (a clip's frames alike), with its positive sample; cached in ``pairs``.
 
-    All frames of a clip are regraded alike. For a synthetic focus stack each number is another stack of the same sharp picture,
-    which is the positive sample.
+    For a synthetic focus stack each number is another stack of the same sharp picture, which is the positive sample.
     """
     if (index, number) in pairs.versions:
         return pairs.versions[index, number]

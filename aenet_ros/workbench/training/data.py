@@ -41,26 +41,20 @@ VARIED_TERMS = {
 
 @dataclass(frozen=True)
 class PairFolder:
-    """Two folders of pictures, and how to train on them. ``files``: the pairs; empty: all of the folders, by ``pair_files``.
-
-    ``kind``: the task, one of KINDS. ``clip``: the sorted names are consecutive frames of a camera at rest. ``share``: weight of
-    the set when crops are drawn. Excluded are names that do not match the pattern ``only`` or match one of ``skip``, and every
-    ``skip_every``-th sorted name from the first on (0: none); names that are not in ``listed``, unless that is empty. ``terms``: source
-    and licence, for the card.
-    """
+    """Two folders of pictures, and how to train on them."""
 
     name: str
     thermal: Path
     rgb: Path
-    kind: str = "infrared"
-    clip: bool = False
-    share: float = 1.0
-    only: str = "*"
-    skip_every: int = 0
-    skip: tuple[str, ...] = ()
-    listed: tuple[str, ...] = ()
-    terms: str = ""
-    files: tuple[tuple[Path, Path], ...] = ()
+    kind: str = "infrared"  # the task, one of KINDS
+    clip: bool = False  # the sorted names are consecutive frames of a camera at rest
+    share: float = 1.0  # weight of the set when crops are drawn
+    only: str = "*"  # pattern of the names that are used
+    skip_every: int = 0  # every so many sorted names one is left out, from the first on; 0: none
+    skip: tuple[str, ...] = ()  # patterns of names that are left out
+    listed: tuple[str, ...] = ()  # names that are used; empty: all
+    terms: str = ""  # source and licence, for the card
+    files: tuple[tuple[Path, Path], ...] = ()  # the pairs; empty: all of the folders, by ``pair_files``
 
     @property
     def synthetic(self) -> bool:

@@ -1,8 +1,7 @@
 """Training losses on float planes [B, 1, H, W] in 0..1. Each term is a scalar; lower is better. Formulas without a source are ours.
 
-Trust terms: invented coarse structure and lost hot targets (trust_terms.py), visible tiles (mesh). Similarity terms compare the fused
-frame with its sources: intensity, gradient, structure, information, differences, artefact, mutual. Positive: distance to the positive
-sample (positives.py). Temporal: change between frames that exceeds the change of both sources. Range: values outside 0..1.
+Trust: invented, hot (trust_terms.py), mesh. Similarity to the sources: intensity, gradient, structure, information, differences, artefact,
+mutual. The others: positive (positives.py), temporal, range (values outside 0..1).
 """
 
 from dataclasses import dataclass, fields

@@ -1,9 +1,8 @@
 """Positive samples: for each pair the best of several classical fusions by a fixed score.
 
-The AE-Netv2 paper adds a positive sample loss to the similarity loss, to bring its tasks to one distribution. Its formula is not
-public; this one is our own design. The candidates are the per-pixel maximum, a Laplacian pyramid (Burt and Adelson 1983), a
-guided-filter two-scale fusion (after Li, Kang and Hu 2013), and screened gradient-domain fusions (after Bhat et al. 2008).
-All planes are float tensors [B, 1, H, W] in 0..1. They are whole frames, not crops, because exposure depends on the frame's mean.
+The AE-Netv2 paper adds a positive sample loss, whose formula is not public; this is our own design. Candidates: the per-pixel maximum, a
+Laplacian pyramid (Burt and Adelson 1983), a guided-filter two-scale fusion (after Li, Kang and Hu 2013), and screened gradient-domain
+fusions (after Bhat et al. 2008). Planes are float tensors [B, 1, H, W] in 0..1: whole frames, because exposure depends on their mean.
 """
 
 from collections.abc import Callable
@@ -87,10 +86,9 @@ def gradient_domain(a: Tensor, b: Tensor, anchor: Tensor | None = None, gain: fl
 
 
 def exposure_adjusted(a: Tensor, b: Tensor) -> Tensor:
-    """Fuse in the gradient domain near a mixture of maximum and sum, with contrast and exposure adjusted.
+    """Fuse in the gradient domain near a mixture of maximum and sum.
 
-    The standard deviation is raised by 10 %, and the mean is limited to 0.55 so that bright scenes do not wash out. Gradients of
-    soft frames are raised by up to 10 %.
+    Its standard deviation and the gradients of soft frames are raised by up to 10 %; its mean is limited to 0.55, against washed-out skies.
     """
     total = a + b - _mean(a)
     mixture = 0.75 * torch.maximum(a, b) + 0.25 * total
@@ -111,10 +109,9 @@ def _mean(x: Tensor) -> Tensor:
 
 
 def near_maximum(a: Tensor, b: Tensor) -> Tensor:
-    """Fuse in the gradient domain near the maximum.
+    """Fuse in the gradient domain near the maximum: the only candidate for infrared pairs, because the others draw coarse structure.
 
-    It is the only candidate for infrared pairs. The others fail the measures of evaluation.trust: they draw coarse structure of their own
-    (mean halo on RoadScene: guided_two_scale 0.6 and more, laplacian_pyramid 0.6, gradient_domain 0.2, this 0.06).
+    Mean halo on RoadScene: guided_two_scale 0.6 and more, laplacian_pyramid 0.6, gradient_domain 0.2, this 0.06.
     """
     return gradient_domain(a, b, screen=0.3)
 
