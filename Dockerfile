@@ -8,13 +8,14 @@ FROM ${BASE}
 ARG TORCH=torch
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 ENV PIP_BREAK_SYSTEM_PACKAGES=1 PIP_NO_CACHE_DIR=1
-SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
+# Not -u: the setup files of ROS read variables that are not set.
+SHELL ["/bin/bash", "-eo", "pipefail", "-c"]
 WORKDIR /ws
 
 RUN apt-get update && apt-get install -y --no-install-recommends python3-pip python3-venv python3-colcon-common-extensions python3-aiohttp \
     && rm -rf /var/lib/apt/lists/*
-# safetensors and av need no other numpy than apt's; torch brings a newer setuptools than colcon takes.
-RUN if [ -n "${TORCH}" ]; then pip install ${TORCH_INDEX:+--index-url "${TORCH_INDEX}"} "${TORCH}"; fi && pip install safetensors av 'setuptools<80'
+# None of these needs another numpy than apt's; torch brings a newer setuptools than colcon takes.
+RUN if [ -n "${TORCH}" ]; then pip install ${TORCH_INDEX:+--index-url "${TORCH_INDEX}"} "${TORCH}"; fi && pip install safetensors 'setuptools<80' av 'rosbags>=0.11,<0.12' mcap
 
 COPY package.xml src/aenet_ros/package.xml
 RUN apt-get update && rosdep update && rosdep install --from-paths src --ignore-src -y -t exec && rm -rf /var/lib/apt/lists/*

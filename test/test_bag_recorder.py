@@ -5,10 +5,14 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("rosbags", reason="rosbags is not installed: pip install '.[bags]'")
+pytest.importorskip("mcap", reason="mcap is not installed: pip install '.[bags]'")
+
+from rosbags import highlevel as rosbags
+
 from aenet_ros.core.errors import SourceError
 from aenet_ros.io.bag_writer import BagRecorder
 
-rosbags = pytest.importorskip("rosbags.highlevel", reason="rosbags is not installed: pip install '.[bags]'")
 TEXT = "std_msgs/msg/String"
 
 

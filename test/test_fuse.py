@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 
 import cv2
 import numpy as np
@@ -13,6 +14,8 @@ import pytest
 from conftest import shared_dir
 
 from aenet_ros.cli import main as cli
+
+needs_av = pytest.mark.skipif(find_spec("av") is None, reason="videos need PyAV (pip install 'av>=17')")
 
 RNG = np.random.default_rng(5)
 RGB = RNG.integers(0, 256, (48, 64, 3), np.uint8)
@@ -146,6 +149,7 @@ def test_configuration_from_a_ros_parameter_file(pairs):
     np.testing.assert_array_equal(load(pairs / "out/0.tiff"), RGB)
 
 
+@needs_av
 def test_a_sequence_makes_a_video(pairs, capsys):
     assert aenet("fuse", pairs / "t", pairs / "v", "-o", pairs / "out.mp4") == 1
     assert "--sequence" in capsys.readouterr().err

@@ -1,5 +1,7 @@
 """Pictures, folders and videos as sources and sinks, with files made here."""
 
+from importlib.util import find_spec
+
 import cv2
 import numpy as np
 import pytest
@@ -13,6 +15,8 @@ from aenet_ros.io.sinks import open_sink
 from aenet_ros.io.sources import open_source
 from aenet_ros.io.video_sink import VideoSink
 from aenet_ros.workbench.contact_sheet import contact_sheet, write_contact_sheet
+
+needs_av = pytest.mark.skipif(find_spec("av") is None, reason="videos need PyAV (pip install 'av>=17')")
 
 RAMP = np.arange(20 * 30).reshape(20, 30)
 
@@ -175,6 +179,7 @@ def video(path, values, rate, size=(64, 48)):
     return path
 
 
+@needs_av
 def test_videos_of_different_rates_are_paired_by_time(tmp_path):
     thermal = video(tmp_path / "t.avi", range(10, 250, 20), 30.0)  # 12 frames: 0, 33, 67 .. ms
     rgb = video(tmp_path / "v.avi", range(10, 250, 40), 15.0)  # 6 frames: 0, 67, 133 .. ms
@@ -188,6 +193,7 @@ def test_videos_of_different_rates_are_paired_by_time(tmp_path):
     assert any("6 frames left out" in text for text in source.remarks)
 
 
+@needs_av
 def test_the_policy_exact_pairs_video_frames_of_equal_time_only(tmp_path):
     thermal = video(tmp_path / "t.avi", [10, 60, 110, 160, 210], 20.0)  # 0, 50, 100, 150, 200 ms
     rgb = video(tmp_path / "v.avi", [10, 40, 70, 100, 130, 160, 190], 30.0)  # 0, 33, 67, 100, 133, 167, 200 ms
@@ -229,6 +235,7 @@ def test_sinks_by_name(tmp_path):
             open_sink(tmp_path / name, many)
 
 
+@needs_av
 def test_a_video_is_written_whole_or_not_at_all(tmp_path):
     path = tmp_path / "out.mp4"
     with VideoSink(path, 25.0, []) as sink:
