@@ -54,7 +54,8 @@ def test_mp4_is_what_browsers_and_phones_play(tmp_path):
     assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
     content = path.read_bytes()
     assert content.index(b"moov") < content.index(b"mdat")  # plays before it is loaded
-    assert float(stream.average_rate) == pytest.approx(25.0)
+    with av.open(str(path)) as container:  # PyAV 19 refuses the rate of a closed one
+        assert float(container.streams.video[0].average_rate) == pytest.approx(25.0)
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".webm"])

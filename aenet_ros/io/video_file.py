@@ -54,7 +54,8 @@ class VideoFile:
     def _open(self) -> Any:
         av = load_av()
         try:
-            return av.open(str(self.path), metadata_errors="replace")
+            # Damaged tags; from PyAV 19 on they need no word.
+            return av.open(str(self.path), **({"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}))
         except av.FFmpegError as error:
             raise SourceError(
                 f"{self.path} cannot be opened as a video ({error.strerror}): it is damaged, its recording did not end properly, or it is "
