@@ -93,7 +93,7 @@ def feed(monitor, frames, until, limit_s=120.0):
     """Give the monitor frames as fast as it takes them until ``until()``."""
     end = time.monotonic() + limit_s
     for role, stamp_ns, picture in frames:
-        while monitor._queue and time.monotonic() < end:
+        while monitor._mailbox.waiting and time.monotonic() < end:
             time.sleep(0.001)
         monitor.put(role, Frame(stamp_ns, picture, "32FC1"))
         if until():

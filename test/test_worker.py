@@ -26,6 +26,9 @@ def test_the_newest_item_replaces_the_waiting_one_which_is_returned():
     assert mailbox.take(0.0) == 3
     assert not mailbox.waiting
     assert mailbox.take(0.0) is None
+    deep = Mailbox(2)
+    assert [deep.put(item) for item in (1, 2, 3)] == [[], [], [1]]
+    assert [deep.take(0.0) for _ in range(3)] == [2, 3, None]
 
 
 def test_a_taker_waits_for_an_item_and_is_woken_by_close():

@@ -3,11 +3,12 @@
 import math
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from dataclasses import dataclass, replace
 
 from aenet_ros.config import Config
 from aenet_ros.core.frames import Frame
+from aenet_ros.core.mailbox import Mailbox
 from aenet_ros.health.status import OK, WARN, Code, Status
 from aenet_ros.sync.clock_offset import MAX_DRIFT_PPM, TOLERANCE_NS, TRUSTED, ClockOffset, ClockOffsetEstimator, small_grey
 
@@ -29,7 +30,7 @@ class AppliedOffset:
 
 
 class OffsetMonitor:
-    """Feeds a ``ClockOffsetEstimator`` from both streams. ``put`` only appends to a queue; a daemon thread estimates every ``period_s``.
+    """Feeds a ``ClockOffsetEstimator`` from both streams. ``put`` returns at once; a daemon thread estimates every ``period_s``.
 
     ``found``: the latest estimate. ``applied``: see ``verify``.
     ``failures``: exceptions in the thread; after each of them the estimate starts from the beginning.
@@ -41,9 +42,8 @@ class OffsetMonitor:
         self.failures, self._period_s = 0, period_s
         self._first_ns, self._latest_ns = {"thermal": 0, "rgb": 0}, {"thermal": 0, "rgb": 0}
         self._received: Counter[str] = Counter()
-        self._queue: deque[tuple[str, Frame]] = deque(maxlen=QUEUE_SIZE)
-        self._changed = threading.Condition()
-        self._stopping = False
+        self._mailbox: Mailbox[tuple[str, Frame]] = Mailbox(QUEUE_SIZE)
+        self._lock = threading.Lock()  # of ``applied``
         self._thread = threading.Thread(target=self._run, name="clock offset", daemon=True)
         self._thread.start()
 
@@ -54,9 +54,7 @@ class OffsetMonitor:
         self._received[role] += 1
         if self._received[role] % FRAME_STEP and 0 < gap_ns < 1e9 / FULL_RATE_HZ:
             return
-        with self._changed:
-            self._queue.append((role, frame))
-            self._changed.notify()
+        self._mailbox.put((role, frame))
 
     def seconds(self) -> float:
         """Time that both streams have covered, in seconds."""
@@ -64,24 +62,18 @@ class OffsetMonitor:
 
     def verify(self, offset_ns: int, previous_ms: float) -> None:
         """Verify an applied offset by frames to come: ``applied.verified`` becomes True or, where they give another offset, False."""
-        with self._changed:
+        with self._lock:
             self.applied = AppliedOffset(offset_ns, previous_ms, self._latest_ns["rgb"])
 
     def stop(self) -> None:
         """End the thread."""
-        with self._changed:
-            self._stopping = True
-            self._changed.notify()
+        self._mailbox.close()
         self._thread.join(5)
 
     def _run(self) -> None:
         estimator, estimated_at = ClockOffsetEstimator(), time.monotonic()
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._queue or self._stopping)
-                if self._stopping:
-                    return
-                role, frame = self._queue.popleft()
+        while (taken := self._mailbox.take(None)) is not None:
+            role, frame = taken
             try:
                 (estimator.push_thermal if role == "thermal" else estimator.push_rgb)(frame.stamp_ns, small_grey(frame))
                 if time.monotonic() - estimated_at > self._period_s:
@@ -104,7 +96,7 @@ class OffsetMonitor:
             return
         allowed_ns = TOLERANCE_NS + MAX_DRIFT_PPM * 1e-6 * (self._latest_ns["rgb"] - since_ns)
         verified = abs(found.offset_ns - applied.offset_ns) <= allowed_ns
-        with self._changed:
+        with self._lock:
             if self.applied is applied:
                 self.applied = replace(applied, since_ns=since_ns, verified=verified, found_ns=found.offset_ns)
 
