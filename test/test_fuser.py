@@ -9,6 +9,7 @@ import aenet_ros
 from aenet_ros.config import ModelConfig
 from aenet_ros.core.errors import CheckpointError, ConfigError, DeviceError, ImageError
 from aenet_ros.core.frames import ThermalInput
+from aenet_ros.fusion.blocks import is_traced
 from aenet_ros.fusion.checkpoint import load_checkpoint, save_checkpoint
 from aenet_ros.fusion.device_engine import DeviceEngine
 from aenet_ros.fusion.engine import FusionJob
@@ -96,6 +97,12 @@ def test_the_picture_is_rgb_plus_the_change_of_luma(fuser, weights, size):
     assert np.abs(result - expected).max() <= 2.0  # a luma that rounds the other way, times the gain of the network
     assert np.mean(result != expected) < 0.01
     assert np.abs(result.astype(int) - rgb).max() > 20
+
+
+def test_a_torch_without_is_compiling_fuses(monkeypatch):
+    """As torch 2.1 and 2.2 are, which Jetsons have."""
+    monkeypatch.delattr(torch.compiler, "is_compiling")
+    assert not is_traced()
 
 
 def test_strength_is_the_share_of_the_change(fuser):

@@ -50,7 +50,8 @@ def pack_weights(network: nn.Module) -> None:
 
 def is_traced() -> bool:
     """Whether the network is being traced, exported or compiled; the plain operators are used then."""
-    return bool(torch.onnx.is_in_onnx_export() or torch._C._get_tracing_state() or torch.compiler.is_compiling())
+    is_compiling = getattr(torch.compiler, "is_compiling", bool)  # since torch 2.3; a Jetson has 2.1
+    return bool(torch.onnx.is_in_onnx_export() or torch._C._get_tracing_state() or is_compiling())
 
 
 def _can_fuse(x: Tensor) -> bool:
