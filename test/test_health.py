@@ -143,6 +143,15 @@ def test_clocks_apart_are_told_in_seconds():
     assert "sync.clock_offset_ms to about 3000" in status.message
 
 
+def test_without_pairs_lost_frames_are_told_before_the_trigger():
+    made = running()
+    made.stats.last_pair_at_ns = time.monotonic_ns() - 5_000 * MS
+    assert "not triggered together" in by_name(made)["pairing"].message
+    made.stats.rgb.stamps_ns.clear()
+    made.stats.rgb.stamps_ns.extend(index * 33 * MS for index in range(60) if index % 3)
+    assert "many frames never reach this node" in by_name(made)["pairing"].message
+
+
 def test_zero_stamps_are_told():
     made = running(match=PairCounts(30, 30, 0, {"zero_stamp": 60}))
     made.stats.last_pair_at_ns = time.monotonic_ns() - 5_000 * MS

@@ -206,6 +206,9 @@ def _judge_pairing(facts: NodeFacts) -> Status:
             f"they are about {apart_ms / 1e3:.3f} s apart (thermal minus rgb). "
             f"Synchronise the clocks, or set sync.clock_offset_ms to about {offset_ms:.0f}"
         )
+    elif max(stats.thermal.lost_share(), stats.rgb.lost_share()) > LOST_SHARE_TO_WARN:
+        code = Code.INPUT_LOSES_FRAMES
+        message += "many frames never reach this node (lost before this node, of the inputs)"
     else:
         code = Code.PAIRING_NOT_TRIGGERED
         message += "the cameras are not triggered together; raise sync.slop_ms to half the slower one's period"

@@ -102,7 +102,11 @@ class CameraSearch:
         qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
         callback, events = partial(self._on_message, topic), no_event_callbacks()
         self._tried_ns[topic] = now_ns
-        self._peeks[topic] = self._node.create_subscription(TYPES[kind], topic, callback, qos, event_callbacks=events)
+        try:
+            self._peeks[topic] = self._node.create_subscription(TYPES[kind], topic, callback, qos, event_callbacks=events)
+        except RuntimeError as error:  # rcl's: SROS 2 forbids the topic, for example; the others are looked at all the same
+            text = f"the search for cameras cannot look at {topic}: {format_error(error)}"
+            self._node.get_logger().warning(text, throttle_duration_sec=60.0)
 
     def _end_peek(self, topic: str) -> None:
         if topic in self._peeks:
