@@ -21,9 +21,9 @@ def line_stream(line):
     """A stream from a line of recorded_cameras.yaml."""
     topic, encoding, size, frame_id, median, rate_hz, *more = [part if part != "-" else "" for part in line.split()]
     width, height = map(int, size.split("x"))
-    dark = next((float(part[5:]) for part in more if part.startswith("dark=")), 0.0)
+    far = next((float(part[4:]) for part in more if part.startswith("far=")), 0.0)
     median = float(median) if median else None
-    return Stream(topic, encoding, (height, width), frame_id, float(rate_hz), True, median, dark, "grey" in more)
+    return Stream(topic, encoding, (height, width), frame_id, float(rate_hz), True, median, far, "grey" in more)
 
 
 TABLE = yaml.safe_load(Path(__file__).with_name("recorded_cameras.yaml").read_text(encoding="utf-8"))
@@ -114,10 +114,10 @@ def test_facts_are_read_from_a_message():
     counts = np.full((64, 80), 29500, np.uint16)
     counts[:, :40] = 0
     facts = stream_of("/t", image(counts, "mono16"), 9.0, has_info=True)
-    assert (facts.encoding, facts.size, facts.median, facts.dark, facts.rate_hz) == ("mono16", (64, 80), 14750.0, 0.5, 9.0)
+    assert (facts.encoding, facts.size, facts.median, facts.far, facts.rate_hz) == ("mono16", (64, 80), 14750.0, 1.0, 9.0)
     near = np.full((64, 80), 3000, np.uint16)
     near[:10] = 1200  # a depth image in millimetres without holes
-    assert stream_of("/t", image(near, "16UC1")).dark == pytest.approx(16 / 80, abs=0.1)
+    assert stream_of("/t", image(near, "16UC1")).far == pytest.approx(16 / 80, abs=0.1)
     grey = np.full((64, 80, 3), 7, np.uint8)
     assert not stream_of("/t", image(grey, "rgb8")).grey  # so dark a frame of a colour camera tells nothing
     grey[:32] = 90

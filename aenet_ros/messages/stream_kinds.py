@@ -20,7 +20,7 @@ class Stream(NamedTuple):
     """Facts of an image topic; those that are not known keep their defaults.
 
     ``encoding``: of the message, or of the decompressed picture. ``size``: height, width. ``median``: of the values of one frame, finite
-    ones; ``dark``: share of values that are not finite or below half of the median. ``grey``: colour whose channels are equal.
+    ones; ``far``: share of values that are not finite, or far from the median. ``grey``: colour whose channels are equal.
     """
 
     topic: str
@@ -30,7 +30,7 @@ class Stream(NamedTuple):
     rate_hz: float = 0.0
     has_info: bool = False
     median: float | None = None
-    dark: float = 0.0
+    far: float = 0.0
     grey: bool = False
 
     def describe(self) -> str:
@@ -72,9 +72,9 @@ LARGEST_16_BIT = (768, 1024)
 """Largest height and width of 16-bit frames that count as thermal. Visible cameras with 16 bits have more pixels."""
 SLOW_HZ, LARGEST_SLOW = (8.2, 9.3), (288, 384)
 """Rates of thermal cameras that are sold without an export licence: under 9 Hz. Robots send larger visible pictures so slowly too."""
-MOST_DARK = 0.01
-"""A thermal frame of 16 bits has fewer values below half of its median, since 0 is near 0 K or far below the sensor's offset. Depth images,
-lit infrared pictures and visible ones have more."""
+MOST_FAR, FAR = 0.02, (0.5, 1.5)
+"""A thermal frame of 16 bits has a smaller share of values outside of these multiples of its median, since 0 is near 0 K or far below the
+sensor's offset. Depth images, lit infrared pictures and visible ones have more."""
 WIDEST = 3.0
 """Pictures of 16 bits that are wider, by their height, are a lidar's."""
 
@@ -101,7 +101,8 @@ def frame_facts(known: Stream, frame: Frame) -> Stream:
         return known._replace(grey=int(np.ptp(values, axis=2).max()) <= 8 < int(np.ptp(values)))  # a black frame tells nothing
     finite = values[np.isfinite(values)]
     median = float(np.median(finite)) if finite.size else None
-    return known._replace(median=median, dark=float(np.mean(~np.isfinite(values) | (values <= (median or 0.0) / 2))))
+    near = (values > FAR[0] * (median or 0.0)) & (values <= FAR[1] * (median or 0.0))
+    return known._replace(median=median, far=float(np.mean(~near)))
 
 
 def kinds_of(streams: Sequence[Stream]) -> dict[str, tuple[str, str]]:
@@ -159,10 +160,10 @@ def _kind_by_name(stream: Stream, name: str, beside_depth: bool, beside_eo: bool
 
 
 def _looks_like_counts(stream: Stream) -> bool:
-    """Whether 16-bit frames have few pixels, and none near 0, as those of thermal cameras."""
+    """Whether 16-bit frames have few pixels, and values near their median, as those of thermal cameras."""
     height, width = stream.size
     sized = 0 < height <= LARGEST_16_BIT[0] and width <= LARGEST_16_BIT[1] and width <= WIDEST * height
-    return stream.encoding in DEEP and stream.encoding not in FLOATS and sized and stream.dark < MOST_DARK
+    return stream.encoding in DEEP and stream.encoding not in FLOATS and sized and stream.far < MOST_FAR
 
 
 def _kind_by_frames(stream: Stream, beside_depth: bool, named: bool) -> tuple[str, str]:
