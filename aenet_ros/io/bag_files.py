@@ -5,6 +5,7 @@ import struct
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
@@ -147,23 +148,18 @@ class SqliteFile(BagFile):
 
     def _connections(self) -> dict[int, Connection]:
         definitions = {}
-        if self._columns("message_definitions"):  # since Iron
+        with suppress(sqlite3.OperationalError):  # there is no such table before Iron
             query = "SELECT topic_type, encoding, encoded_message_definition FROM message_definitions"
-            definitions = {name: (language, text.encode()) for name, language, text in self._db.execute(query)}
-        columns = self._columns("topics")
-        kept = {QOS: QOS, TYPE_HASH: "type_description_hash"}
-        metadata = {key: column for key, column in kept.items() if column in columns}
+            definitions = {name: (language if text else "", text.encode()) for name, language, text in self._db.execute(query)}
+        cursor = self._db.execute("SELECT * FROM topics ORDER BY id")
+        columns = [column[0] for column in cursor.description]
         found = {}
-        for number, topic, msgtype, encoding, *values in self._db.execute(
-            f"SELECT {', '.join(['id', 'name', 'type', 'serialization_format', *metadata.values()])} FROM topics ORDER BY id"
-        ):
-            language, text = definitions.get(msgtype, ("", b""))
-            pairs = tuple(sorted((key, value) for key, value in zip(metadata, values, strict=True) if value))
-            found[number] = Connection(topic, msgtype, encoding, language if text else "", text, pairs)
+        for topic in (dict(zip(columns, row, strict=True)) for row in cursor):
+            metadata = {QOS: topic.get(QOS), TYPE_HASH: topic.get("type_description_hash")}  # younger columns than the others
+            pairs = tuple(sorted((key, value) for key, value in metadata.items() if value))
+            described = definitions.get(topic["type"], ("", b""))
+            found[topic["id"]] = Connection(topic["name"], topic["type"], topic["serialization_format"], *described, pairs)
         return found
-
-    def _columns(self, table: str) -> set[str]:
-        return {row[1] for row in self._db.execute(f"PRAGMA table_info({table})")}
 
     def messages(self, wanted: Collection[Connection], start_ns: int | None = None) -> Iterator[Record]:
         """See ``BagFile``."""
