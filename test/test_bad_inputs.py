@@ -123,7 +123,7 @@ def test_a_full_disk(tmp_path, small_disk, capsys, target):
     rng = np.random.default_rng(1)
     maker = BagMaker(tmp_path / "in", "mcap")
     with maker.writer:  # noise, which no codec makes small
-        thermal, rgb = maker.topic("/ir/image_raw", IMAGE), maker.topic("/cam/image_raw", IMAGE)
+        thermal, rgb = maker.topic("/thermal/image_raw", IMAGE), maker.topic("/cam/image_raw", IMAGE)
         for index in range(6):
             stamp = BEGIN_NS + index * PERIOD_NS
             maker.image(thermal, stamp, stamp, rng.integers(0, 65536, (240, 320), np.uint16), "mono16", "t")

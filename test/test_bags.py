@@ -244,7 +244,6 @@ def test_refusals_leave_everything_as_it_was(tmp_path, capsys):
     precious.mkdir()
     (precious / "thesis.txt").write_text("")
     cases = [
-        (["-o", source, "--force"], "is, or holds, what is read"),
         (["-o", tmp_path, "--force"], "is, or holds, what is read"),
         (["-o", precious], "exists already"),
         (["-o", precious, "--force"], "no bag"),

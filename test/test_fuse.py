@@ -53,12 +53,6 @@ def test_one_pair(pairs, capsys):
     assert f"1 fused into {pairs / 'out.png'}" in capsys.readouterr().out
 
 
-def test_a_smaller_thermal_picture_is_laid_onto_the_rgb_grid(pairs):
-    small = save(pairs / "small.png", cv2.resize(COUNTS, (32, 24)))
-    assert aenet("fuse", small, pairs / "v/0.png", "-o", pairs / "out.png") == 0
-    assert load(pairs / "out.png").shape == RGB.shape
-
-
 def test_hot_things_show(tmp_path):
     hot = np.zeros((96, 128), np.uint8)
     hot[30:60, 40:80] = 255
@@ -140,13 +134,6 @@ def test_nothing_is_overwritten_unasked(pairs, capsys):
     assert (out / "0.png").read_bytes() == before
     assert aenet("fuse", pairs / "t", pairs / "v", "-o", out, "--force") == 0
     assert (out / "0.png").read_bytes() != before
-
-
-def test_configuration_from_a_ros_parameter_file(pairs):
-    params = pairs / "params.yaml"
-    params.write_text("/**:\n  ros__parameters:\n    output:\n      thermal_weight: 0.0\n")
-    assert aenet("fuse", pairs / "t", pairs / "v", "-o", pairs / "out", "--params", params, "--format", "tiff") == 0
-    np.testing.assert_array_equal(load(pairs / "out/0.tiff"), RGB)
 
 
 @needs_av

@@ -143,14 +143,6 @@ def test_folders_are_matched_by_name_in_numeric_order(tmp_path):
     assert ": y, z" in rgb_left
 
 
-def test_a_sequence_has_stamps(tmp_path):
-    source = open_source(*folders(tmp_path, ["0.png", "1.png", "2.png"], ["0.png", "1.png", "2.png"]), sequence_hz=10.0)
-    assert source.timed
-    stamps = [item.pair.rgb.stamp_ns for item in source]
-    assert np.diff(stamps).tolist() == [100_000_000] * 2
-    assert stamps[0] > 0  # 0 means none
-
-
 def test_sources_that_do_not_fit(tmp_path):
     thermal, rgb = folders(tmp_path, ["0.png"], ["0.png"])
     empty = tmp_path / "empty"
@@ -230,9 +222,6 @@ def test_sinks_by_name(tmp_path):
     many = open_source(thermal, rgb)
     with pytest.raises(SourceError, match="need a folder"):
         open_sink(tmp_path / "new" / "single.jpg", many)
-    for name, match in (("x.mp4", "--sequence"), ("x.mcap", "is a bag's name")):
-        with pytest.raises(SourceError, match=match):
-            open_sink(tmp_path / name, many)
 
 
 @needs_av

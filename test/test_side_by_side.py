@@ -87,13 +87,3 @@ def test_unequal_durations_are_said(tmp_path, capsys):
     assert "t.avi lasts 0.80 s (20 frames at 25 Hz) and v.avi lasts 0.56 s (14 frames at 25 Hz)" in captured.err
     assert "6 frames left out" in captured.err
     assert len(frames_of(tmp_path / "out.mp4")) == 14
-
-
-def test_panels_are_not_for_bags(tmp_path, capsys):
-    pytest.importorskip("rosbags", reason="bags need the package rosbags (pip install rosbags)")
-    from test_bags import make_bag
-
-    assert aenet("fuse", make_bag(tmp_path / "in", count=3), "-o", tmp_path / "out", "--labels") == 1
-    assert "give --to video or pictures" in capsys.readouterr().err
-    assert aenet("fuse", tmp_path / "in", "-o", tmp_path / "out.mp4", "--panels", "thermal", "fused", *SETTINGS) == 0
-    assert frames_of(tmp_path / "out.mp4")[0].shape == (48, 128, 3)

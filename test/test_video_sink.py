@@ -143,16 +143,6 @@ def test_an_unknown_suffix_is_refused_with_the_list(tmp_path, videos, capsys, na
     assert not (tmp_path / name).exists()
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".webm", ".avi", ".gif"])
-def test_a_full_disk_stops_at_once(mount_small_disk, suffix):
-    place, rng = mount_small_disk("300k"), np.random.default_rng(1)
-    taken, error = write_all(place / f"out{suffix}", (rng.integers(0, 256, (240, 320, 3), np.uint8) for _ in range(400)))
-    left = list(place.iterdir())
-    assert "cannot be written: No space left on device" in error
-    assert taken < 200
-    assert left == []
-
-
 def test_without_pyav_the_remedy_is_said(tmp_path, videos):
     code = "import sys; sys.modules['av'] = None; from aenet_ros.cli import main; sys.exit(main.main(sys.argv[1:]))"
     words = ["fuse", *videos[0], "-o", str(tmp_path / "out.mp4")]
