@@ -42,9 +42,6 @@ class Processes:
         if self.environment.get("ROS_DISTRO") == "humble":  # does not know the discovery range
             self.environment.setdefault("ROS_LOCALHOST_ONLY", "1")
         self.environment["ROS_LOG_DIR"] = str(folder)
-        checkout = Path(__file__).resolve().parents[2]
-        if (checkout / "package.xml").is_file():  # not installed: children find the package as we did
-            self.environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(checkout), os.environ.get("PYTHONPATH", "")]))
         self._shared: set[Path] = set()
 
     def __enter__(self) -> "Processes":

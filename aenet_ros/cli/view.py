@@ -87,8 +87,6 @@ def _exec_node(settings: ViewSettings) -> None:
 
     environment = {**os.environ, **process_environment(), "AENET_VIEW": json.dumps(asdict(settings))}
     environment.pop(TOKEN_VARIABLE, None)
-    here = Path(__file__).resolve().parents[2]  # so that the node finds the package when it is not installed
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(here), os.environ.get("PYTHONPATH", "")]))
     sys.stdout.flush()
     os.execve(sys.executable, [sys.executable, "-m", "aenet_ros.ros.tools.view_node"], environment)
 

@@ -26,7 +26,7 @@ from aenet_ros.io.files import is_bag
 from aenet_ros.io.sink import StagedSink, staging_path, write_errors
 from aenet_ros.io.source import Source
 from aenet_ros.io.sources import frame_stamp_ns
-from aenet_ros.io.video_encoder import VideoEncoder, VideoPacket
+from aenet_ros.io.video_encoder import VideoEncoder
 from aenet_ros.messages.codec import fused_camera_info
 from aenet_ros.messages.stream_kinds import info_topic
 
@@ -74,10 +74,10 @@ class BagSink(StagedSink):
         self._infos: dict[str, Any] = {}
         self._converters: dict[Connection, Convert] = {}
         self._unconverted: Counter[str] = Counter()
+        self._store = known_types(ros1=False)
         self._ros2_types = get_typestore(Stores.LATEST)  # and those of the bag's own types
         self._copies = self._choose_copies(connections)
         self.wanted = {*self._copies, *infos, *(item for item in connections if item.topic in cameras)}
-        self._types = known_types(ros1=False).types
         self._log_ns = self._taken = 0
         self._replaced = self._staging.folder / REPLACED
         self._check_target(force)
@@ -127,7 +127,7 @@ class BagSink(StagedSink):
 
     def _target(self, connection: Connection) -> Connection:
         """The connection of the new bag for one of the source. Raises what rosbags raises where it cannot be converted."""
-        known = known_types(ros1=False)
+        known = self._store
         if connection.encoding != "ros1":
             if connection.encoding == "cdr" and not connection.schema and connection.msgtype in known.fielddefs:
                 definition = known.generate_msgdef(connection.msgtype, ros_version=2)[0].encode()
@@ -173,7 +173,7 @@ class BagSink(StagedSink):
         role = self._info_roles.get(connection.topic)
         if role and connection.msgtype == CAMERA_INFO and connection.encoding in READ_ENCODINGS:
             with suppress(Exception):  # the same; the topic is copied all the same
-                info = known_types(ros1=False).deserialize_cdr(data, CAMERA_INFO)
+                info = self._store.deserialize_cdr(data, CAMERA_INFO)
                 self._infos[role] = crop_camera_info(info, getattr(self._source.inputs, role).rectangle)
         target = self._copies.get(connection)
         if target is not None:
@@ -195,27 +195,24 @@ class BagSink(StagedSink):
         stamp_ns = fused.stamp_ns or self._log_ns
         if self._video:
             for packet in self._video.encode(fused.image, fused.encoding, stamp_ns, self._output):
-                self._write_packet(packet, fused.frame_id)
+                video = self._store.types[COMPRESSED_VIDEO](
+                    self._time(packet.stamp_ns), fused.frame_id, np.frombuffer(packet.data, np.uint8), "h264"
+                )
+                self._writer.call(self._write, self._fused, self._log_ns, self._store.serialize_cdr(video, COMPRESSED_VIDEO))
         else:
             self._write_image(self._fused, stamp_ns, fused.frame_id, fused.image, fused.encoding)
         info = fused_camera_info(self._infos, fused, scaled=self._output.grid == "size")
         if info is not None:
-            data = known_types(ros1=False).serialize_cdr(info, CAMERA_INFO)
-            self._writer.call(self._write, self._fused_info, self._log_ns, data)
+            self._writer.call(self._write, self._fused_info, self._log_ns, self._store.serialize_cdr(info, CAMERA_INFO))
         self._written += 1
 
-    def _write_packet(self, packet: VideoPacket, frame_id: str) -> None:
-        data = np.frombuffer(packet.data, np.uint8)
-        message = self._types[COMPRESSED_VIDEO](timestamp=self._time(packet.stamp_ns), frame_id=frame_id, data=data, format="h264")
-        self._writer.call(self._write, self._fused, self._log_ns, known_types(ros1=False).serialize_cdr(message, COMPRESSED_VIDEO))
-
     def _time(self, stamp_ns: int) -> Any:
-        return self._types["builtin_interfaces/msg/Time"](*divmod(stamp_ns, 1_000_000_000))
+        return self._store.types["builtin_interfaces/msg/Time"](*divmod(stamp_ns, 1_000_000_000))
 
     def _write_image(self, connection: Connection, stamp_ns: int, frame_id: str, pixels: Array, encoding: str) -> None:
         pixels = np.ascontiguousarray(pixels)
-        image = self._types[IMAGE](
-            header=self._types["std_msgs/msg/Header"](stamp=self._time(stamp_ns), frame_id=frame_id),
+        image = self._store.types[IMAGE](
+            header=self._store.types["std_msgs/msg/Header"](stamp=self._time(stamp_ns), frame_id=frame_id),
             height=pixels.shape[0],
             width=pixels.shape[1],
             encoding=encoding,
@@ -223,7 +220,7 @@ class BagSink(StagedSink):
             step=pixels.strides[0],
             data=pixels.reshape(-1).view(np.uint8),
         )
-        self._writer.call(self._write, connection, self._log_ns, known_types(ros1=False).serialize_cdr(image, IMAGE))
+        self._writer.call(self._write, connection, self._log_ns, self._store.serialize_cdr(image, IMAGE))
 
     def _write(self, connection: Connection, log_ns: int, data: bytes | memoryview) -> None:
         with write_errors(f"'{self._out}'"):
