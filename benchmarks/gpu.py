@@ -11,11 +11,13 @@ picture is more than two grey levels off the CPU's, or 2 where there is no CUDA 
 
 import argparse
 import gc
+import itertools
 import json
 import sys
-import threading
 import time
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +34,9 @@ from aenet_ros.fusion.device_engine import DeviceEngine
 from aenet_ros.fusion.engine import CpuEngine, FusionJob, fuse_downscaled, render
 from aenet_ros.fusion.graph_plan import CAPTURE_AFTER
 from aenet_ros.fusion.placement import thread_count
-from aenet_ros.pipeline import FusionPipeline
+from aenet_ros.pipeline import FusionPipeline, PendingFusion
 from aenet_ros.registration.output_grid import OutputGrid
-from aenet_ros.workbench.speed import make_pipeline, rig_of, rig_pairs
+from aenet_ros.workbench.speed import make_pipeline, rig_of, rig_pairs, spread_ms, time_runs
 
 SIZES = "640x512,1280x720,1920x1080,101x77"  # the last for its padding
 LEVELS_ALLOWED = 2
@@ -50,11 +52,6 @@ NO_DEVICE = 2  # exit status
 Size = tuple[int, int]
 
 
-def make(device: str, precision: str, size: Size) -> FusionPipeline:
-    """A pipeline for the rig's pairs with an rgb frame of that (height, width); raises DeviceError where it is not on the device."""
-    return make_pipeline(device, precision, thread_count(0), size, "homography")
-
-
 def make_engine(device: str, precision: str, graph: bool = True) -> DeviceEngine:
     """The engine alone; without ``graph`` every pair runs step by step."""
     engine = DeviceEngine(load_checkpoint()[0], torch.device(device), precision)
@@ -64,8 +61,8 @@ def make_engine(device: str, precision: str, graph: bool = True) -> DeviceEngine
 
 
 def on_device(device: str, precision: str, size: Size, graph: bool = True) -> FusionPipeline:
-    """The same as ``make``, with everything of a pair done by the device."""
-    pipeline = make(device, precision, size)
+    """A pipeline for the rig's pairs with an rgb frame of that (height, width), with everything of a pair done by the device."""
+    pipeline = make_pipeline(device, precision, thread_count(0), size, "homography")
     pipeline.fuser.device = device if device != "cpu" else "cpu as a device"
     pipeline.fuser._engine = make_engine(device, precision, graph)
     return pipeline
@@ -73,7 +70,7 @@ def on_device(device: str, precision: str, size: Size, graph: bool = True) -> Fu
 
 def differences(device: str, precision: str, size: Size, pairs: list[FramePair]) -> dict[str, Any]:
     """Of the device's pictures from the CPU's: the largest, and the share of values that differ."""
-    pipeline, cpu = on_device(device, precision, size), make("cpu", "fp32", size)
+    pipeline, cpu = on_device(device, precision, size), make_pipeline("cpu", "fp32", thread_count(0), size, "homography")
     largest, share = 0, []
     for pair in pairs:  # the first ones are computed step by step, the others replayed
         difference = np.abs(pipeline.process(pair).image.astype(int) - cpu.process(pair).image)
@@ -82,19 +79,14 @@ def differences(device: str, precision: str, size: Size, pairs: list[FramePair])
     return {"largest_levels": largest, "share_that_differs": round(float(np.mean(share)), 5), "problem": pipeline.fuser.fallback}
 
 
-def spread(values_ms: list[float]) -> dict[str, float]:
-    """Median and quartiles."""
-    low, median, high = np.percentile(values_ms, (25, 50, 75))
-    return {"median": round(float(median), 4), "q25": round(float(low), 4), "q75": round(float(high), 4)}
-
-
 @torch.inference_mode()
 def device_times(
     device: str, precision: str, size: Size, pair: FramePair, runs: int, way: str = "on_rgb", graph: bool = True
 ) -> dict[str, Any]:
     """Time on the device of upload, fusion and download together, and of the fusion alone; memory of the engine on a GPU."""
     options, scale = WAYS[way]
-    warps = OutputGrid(make("cpu", "fp32", size).registration, OutputConfig(**options)).prepare(pair.thermal.size, pair.rgb.size)
+    cpu = make_pipeline("cpu", "fp32", thread_count(0), size, "homography")
+    warps = OutputGrid(cpu.registration, OutputConfig(**options)).prepare(pair.thermal.size, pair.rgb.size)
     view = ThermalInput(pair.thermal.data, 28_000.0, 1 / 4_000, sampling=warps.sampling, weight=warps.weight, size=warps.size)
     job = FusionJob(view, pair.rgb.data, scale=scale, placement=warps.placement(pair.rgb.size))
     expected = fuse_downscaled(CpuEngine(CpuNetwork(load_checkpoint()[0])).submit, render(job)).result().astype(int)
@@ -103,18 +95,18 @@ def device_times(
     for _ in range(CAPTURE_AFTER + 2):
         fused = engine.submit(job).result()
     plan = engine.plan(job)
-    durations: dict[str, list[float]] = {"device_ms": [], "fusion_ms": []}
+    durations: dict[str, list[int]] = {"device": [], "fusion": []}
     with engine.stream():
-        for name, work in (("device_ms", plan.enqueue), ("fusion_ms", plan.replay)):
+        for name, work in (("device", plan.enqueue), ("fusion", plan.replay)):
             for _ in range(runs):
                 plan.stage(job)
-                durations[name].append(elapsed_ms(device, work))
+                durations[name].append(elapsed_ns(device, work))
     return {
         "captured": plan.captured,
         "problem": engine.problem,
         "largest_levels": int(np.abs(fused - expected).max()),
         "memory_mb": round(reserved_mb(device) - before, 1),
-        **{name: spread(values) for name, values in durations.items()},
+        **{name: spread_ms(values) for name, values in durations.items()},
     }
 
 
@@ -128,19 +120,17 @@ def reserved_mb(device: str, fresh: bool = False) -> float:
     return torch.cuda.memory_reserved() / 1e6
 
 
-def elapsed_ms(device: str, work: Callable[[], object]) -> float:
+def elapsed_ns(device: str, work: Callable[[], object]) -> int:
     """How long the device is at work; on CUDA without waiting for calls, because all are made before it begins."""
     if device == "cpu":
-        begun = time.perf_counter()
-        work()
-        return 1e3 * (time.perf_counter() - begun)
+        return time_runs(work, 1, warm_up=0)[0]
     begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     torch.cuda._sleep(1_000_000)  # cycles, half a millisecond
     begin.record()
     work()
     end.record()
     end.synchronize()
-    return float(begin.elapsed_time(end))
+    return round(1e6 * float(begin.elapsed_time(end)))
 
 
 def pairs_per_second(pipelines: list[FusionPipeline], pairs: list[FramePair], seconds: float, overlap: bool) -> float:
@@ -148,30 +138,22 @@ def pairs_per_second(pipelines: list[FusionPipeline], pairs: list[FramePair], se
     for pipeline in pipelines:
         for pair in pairs[: CAPTURE_AFTER + 2]:
             pipeline.process(pair)
-    counts = [0] * len(pipelines)
-    until = time.perf_counter() + seconds
-
-    def work(index: int) -> None:
-        last = None
-        while time.perf_counter() < until:
-            pending = pipelines[index].submit(pairs[counts[index] % len(pairs)])
-            counts[index] += 1
-            if not overlap:
-                pending.result()
-                continue
-            if last is not None:
-                last.result()
-            last = pending
-        if last is not None:
-            last.result()
-
-    workers = [threading.Thread(target=work, args=(index,)) for index in range(len(pipelines))]
     begun = time.perf_counter()
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    return round(sum(counts) / (time.perf_counter() - begun), 1)
+
+    def fused(pipeline: FusionPipeline) -> int:
+        pending: deque[PendingFusion] = deque()
+        for count in itertools.count(1):
+            pending.append(pipeline.submit(pairs[count % len(pairs)]))
+            ended = time.perf_counter() > begun + seconds
+            while len(pending) > int(overlap and not ended):
+                pending.popleft().result()
+            if ended:
+                break
+        return count
+
+    with ThreadPoolExecutor(len(pipelines)) as pool:
+        total = sum(pool.map(fused, pipelines))
+    return round(total / (time.perf_counter() - begun), 1)
 
 
 def measure(device: str, precision: str, size: Size, args: argparse.Namespace) -> dict[str, Any]:
@@ -195,7 +177,7 @@ def measure(device: str, precision: str, size: Size, args: argparse.Namespace) -
 
 def aims_reached(name: str, result: dict[str, Any]) -> dict[str, bool]:
     """Which aims for this size are reached."""
-    found = {"device_ms": result["with_graph"]["on_rgb"]["device_ms"]["median"], "pairs_per_s": max(result["pairs_per_s"].values())}
+    found = {"device_ms": result["with_graph"]["on_rgb"]["device"]["median_ms"], "pairs_per_s": max(result["pairs_per_s"].values())}
     return {key: found[key] <= aim if key == "device_ms" else found[key] >= aim for key, aim in AIMS.get(name, {}).items()}
 
 

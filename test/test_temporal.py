@@ -1,12 +1,14 @@
 """Flicker against hand-made clips and against known figures of classical fusions on the real clips."""
 
-import cv2
 import numpy as np
 import pytest
 from conftest import shared_dir
 
 from aenet_ros.core.errors import ImageError
+from aenet_ros.workbench.evaluation.compare import clip_flicker
+from aenet_ros.workbench.evaluation.methods import CLASSICAL
 from aenet_ros.workbench.evaluation.metrics import flicker
+from aenet_ros.workbench.evaluation.pairs import dev_clips
 
 SIZE = (4, 6)
 
@@ -45,27 +47,9 @@ def test_a_change_of_size():
         flicker([(small, small, large)])
 
 
-def laplacian_fusion(a, b, levels=5):
-    """Largest absolute detail of each level, mean of the bases."""
-    details, bases = [], [a, b]
-    for _ in range(levels):
-        lower = [cv2.pyrDown(base) for base in bases]
-        first, second = (base - cv2.pyrUp(low, dstsize=base.shape[::-1]) for base, low in zip(bases, lower, strict=True))
-        details.append(np.where(np.abs(first) >= np.abs(second), first, second))
-        bases = lower
-    result = (bases[0] + bases[1]) / 2
-    for detail in reversed(details):
-        result = cv2.pyrUp(result, dstsize=detail.shape[::-1]) + detail
-    return np.clip(np.rint(result), 0, 255)
-
-
 @pytest.mark.parametrize(("clip", "laplacian"), [("1230_1202", 0.29), ("0117_1605", 0.36)])
 def test_known_figures_on_real_clips(clip, laplacian):
-    folder = shared_dir() / "data" / "m3svd_video" / clip
-    pairs = []
-    for path in sorted((folder / "thermal").iterdir()):
-        thermal = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE).astype(np.float32)
-        rgb = cv2.imread(str(folder / "rgb" / path.name)).astype(np.float32)
-        pairs.append((thermal, np.rint(cv2.cvtColor(rgb, cv2.COLOR_BGR2GRAY))))
-    assert flicker((np.maximum(thermal, rgb), thermal, rgb) for thermal, rgb in pairs) == 0.0
-    assert flicker((laplacian_fusion(*pair), *pair) for pair in pairs) == pytest.approx(laplacian, abs=0.005)
+    dataset = next(dataset for dataset in dev_clips(shared_dir() / "data") if dataset.name == clip)
+    maximum, _, pyramid = (clip_flicker(dataset, method) for method in CLASSICAL)
+    assert maximum == 0.0
+    assert pyramid == pytest.approx(laplacian, abs=0.005)
