@@ -33,47 +33,21 @@ CHUNK = 768 * 1024  # mcap's default chunk, which holds a 640x512 rgb8 frame and
 LEVELS = {"none, fastwrite": None, "zstd_fast": 1, "zstd_small": 19}
 
 
-class Lossy:
-    """Encodes fused pictures, in their order: bytes, processor time in ms and PSNR in dB of each, by the name of the stream."""
-
-    def __init__(self, bitrates: list[int]) -> None:
-        self._videos = {
-            f"fused/video, {kbps} kbit/s": (VideoEncoder(hardware=False), OutputConfig(video_bitrate_kbps=kbps), PacketDecoder("h264"))
-            for kbps in bitrates
-        }
-        self.frames: dict[str, list[bytes]] = defaultdict(list)
-        self._ms: dict[str, list[float]] = defaultdict(list)
-        self._psnr: dict[str, list[float]] = defaultdict(list)
-
-    def add(self, image: np.ndarray, stamp_ns: int) -> None:
-        """``image``: uint8 [H, W, 3], RGB order."""
-        begin = time.thread_time()
-        jpeg = encode_jpeg(image, "rgb8", OutputConfig().jpeg_quality)
-        self._note("fused/image/compressed", jpeg, begin)
-        decoded = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
-        self._psnr["fused/image/compressed"].append(cv2.PSNR(image, np.ascontiguousarray(decoded[..., ::-1])))
-        for name, (encoder, config, decoder) in self._videos.items():
-            begin = time.thread_time()
-            [packet] = encoder.encode(image, "rgb8", stamp_ns, config)
-            self._note(name, packet.data, begin)
-            self._psnr[name].append(cv2.PSNR(image, decoder.decode(packet.data, stamp_ns)[0].data))
-
-    def _note(self, name: str, data: bytes, begin: float) -> None:
-        self._ms[name].append(1e3 * (time.thread_time() - begin))
-        self.frames[name].append(data)
-
-    def describe(self, name: str) -> str:
-        """Encoding time and PSNR of a stream; empty for one that is not lossy."""
-        return f"{np.median(self._ms[name]):>8.1f} ms{np.mean(self._psnr[name]):>8.1f} dB" if name in self._ms else ""
-
-
-def streams(seconds: float, lossy: Lossy) -> dict[str, list[bytes]]:
-    """What is recorded, frame by frame: of the raw streams every fifth pair, which tells enough."""
+def streams(seconds: float, bitrates: list[int]) -> tuple[dict[str, list[bytes]], dict[str, str]]:
+    """By stream, the bytes of each frame (of the raw streams every fifth pair), and of the lossy ones encoding time and PSNR."""
     rig = Rig(RigConfig(scene_s=seconds / 3))
     pipeline = FusionPipeline(
         build({"registration.mode": "homography", "registration.homography": [float(x) for x in rig.homography.ravel()]})
     )
+    videos = {f"fused/video, {kbps} kbit/s": (VideoEncoder(hardware=False), kbps, PacketDecoder("h264")) for kbps in bitrates}
     found: dict[str, list[bytes]] = defaultdict(list)
+    encoding_ms: dict[str, list[float]] = defaultdict(list)
+    psnr: dict[str, list[float]] = defaultdict(list)
+
+    def note(name: str, data: bytes, begin: float) -> None:
+        encoding_ms[name].append(1e3 * (time.thread_time() - begin))
+        found[name].append(data)
+
     thermal = Frame(0, np.zeros((1, 1), np.uint16), "mono16")
     for index, shot in enumerate(rig.schedule(seconds=seconds)):
         if shot.stream == "thermal":
@@ -81,14 +55,23 @@ def streams(seconds: float, lossy: Lossy) -> dict[str, list[bytes]]:
             continue
         rgb = Frame(shot.at_ns + 1, rig.render(shot).copy(), "rgb8")
         fused = pipeline.process(FramePair(thermal, rgb), want_registered=True)
-        lossy.add(fused.image, fused.stamp_ns)
         if (index // 2) % 5 == 0:
             assert fused.thermal_registered is not None
-            found["fused/image"].append(fused.image.tobytes())
-            found["fused/thermal_registered"].append(fused.thermal_registered.tobytes())
-            found["thermal/image_raw"].append(thermal.data.tobytes())
-            found["rgb/image_raw"].append(rgb.data.tobytes())
-    return {**found, **lossy.frames}
+            raw = {"fused/image": fused.image, "fused/thermal_registered": fused.thermal_registered}
+            raw |= {"thermal/image_raw": thermal.data, "rgb/image_raw": rgb.data}
+            for name, data in raw.items():
+                found[name].append(data.tobytes())
+        begin = time.thread_time()
+        jpeg = encode_jpeg(fused.image, "rgb8", OutputConfig().jpeg_quality)
+        note("fused/image/compressed", jpeg, begin)
+        decoded = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+        psnr["fused/image/compressed"].append(cv2.PSNR(fused.image, np.ascontiguousarray(decoded[..., ::-1])))
+        for name, (encoder, kbps, decoder) in videos.items():
+            begin = time.thread_time()
+            [packet] = encoder.encode(fused.image, "rgb8", fused.stamp_ns, OutputConfig(video_bitrate_kbps=kbps))
+            note(name, packet.data, begin)
+            psnr[name].append(cv2.PSNR(fused.image, decoder.decode(packet.data, fused.stamp_ns)[0].data))
+    return found, {name: f"{np.median(encoding_ms[name]):>8.1f} ms{np.mean(psnr[name]):>8.1f} dB" for name in psnr}
 
 
 def stored(frames: list[bytes], level: int | None) -> float:
@@ -108,10 +91,10 @@ def main() -> None:
     args = parser.parse_args()
     presets = [name for name in LEVELS if args.small or name != "zstd_small"]
     lines = [f"{'640x512 at 30 Hz, MB a minute':<32}" + "".join(f"{name:>18}" for name in presets)]
-    lossy = Lossy(args.kbps)
-    for name, frames in streams(args.seconds, lossy).items():
+    found, lossy = streams(args.seconds, args.kbps)
+    for name, frames in found.items():
         sizes = [stored(frames, LEVELS[preset]) for preset in presets]
-        lines.append(f"{name:<32}" + "".join(f"{size * RATE_HZ * 60 / 1e6:>18.0f}" for size in sizes) + lossy.describe(name))
+        lines.append(f"{name:<32}" + "".join(f"{size * RATE_HZ * 60 / 1e6:>18.0f}" for size in sizes) + lossy.get(name, ""))
     sys.stdout.write("\n".join(lines) + "\n")
 
 
