@@ -158,7 +158,16 @@ def parse_numbers(values: Any, count: int, shape: str, name: str) -> Array:
 
 
 def pixel_rays(camera: Camera, size: Size) -> Array:
-    """Directions (x, y, 1) of every pixel of a picture of ``size``: float64 [3, H, W]; NaN where the lens model has no inverse."""
+    """Directions (x, y, 1) of every pixel of a picture of ``size``: float64 [3, H, W]; NaN where the lens model has no inverse.
+
+    The last ones are kept, read-only: on a moving mount the pose changes with each frame, and the lens does not.
+    """
+    return _pixel_rays(camera.matrix.tobytes(), *camera[1:], size)
+
+
+@lru_cache(maxsize=4)  # two sizes of each camera
+def _pixel_rays(numbers: bytes, camera_size: Size, model: str, distortion: tuple[float, ...], size: Size) -> Array:
+    camera = Camera(np.frombuffer(numbers).reshape(3, 3), camera_size, model, distortion)
     height, width = size
     matrix = scaling(camera.size, size) @ camera.matrix
     x, y = np.meshgrid(np.arange(width, dtype=np.float64), np.arange(height, dtype=np.float64))
@@ -177,7 +186,9 @@ def pixel_rays(camera: Camera, size: Size) -> Array:
         columns, rows = np.arange(width), np.arange(height)[:, None]
         wrong = ~(np.hypot(projected_x - columns, projected_y - rows) < 0.5)
         x, y = np.where(wrong, np.nan, x), np.where(wrong, np.nan, y)
-    return np.stack([x, y, np.ones_like(x)])
+    rays = np.stack([x, y, np.ones_like(x)])
+    rays.flags.writeable = False
+    return rays
 
 
 def distort(camera: Camera, x: Array, y: Array) -> tuple[Array, Array]:
