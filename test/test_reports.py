@@ -199,7 +199,6 @@ def test_the_page_says_what_it_belongs_to_and_fetches_nothing(evaluated):
     assert all(address.startswith("data:image/jpeg") for address in html.addresses)
 
 
-@pytest.mark.slow
 def test_a_grey_picture_and_a_wide_one_fit_the_page():
     image = page.picture_row([('a "name" & more', np.zeros((100, 1200), np.uint8))])
     html = Page(image)
