@@ -121,7 +121,9 @@ def test_missing_pictures_are_told(little, capsys):
 
 def test_refusals(little, capsys):
     thermal, rgb, out = little / "little/thermal", little / "little/rgb", little / "out"
+    (little / "taken.html").touch()
     cases = [
+        (["evaluate", thermal, rgb, "--fused", f"a={out}", "--html", little / "taken.html"], "--force"),
         (["evaluate"], "give two folders"),
         (["evaluate", thermal, little / "none"], "No such file"),
         (["evaluate", thermal, rgb, "--fused", "max"], "NAME=DIR"),

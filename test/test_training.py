@@ -13,7 +13,7 @@ from aenet_ros.core.errors import CheckpointError, ConfigError, SourceError
 from aenet_ros.fusion.checkpoint import load_checkpoint
 from aenet_ros.fusion.network import AENetConfig
 from aenet_ros.workbench.training.batches import Augmentation, draw_batch, version
-from aenet_ros.workbench.training.data import PairFolder, read_pairs, shipped_sets
+from aenet_ros.workbench.training.data import KINDS, PairFolder, read_pairs, shipped_sets
 from aenet_ros.workbench.training.losses import LossWeights
 from aenet_ros.workbench.training.train import TrainConfig, TrainingError, schedule, train
 
@@ -140,6 +140,14 @@ def test_batches_have_the_promised_shape_and_follow_each_other(folder):
 def test_one_crop_a_step_is_enough(folder, tmp_path):
     run_steps(folder, replace(TINY, steps=2, batch=1, follow=2), tmp_path / "one")
     assert load_checkpoint(tmp_path / "one" / "aenet.safetensors")[1]["steps"] == 2
+
+
+def test_all_tasks_are_trained_together(folder, tmp_path):
+    sets = [read_pairs(replace(folder, kind=kind, clip=False), 48) for kind in KINDS]
+    assert set(draw_batch(sets, 48, 24, 0, Augmentation(), (1,)).kinds) == set(KINDS)
+    losses = []
+    train(sets, replace(TINY, steps=3, batch=8), tmp_path / "all", {}, lambda step, terms: losses.append(terms["loss"]))
+    assert np.isfinite(losses).all()
 
 
 def test_noise_is_in_the_input_but_not_in_the_references(folder):
