@@ -152,6 +152,12 @@ def test_without_pairs_lost_frames_are_told_before_the_trigger():
     assert "many frames never reach this node" in by_name(made)["pairing"].message
 
 
+def test_while_simulated_time_is_paused_the_camera_is_not_blamed():
+    made = running(clock_stands=True)
+    made.stats.rgb.arrivals_ns[-1] = time.monotonic_ns() - 3_000 * MS
+    assert "no rgb frame for 3.0 s: /clock stands still" in by_name(made)["input rgb"].message
+
+
 def test_zero_stamps_are_told():
     made = running(match=PairCounts(30, 30, 0, {"zero_stamp": 60}))
     made.stats.last_pair_at_ns = time.monotonic_ns() - 5_000 * MS

@@ -50,6 +50,7 @@ class NodeFacts:
     camera_choice: str = ""  # which choice of cameras the user has to make
     pipeline: PipelineStatus | None = None
     hangs: bool = False
+    clock_stands: bool = False  # simulated time (/clock) is paused
     degraded: str = ""
     action: str = ""  # what is published meanwhile, where ``degraded`` is not empty
 
@@ -165,6 +166,8 @@ def _silent_message(role: str, facts: NodeFacts) -> tuple[int, Code, str]:
     if stream.arrivals_ns:
         silent_s = (time.monotonic_ns() - stream.arrivals_ns[-1]) / 1e9
         text = f"no {role} frame for {silent_s:.1f} s: camera, cable or driver stopped; fusion resumes by itself when it is back"
+        if facts.clock_stands:
+            text = f"no {role} frame for {silent_s:.1f} s: /clock stands still: the simulation or the bag is paused"
         return ERROR, Code.INPUT_STOPPED, text
     if _waits(facts):
         return OK, Code.INPUT_WAITING, f"waiting for the first frame on {topic.topic}"

@@ -63,6 +63,7 @@ class FusionNode(LoggedLifecycleNode):
         self._worker: FusionWorker | None = None
         self._black_box: BlackBox | None = None
         self._activated_at_ns = 0
+        self._clock_ns = 0  # at the last diagnostics
         self._diagnostics = DiagnosticsPublisher(self)
         self.parameters = NodeParameters(self, lambda: self.pipeline is not None, self._publish_info)
         self._alignment, self._offset = AlignmentMonitor(self, self.parameters), OffsetService(self)
@@ -226,6 +227,7 @@ class FusionNode(LoggedLifecycleNode):
     def _statuses(self) -> list[Status]:
         matcher, inputs, pipeline, outputs, config = self._matcher, self._inputs, self.pipeline, self._outputs, self.parameters.config
         wanted = outputs.wanted(config) if outputs is not None else {}
+        before_ns, self._clock_ns = self._clock_ns, int(self.get_clock().now().nanoseconds)
         facts = NodeFacts(
             state=self.state_label,
             config=config,
@@ -241,6 +243,7 @@ class FusionNode(LoggedLifecycleNode):
             camera_choice=self._search.question if self._search is not None else "",
             pipeline=pipeline.status() if pipeline is not None else None,
             hangs=self._worker is not None and self._worker.hangs,
+            clock_stands=before_ns == self._clock_ns,
         )
         if self.state_label != "active" or facts.pipeline is None or inputs is None or outputs is None:
             return judge(facts)
