@@ -42,10 +42,12 @@ def test_the_rigs_offset_is_found_within_5_ms_from_10_s(settings):
     assert abs(found.offset_ns / 1e6 - settings.get("offset_ms", 0.0)) < 5.0
     assert found.trusted, found.problem
     assert math.isnan(found.drift_ppm)
+    assert not found.confirmed  # by a second window
 
 
 def test_a_drift_is_found():
     found = watch(RigConfig(**SMALL, scenes="day", offset_ms=20.0), seconds=31, drift_ppm=150.0)
+    assert found.confirmed
     assert abs(found.drift_ppm - 150.0) < 60.0
     # The last window's middle is 26 s after the start: 20 ms + 26 s * 150 ppm.
     assert abs(found.offset_ns / 1e6 - 23.9) < 5.0

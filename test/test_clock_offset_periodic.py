@@ -110,6 +110,8 @@ def test_an_applied_offset_is_verified_by_later_frames(error_ms, verified):
         assert "10 s are needed" in offset_refusal(monitor)
         feed(monitor, views(irregular(5), 16, 0.1, 1), lambda: monitor.found is not None and monitor.seconds() > 12)
         assert offset_refusal(monitor) == ""
+        status = offset_status(monitor, build({}))
+        assert (status.level, "not confirmed yet" in status.message) == (OK, True)  # one window alone raises no warning
         monitor.verify(round((100 + error_ms) * 1e6), previous_ms=3.0)
         assert monitor.applied.verified is None
         feed(monitor, views(irregular(5), 60, 0.1, 1, start_s=16.0), lambda: monitor.applied.verified is not None)

@@ -41,13 +41,15 @@ class ClockOffset:
 
     ``drift_ppm``: growth of the offset, in millionths; NaN if the history is shorter than two windows. ``confidence`` 0..1: the share of
     the motion that both cameras agree on, times the certainty that no other lag explains it as well; 0 if separate windows disagree or
-    the drift is implausible. Below TRUSTED the offset must not be used, and ``problem`` says why.
+    the drift is implausible. Below TRUSTED the offset must not be used, and ``problem`` says why. ``confirmed``: windows that have no
+    frame in common give this offset; one window alone can be wrong by chance.
     """
 
     offset_ns: int
     drift_ppm: float
     confidence: float
     problem: str = ""
+    confirmed: bool = False
 
     @property
     def trusted(self) -> bool:
@@ -145,7 +147,8 @@ class ClockOffsetEstimator:
                 problem = f"a drift of {drift_ppm:.0f} ppm is more than clocks have ({MAX_DRIFT_PPM:g} ppm)"
             if problem:
                 confidence = 0.0
-        return ClockOffset(offset_ns, drift_ppm, confidence, problem)
+        confirmed = confidence >= TRUSTED and trusted[0][0] - trusted[-1][0] >= self.window_s * 1e9
+        return ClockOffset(offset_ns, drift_ppm, confidence, problem, confirmed)
 
     def _checked_window(self, end_ns: int, about_ns: int) -> tuple[int, float, str]:
         """Offset in ns, confidence and problem of the window that ends at ``end_ns``; its halves must agree with it."""
