@@ -12,7 +12,7 @@ SHOW := 2>&1 | awk '/(Downloading|Using cached) .* [MG]B\)/ { print "  " $$0; ff
 TARGET = $(VENV)
 PIP = PYTHONWARNINGS=ignore $(TARGET)/bin/python -m pip install --disable-pip-version-check --progress-bar off
 INSTALL_EXTRAS ?= torch,opencv,bags,video,view
-EXTRAS ?= torch,opencv,ros,bags,video,view,export,train,plot,test,dev,docs
+EXTRAS ?= torch,opencv,ros,bags,video,view,export,train,study,test,dev,docs
 # PyTorch's CPU build (190 MB) where there is no NVIDIA GPU: PyPI's wheel brings CUDA (3 GB to download, 5.7 GB on disk), and is taken with
 # `TORCH_INDEX=`, and where PyTorch's index does not answer. A Jetson needs NVIDIA's wheel (docs/quickstart.md).
 TORCH ?= torch==2.13.0

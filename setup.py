@@ -99,7 +99,7 @@ setup(
         # aenet export to ONNX, and model.backend onnx; with an NVIDIA GPU onnxruntime-gpu in place of onnxruntime.
         "export": ["onnx>=1.15", "onnxruntime>=1.17"],
         "train": ["tensorboard"],
-        "plot": ["matplotlib"],  # bench --plot
+        "study": ["matplotlib"],  # charts of bench --plot
         "completion": ["argcomplete>=2"],
         # The documentation site. Sphinx is what ROS's own documentation is built with; 9 needs Python 3.11, 8.1 does with 3.10.
         "docs": ["sphinx>=7.4,<10", "myst-parser>=3,<6", "furo>=2024.8.6"],

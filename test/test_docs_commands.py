@@ -160,7 +160,7 @@ def test_what_a_page_tells_to_type_exists(path):
     assert wrong == []
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", [path for path in PAGES if path.parent.name != "study"], ids=lambda path: str(path.relative_to(ROOT)))
 def test_commands_stand_in_blocks_of_their_language(path):
     """Else the tests above would pass them over."""
     wrong = []

@@ -17,7 +17,7 @@ from aenet_ros.core.errors import AenetError, similar
 
 GROUPS = {
     "everyday commands": ("demo", "fuse", "inspect", "view", "calibrate", "why", "doctor", "completion"),
-    "workbench commands": ("evaluate", "bench", "train", "export"),
+    "workbench commands": ("evaluate", "bench", "train", "export", "study"),
 }
 COMMANDS = tuple(name for names in GROUPS.values() for name in names)
 

@@ -1,1 +1,1 @@
-"""What no robot runs: training, evaluation, simulation, benchmarks."""
+"""What no robot runs: training, study, evaluation, reports, simulation, benchmarks."""

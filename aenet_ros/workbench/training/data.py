@@ -22,6 +22,9 @@ KINDS = ("infrared", "medical", "exposure", "focus")
 BRIGHT_KINDS = ("infrared", "medical")
 """Tasks in which the brighter source is the important one: hot, dense, active."""
 
+STUDY_HELD_OUT = "m3svd_stills/0115_1831"
+"""The set that a study evaluates on and does not train on."""
+
 VARIED_TERMS = {
     "awmm_real": "AWMM-100k by ixilai/AWFusion; none given",
     "awmm_synth": "MSRS with synthetic weather by ixilai/AWFusion; none given",
