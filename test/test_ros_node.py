@@ -56,7 +56,7 @@ def test_without_the_packages_of_the_video_messages_the_node_says_so_once(robot)
     absent = [name for name in ("foxglove_msgs", "ffmpeg_image_transport_msgs") if find_spec(name) is None]
     if not absent:
         pytest.skip("both are installed")
-    assert robot.log_path.read_text().count(f"not installed: {', '.join(absent)} (apt install ros-") == 1
+    assert robot.log_path.read_text().count(f"not installed: {', '.join(absent)} (") == 1
     assert robot.wait_status("video", OK, "no video topics: not installed" if len(absent) == 2 else "")
 
 
