@@ -179,7 +179,9 @@ class DriftAnalysis:
         values["edges that coincide [%]"] = f"{100 * drift.coincide:.0f}"
         values["pairs analyzed"] = str(drift.pairs)
         if drift.off_px is None:
-            text = "not measurable: few edges of both views match. They have few, or the registration is off by over a tenth of the width"
+            text = (
+                "not measurable: too few edges of both views match; either there are few, or the registration is wrong by more than a tenth"
+            )
             return Status("registration", OK, Code.REGISTRATION_OK, text, values)
         values["drift [px]"] = f"{drift.off_px:.1f}"
         if limit_px and drift.off_px > limit_px:
