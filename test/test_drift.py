@@ -40,7 +40,7 @@ def test_a_true_registration_has_little_drift(seen):
     assert drift.coincide > 0.2
 
 
-@pytest.mark.parametrize(("right", "down"), [(12.0, 0.0), (-6.0, 9.0), (25.0, 0.0), (-45.0, 0.0), (60.0, 0.0)])
+@pytest.mark.parametrize(("right", "down"), [(12.0, 0.0), (-6.0, 9.0), (25.0, 0.0)])
 def test_a_knock_is_told_by_its_size(seen, right, down):
     truth, pairs = seen
     drift = told(truth @ np.array([[1, 0, right], [0, 1, down], [0, 0, 1]]), pairs)

@@ -34,15 +34,14 @@ from aenet_ros.registration.registration import Registration
 from aenet_ros.registration.warp_maps import FloatMap, typical_step
 
 PERIOD_S = 3.0  # between two pairs that are analyzed
-WIDTHS = (160, 80)  # of the pictures that are compared; 40 ms a pair. The small ones are for a large drift
-FAR_FACTOR = 1.5  # by which the share of edges that coincide must be larger in the small pictures for these to decide
-REACH = 9  # pixels of those pictures: the largest drift that is measured is 6 %, or 11 % of the width
+WIDTH = 160  # of the pictures that are compared; 30 ms a pair
+REACH = 9  # pixels of those pictures: the largest drift that is measured is 6 % of the width
 HISTORY = 8  # pairs
 MIN_HISTORY = 3
 
 
 class Drift(NamedTuple):
-    """``off_px``: mean distance between thermal and rgb edges in rgb pixels; None where too few edges of the pairs match.
+    """``off_px``: mean distance between thermal and rgb edges in rgb pixels; None where the pairs have too few common edges.
 
     ``coincide`` 0..1: share of the edges that coincide under the map in force; ``pairs``: pairs used.
     """
@@ -56,7 +55,7 @@ class DriftMonitor:
     """Measures the drift over the last HISTORY pairs. Not thread-safe."""
 
     def __init__(self) -> None:
-        self._blocks: deque[list[BlockScores]] = deque(maxlen=HISTORY)  # of each of WIDTHS
+        self._blocks: deque[BlockScores] = deque(maxlen=HISTORY)
         self._rgb_size: Size = (0, 0)
 
     def push(self, pair: FramePair, float_map: FloatMap) -> None:
@@ -64,49 +63,41 @@ class DriftMonitor:
         if pair.rgb.size != self._rgb_size:
             self._blocks.clear()
             self._rgb_size = pair.rgb.size
-        thermal, rgb = _small(pair.thermal, 2 * WIDTHS[0]), _small(pair.rgb, WIDTHS[0])
-        scale = [small / side for small, side in zip(thermal.shape[::-1], pair.thermal.size[::-1], strict=True)]
-        to_thermal = [(axis + 0.5) * by - 0.5 for axis, by in zip(float_map, scale, strict=True)]
-        self._blocks.append([_match(rgb, thermal, to_thermal, _compared_size(self._rgb_size, width)) for width in WIDTHS])
+        size, (height, width) = _compared_size(self._rgb_size), pair.thermal.size
+        thermal = _small(pair.thermal, 2 * WIDTH)
+        x, y = (cv2.resize(axis, size[::-1], interpolation=cv2.INTER_LINEAR) for axis in float_map)
+        x, y = (x + 0.5) * (thermal.shape[1] / width) - 0.5, (y + 0.5) * (thermal.shape[0] / height) - 0.5
+        with np.errstate(invalid="ignore"):
+            valid = (x >= 0) & (x <= thermal.shape[1] - 1) & (y >= 0) & (y <= thermal.shape[0] - 1)
+        known = [np.nan_to_num(axis, nan=-16.0).astype(np.float32) for axis in (x, y)]
+        step = min(max(1.0, typical_step(x, 1)), WIDTH)  # a degenerate map must not ask for an endless blur
+        warped = cv2.remap(blur_for_step(thermal, step), known[0], known[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        rgb = np.asarray(cv2.resize(_small(pair.rgb, WIDTH), size[::-1], interpolation=cv2.INTER_AREA), np.float32)
+        self._blocks.append(match_blocks([edge_planes(rgb)], [edge_planes(warped, valid)], REACH))
 
     def drift(self) -> Drift | None:
         """The drift; None before MIN_HISTORY pairs."""
         if len(self._blocks) < MIN_HISTORY:
             return None
-        (near_px, near, coincide), (far_px, far, _) = (self._at(index) for index in range(len(WIDTHS)))
-        # Shifts found by chance fit no homography: with it hardly more edges coincide than by chance.
-        off_px = near_px if near > SCORE_RANGE[0] else None
-        if far > max(FAR_FACTOR * near, SCORE_RANGE[1]):
-            off_px = far_px
-        return Drift(off_px, coincide, len(self._blocks))
-
-    def _at(self, index: int) -> tuple[float, float, float]:
-        """At one of WIDTHS: the drift in rgb pixels, and the shares of edges that coincide after it is removed, and before."""
-        every = [blocks[index] for blocks in self._blocks]
-        blocks = BlockScores(np.concatenate([one.scores for one in every]), np.concatenate([one.energy for one in every]), every[0].centres)
+        blocks = BlockScores(
+            np.concatenate([one.scores for one in self._blocks]),
+            np.concatenate([one.energy for one in self._blocks]),
+            self._blocks[0].centres,
+        )
         weights = pair_weights(blocks)
-        coincide, found = coinciding(blocks, weights, np.eye(3)), best_shifts(blocks, weights)
+        coincide = coinciding(blocks, weights, np.eye(3))
+        found = best_shifts(blocks, weights)
         if len(found.centres) < MIN_BLOCKS:
-            return 0.0, 0.0, coincide
-        size = _compared_size(self._rgb_size, WIDTHS[index])
+            return Drift(None, coincide, len(self._blocks))
+        size = _compared_size(self._rgb_size)
         change, _ = fit_homography(found, size, 4)
-        return _mean_shift(change, size) * self._rgb_size[1] / size[1], coinciding(blocks, weights, change), coincide
+        # Shifts found by chance fit no homography: with it hardly more edges coincide than by chance.
+        fits = coinciding(blocks, weights, change) > SCORE_RANGE[0]
+        return Drift(_mean_shift(change, size) * self._rgb_size[1] / WIDTH if fits else None, coincide, len(self._blocks))
 
 
-def _match(rgb: Plane, thermal: Plane, to_thermal: list[Plane], size: Size) -> BlockScores:
-    """Scores of a pair at ``size``. ``to_thermal``: x and y in ``thermal`` of every rgb pixel."""
-    x, y = (cv2.resize(axis, size[::-1], interpolation=cv2.INTER_LINEAR) for axis in to_thermal)
-    with np.errstate(invalid="ignore"):
-        valid = (x >= 0) & (x <= thermal.shape[1] - 1) & (y >= 0) & (y <= thermal.shape[0] - 1)
-    known = [np.nan_to_num(axis, nan=-16.0).astype(np.float32) for axis in (x, y)]
-    step = min(max(1.0, typical_step(np.asarray(x, np.float32), 1)), size[1])  # a degenerate map must not ask for an endless blur
-    warped = cv2.remap(blur_for_step(thermal, step), known[0], known[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    picture = np.asarray(cv2.resize(rgb, size[::-1], interpolation=cv2.INTER_AREA), np.float32)
-    return match_blocks([edge_planes(picture)], [edge_planes(warped, valid)], REACH)
-
-
-def _compared_size(rgb_size: Size, width: int) -> Size:
-    return max(32, round(rgb_size[0] * width / rgb_size[1])), width
+def _compared_size(rgb_size: Size) -> Size:
+    return max(32, round(rgb_size[0] * WIDTH / rgb_size[1])), WIDTH
 
 
 def _small(frame: Frame, width: int) -> Plane:
@@ -179,9 +170,7 @@ class DriftAnalysis:
         values["edges that coincide [%]"] = f"{100 * drift.coincide:.0f}"
         values["pairs analyzed"] = str(drift.pairs)
         if drift.off_px is None:
-            text = (
-                "not measurable: too few edges of both views match; either there are few, or the registration is wrong by more than a tenth"
-            )
+            text = "the views of both cameras have too few common edges to measure the drift"
             return Status("registration", OK, Code.REGISTRATION_OK, text, values)
         values["drift [px]"] = f"{drift.off_px:.1f}"
         if limit_px and drift.off_px > limit_px:
