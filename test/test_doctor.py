@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from aenet_ros.cli import main as cli
-from aenet_ros.cli.doctor import ros_findings, stale_segments
+from aenet_ros.cli.doctor_ros import ros_findings, stale_segments
 
 HARD_LIMIT_S = 90
 
@@ -118,7 +118,7 @@ def test_a_profile_that_does_not_exist_is_named(monkeypatch, tmp_path):
 
 def test_a_folder_named_launch_is_no_package(monkeypatch, tmp_path):
     pytest.importorskip("rclpy", reason="packages are listed where rclpy is installed")
-    from aenet_ros.cli.doctor import _installed
+    from aenet_ros.cli.doctor_ros import _installed
 
     (tmp_path / "a_mere_folder").mkdir()
     monkeypatch.syspath_prepend(str(tmp_path))
