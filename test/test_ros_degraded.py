@@ -114,7 +114,7 @@ def told(robot, words):
 
 
 def is_passed_through(robot, role):
-    """Whether diagnostics count a picture of the camera that stands in: on a busy machine it comes later than the words."""
+    """Whether diagnostics count a published picture of this camera: on a busy machine the count changes after the message."""
     status = robot.status("degraded")
     return f"the {role} picture is passed through" in status.message and robot.value("degraded", f"published: {role}")
 

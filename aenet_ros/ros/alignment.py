@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from aenet_ros.registration.estimate import Estimate
 
 TF_MEMORY_NS = 10_000_000_000  # tf2 takes no transform that is older than its latest one by more
-MOST_AGE_NS = 500_000_000  # of a pose, compared with the frame that it is used for; more is told
+MOST_AGE_NS = 500_000_000  # age of the pose at the rgb frame's stamp above which the status warns
 MOST_DISTANCE_M = 1000.0  # between the cameras, by TF
 PAIRS, PERIOD_S, TIMEOUT_S = 24, 0.5, 40.0  # of the service: pairs wanted, time between two, time after which it uses those it has
 

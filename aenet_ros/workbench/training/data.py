@@ -53,7 +53,7 @@ class PairFolder:
     clip: bool = False  # the sorted names are consecutive frames of a camera at rest
     share: float = 1.0  # weight of the set when crops are drawn
     only: str = "*"  # pattern of the names that are used
-    skip_every: int = 0  # every so many sorted names one is left out, from the first on; 0: none
+    skip_every: int = 0  # N: names 0, N, 2N, ... of the sorted ones are left out; 0: none
     skip: tuple[str, ...] = ()  # patterns of names that are left out
     listed: tuple[str, ...] = ()  # names that are used; empty: all
     terms: str = ""  # source and licence, for the card
