@@ -124,10 +124,10 @@ def offset_status(monitor: OffsetMonitor | None, config: Config) -> Status:
     if not found.trusted:
         return Status("clock offset", OK, Code.OFFSET_UNKNOWN, f"no estimate: {found.problem}", values)
     error_ms, limit_ms = found.offset_ns / 1e6 - applied_ms, config.diagnostics.max_offset_error_ms
-    if limit_ms and abs(error_ms) > limit_ms and not found.confirmed:
-        text = f"one window of 10 s says that {offset_text(found)}: not confirmed yet, that needs 20 s of motion"
-        return Status("clock offset", OK, Code.OFFSET_UNKNOWN, text, values)
     if limit_ms and abs(error_ms) > limit_ms:
+        if not found.confirmed:
+            text = f"one window of 10 s says that {offset_text(found)}: not confirmed yet, that needs 20 s of motion"
+            return Status("clock offset", OK, Code.OFFSET_UNKNOWN, text, values)
         remedy = "call ~/estimate_clock_offset to apply it, or synchronise the clocks"
         text = f"{offset_text(found)}, {abs(error_ms):.0f} ms from the applied offset: {remedy}"
         return Status("clock offset", WARN, Code.OFFSET_WRONG, text, values)
