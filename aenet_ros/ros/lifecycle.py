@@ -1,6 +1,7 @@
 """A lifecycle node that logs why a transition failed; rclpy swallows exceptions raised in transitions."""
 
 import traceback
+from abc import abstractmethod
 from collections.abc import Callable
 
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -18,10 +19,21 @@ class LoggedLifecycleNode(LifecycleNode):
     state_label = "unconfigured"
     problem = ""
 
-    configure: Callable[[], None]  # acquire what is needed before frames arrive; undone by ``release``
-    activate: Callable[[], None]  # undone by ``stop_streams``
-    stop_streams: Callable[[], None]  # may be called when nothing is active
-    release: Callable[[], None]  # active or not
+    @abstractmethod
+    def configure(self) -> None:
+        """Acquire what is needed before frames arrive; undone by ``release``."""
+
+    @abstractmethod
+    def activate(self) -> None:
+        """Start to work; undone by ``stop_streams``."""
+
+    @abstractmethod
+    def stop_streams(self) -> None:
+        """Stop to work; may be called when nothing is active."""
+
+    @abstractmethod
+    def release(self) -> None:
+        """Release everything, active or not."""
 
     def destroy_node(self) -> None:
         """Release everything and destroy the node, whatever state it is in."""
