@@ -56,8 +56,9 @@ def read_thermal(path: Path, stamp_ns: int = 0, notes: list[str] | None = None) 
     Raises SourceError if the file is missing, damaged, or of a depth that no thermal camera writes.
     """
     notes = [] if notes is None else notes
-    header = read_header(content := read_content(path))
-    data = _flir_values(path, content, header, notes) if header.maker == "FLIR" else read_picture(path, notes)[1]
+    content = read_content(path)
+    header = read_header(content)
+    data = _flir_values(path, content, header, notes) if header.maker == "FLIR" else _decode(path, content, header, notes)
     if header.maker == "DJI":
         notes.append(f"a DJI radiometric JPEG, of which only the preview is read; {DJI_REMEDY}")
     if data.ndim == 3 and (data[..., :1] == data).all():
@@ -133,7 +134,13 @@ def read_picture(path: Path, notes: list[str] | None = None) -> tuple[PictureHea
 
     They are turned as EXIF says and have no alpha. ``notes`` and errors as ``read_thermal``.
     """
-    header = read_header(content := read_content(path))
+    content = read_content(path)
+    header = read_header(content)
+    return header, _decode(path, content, header, notes)
+
+
+def _decode(path: Path, content: bytes, header: PictureHeader, notes: list[str] | None) -> Array:
+    """The pixels of ``content``, the file's bytes; see ``read_picture``."""
     if header.cut_off:  # decoders fill what is missing with grey
         raise SourceError(f"{path} is cut off: the end of the {header.format} data is missing ({len(content)} bytes); copy it again")
     if header.samples in UNREAD_SAMPLES or header.samples.startswith("complex"):
@@ -146,7 +153,7 @@ def read_picture(path: Path, notes: list[str] | None = None) -> tuple[PictureHea
         raise SourceError(f"{path} cannot be decoded: {error.err}") from error
     if data is None or data.size == 0:
         raise SourceError(f"{path} is damaged or not a picture ({len(content)} bytes); readable are {', '.join(PICTURE_SUFFIXES)}")
-    return header, np.asarray(data)
+    return np.asarray(data)
 
 
 def write_picture(path: Path, image: Array, encoding: str) -> None:
